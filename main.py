@@ -1,0 +1,68 @@
+"""Run the pipeline: get_data, preprocess, check_data, segregate, train_random_forest, evaluate.
+
+Configured by config.yaml and conf/dataset/<name>.yaml through Hydra; every step is an MLflow
+project of its own, run in its own environment. Usually started by `mlflow run .`.
+"""
+
+import os
+import sys
+
+if os.environ.get("MLFLOW_RUN_ID"):
+    # The environment is the project's own: without cached bytecode every start compiles MLflow.
+    sys.dont_write_bytecode = False
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline import overrides, running, settings
+from pipeline.plan import plan
+from pipeline.processes import Stopped
+from util_lib import tracking
+from util_lib.errors import UserError
+
+settings.register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path=".", config_name="config")
+def go(config: DictConfig) -> None:
+    """Check the configuration, plan the steps, run them."""
+    checked = settings.check(config)
+    running.run_pipeline(checked, plan(checked), job=_job_number())
+
+
+def _job_number() -> int | None:
+    """Return the number of this job in a multirun, None in a single run."""
+    now = HydraConfig.get()
+    return now.job.num if now.mode == RunMode.MULTIRUN else None
+
+
+def main() -> int:
+    """Run `go`; every error is one sentence and an exit code other than 0."""
+    try:
+        running.adopt_surroundings(tracking.store_directory().parent)
+        sys.argv[1:] = overrides.command_line(sys.argv[1:])
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
+        go()
+    except UserError as error:
+        return _fail(error, 1)
+    except Stopped as stop:
+        return _fail(stop, 128 + stop.number)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except (HydraException, OmegaConfBaseException) as error:
+        return _fail(overrides.explain(error, sys.argv[1:]), 1)
+    return 0
+
+
+def _fail(reason: object, code: int) -> int:
+    sys.stdout.flush()
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What `main.py` needs: overrides, settings, plan, environments, running and the screen."""

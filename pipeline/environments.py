@@ -1,0 +1,212 @@
+"""The steps' environments: chosen once, made one at a time before the first step runs.
+
+MLflow makes an environment when a step first needs it, without a lock: two pipelines at once
+destroy each other's, and one that was interrupted leaves a half environment that every later run
+uses. Here each is made under a lock, and a marker written last says that it is whole.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from util_lib.errors import UserError
+
+MARKER = ".complete.json"
+LOCK = "pipeline.lock"
+ROOT_MANAGER_TAG = "mlflow.project.env"
+INSTALL = {
+    "conda": "install conda (conda-forge.org/download)",
+    "uv": "pip install uv",
+    "virtualenv": "install pyenv and virtualenv (pip install virtualenv)",
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of one or more steps, where MLflow will look for it.
+
+    `path` is None for conda until it exists: conda alone knows where it puts an environment.
+    """
+
+    manager: str
+    project: Path
+    config: Path
+    name: str
+    path: Path | None
+
+
+def choose(setting: str, root_manager: str | None) -> str:
+    """Return the manager for the steps: conda, uv, virtualenv or local.
+
+    `setting` is `main.env_manager`; `root_manager` is the parent run's `mlflow.project.env` tag,
+    None where the root was started with `--env-manager local` or without MLflow.
+    """
+    if setting == "auto":
+        setting = root_manager or next((m for m in ("conda", "uv") if _executable(m)), "")
+    if not setting:
+        raise UserError(
+            "main.env_manager=auto found neither conda nor uv to make the steps' environments: "
+            f"{INSTALL['uv']}, {INSTALL['conda']}, or use main.env_manager=local, which runs every "
+            "step with the packages installed here"
+        )
+    needed = {"virtualenv": "pyenv"}.get(setting, setting)
+    if setting != "local" and not _executable(needed):
+        raise UserError(
+            f"main.env_manager={setting} needs {needed} on the PATH, and it is not there: "
+            f"{INSTALL[setting]}, or choose another of auto, conda, uv, virtualenv, local"
+        )
+    return setting
+
+
+def _executable(name: str) -> str | None:
+    """Find `name` as MLflow will: conda also by its own variables, others on the PATH."""
+    if name == "conda":
+        from mlflow.utils.conda import get_conda_bin_executable
+
+        return shutil.which(get_conda_bin_executable("conda"))
+    return shutil.which(name)
+
+
+def use_own_tools() -> None:
+    """Put this interpreter's scripts on the PATH: `.venv/bin/python main.py` finds .venv's uv."""
+    scripts = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", "")
+    if scripts not in path.split(os.pathsep):
+        os.environ["PATH"] = f"{path}{os.pathsep}{scripts}"
+
+
+def needed(manager: str, projects: list[Path]) -> list[Environment]:
+    """List the environments that `projects` (step folders) need, each once."""
+    found: dict[str, Environment] = {}
+    for project in projects if manager != "local" else []:
+        environment = _environment(manager, project)
+        if environment:
+            found.setdefault(environment.name, environment)
+    return list(found.values())
+
+
+def _environment(manager: str, project: Path) -> Environment | None:
+    from mlflow.environment_variables import MLFLOW_ENV_ROOT
+    from mlflow.projects._project_spec import load_project
+    from mlflow.utils.conda import _get_conda_env_name
+    from mlflow.utils.virtualenv import _get_virtualenv_name
+
+    spec = load_project(str(project))
+    if not spec.env_config_path:
+        return None  # docker, or nothing declared: MLflow's own business
+    config = Path(spec.env_config_path)
+    if manager == "conda":
+        return Environment(manager, project, config, _get_conda_env_name(str(config)), None)
+    name = _get_virtualenv_name(_python_env(spec.env_type, config), project)
+    return Environment(manager, project, config, name, Path(MLFLOW_ENV_ROOT.get()) / name)
+
+
+def _python_env(env_type: str, config: Path) -> object:
+    from mlflow.projects import env_type as types
+    from mlflow.utils.environment import _PythonEnv
+
+    if env_type == types.CONDA:
+        return _PythonEnv.from_conda_yaml(str(config))
+    return _PythonEnv.from_yaml(str(config))
+
+
+def prepare(environments: list[Environment], say: Callable[[str], None]) -> None:
+    """Make what is missing or half-made of `environments`, one at a time over all pipelines.
+
+    `say` is told what is being made or waited for. Raises `UserError` where a tool fails, with
+    the tool's own last words; nothing half-made stays behind.
+    """
+    if not environments:
+        return
+    from mlflow.environment_variables import MLFLOW_ENV_ROOT
+
+    root = Path(MLFLOW_ENV_ROOT.get())
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("waiting for another pipeline that is making environments")
+        lock.acquire()
+    try:
+        paths = _conda_paths() if environments[0].manager == "conda" else {}
+        for environment in environments:
+            path = paths.get(environment.name, environment.path)
+            if path and (path / MARKER).is_file():
+                continue
+            _make(environment, path, say)
+    finally:
+        lock.release()
+
+
+def _make(environment: Environment, path: Path | None, say: Callable[[str], None]) -> None:
+    name = environment.project.name
+    if path and path.exists():
+        if path.resolve() == Path(sys.prefix).resolve():
+            return  # main.py runs in it, so MLflow has just made it whole
+        say(f"environment of {name} has no completion marker: making it again")
+        _remove(environment, path)
+    say(f"making the environment of {name} with {environment.manager}")
+    try:
+        _create(environment)
+        path = environment.path or _conda_paths()[environment.name]
+        content = {"step": name, "manager": environment.manager}
+        (path / MARKER).write_text(json.dumps(content) + "\n")
+    except BaseException as error:
+        path = environment.path or _conda_paths().get(environment.name)
+        if path and path.exists():
+            _remove(environment, path)
+        if isinstance(error, Exception):
+            words = [line for line in str(error).splitlines() if line.strip()]
+            raise UserError(
+                f"the environment of {name} ({environment.config}) could not be made with "
+                f"{environment.manager}: {_last_words(words)}; nothing of it was kept"
+            ) from error
+        raise
+
+
+def _last_words(lines: list[str]) -> str:
+    """Return the lines in which a tool says what went wrong: the last ones, shortened."""
+    return " ".join(line.strip() for line in lines[-4:])[-600:] or "it said nothing"
+
+
+def _create(environment: Environment) -> None:
+    from mlflow.projects._project_spec import load_project
+    from mlflow.utils.conda import get_or_create_conda_env
+    from mlflow.utils.virtualenv import _create_virtualenv
+
+    if environment.manager == "conda":
+        get_or_create_conda_env(str(environment.config), capture_output=True)
+        return
+    spec = load_project(str(environment.project))
+    _create_virtualenv(
+        local_model_path=environment.project,
+        python_env=_python_env(spec.env_type, environment.config),
+        env_dir=environment.path,
+        env_manager=environment.manager,
+        capture_output=True,
+    )
+
+
+def _conda_paths() -> dict[str, Path]:
+    from mlflow.utils.conda import get_conda_bin_executable
+    from mlflow.utils.process import _exec_cmd
+
+    listed = _exec_cmd([get_conda_bin_executable("conda"), "env", "list", "--json"])
+    return {Path(path).name: Path(path) for path in json.loads(listed.stdout).get("envs", [])}
+
+
+def _remove(environment: Environment, path: Path) -> None:
+    if environment.manager == "conda":
+        from mlflow.utils.conda import get_conda_bin_executable
+        from mlflow.utils.process import _exec_cmd
+
+        conda = get_conda_bin_executable("conda")
+        _exec_cmd([conda, "env", "remove", "--yes", "--name", environment.name])
+    shutil.rmtree(path, ignore_errors=environment.manager == "conda")

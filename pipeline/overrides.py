@@ -1,0 +1,180 @@
+"""The command line: from one `hydra_options` string to the overrides Hydra reads.
+
+`mlflow run . -P hydra_options="..."` hands main.py one argument. It is split here, in Python, so
+that no shell ever globs, expands or evaluates a user's value.
+"""
+
+import argparse
+import re
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from util_lib import validation
+from util_lib.errors import UserError
+from util_lib.project import ROOT
+
+CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+# Keys of the NYC rental pipeline (columns: theirs, ours), so that its commands work unchanged.
+ALIASES = {
+    "main.steps": "main.execute_steps",
+    "etl.sample": "data.file_url",
+    "data_check.ks_alpha": "data.ks_alpha",
+    "modeling.test_size": "data.test_size",
+    "modeling.val_size": "data.val_size",
+    "modeling.stratify_by": "data.stratify",
+    "modeling.random_seed": "main.random_seed",
+    "modeling.max_tfidf_features": "random_forest_pipeline.tfidf.max_features",
+    "modeling.random_forest": "random_forest_pipeline.random_forest",
+}
+
+
+def split(text: str) -> list[str]:
+    """Split `text` on white space that lies outside quotes and brackets; keep every character.
+
+    Quotes stay in the tokens because Hydra reads them. A backslash inside quotes hides the next
+    character. Raises `UserError` where a quote or bracket is left open.
+    """
+    tokens: list[str] = []
+    token = ""
+    quote = ""
+    open_brackets: list[str] = []
+    escaped = False
+    for char in text:
+        if quote:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == quote:
+                quote = ""
+        elif char in "'\"":
+            quote = char
+        elif char in CLOSING:
+            open_brackets.append(CLOSING[char])
+        elif open_brackets and char == open_brackets[-1]:
+            open_brackets.pop()
+        elif char.isspace() and not open_brackets:
+            if token:
+                tokens.append(token)
+            token = ""
+            continue
+        token += char
+    if quote or open_brackets:
+        missing = quote or open_brackets[-1]
+        raise UserError(
+            f"hydra_options must close every quote and bracket: {missing} is missing in {token!r}; "
+            'a value that holds one is written in quotes, for example key="it\'s"'
+        )
+    return tokens + [token] if token else tokens
+
+
+def command_line(arguments: list[str]) -> list[str]:
+    """Turn main.py's arguments into Hydra's: split `--hydra_options`, expand `--execute_steps`.
+
+    Arguments that Hydra knows (`-m`, `--cfg job`, `key=value`) pass through. `--steps` is the NYC
+    pipeline's name for `--execute_steps`; both given is an error.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--hydra_options", default="")
+    parser.add_argument("--execute_steps", default="")
+    parser.add_argument("--steps", default="")
+    known, rest = parser.parse_known_args(arguments)
+    if known.steps and known.execute_steps:
+        raise UserError(
+            f"execute_steps ({known.execute_steps!r}) and steps ({known.steps!r}) mean the same: "
+            "give one of them"
+        )
+    overrides = split(known.hydra_options) + rest
+    steps = known.execute_steps or known.steps
+    if steps:
+        quoted = steps.strip().strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
+        overrides.append(f"main.execute_steps='{quoted}'")
+    return [use_our_key(override) for override in overrides]
+
+
+def use_our_key(override: str) -> str:
+    """Rewrite an override that uses a key of `ALIASES`; return others as they are."""
+    match = re.fullmatch(r"([+~]*)([\w.]+)(=.*|)", override, re.DOTALL)
+    if not match:
+        return override
+    mark, key, value = match.groups()
+    for theirs, ours in ALIASES.items():
+        if key == theirs or key.startswith(theirs + "."):
+            return mark + ours + key[len(theirs) :] + value
+    return override
+
+
+def config_keys(config: DictConfig) -> list[str]:
+    """List every dotted path of `config`, sections and leaves."""
+    keys: list[str] = []
+
+    def visit(node: object, path: str) -> None:
+        if path:
+            keys.append(path)
+        if isinstance(node, dict):
+            for name, value in node.items():
+                visit(value, f"{path}.{name}" if path else str(name))
+
+    visit(OmegaConf.to_container(config, resolve=False, throw_on_missing=False), "")
+    return keys
+
+
+def datasets() -> list[str]:
+    """Name the files of conf/dataset."""
+    return sorted(path.stem for path in (ROOT / "conf" / "dataset").glob("*.yaml"))
+
+
+def explain(error: Exception, overrides: list[str]) -> UserError:
+    """Turn Hydra's refusal of `overrides` into one sentence: key, value, allowed, nearest key."""
+    parsed = []
+    for override in (o for o in overrides if not o.startswith("-")):
+        try:
+            parsed += OverridesParser.create().parse_overrides([override])
+        except (OverrideParseException, HydraException) as refusal:
+            return UserError(
+                f"cannot read the override {override!r} ({str(refusal).splitlines()[0]}): write "
+                "key=value, and put values with spaces or any of ; ~ ` ( ) ’ in quotes, "
+                "key='the value'"
+            )
+    multirun = {"-m", "--multirun"} & set(overrides)
+    for override in parsed:
+        key, value = override.key_or_group, override.get_value_element_as_str()
+        if override.is_sweep_override() and not multirun:
+            return UserError(
+                f"{key}={value} names several values: add -m to run once for each, or write "
+                f"{key}='{value}' (a text) or {key}=[{value}] (a list)"
+            )
+        if key == "dataset" and not override.is_sweep_override():
+            if value not in datasets():
+                return UserError(validation.choose("dataset", value, datasets()))
+    chosen = [o.input_line for o in parsed if o.key_or_group == "dataset"]
+    keys = config_keys(base_config([] if multirun else chosen))
+    for override in parsed:
+        key = override.key_or_group
+        known = key in keys or key.startswith("hydra") or key == "dataset" or "/" in key
+        if not known and not override.is_add() and not override.is_force_add():
+            value = override.get_value_element_as_str()
+            near = validation.nearest(key, keys)
+            allowed = _siblings(near or key, keys)
+            return UserError(f"{validation.choose('config key', key, allowed)} (value {value})")
+    return UserError(f"the configuration does not compose: {' '.join(str(error).split())}")
+
+
+def base_config(overrides: list[str]) -> DictConfig:
+    """Compose config.yaml with `overrides`, outside of `hydra.main`."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(ROOT), version_base="1.3"):
+        return compose(config_name="config", overrides=overrides)
+
+
+def _siblings(key: str, keys: list[str]) -> list[str]:
+    """List what may stand where `key` stands: the keys of its section, else the sections."""
+    section = key.rpartition(".")[0]
+    return [k for k in keys if section and k.rpartition(".")[0] == section] or [
+        k for k in keys if "." not in k
+    ]

@@ -1,0 +1,129 @@
+"""The way of the data: which steps run, with which parameters, from and to which artifacts."""
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipeline.settings import STEPS, Settings
+
+TRAIN_TEST_ROOT = "data"  # segregate makes data_train and data_test
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step as it will run.
+
+    `parameters` are what MLflow passes on, as text. A value of `files` is a mapping that is
+    written to a YAML file whose path becomes the parameter of that name. `inputs` are artifact
+    references (`name:alias`), `outputs` artifact names.
+    """
+
+    name: str
+    parameters: dict[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    uri: str
+    files: dict[str, Any] = field(default_factory=dict)
+    version: str | None = None
+
+
+def plan(settings: Settings) -> list[Step]:
+    """List the steps to run, in running order. Pure: reads nothing but `settings`."""
+    data, model = settings.data, settings.random_forest_pipeline
+    raw, preprocessed = data.raw_artifact, data.preprocessed_artifact
+    suffix = PurePosixPath(preprocessed).suffix
+    train, test = f"{TRAIN_TEST_ROOT}_train{suffix}", f"{TRAIN_TEST_ROOT}_test{suffix}"
+    dataset_config = data.model_dump()
+    every = {
+        "get_data": Step(
+            name="get_data",
+            parameters={
+                "file_url": data.file_url,
+                "artifact_name": raw,
+                "sha256": _text(data.sha256),
+                "max_bytes": _text(data.max_bytes),
+            },
+            inputs=(),
+            outputs=(raw,),
+            uri="get_data",
+        ),
+        "preprocess": Step(
+            name="preprocess",
+            parameters={
+                "input_artifact": f"{raw}:latest",
+                "artifact_name": preprocessed,
+            },
+            files={"dataset_config": dataset_config},
+            inputs=(f"{raw}:latest",),
+            outputs=(preprocessed,),
+            uri="preprocess",
+        ),
+        "check_data": Step(
+            name="check_data",
+            parameters={
+                "reference_artifact": data.reference_dataset,
+                "sample_artifact": f"{preprocessed}:latest",
+                "ks_alpha": _text(data.ks_alpha),
+            },
+            files={"dataset_config": dataset_config},
+            inputs=(data.reference_dataset, f"{preprocessed}:latest"),
+            outputs=("check_data_log",),
+            uri="check_data",
+        ),
+        "segregate": Step(
+            name="segregate",
+            parameters={
+                "input_artifact": f"{preprocessed}:latest",
+                "artifact_root": TRAIN_TEST_ROOT,
+                "test_size": _text(data.test_size),
+                "random_state": _text(settings.main.random_seed),
+                "stratify": _text(data.stratify),
+            },
+            inputs=(f"{preprocessed}:latest",),
+            outputs=(train, test),
+            uri="segregate",
+        ),
+        "train_random_forest": Step(
+            name="train_random_forest",
+            parameters={
+                "train_data": f"{train}:latest",
+                "export_artifact": _text(model.export_artifact),
+                "random_seed": _text(settings.main.random_seed),
+                "val_size": _text(data.val_size),
+                "stratify": _text(data.stratify),
+            },
+            files={"model_config": model.model_dump()},
+            inputs=(f"{train}:latest",),
+            outputs=(model.export_artifact,) if model.export_artifact else (),
+            uri="train_random_forest",
+        ),
+        "evaluate": Step(
+            name="evaluate",
+            parameters={
+                "model_export": f"{model.export_artifact}:latest",
+                "test_data": f"{test}:latest",
+            },
+            inputs=(f"{model.export_artifact}:latest", f"{test}:latest"),
+            outputs=(),
+            uri="evaluate",
+        ),
+    }
+    return [_placed(every[name], settings) for name in STEPS if name in settings.main.execute_steps]
+
+
+def _placed(step: Step, settings: Settings) -> Step:
+    """Point `step` at the repository its code comes from: its own, the common one, or here."""
+    source = settings.steps.get(step.name)
+    uri, version = step.uri, None
+    if source and source.uri:
+        uri, version = source.uri, source.version
+    elif repository := settings.main.components_repository:
+        # "url" means its top folder, "url#folder" a folder of it that holds the steps
+        uri = f"{repository.rstrip('/')}{'/' if '#' in repository else '#'}{step.name}"
+        version = settings.main.components_version
+    return Step(**{**vars(step), "uri": uri, "version": version})
+
+
+def _text(value: object) -> str:
+    """Write a parameter as the steps read it: None is "null", as in YAML."""
+    return "null" if value is None else str(value)

@@ -1,0 +1,92 @@
+"""Stopping: whoever stops main.py stops the running step and all that it started."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+GRACE_S = 10  # for a step to record that it was stopped, before it is killed
+WATCH_S = 1.0  # between two looks at whether `mlflow run` still lives
+
+
+class Stopped(KeyboardInterrupt):
+    """main.py was told to stop; `number` is the signal."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the signal's number: the exit code is 128 + number."""
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn SIGINT, SIGTERM, SIGHUP and the death of `mlflow run` into `Stopped`.
+
+    All processes below this one are told to stop at once (a shell between MLflow and the step
+    would otherwise die alone and leave the step running) and are gone when the block has ended. A
+    second signal kills them.
+    """
+    seen: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        seen.append(number)
+        signal_children(signal.SIGTERM if len(seen) == 1 else signal.SIGKILL)
+        if len(seen) == 1:
+            raise Stopped(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    ended = threading.Event()
+    threading.Thread(target=_watch_parent, args=(ended,), daemon=True).start()
+    try:
+        yield
+    except BaseException:
+        end_children()
+        raise
+    finally:
+        ended.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def signal_children(number: int) -> None:
+    """Send a signal to every process below this one."""
+    for child in psutil.Process().children(recursive=True):
+        try:
+            child.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def end_children() -> None:
+    """Wait for the processes below this one to end; kill what is left after `GRACE_S` seconds."""
+    children = psutil.Process().children(recursive=True)
+    _, alive = psutil.wait_procs(children, timeout=GRACE_S)
+    for child in alive:
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=GRACE_S)
+
+
+def _watch_parent(ended: threading.Event) -> None:
+    """Send SIGTERM to this process when the `mlflow run` that started it is gone.
+
+    MLflow starts a step through a shell and does not pass signals on: killed alone, it would
+    leave main.py and its step running for nobody.
+    """
+    if "PIPELINE_ROOT_RUN" not in os.environ:
+        return
+    above = psutil.Process().parents()
+    if above and above[0].name() in ("bash", "sh"):
+        above = above[1:]
+    if not above:
+        return
+    while not ended.wait(WATCH_S):
+        if not above[0].is_running() or above[0].status() == psutil.STATUS_ZOMBIE:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return

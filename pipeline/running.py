@@ -1,0 +1,292 @@
+"""One pipeline run: environments, then `mlflow.run` on each step, then what came of it.
+
+MLflow is imported here and not above: `main.py --help` and a config error need not wait for it.
+"""
+
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from filelock import FileLock
+
+from pipeline import environments
+from pipeline.plan import Step
+from pipeline.processes import Stopped, stoppable
+from pipeline.screen import Outcome, Screen
+from pipeline.settings import Settings
+from util_lib import tracking
+from util_lib.errors import UserError
+from util_lib.project import ROOT
+from util_lib.tracking.publish import publish
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
+
+
+def adopt_surroundings(home: Path) -> None:
+    """Make explicit, in the environment, what every step and MLflow must agree on.
+
+    `home` holds the MLflow database and the store. Called once, before Hydra starts.
+    """
+    os.environ["PIPELINE_HOME"] = str(home)
+    os.environ["TRACKING_STORE"] = str(tracking.store_directory())
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        uri = f"sqlite:///{home / 'mlflow.db'}"
+    elif uri.startswith("sqlite:///"):  # steps have another working directory
+        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    # `mlflow.start_run()` takes MLFLOW_RUN_ID away; each job of a multirun needs it.
+    if run_id := os.environ.pop("MLFLOW_RUN_ID", None):
+        os.environ[ROOT_RUN] = run_id
+    # Without cached bytecode each step compiles all that it imports; the environments are ours.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) -> list[Outcome]:
+    """Run `steps` one after the other and print what came of them.
+
+    `job` is the number of a multirun's job, None for a single run. Raises `UserError` for the
+    first step that fails and `Stopped` when told to stop; the outcome table is printed first.
+    """
+    screen = Screen()
+    outcomes = [Outcome(step.name) for step in steps]
+    os.environ["WANDB_PROJECT"] = settings.main.project_name
+    os.environ["WANDB_RUN_GROUP"] = settings.main.experiment_name
+    os.environ["TRACKING_PUBLISH"] = "parent"
+    failure: BaseException | None = None
+    with screen.relayed():
+        try:
+            with stoppable():
+                screen.now("starting MLflow")
+                with _parent_run(settings, job) as client:
+                    _run_steps(settings, steps, outcomes, screen, client)
+        except (UserError, Stopped) as error:
+            failure = error
+        screen.table(outcomes)
+        _say_where_to_look(screen)
+    if failure:
+        raise failure
+    return outcomes
+
+
+@contextmanager
+def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]:
+    """Open the run under which MLflow nests the steps' runs: the root's own where there is one."""
+    home = Path(os.environ["PIPELINE_HOME"])
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / ".mlflow.lock"):  # two processes that make one database break it
+        import mlflow
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+        client = mlflow.MlflowClient()
+        try:
+            client.search_experiments(max_results=1)
+        except mlflow.MlflowException as error:
+            raise UserError(
+                f"MLflow cannot use the tracking address {mlflow.get_tracking_uri()}: "
+                f"{_one_line(error)}; set MLFLOW_TRACKING_URI to another one"
+            ) from error
+    tags = {"project": settings.main.project_name, "group": settings.main.experiment_name}
+    root = os.environ.get(ROOT_RUN)
+    name = settings.main.experiment_name
+    if job is None:
+        with mlflow.start_run(run_id=root, run_name=None if root else name, tags=tags):
+            yield client
+    elif root is None:
+        with mlflow.start_run(run_name=f"{name} {job}", tags=tags):
+            yield client
+    else:
+        with mlflow.start_run(run_id=root):
+            with mlflow.start_run(nested=True, run_name=f"{name} {job}", tags=tags):
+                yield client
+
+
+def _run_steps(
+    settings: Settings,
+    steps: list[Step],
+    outcomes: list[Outcome],
+    screen: Screen,
+    client: "MlflowClient",
+) -> None:
+    import mlflow
+
+    screen.say(
+        f"project {settings.main.project_name}, group {settings.main.experiment_name}; runs and "
+        f"artifacts go to the local store {os.environ['TRACKING_STORE']}"
+    )
+    environments.use_own_tools()
+    root = os.environ.get(ROOT_RUN)
+    root_manager = (
+        client.get_run(root).data.tags.get(environments.ROOT_MANAGER_TAG) if root else None
+    )
+    manager = environments.choose(settings.main.env_manager, root_manager)
+    mlflow.log_dict(settings.model_dump(), "config.yaml")
+    with tempfile.TemporaryDirectory(prefix="pipeline_") as folder:
+        _prepare(manager, steps, screen, Path(folder))
+        made: dict[str, str] = {}
+        runs: set[str] = set()
+        for number, (step, outcome) in enumerate(zip(steps, outcomes, strict=True), start=1):
+            label = f"[{number}/{len(steps)}] {step.name}"
+            screen.forget()
+            screen.now(label)
+            started = time.monotonic()
+            outcome.outcome = "failed"
+            try:
+                _run_step(step, manager, made, Path(folder))
+                outcome.outcome = "done"
+            except StepFailed as error:
+                error.add_last_words(screen.last_words())
+                raise
+            except Stopped:
+                outcome.outcome = "stopped"
+                raise
+            finally:
+                outcome.seconds = time.monotonic() - started
+                _collect(outcome, client, runs)
+                screen.drain()
+                names = ", ".join(outcome.artifacts)
+                screen.say(
+                    f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s"
+                    + (f", made {names}" if names else "")
+                )
+            made |= {name.split(":")[0]: name for name in outcome.artifacts}
+            for name, value in outcome.metrics.items():
+                mlflow.log_metric(name, value)
+
+
+def _run_step(step: Step, manager: str, made: dict[str, str], folder: Path) -> None:
+    """Call `mlflow.run` on one step.
+
+    An input that this pipeline run made is passed as the very version that it made: `latest` may
+    meanwhile belong to another pipeline.
+    """
+    import mlflow
+
+    parameters = {
+        key: made.get(value.removesuffix(":latest"), value) if value.endswith(":latest") else value
+        for key, value in step.parameters.items()
+    }
+    for key, content in step.files.items():
+        path = folder / f"{step.name}_{key}.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        parameters[key] = str(path)
+    try:
+        mlflow.run(
+            _location(step.uri),
+            version=step.version,
+            parameters=parameters,
+            env_manager=manager,
+            run_name=step.name,
+        )
+    except mlflow.exceptions.ExecutionException as error:
+        raise StepFailed(step.name, _one_line(error)) from error
+
+
+class StepFailed(UserError):
+    """A step ended with an exit code other than 0, or could not be started."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        """Keep what MLflow said, which is little: that the run failed."""
+        super().__init__(f"step {step} failed: {reason}")
+        self.step = step
+
+    def add_last_words(self, words: str) -> None:
+        """Say what the step itself said last, where it said anything."""
+        if words:
+            self.args = (f"step {self.step} failed: {words.removeprefix(f'{self.step}: ')}",)
+
+
+def _prepare(manager: str, steps: list[Step], screen: Screen, folder: Path) -> None:
+    """Make the environments of all steps ahead; a remote step is fetched to read its own."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.projects.utils import fetch_and_validate_project
+
+    if manager == "local":
+        screen.say("environments: none, every step uses the packages installed here")
+        return
+    projects, fetched = [], []
+    for step in steps:
+        location = _location(step.uri)
+        if Path(location).is_dir() and not step.version:
+            projects.append(Path(location))
+            continue
+        screen.now(f"fetching {step.name} from {_without_credentials(step.uri)}")
+        given = {**step.parameters, **{key: "" for key in step.files}}
+        try:
+            project = Path(fetch_and_validate_project(location, step.version, "main", given))
+        except (MlflowException, OSError) as error:
+            raise UserError(
+                f"step {step.name} could not be fetched from {_without_credentials(step.uri)}"
+                f"{f' at version {step.version}' if step.version else ''}: {_one_line(error)}"
+            ) from error
+        projects.append(project)
+        fetched.append(project)
+    screen.now(f"checking environments ({manager})")
+    environments.prepare(environments.needed(manager, projects), screen.now)
+    for project in fetched:
+        if Path(tempfile.gettempdir()) in project.parents:
+            shutil.rmtree(project, ignore_errors=True)
+
+
+def _location(uri: str) -> str:
+    """Return a local step's folder as an absolute path, a remote one's address as it is."""
+    local = ROOT / uri
+    return str(local) if local.exists() else uri
+
+
+def _collect(outcome: Outcome, client: "MlflowClient", earlier: set[str]) -> None:
+    """Read what the step recorded in the store, and publish it to the step's MLflow run.
+
+    `earlier` holds the MLflow runs of the steps before; the new child of the parent is added.
+    """
+    import mlflow
+
+    parent = mlflow.active_run().info
+    children = client.search_runs(
+        [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
+    )
+    for run in children:
+        if run.info.run_id in earlier:
+            continue
+        earlier.add(run.info.run_id)
+        if run.info.status == "RUNNING":  # stopped before MLflow waited for it
+            client.set_terminated(run.info.run_id, "KILLED")
+        for record in tracking.open_store().runs(mlflow_run_id=run.info.run_id):
+            outcome.artifacts += [version.name for version in record.logged_artifacts]
+            outcome.metrics |= _numbers(record.summary)
+            publish(record, run.info.run_id)
+
+
+def _numbers(summary: dict[str, Any]) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in summary.items()
+        if isinstance(value, int | float) and not name.startswith("_")
+    }
+
+
+def _say_where_to_look(screen: Screen) -> None:
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    screen.say(f"Look next: mlflow ui --backend-store-uri {uri}")
+
+
+def _one_line(error: Any) -> str:
+    return _without_credentials(" ".join(str(error).split()))
+
+
+def _without_credentials(text: str) -> str:
+    """Hide what stands between `//` and `@` in every address of `text`."""
+    return re.sub(r"//[^/@\s]+@", "//***@", text)

@@ -1,0 +1,186 @@
+"""What a person sees while the steps run, and the table at the end.
+
+The steps write to the same terminal as main.py, through processes that MLflow starts. Their
+output is therefore led through a pipe: on a terminal it scrolls above one living line (which step
+of how many, its time), in a pipe or a file it passes through as it is.
+"""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+PIPE_WIDTH = 120  # columns of the table where there is no terminal to ask
+KEPT_LINES = 50  # of each stream, to find a failed step's last words
+SYNC = b"\0sync\n"  # ends what was written so far; no step writes a NUL
+COLOURS = {"done": "green", "failed": "red", "stopped": "yellow", "not run": "dim"}
+
+
+@dataclass
+class Outcome:
+    """How one step ended: done, failed, stopped or not run; artifacts are `name:vN`."""
+
+    step: str
+    outcome: str = "not run"
+    seconds: float | None = None
+    artifacts: list[str] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Screen:
+    """The terminal, pipe or file that main.py was started with."""
+
+    def __init__(self) -> None:
+        """Take over nothing yet; `relayed` does."""
+        self._out = sys.stdout
+        self._console = Console(file=self._out, highlight=False)
+        self._progress: Progress | None = None
+        self._task = None
+        self._lines: dict[int, deque[str]] = {}
+        self._writers: dict[int, int] = {}
+        self._synced: dict[int, threading.Event] = {}
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person watches, so that a living line makes sense."""
+        return self._console.is_terminal
+
+    def say(self, text: str) -> None:
+        """Print one line that stays."""
+        if self.is_terminal:
+            self._console.print(Text(text))
+        else:
+            print(text, file=self._out, flush=True)
+
+    def now(self, text: str) -> None:
+        """Show what is going on: the living line on a terminal, a line of its own elsewhere."""
+        if self._progress is None:
+            self.say(text)
+            return
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(text, total=None)
+
+    @contextmanager
+    def relayed(self) -> Iterator[None]:
+        """Lead what this process and its children write through the screen, until the end."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        saved = {1: os.dup(1), 2: os.dup(2)}
+        self._out = os.fdopen(os.dup(saved[1]), "w", encoding="utf-8", errors="replace")
+        self._console = Console(file=self._out, highlight=False)
+        threads = []
+        for number in saved:
+            reader, writer = os.pipe()
+            os.dup2(writer, number)
+            os.close(writer)
+            self._lines[number] = deque(maxlen=KEPT_LINES)
+            self._synced[number] = threading.Event()
+            thread = threading.Thread(
+                target=self._relay, args=(reader, number, saved[number]), daemon=True
+            )
+            thread.start()
+            threads.append(thread)
+        try:
+            if self.is_terminal:
+                self._progress = Progress(
+                    SpinnerColumn(),
+                    TextColumn("{task.description}"),
+                    TimeElapsedColumn(),
+                    console=self._console,
+                    transient=True,
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+                self._progress.start()
+            yield
+        finally:
+            self.drain()
+            if self._progress is not None:
+                self._progress.stop()
+                self._progress = None
+            for number, original in saved.items():
+                os.dup2(original, number)  # closes the pipe's end, which ends its thread
+            for thread in threads:
+                thread.join(timeout=2)  # a child that outlives us may hold the pipe open
+            for original in saved.values():
+                os.close(original)
+            self._out = sys.stdout
+            self._console = Console(file=self._out, highlight=False)
+
+    def drain(self) -> None:
+        """Wait until all that was written so far has been shown."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for number, synced in self._synced.items():
+            synced.clear()
+            os.write(number, SYNC)
+            synced.wait(timeout=10)
+
+    def last_words(self) -> str:
+        """Return the last line that a step wrote: to stderr, else to stdout; empty for none."""
+        self.drain()
+        for number in (2, 1):
+            for line in reversed(self._lines.get(number, ())):
+                if line.strip():
+                    return line.strip()
+        return ""
+
+    def forget(self) -> None:
+        """Begin a new step: what earlier ones wrote is no longer its last words."""
+        for lines in self._lines.values():
+            lines.clear()
+
+    def _relay(self, reader: int, number: int, original: int) -> None:
+        original = os.dup(original)
+        with os.fdopen(reader, "rb") as stream:
+            for raw in stream:
+                before, marker, _ = raw.partition(SYNC)
+                if before:
+                    text = before.decode("utf-8", errors="replace").rstrip("\n")
+                    self._lines[number].append(text)
+                    if self.is_terminal:
+                        self._console.print(Text.from_ansi(text))
+                    else:
+                        _write_all(original, before)
+                if marker:
+                    self._synced[number].set()
+        os.close(original)
+
+    def table(self, outcomes: list[Outcome]) -> None:
+        """Print one row for each step: outcome, seconds, artifacts made, metrics."""
+        table = Table(title_justify="left")
+        table.add_column("step", no_wrap=True)
+        table.add_column("outcome", no_wrap=True)
+        table.add_column("seconds", justify="right", no_wrap=True)
+        table.add_column("artifacts made", overflow="fold")
+        table.add_column("metrics", overflow="fold")
+        for row in outcomes:
+            table.add_row(
+                row.step,
+                Text(row.outcome, style=COLOURS[row.outcome]),
+                "" if row.seconds is None else f"{row.seconds:.1f}",
+                "\n".join(row.artifacts),
+                "\n".join(f"{name} {_figure(value)}" for name, value in row.metrics.items()),
+            )
+        console = self._console
+        if not self.is_terminal:
+            console = Console(file=self._out, width=PIPE_WIDTH, highlight=False)
+        console.print(table)
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,172 @@
+"""The typed shape of the composed configuration: everything is checked before anything runs."""
+
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from util_lib import validation
+from util_lib.dataset import Data
+from util_lib.errors import UserError
+from util_lib.validation import Section
+
+# The steps in the order in which they run, whatever order a user lists them in.
+STEPS = (
+    "get_data",
+    "preprocess",
+    "check_data",
+    "segregate",
+    "train_random_forest",
+    "evaluate",
+)
+# Names that other projects of this kind give the same steps.
+OTHER_NAMES = {"download": "get_data", "checkdata": "check_data"}
+# W&B refuses these in a project's name: they have a meaning in its URLs.
+FORBIDDEN_IN_PROJECT = set("/\\#?%:")
+
+EnvManager = Literal["auto", "conda", "uv", "virtualenv", "local"]
+
+
+def _step_names(value: Any) -> Any:
+    """Accept a list, a comma-separated text with spaces, or `all`; return them in running order."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"must be a list or a comma-separated text of step names, found {value!r}")
+    wanted = {OTHER_NAMES.get(name.strip(), name.strip()) for name in names} - {""}
+    if wanted == {"all"}:
+        wanted = set(STEPS)
+    for name in sorted(wanted - set(STEPS)):
+        raise ValueError(validation.choose("step", name, list(STEPS)))
+    if not wanted:
+        raise ValueError(f"names no step: choose from {', '.join(STEPS)}")
+    return [step for step in STEPS if step in wanted]
+
+
+class Main(Section):
+    """The `main` section."""
+
+    project_name: Annotated[str, Field(min_length=1, max_length=128)]
+    experiment_name: Annotated[str, Field(min_length=1, max_length=128)]
+    execute_steps: Annotated[list[str], BeforeValidator(_step_names)]
+    random_seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    env_manager: EnvManager
+    tracking: Literal["auto", "local"]
+    components_repository: str | None
+    components_version: str | None
+
+    @field_validator("project_name")
+    @classmethod
+    def _allowed_in_a_url(cls, name: str) -> str:
+        if bad := FORBIDDEN_IN_PROJECT & set(name):
+            raise ValueError(f"{name!r} cannot contain {' '.join(sorted(bad))}")
+        return name
+
+
+class StepSource(Section):
+    """Where a step's code comes from; `uri` null = the local folder."""
+
+    uri: str | None
+    version: Annotated[str | None, BeforeValidator(lambda v: str(v) if isinstance(v, float) else v)]
+
+    @model_validator(mode="after")
+    def _version_needs_uri(self) -> "StepSource":
+        if self.version and not self.uri:
+            raise ValueError(
+                f"version {self.version!r} is set but uri is not: a version chooses among the "
+                "commits of a repository, so set uri too"
+            )
+        return self
+
+
+class Features(Section):
+    """The model's input columns by treatment."""
+
+    numerical: list[str]
+    categorical: list[str]
+    nlp: list[str]
+
+    @model_validator(mode="after")
+    def _each_column_once(self) -> "Features":
+        names = self.numerical + self.categorical + self.nlp
+        if not names:
+            raise ValueError("no feature is named: a model needs at least one column")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"column {twice[0]!r} is named twice; a column is used once")
+        return self
+
+
+class Tfidf(Section):
+    """How text becomes numbers."""
+
+    max_features: Annotated[int, Field(gt=0)] | None
+
+
+class RandomForestPipeline(Section):
+    """The `random_forest_pipeline` section; `random_forest` goes to scikit-learn as it is."""
+
+    target: str
+    task: Literal["classification"]
+    export_artifact: str | None
+    features: Features
+    numerical_imputer: Literal["median", "mean"]
+    tfidf: Tfidf
+    random_forest: dict[str, Any]
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    main: Main
+    data: Data
+    random_forest_pipeline: RandomForestPipeline
+    steps: dict[str, StepSource]
+
+
+def register_resolvers() -> None:
+    """Make `${columns_with_role:...}` and `${text_features:}` known to config.yaml."""
+    OmegaConf.register_new_resolver("columns_with_role", _columns_with_role, replace=True)
+    OmegaConf.register_new_resolver("text_features", _text_features, replace=True)
+
+
+def _columns_with_role(role: str, *, _root_: DictConfig) -> list[str]:
+    return [name for name, column in _root_.data.columns.items() if column.get("role") == role]
+
+
+def _text_features(*, _root_: DictConfig) -> list[str]:
+    text_feature = _root_.data.get("text_feature")
+    return [text_feature.name] if text_feature else []
+
+
+def check(config: DictConfig) -> Settings:
+    """Check the composed `config`; raise `UserError` with one sentence for the first fault."""
+    try:
+        mapping = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, AttributeError, TypeError) as error:
+        raise UserError(f"config: {' '.join(str(error).split())}") from None
+    settings = validation.check(Settings, mapping, "config")
+    for step in settings.steps:
+        if step not in STEPS:
+            raise UserError(f"config: steps: {validation.choose('step', step, list(STEPS))}")
+    _columns_exist(settings)
+    return settings
+
+
+def _columns_exist(settings: Settings) -> None:
+    """Every column that the configuration names is declared under data.columns."""
+    columns = list(settings.data.columns)
+    if settings.data.text_feature:
+        columns.append(settings.data.text_feature.name)
+    model = settings.random_forest_pipeline
+    named = {"random_forest_pipeline.target": [model.target]}
+    for kind in ("numerical", "categorical", "nlp"):
+        named[f"random_forest_pipeline.features.{kind}"] = getattr(model.features, kind)
+    for key, names in named.items():
+        for name in names:
+            if name not in columns:
+                raise UserError(f"config: {key}: {validation.choose('column', name, columns)}")
+    if model.target in model.features.numerical + model.features.categorical + model.features.nlp:
+        raise UserError(
+            f"config: random_forest_pipeline.features holds the target {model.target!r}: a model "
+            "that sees its answer learns nothing; remove it there"
+        )

@@ -1,0 +1,206 @@
+"""Environments are chosen once, made once, whole or not at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import environments
+from util_lib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PREPARE = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from pipeline import environments
+    environments.use_own_tools()
+    needed = environments.needed(sys.argv[1], [Path(p) for p in sys.argv[2:]])
+    environments.prepare(needed, lambda text: print(text, flush=True))
+    """
+)
+
+
+def make_project(folder: Path, name: str, packages: list[str]) -> Path:
+    project = folder / name
+    project.mkdir()
+    (project / "MLproject").write_text(
+        f"name: {name}\nconda_env: conda.yml\nentry_points:\n  main:\n    command: python run.py\n"
+    )
+    pip = "".join(f"      - {package}\n" for package in packages)
+    (project / "conda.yml").write_text(
+        f"channels: [conda-forge]\ndependencies:\n  - python={sys.version.split()[0]}\n"
+        f"  - pip=26.3\n  - pip:\n{pip}"
+    )
+    return project
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "envs"))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    return make_project(tmp_path, "one", ["six==1.17.0"])
+
+
+def start(manager: str, *projects: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", PREPARE, manager, *map(str, projects)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def prepare(manager: str, *projects: Path) -> str:
+    process = start(manager, *projects)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+def the_environment(tmp_path: Path) -> Path:
+    [path] = [p for p in (tmp_path / "envs").iterdir() if p.is_dir()]
+    return path
+
+
+def imports_six(environment: Path) -> bool:
+    python = environment / "bin" / "python"
+    return subprocess.run([python, "-c", "import six"], check=False).returncode == 0
+
+
+def only_on_path(monkeypatch, tmp_path, *names: str) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CONDA_EXE", raising=False)
+
+
+@pytest.mark.parametrize("manager", ["conda", "uv", "virtualenv"])
+def test_auto_takes_what_the_root_was_started_with(manager, monkeypatch, tmp_path):
+    only_on_path(monkeypatch, tmp_path, "conda", "uv", "pyenv")
+    assert environments.choose("auto", manager) == manager
+
+
+@pytest.mark.parametrize(
+    ("found", "manager"), [(["conda", "uv"], "conda"), (["uv"], "uv"), (["conda"], "conda")]
+)
+def test_auto_without_a_root_environment_takes_conda_then_uv(found, manager, monkeypatch, tmp_path):
+    only_on_path(monkeypatch, tmp_path, *found)
+    assert environments.choose("auto", None) == manager
+
+
+def test_auto_with_nothing_installed_says_what_to_install(monkeypatch, tmp_path):
+    only_on_path(monkeypatch, tmp_path)
+    with pytest.raises(UserError, match="neither conda nor uv.*main.env_manager=local"):
+        environments.choose("auto", None)
+
+
+@pytest.mark.parametrize(
+    ("manager", "tool"), [("conda", "conda"), ("uv", "uv"), ("virtualenv", "pyenv")]
+)
+def test_a_chosen_manager_that_is_missing_is_named(manager, tool, monkeypatch, tmp_path):
+    only_on_path(monkeypatch, tmp_path)
+    with pytest.raises(UserError, match=f"main.env_manager={manager} needs {tool} on the PATH"):
+        environments.choose(manager, None)
+
+
+def test_local_needs_nothing(monkeypatch, tmp_path):
+    only_on_path(monkeypatch, tmp_path)
+    assert environments.choose("local", "uv") == "local"
+
+
+def test_an_environment_is_made_once_and_marked(project, tmp_path):
+    assert "making the environment of one with uv" in prepare("uv", project)
+    environment = the_environment(tmp_path)
+    assert json.loads((environment / environments.MARKER).read_text())["manager"] == "uv"
+    assert imports_six(environment)
+    assert prepare("uv", project) == ""
+
+
+def test_equal_lists_of_packages_share_one_environment(project, tmp_path):
+    twin = make_project(tmp_path, "two", ["six==1.17.0"])
+    said = prepare("uv", project, twin)
+    assert said.count("making") == 1
+    assert the_environment(tmp_path).is_dir()
+
+
+def test_an_environment_without_marker_is_made_again(project, tmp_path):
+    prepare("uv", project)
+    environment = the_environment(tmp_path)
+    (environment / environments.MARKER).unlink()
+    for module in environment.glob("lib/python*/site-packages/six.py"):
+        module.unlink()
+    assert not imports_six(environment)
+    said = prepare("uv", project)
+    assert "no completion marker: making it again" in said
+    assert imports_six(environment)
+
+
+def test_an_environment_whose_making_was_killed_is_made_again(project, tmp_path):
+    process = start("uv", project)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "envs").glob("*/pyvenv.cfg")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (the_environment(tmp_path) / environments.MARKER).exists()
+    prepare("uv", project)
+    assert imports_six(the_environment(tmp_path))
+
+
+def test_two_pipelines_at_once_make_an_environment_once(project, tmp_path):
+    both = [start("uv", project), start("uv", project)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("making the environment" in text for text in said) == 1
+    assert imports_six(the_environment(tmp_path))
+
+
+def test_a_package_that_does_not_exist_is_named_and_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "envs"))
+    project = make_project(tmp_path, "broken", ["six==999.0"])
+    process = start("uv", project)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode != 0
+    last = said.strip().splitlines()[-1]
+    assert "environment of broken" in last and "six==999.0" in last and "nothing of it" in last
+    assert not [path for path in (tmp_path / "envs").iterdir() if path.is_dir()]
+
+
+def test_conda_is_called_where_it_is_chosen(project, tmp_path, monkeypatch, stand_in_conda):
+    said = prepare("conda", project)
+    assert "making the environment of one with conda" in said
+    calls = stand_in_conda.calls()
+    [created] = [call for call in calls if call[:2] == ["env", "create"]]
+    assert created[-1] == str(project / "conda.yml")
+    assert created[created.index("-n") + 1].startswith("mlflow-")
+    prepare("conda", project)
+    assert len([call for call in stand_in_conda.calls() if call[:2] == ["env", "create"]]) == 1
+
+
+def test_a_conda_environment_without_marker_is_made_again(project, stand_in_conda):
+    prepare("conda", project)
+    [environment] = stand_in_conda.environments.iterdir()
+    (environment / environments.MARKER).unlink()
+    assert "making it again" in prepare("conda", project)
+    assert ["env", "remove"] in [call[:2] for call in stand_in_conda.calls()]
+    assert (environment / environments.MARKER).is_file()
+
+
+def test_bytecode_is_cached_in_the_steps_environments(monkeypatch, tmp_path):
+    from pipeline import running
+
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    running.adopt_surroundings(tmp_path)
+    assert "PYTHONDONTWRITEBYTECODE" not in os.environ

@@ -1,0 +1,129 @@
+"""`hydra_options` arrives as typed: one argument, split by us, never seen by a shell's eyes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from pipeline import overrides
+from util_lib.errors import UserError
+
+
+def values(text: str) -> list[object]:
+    parser = OverridesParser.create()
+    return [override.value() for override in parser.parse_overrides(overrides.split(text))]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", []),
+        ("   ", []),
+        ("a=1", ["a=1"]),
+        ("a=1 b=2", ["a=1", "b=2"]),
+        ("  a=1\n\tb=2  ", ["a=1", "b=2"]),
+        ("a='x y' b=2", ["a='x y'", "b=2"]),
+        ('a="x y"', ['a="x y"']),
+        ("a='a,b'", ["a='a,b'"]),
+        ("a=[a,b]", ["a=[a,b]"]),
+        ("a=[a, b] b=1", ["a=[a, b]", "b=1"]),
+        ("a={a: 1}", ["a={a: 1}"]),
+        ("a={a: [1, 2], b: {c: 3}} d=4", ["a={a: [1, 2], b: {c: 3}}", "d=4"]),
+        ("a=range(1,10,2) -m", ["a=range(1,10,2)", "-m"]),
+        ("a=range(1, 10, 2)", ["a=range(1, 10, 2)"]),
+        ("a=* b=~ c=;", ["a=*", "b=~", "c=;"]),
+        ("~a.b +c=1", ["~a.b", "+c=1"]),
+        ("a='$(touch X)'", ["a='$(touch X)'"]),
+        ("a='`touch X`'", ["a='`touch X`'"]),
+        ("a='say \"hi there\"'", ["a='say \"hi there\"'"]),
+        (r"a='it\'s here' b=1", [r"a='it\'s here'", "b=1"]),
+        ("a=irises’ b=’ ’", ["a=irises’", "b=’", "’"]),
+        ("a='('", ["a='('"]),
+    ],
+)
+def test_hydra_options_are_split_on_white_space_outside_quotes_and_brackets(text, tokens):
+    assert overrides.split(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a='x y'", "x y"),
+        ("a='a,b'", "a,b"),
+        ("a=[a, b]", ["a", "b"]),
+        ("a={a: 1}", {"a": 1}),
+        ("a=*", "*"),
+        ("a='~'", "~"),
+        ("a=';'", ";"),
+        ("a='$(touch X)'", "$(touch X)"),
+        ("a='`touch X`'", "`touch X`"),
+        ("a='\"'", '"'),
+        ("a='irises’ (Setosa, ...)'", "irises’ (Setosa, ...)"),
+        ("a=", ""),
+    ],
+)
+def test_hydra_reads_the_value_that_was_typed(text, value):
+    assert values(text) == [value]
+
+
+@pytest.mark.parametrize("text", ["a='x", 'a="x y', "a=[1,2", "a={a: 1", "a=range(1,2"])
+def test_an_open_quote_or_bracket_is_refused_with_what_is_missing(text):
+    with pytest.raises(UserError, match="must close every quote and bracket"):
+        overrides.split(text)
+
+
+def test_hydra_options_and_own_arguments_are_put_together():
+    line = overrides.command_line(
+        ["--hydra_options", "a=1 b='x y' -m", "--execute_steps", "", "c=3"]
+    )
+    assert line == ["a=1", "b='x y'", "-m", "c=3"]
+
+
+@pytest.mark.parametrize("flag", ["--execute_steps", "--steps"])
+def test_steps_can_be_chosen_by_their_own_parameter(flag):
+    line = overrides.command_line([flag, "get_data, preprocess"])
+    assert line == ["main.execute_steps='get_data, preprocess'"]
+
+
+def test_choosing_steps_twice_is_refused():
+    with pytest.raises(UserError, match="give one of them"):
+        overrides.command_line(["--execute_steps", "get_data", "--steps", "preprocess"])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (
+            "modeling.random_forest.max_depth=3",
+            "random_forest_pipeline.random_forest.max_depth=3",
+        ),
+        ("modeling.max_tfidf_features=10,15", "random_forest_pipeline.tfidf.max_features=10,15"),
+        ("main.steps=all", "main.execute_steps=all"),
+        ("modeling.random_forestry=1", "modeling.random_forestry=1"),
+        ("data.test_size=0.2", "data.test_size=0.2"),
+    ],
+)
+def test_keys_of_the_rental_pipeline_mean_ours(theirs, ours):
+    assert overrides.command_line([theirs]) == [ours]
+
+
+def test_a_shell_between_mlflow_and_main_evaluates_nothing(tmp_path):
+    """The very quoting MLflow uses, a real bash, and the values as main.py sees them."""
+    from mlflow.projects._project_spec import EntryPoint
+
+    typed = "a='$(touch X)' b='`touch Y`' c=* d='x  y' e='irises’' f='\"' g=';touch Z' h='~'"
+    show = tmp_path / "show.py"
+    show.write_text("import json, sys; print(json.dumps(sys.argv[1:]))")
+    entry = EntryPoint(
+        "main",
+        {"hydra_options": {"type": "string"}},
+        f"{sys.executable} {show} --hydra_options {{hydra_options}}",
+    )
+    command = entry.compute_command({"hydra_options": typed}, None)
+    shown = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert overrides.command_line(json.loads(shown.stdout)) == overrides.split(typed)
+    assert [path.name for path in tmp_path.iterdir()] == ["show.py"]

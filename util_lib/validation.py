@@ -1,0 +1,93 @@
+"""Checks a mapping read from YAML against a pydantic model; one sentence says what is wrong."""
+
+import difflib
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from util_lib.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A part of a YAML file: no unknown keys, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def nearest(name: object, names: list[str]) -> str | None:
+    """Return the entry of `names` most like `name`, or None where none is near."""
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def choose(kind: str, name: object, names: list[str]) -> str:
+    """Say that `name` is no `kind`: "unknown step 'x'; the nearest is 'y'; choose from ..."."""
+    near = nearest(name, names)
+    hint = f"the nearest is {near!r}; " if near else ""
+    return f"unknown {kind} {name!r}: {hint}choose from {', '.join(names)}"
+
+
+def check(model: type[Model], mapping: Any, where: str) -> Model:
+    """Return `mapping` as a `model`.
+
+    `where` begins the sentence of the `UserError`, for example "config" or a file name. The
+    sentence names the key, the value found, what is allowed and, for an unknown key, the nearest.
+    """
+    try:
+        return model.model_validate(mapping)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        others = error.error_count() - 1
+        more = f" (and {others} more)" if others else ""
+        raise UserError(f"{where}: {_sentence(model, first)}{more}") from None
+
+
+def _sentence(model: type[BaseModel], error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    found = repr(error["input"])
+    if len(found) > 80:
+        found = f"{found[:77]}..."
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return f"{choose('key', key, _siblings(model, error['loc']))} (value {found})"
+    if kind == "missing":
+        return f"key {key!r} is required and is not set"
+    if kind == "value_error":
+        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+    expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    sentence = f"{key} must be {expected}, found {found}"
+    if kind in ("literal_error", "enum"):
+        near = nearest(error["input"], [w.strip("' ") for w in _words(expected)])
+        sentence += f"; the nearest is {near!r}" if near else ""
+    return sentence
+
+
+def _words(expected: str) -> list[str]:
+    return expected.replace(" or ", ",").split(",")
+
+
+def _siblings(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Name the keys allowed where the unknown key at `path` stands, as dotted paths."""
+    known: list[str] = []
+    fields = model.model_fields
+    for depth in range(len(path)):
+        prefix = ".".join(str(part) for part in path[:depth])
+        known = [f"{prefix}.{name}" if prefix else name for name in fields]
+        inner = fields.get(str(path[depth]))
+        nested = _model_of(inner.annotation) if inner else None
+        if nested is None and depth + 1 < len(path):
+            # a key of a mapping such as columns.<name>: its values share one model
+            continue
+        fields = nested.model_fields if nested else {}
+    return known
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        if found := _model_of(part):
+            return found
+    return None
