@@ -143,7 +143,7 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
             )
     multirun = {"-m", "--multirun"} & set(overrides)
     for override in parsed:
-        key, value = override.key_or_group, override.get_value_element_as_str()
+        key, value = override.key_or_group, override.input_line.partition("=")[2]
         if override.is_sweep_override() and not multirun:
             return UserError(
                 f"{key}={value} names several values: add -m to run once for each, or write "
@@ -158,7 +158,7 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
         key = override.key_or_group
         known = key in keys or key.startswith("hydra") or key == "dataset" or "/" in key
         if not known and not override.is_add() and not override.is_force_add():
-            value = override.get_value_element_as_str()
+            value = override.input_line.partition("=")[2]
             near = validation.nearest(key, keys)
             allowed = _siblings(near or key, keys)
             return UserError(f"{validation.choose('config key', key, allowed)} (value {value})")

@@ -148,12 +148,12 @@ def check(config: DictConfig) -> Settings:
     for step in settings.steps:
         if step not in STEPS:
             raise UserError(f"config: steps: {validation.choose('step', step, list(STEPS))}")
-    _columns_exist(settings)
+    _parts_agree(settings)
     return settings
 
 
-def _columns_exist(settings: Settings) -> None:
-    """Every column that the configuration names is declared under data.columns."""
+def _parts_agree(settings: Settings) -> None:
+    """What one section names, another one declares."""
     columns = list(settings.data.columns)
     if settings.data.text_feature:
         columns.append(settings.data.text_feature.name)
@@ -165,6 +165,11 @@ def _columns_exist(settings: Settings) -> None:
         for name in names:
             if name not in columns:
                 raise UserError(f"config: {key}: {validation.choose('column', name, columns)}")
+    if not model.export_artifact and "evaluate" in settings.main.execute_steps:
+        raise UserError(
+            "config: evaluate needs a model, and random_forest_pipeline.export_artifact is null: "
+            "give it a name such as model_export, or leave evaluate out of main.execute_steps"
+        )
     if model.target in model.features.numerical + model.features.categorical + model.features.nlp:
         raise UserError(
             f"config: random_forest_pipeline.features holds the target {model.target!r}: a model "

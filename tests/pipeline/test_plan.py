@@ -1,0 +1,97 @@
+"""The plan: which steps, with which parameters, from and to which artifacts."""
+
+import pytest
+import yaml
+
+from pipeline import overrides, settings
+from pipeline.plan import Step, plan
+from util_lib.project import ROOT
+
+
+def planned(*given: str) -> list[Step]:
+    settings.register_resolvers()
+    return plan(settings.check(overrides.base_config(list(given))))
+
+
+def only(name: str, *given: str) -> Step:
+    [step] = planned(f"main.execute_steps={name}", *given)
+    return step
+
+
+def test_every_parameter_of_the_plan_is_declared_by_the_steps_mlproject():
+    for step in planned():
+        spec = yaml.safe_load((ROOT / step.uri / "MLproject").read_text())
+        declared = spec["entry_points"]["main"]["parameters"]
+        given = set(step.parameters) | set(step.files)
+        assert given <= set(declared), step.name
+        required = {name for name, value in declared.items() if value.get("default") is None}
+        assert required <= given, step.name
+
+
+def test_what_a_step_reads_was_made_by_a_step_before_it():
+    made: set[str] = set()
+    for step in planned("data.reference_dataset=preprocessed_data.parquet:latest"):
+        assert {reference.split(":")[0] for reference in step.inputs} <= made, step.name
+        made |= set(step.outputs)
+
+
+def test_the_seed_reaches_both_splits():
+    steps = {step.name: step for step in planned("main.random_seed=7")}
+    assert steps["segregate"].parameters["random_state"] == "7"
+    assert steps["train_random_forest"].parameters["random_seed"] == "7"
+
+
+def test_no_stratification_is_written_as_null():
+    assert only("segregate", "data.stratify=null").parameters["stratify"] == "null"
+
+
+def test_those_who_want_csv_get_csv_all_the_way():
+    steps = {s.name: s for s in planned("data.preprocessed_artifact=preprocessed_data.csv")}
+    assert steps["preprocess"].parameters["artifact_name"] == "preprocessed_data.csv"
+    assert steps["segregate"].outputs == ("data_train.csv", "data_test.csv")
+    assert steps["evaluate"].parameters["test_data"] == "data_test.csv:latest"
+    assert steps["check_data"].parameters["reference_artifact"] == "preprocessed_data.csv:reference"
+
+
+def test_the_model_section_is_passed_resolved():
+    config = only("train_random_forest").files["model_config"]
+    assert config["target"] == "genre"
+    assert config["features"]["nlp"] == ["text_feature"]
+
+
+@pytest.mark.parametrize(
+    ("given", "uri", "version"),
+    [
+        ([], "get_data", None),
+        (["steps.get_data.uri=/elsewhere/get"], "/elsewhere/get", None),
+        (
+            ["steps.get_data.uri='https://git.example/r.git#get_data'", "steps.get_data.version=v1"],
+            "https://git.example/r.git#get_data",
+            "v1",
+        ),
+        (
+            ["main.components_repository='https://git.example/r.git'"],
+            "https://git.example/r.git#get_data",
+            None,
+        ),
+        (
+            [
+                "main.components_repository='https://git.example/r.git#components'",
+                "main.components_version=main",
+            ],
+            "https://git.example/r.git#components/get_data",
+            "main",
+        ),
+        (
+            [
+                "main.components_repository='https://git.example/r.git'",
+                "steps.get_data.uri=get_data",
+            ],
+            "get_data",
+            None,
+        ),
+    ],
+)
+def test_a_step_comes_from_its_own_repository_the_common_one_or_here(given, uri, version):
+    step = only("get_data", *given)
+    assert (step.uri, step.version) == (uri, version)

@@ -1,0 +1,160 @@
+"""The composed configuration is checked before anything runs, and says what is wrong in a sentence."""
+
+import pytest
+
+from pipeline import overrides, settings
+from pipeline.settings import STEPS
+from util_lib.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _resolvers():
+    settings.register_resolvers()
+
+
+def check(*given: str) -> settings.Settings:
+    return settings.check(overrides.base_config(list(given)))
+
+
+def refusal(*given: str) -> str:
+    with pytest.raises(UserError) as refused:
+        check(*given)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_the_defaults_are_valid_and_run_every_step():
+    assert check().main.execute_steps == list(STEPS)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "main.execute_steps='get_data,preprocess'",
+        "main.execute_steps='preprocess,get_data'",
+        "main.execute_steps=' preprocess ,  get_data '",
+        "main.execute_steps=[preprocess,get_data]",
+        "main.execute_steps='download,preprocess'",
+    ],
+)
+def test_steps_are_a_list_or_a_text_and_run_in_the_pipelines_order(given):
+    assert check(given).main.execute_steps == ["get_data", "preprocess"]
+
+
+def test_all_means_every_step():
+    assert check("main.execute_steps=all").main.execute_steps == list(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("main.execute_steps=preproces", "unknown step 'preproces': the nearest is 'preprocess'"),
+        ("main.execute_steps=[get_data,zzz]", "unknown step 'zzz': choose from get_data, prepro"),
+        ("main.execute_steps=''", "names no step"),
+        ("main.execute_steps=3", "main.execute_steps: must be a list or a comma-separated text"),
+        ("main.random_seed=abc", "main.random_seed must be a valid integer, found 'abc'"),
+        ("main.random_seed=-1", "main.random_seed must be greater than or equal to 0, found -1"),
+        ("main.env_manager=condo", "found 'condo'; the nearest is 'conda'"),
+        ("main.tracking=remote", "main.tracking must be"),
+        ("main.project_name=a/b", "main.project_name: 'a/b' cannot contain /"),
+        ("main.project_name=''", "main.project_name"),
+        ("data.test_size=1.5", "data.test_size must be less than 1, found 1.5"),
+        ("data.test_size=0", "data.test_size must be greater than 0, found 0"),
+        ("data.test_size=many", "data.test_size must be a valid number, found 'many'"),
+        ("data.val_size=true", "data.val_size"),
+        ("data.ks_alpha=2", "data.ks_alpha"),
+        ("data.sha256=abc", "data.sha256"),
+        ("+data.tset_size=0.2", "the nearest is 'data.test_size'"),
+        ("+main.seed=1", "unknown key 'main.seed'"),
+        ("+random_forest_pipeline.tfidf.max_feature=3", "random_forest_pipeline.tfidf.max_features"),
+        ("random_forest_pipeline.tfidf.max_features=0", "must be greater than 0, found 0"),
+        ("random_forest_pipeline.numerical_imputer=mode", "'median' or 'mean', found 'mode'"),
+        ("random_forest_pipeline.features.numerical=[tempoo]", "the nearest is 'tempo'"),
+        ("random_forest_pipeline.features.categorical=[genre]", "holds the target 'genre'"),
+        ("random_forest_pipeline.features.nlp=[tempo]", "column 'tempo' is named twice"),
+        ("random_forest_pipeline.export_artifact=null", "evaluate needs"),
+        ("data.target=gender", "the nearest is 'genre'"),
+        ("data.stratify=gender", "the nearest is 'genre'"),
+        ("data.task=clustering", "data.task"),
+        ("+steps.get_dato={uri: x, version: null}", "the nearest is 'get_data'"),
+        ("steps.get_data.version=main", "set uri too"),
+        ("data.columns.tempo.min=300", "tempo"),
+        ("+data.columns.tempo.maxi=300", "unknown key 'data.columns.tempo.maxi'"),
+    ],
+)
+def test_a_fault_is_one_sentence_with_key_value_and_way_out(given, said):
+    assert said in refusal(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["data.tst_size=0.2"], "unknown config key 'data.tst_size': the nearest is 'data.test_size'"),
+        (["data.tst_size=0.2"], "(value 0.2)"),
+        (["dataset=music_gener"], "unknown dataset 'music_gener': the nearest is 'music_genre'"),
+        (["main.random_seed=1,2"], "add -m to run once for each"),
+        (["a=`x`"], "cannot read the override 'a=`x`'"),
+        (["random_forest_pipeline.random_forest.max_dept=3"], "random_forest.max_depth"),
+    ],
+)
+def test_hydras_refusal_becomes_one_sentence(given, said):
+    from hydra.errors import HydraException
+
+    with pytest.raises(HydraException) as refused:
+        overrides.base_config(given)
+    explained = str(overrides.explain(refused.value, given))
+    assert said in explained and "\n" not in explained
+
+
+@pytest.mark.parametrize(
+    "key",
+    """main.project_name main.experiment_name main.execute_steps main.random_seed
+    main.components_repository data.file_url data.reference_dataset data.ks_alpha data.test_size
+    data.val_size data.stratify random_forest_pipeline.tfidf.max_features
+    random_forest_pipeline.features.numerical random_forest_pipeline.features.categorical
+    random_forest_pipeline.features.nlp random_forest_pipeline.export_artifact""".split(),
+)
+def test_every_documented_key_has_its_place(key):
+    assert key in overrides.config_keys(overrides.base_config([]))
+
+
+def test_the_documented_hyperparameters_are_the_defaults():
+    forest = check().random_forest_pipeline.random_forest
+    assert forest == {
+        "n_estimators": 100,
+        "criterion": "gini",
+        "max_depth": 13,
+        "min_samples_split": 2,
+        "min_samples_leaf": 1,
+        "min_weight_fraction_leaf": 0.0,
+        "max_features": "sqrt",
+        "max_leaf_nodes": None,
+        "min_impurity_decrease": 0.0,
+        "bootstrap": True,
+        "oob_score": False,
+        "n_jobs": None,
+        "random_state": 42,
+        "verbose": 0,
+        "warm_start": False,
+        "class_weight": "balanced",
+        "ccp_alpha": 0.0,
+        "max_samples": None,
+    }
+
+
+def test_one_seed_seeds_the_forest_too_unless_it_has_its_own():
+    assert check("main.random_seed=7").random_forest_pipeline.random_forest["random_state"] == 7
+    own = check("random_forest_pipeline.random_forest.random_state=3")
+    assert own.random_forest_pipeline.random_forest["random_state"] == 3
+    assert own.main.random_seed == 42
+
+
+def test_features_come_from_the_columns_roles_in_their_order():
+    features = check().random_forest_pipeline.features
+    assert features.numerical[:3] == ["danceability", "energy", "loudness"]
+    assert features.categorical == ["time_signature", "key"]
+    assert features.nlp == ["text_feature"]
+
+
+def test_no_stratification_is_possible():
+    assert check("data.stratify=null").data.stratify is None
