@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline import overrides, running, settings
 from pipeline.plan import plan
 from pipeline.processes import Stopped
-from util_lib import tracking
 from util_lib.errors import UserError
+from util_lib.tracking.store import store_directory
 
 settings.register_resolvers()
 
@@ -30,8 +30,14 @@ settings.register_resolvers()
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
 def go(config: DictConfig) -> None:
     """Check the configuration, plan the steps, run them."""
-    checked = settings.check(config)
-    running.run_pipeline(checked, plan(checked), job=_job_number())
+    job = _job_number()
+    try:
+        checked = settings.check(config)
+        running.run_pipeline(checked, plan(checked), job)
+    except UserError as error:
+        if job is None:  # Hydra would print a line of its own below the message
+            sys.exit(_fail(error, 1))
+        raise
 
 
 def _job_number() -> int | None:
@@ -43,7 +49,7 @@ def _job_number() -> int | None:
 def main() -> int:
     """Run `go`; every error is one sentence and an exit code other than 0."""
     try:
-        running.adopt_surroundings(tracking.store_directory().parent)
+        running.adopt_surroundings(store_directory().parent)
         sys.argv[1:] = overrides.command_line(sys.argv[1:])
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         go()

@@ -89,11 +89,13 @@ def command_line(arguments: list[str]) -> list[str]:
             f"execute_steps ({known.execute_steps!r}) and steps ({known.steps!r}) mean the same: "
             "give one of them"
         )
-    overrides = split(known.hydra_options) + rest
-    steps = known.execute_steps or known.steps
-    if steps:
+    given = split(known.hydra_options) + rest
+    # Hydra's own parser wants the overrides in one piece: its flag goes first
+    overrides = ["-m"] if {"-m", "--multirun"} & set(given) else []
+    if steps := known.execute_steps or known.steps:
         quoted = steps.strip().strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
         overrides.append(f"main.execute_steps='{quoted}'")
+    overrides += [word for word in given if word not in ("-m", "--multirun")]
     return [use_our_key(override) for override in overrides]
 
 

@@ -22,10 +22,10 @@ from pipeline.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
 from pipeline.settings import Settings
-from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.publish import publish
+from util_lib.tracking.store import open_store, store_directory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +39,7 @@ def adopt_surroundings(home: Path) -> None:
     `home` holds the MLflow database and the store. Called once, before Hydra starts.
     """
     os.environ["PIPELINE_HOME"] = str(home)
-    os.environ["TRACKING_STORE"] = str(tracking.store_directory())
+    os.environ["TRACKING_STORE"] = str(store_directory())
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
         uri = f"sqlite:///{home / 'mlflow.db'}"
@@ -264,7 +264,7 @@ def _collect(outcome: Outcome, client: "MlflowClient", earlier: set[str]) -> Non
         earlier.add(run.info.run_id)
         if run.info.status == "RUNNING":  # stopped before MLflow waited for it
             client.set_terminated(run.info.run_id, "KILLED")
-        for record in tracking.open_store().runs(mlflow_run_id=run.info.run_id):
+        for record in open_store().runs(mlflow_run_id=run.info.run_id):
             outcome.artifacts += [version.name for version in record.logged_artifacts]
             outcome.metrics |= _numbers(record.summary)
             publish(record, run.info.run_id)

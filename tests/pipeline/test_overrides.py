@@ -78,7 +78,7 @@ def test_hydra_options_and_own_arguments_are_put_together():
     line = overrides.command_line(
         ["--hydra_options", "a=1 b='x y' -m", "--execute_steps", "", "c=3"]
     )
-    assert line == ["a=1", "b='x y'", "-m", "c=3"]
+    assert line == ["-m", "a=1", "b='x y'", "c=3"]
 
 
 @pytest.mark.parametrize("flag", ["--execute_steps", "--steps"])

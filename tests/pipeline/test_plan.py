@@ -65,7 +65,10 @@ def test_the_model_section_is_passed_resolved():
         ([], "get_data", None),
         (["steps.get_data.uri=/elsewhere/get"], "/elsewhere/get", None),
         (
-            ["steps.get_data.uri='https://git.example/r.git#get_data'", "steps.get_data.version=v1"],
+            [
+                "steps.get_data.uri='https://git.example/r.git#get_data'",
+                "steps.get_data.version=v1",
+            ],
             "https://git.example/r.git#get_data",
             "v1",
         ),

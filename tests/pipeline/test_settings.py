@@ -1,4 +1,4 @@
-"""The composed configuration is checked before anything runs, and says what is wrong in a sentence."""
+"""The composed configuration is checked before anything runs; one sentence says what is wrong."""
 
 import pytest
 
@@ -66,7 +66,10 @@ def test_all_means_every_step():
         ("data.sha256=abc", "data.sha256"),
         ("+data.tset_size=0.2", "the nearest is 'data.test_size'"),
         ("+main.seed=1", "unknown key 'main.seed'"),
-        ("+random_forest_pipeline.tfidf.max_feature=3", "random_forest_pipeline.tfidf.max_features"),
+        (
+            "+random_forest_pipeline.tfidf.max_feature=3",
+            "random_forest_pipeline.tfidf.max_features",
+        ),
         ("random_forest_pipeline.tfidf.max_features=0", "must be greater than 0, found 0"),
         ("random_forest_pipeline.numerical_imputer=mode", "'median' or 'mean', found 'mode'"),
         ("random_forest_pipeline.features.numerical=[tempoo]", "the nearest is 'tempo'"),
@@ -89,7 +92,10 @@ def test_a_fault_is_one_sentence_with_key_value_and_way_out(given, said):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["data.tst_size=0.2"], "unknown config key 'data.tst_size': the nearest is 'data.test_size'"),
+        (
+            ["data.tst_size=0.2"],
+            "unknown config key 'data.tst_size': the nearest is 'data.test_size'",
+        ),
         (["data.tst_size=0.2"], "(value 0.2)"),
         (["dataset=music_gener"], "unknown dataset 'music_gener': the nearest is 'music_genre'"),
         (["main.random_seed=1,2"], "add -m to run once for each"),

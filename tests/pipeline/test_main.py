@@ -1,0 +1,327 @@
+"""main.py as a user starts it: real processes, real MLflow, six trivial steps in place of ours."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks.overhead import make_steps
+from pipeline import overrides, settings
+from pipeline.plan import plan
+from pipeline.settings import STEPS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# What a trivial step does is told by the environment: nothing, fail, or wait to be stopped.
+STEP = """
+import json, os, signal, sys, time
+from pathlib import Path
+name = Path(__file__).parent.name
+with open(os.environ["RAN"], "a") as ran:
+    ran.write(json.dumps([name, sys.argv[1:]]) + chr(10))
+print(f"{name} ran")
+does = json.loads(os.environ.get("DOES", "{}")).get(name)
+if does == "fail":
+    print("working on it")
+    print(f"{name}: column 'tempo' is missing in table.parquet", file=sys.stderr)
+    sys.exit(3)
+if does == "crash":
+    raise ValueError("the cat sat on the keyboard")
+if does in ("wait", "ignore"):
+    if does == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(os.environ["RAN"] + ".waiting").write_text(str(os.getpid()))
+    time.sleep(120)
+"""
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """Six trivial steps, and an MLflow database made once."""
+    folder = tmp_path_factory.mktemp("template")
+    settings.register_resolvers()
+    steps = plan(settings.check(overrides.base_config([])))
+    for home, _ in make_steps(folder / "steps", steps):
+        Path(home, "run.py").write_text(STEP)
+    code = "import mlflow, sys; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
+    subprocess.run(
+        [sys.executable, "-c", code, f"sqlite:///{folder / 'mlflow.db'}"], check=True, cwd=folder
+    )
+    return folder
+
+
+class Place:
+    """An empty folder in which a user stands."""
+
+    def __init__(self, folder: Path, template: Path) -> None:
+        self.folder = folder
+        self.steps = template / "steps"
+        shutil.copy(template / "mlflow.db", folder)
+        self.environment = {**os.environ, "RAN": str(folder / "ran")}
+        self.environment.pop("TRACKING_STORE", None)
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        scripts = str(Path(sys.executable).parent)
+        self.environment["PATH"] = f"{scripts}{os.pathsep}{self.environment['PATH']}"
+
+    @property
+    def uris(self) -> list[str]:
+        return [f"steps.{step}.uri={self.steps / step}" for step in STEPS]
+
+    def start(self, *command: str, **more: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def main(self, *given: str, **more: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *self.uris]
+        process = self.start(*command, *given, **more)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def wait_for_step(self) -> psutil.Process:
+        waiting = self.folder / "ran.waiting"
+        deadline = time.monotonic() + 60
+        while not (waiting.exists() and waiting.read_text()):
+            assert time.monotonic() < deadline, "the step never started"
+            time.sleep(0.02)
+        return psutil.Process(int(waiting.read_text()))
+
+    def ran(self) -> list[str]:
+        path = self.folder / "ran"
+        return (
+            [json.loads(line)[0] for line in path.read_text().splitlines()] if path.exists() else []
+        )
+
+    def runs(self) -> list:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        return client.search_runs(["0"], order_by=["attributes.start_time"])
+
+    def statuses(self) -> dict[str, str]:
+        return {run.info.run_name: run.info.status for run in self.runs()}
+
+
+@pytest.fixture
+def place(tmp_path, template) -> Place:
+    folder = tmp_path / "place"
+    folder.mkdir()
+    return Place(folder, template)
+
+
+def test_steps_run_in_the_pipelines_order_nested_under_one_run(place):
+    done = place.main("main.execute_steps='evaluate, get_data ,preprocess'")
+    assert done.returncode == 0, done.stderr
+    assert place.ran() == ["get_data", "preprocess", "evaluate"]
+    parent, *children = place.runs()
+    assert [run.info.run_name for run in children] == ["get_data", "preprocess", "evaluate"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in place.runs()} == {"FINISHED"}
+    assert "[2/3] preprocess: done in" in done.stdout
+    table = done.stdout[done.stdout.index("artifacts made") :]
+    assert table.index("get_data") < table.index("preprocess") < table.index("evaluate")
+    assert f"mlflow ui --backend-store-uri sqlite:///{place.folder}/mlflow.db" in done.stdout
+
+
+def test_an_unknown_step_runs_nothing_and_names_the_nearest(place):
+    done = place.main("main.execute_steps='get_data,preproces'")
+    assert done.returncode == 1
+    assert "unknown step 'preproces': the nearest is 'preprocess'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert place.ran() == [] and place.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("data.test_size=1.5", "data.test_size must be less than 1, found 1.5"),
+        ("data.tst_size=0.5", "the nearest is 'data.test_size'"),
+        ("dataset=song_demo", "the nearest is 'songs_demo'"),
+        ("data.test_size=0.1,0.2", "add -m"),
+        ("data.test_size=;", "cannot read the override"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_before_anything_runs(place, given, said):
+    done = place.main(given)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert place.ran() == [] and place.runs() == []
+
+
+def test_a_failing_step_stops_the_pipeline_and_has_the_last_word(place):
+    done = place.main(DOES='{"preprocess": "fail"}')
+    assert done.returncode == 1
+    assert place.ran() == ["get_data", "preprocess"]
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == ("error: step preprocess failed: column 'tempo' is missing in table.parquet")
+    assert "Traceback" not in done.stderr
+    assert {"get_data": "FINISHED", "preprocess": "FAILED"}.items() <= place.statuses().items()
+    assert place.runs()[0].info.status == "FAILED"
+    assert "not run" in done.stdout[done.stdout.index("artifacts made") :]
+
+
+def test_a_crashing_step_keeps_its_traceback_and_its_last_line_is_the_message(place):
+    done = place.main(DOES='{"get_data": "crash"}')
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last == "error: step get_data failed: ValueError: the cat sat on the keyboard"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_stops_the_running_step_and_leaves_no_run_running(place, number, code):
+    command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
+    process = place.start(*command, DOES='{"preprocess": "wait"}')
+    step = place.wait_for_step()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert not step.is_running()
+    assert err.strip().splitlines()[-1] == f"error: stopped by {number.name}"
+    assert "RUNNING" not in place.statuses().values()
+    assert place.statuses()["get_data"] == "FINISHED"
+    assert "stopped" in out[out.index("artifacts made") :]
+
+
+def test_a_step_that_ignores_the_signal_is_killed_by_the_second(place):
+    command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
+    process = place.start(*command, DOES='{"get_data": "ignore"}')
+    step = place.wait_for_step()
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert not step.is_running()
+
+
+def mlflow_run(place: Place, *options: str) -> list[str]:
+    given = " ".join(["main.env_manager=local", *place.uris, *options])
+    return ["mlflow", "run", str(ROOT), "--env-manager", "local", "-P", f"hydra_options={given}"]
+
+
+def test_mlflow_run_stopped_alone_takes_the_step_with_it(place):
+    """SIGTERM to mlflow's pid only: MLflow passes nothing on to what it started."""
+    process = place.start(*mlflow_run(place), DOES='{"get_data": "wait"}')
+    step = place.wait_for_step()
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+    gone, alive = psutil.wait_procs([step], timeout=30)
+    assert not alive
+    deadline = time.monotonic() + 30
+    while "RUNNING" in place.statuses().values() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert "RUNNING" not in place.statuses().values()
+
+
+def test_options_reach_the_steps_through_mlflow_as_they_were_typed(place):
+    url = '/tables/irises’ (Setosa, $(touch X);`touch Y` *~ "a b").csv'
+    options = [
+        f"data.file_url='{url}'",
+        "main.execute_steps='get_data,segregate'",
+        "data.test_size=0.2",
+        "main.experiment_name=pre-prod",
+    ]
+    process = place.start(*mlflow_run(place, *options))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    lines = [json.loads(line) for line in (place.folder / "ran").read_text().splitlines()]
+    arguments = dict(lines)
+    get_data, segregate = arguments["get_data"], arguments["segregate"]
+    assert get_data[get_data.index("--file_url") + 1] == url
+    assert segregate[segregate.index("--test_size") + 1] == "0.2"
+    parent, *children = place.runs()
+    assert len(children) == 2 and parent.data.tags["group"] == "pre-prod"
+    assert not list(place.folder.glob("[XY]")) and not list(ROOT.glob("[XY]"))
+
+
+def test_a_sweep_makes_one_nested_run_for_each_job(place):
+    done = place.main(
+        "-m",
+        "main.execute_steps=segregate",
+        "data.test_size=0.2,0.3",
+    )
+    assert done.returncode == 0, done.stderr
+    assert place.ran() == ["segregate", "segregate"]
+    names = [run.info.run_name for run in place.runs()]
+    assert names == ["dev 0", "segregate", "dev 1", "segregate"]
+
+
+def test_the_temporary_files_of_a_run_are_gone_afterwards(place, tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    done = place.main("main.execute_steps=preprocess", TMPDIR=str(temporary))
+    assert done.returncode == 0, done.stderr
+    line = json.loads((place.folder / "ran").read_text())
+    config = Path(line[1][line[1].index("--dataset_config") + 1])
+    assert config.suffix == ".yaml" and not config.exists()
+    assert not list(temporary.glob("pipeline_*"))
+
+
+def test_conda_runs_the_steps_where_it_is_chosen(place, stand_in_conda):
+    for step in STEPS:
+        environment = place.steps / step / "conda.yml"
+        environment.write_text("channels: [conda-forge]\ndependencies:\n  - python=3.11.7\n")
+        spec = (place.steps / step / "MLproject").read_text()
+        if "conda_env" not in spec:
+            (place.steps / step / "MLproject").write_text(f"conda_env: conda.yml\n{spec}")
+    done = place.main(
+        "main.env_manager=conda",
+        "main.execute_steps='get_data,segregate'",
+        MLFLOW_CONDA_HOME=str(stand_in_conda.home),
+        MLFLOW_ENV_ROOT=str(place.folder / "envs"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert place.ran() == ["get_data", "segregate"]
+    calls = stand_in_conda.calls()
+    assert len([call for call in calls if call[:2] == ["env", "create"]]) == 1
+    assert len([call for call in calls if call[:1] == ["activate"]]) == 2
+
+
+def test_a_step_may_live_in_another_git_repository(place, tmp_path):
+    """Through a rewritten address: MLflow clones, git finds the clone's origin on this machine."""
+    work = tmp_path / "work"
+    shutil.copytree(place.steps / "segregate", work / "steps" / "segregate")
+    git = ["git", "-C", str(work), "-c", "user.name=t", "-c", "user.email=t@example.test"]
+    for words in (
+        ["init", "-q", "-b", "main"],
+        ["add", "."],
+        ["commit", "-qm", "one"],
+        ["tag", "v1"],
+    ):
+        subprocess.run([*git, *words], check=True)
+    (work / "steps" / "segregate" / "run.py").write_text("raise SystemExit('not v1')")
+    subprocess.run([*git, "commit", "-qam", "two"], check=True)
+    bare = tmp_path / "bare.git"
+    subprocess.run(["git", "clone", "-q", "--bare", str(work), str(bare)], check=True)
+    address = "https://git.example.test/org/steps.git"
+    rewritten = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{bare.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address,
+    }
+    remote = [f"steps.segregate.uri='{address}#steps/segregate'", "main.execute_steps=segregate"]
+    done = place.main(*remote, "steps.segregate.version=v1", **rewritten)
+    assert done.returncode == 0, done.stderr
+    assert place.ran() == ["segregate"]
+    newest = place.main(*remote, **rewritten)
+    assert newest.returncode == 1 and "not v1" in newest.stderr
+    missing = place.main(*remote, "steps.segregate.version=v9", **rewritten)
+    assert missing.returncode == 1
+    assert "v9" in missing.stderr.strip().splitlines()[-1]
