@@ -263,6 +263,16 @@ def test_a_sweep_makes_one_nested_run_for_each_job(place):
     assert names == ["dev 0", "segregate", "dev 1", "segregate"]
 
 
+def test_two_pipelines_that_start_at_once_in_an_empty_folder_both_succeed(place):
+    (place.folder / "mlflow.db").unlink()
+    command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
+    both = [place.start(*command) for _ in range(2)]
+    said = [process.communicate(timeout=180) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted(place.ran()) == sorted([*STEPS, *STEPS])
+    assert len(place.runs()) == 14
+
+
 def test_the_temporary_files_of_a_run_are_gone_afterwards(place, tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()

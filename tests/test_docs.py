@@ -1,0 +1,153 @@
+"""What the documents tell a reader to type works: commands are read as their programs read them."""
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import overrides, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not {".venv", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
+)
+
+
+def code_lines(document: Path) -> list[str]:
+    """Lines of shell code: fenced as bash, or indented by four spaces; `\\` continues a line."""
+    text = document.read_text(encoding="utf-8")
+    fenced = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    indented = [line[4:] for line in rest.splitlines() if line.startswith("    ")]
+    joined = "\n".join([*fenced, *indented]).replace("\\\n", " ")
+    return [line.strip() for line in joined.splitlines() if line.strip()]
+
+
+def commands() -> list:
+    found = []
+    for document in DOCUMENTS:
+        for line in code_lines(document):
+            words = shlex.split(line, comments=True)
+            while words and re.fullmatch(r"\w+=.*", words[0]):  # WANDB_PROJECT=... before it
+                words = words[1:]
+            if words and words[0] in ("make", "mlflow", "python"):
+                name = f"{document.relative_to(ROOT)}: {line}"
+                found.append(pytest.param(document, words, id=name))
+    return found
+
+
+def options(words: list[str], *names: str) -> list[str]:
+    return [value for name, value in zip(words, words[1:], strict=False) if name in names]
+
+
+def composes(given: list[str]) -> None:
+    """The overrides are read, composed and valid; a sweep by its first value."""
+    settings.register_resolvers()
+    line = overrides.command_line(given)
+    single = []
+    for override in (word for word in line if not word.startswith("-")):
+        key, _, value = override.partition("=")
+        swept = "-m" in line and value[:1] not in "'\"[{" and "," in value
+        single.append(f"{key}={value.split(',')[0]}" if swept else override)
+    settings.check(overrides.base_config(single))
+
+
+def step_command(step: str, script: str, given: list[str]) -> None:
+    module = importlib.import_module(f"{step}.{Path(script).stem}")
+    module.build_parser().parse_args(given)
+
+
+def mlproject_call(folder: str, words: list[str]) -> None:
+    entry = (options(words, "-e", "--entry-point") or ["main"])[0]
+    spec = yaml.safe_load((ROOT / folder / "MLproject").read_text())["entry_points"][entry]
+    given = dict(pair.split("=", 1) for pair in options(words, "-P"))
+    declared = spec.get("parameters", {})
+    assert set(given) <= set(declared)
+    missing = {name for name, value in declared.items() if value.get("default") is None}
+    assert missing <= set(given)
+    if folder == ".":
+        main_words = [f"--{name}={value}" for name, value in given.items()]
+        composes(main_words)
+        return
+    values = {name: given.get(name, value.get("default")) for name, value in declared.items()}
+    script = re.search(r"python (\w+\.py)", spec["command"])[1]
+    step_command(folder, script, [f"--{name}={value}" for name, value in values.items()])
+
+
+def test_the_documents_hold_commands():
+    assert len(commands()) > 20
+
+
+@pytest.mark.parametrize(("document", "words"), commands())
+def test_a_command_in_the_documents_is_one_that_works(document, words):
+    home = document.parent.name if document.parent != ROOT else "."
+    if words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(words[1:]) <= set(targets)
+    elif words[:2] == ["mlflow", "run"]:
+        place = words[2]
+        if "://" in place:
+            composes(options(words, "-P"))
+        else:
+            folder = home if place == "." else place.removeprefix("./").rstrip("/")
+            mlproject_call(folder, words)
+    elif words[:2] == ["python", "main.py"]:
+        if not any(word.startswith("--") for word in words):
+            composes(words[2:])
+    elif words[0] == "python" and words[1].endswith("run.py"):
+        step = Path(words[1]).parent.name or home
+        step_command(step, words[1], words[2:])
+    elif words[0] == "python" and words[1].endswith(".py"):
+        folder = Path() if (ROOT / words[1]).exists() else Path(home)
+        assert (ROOT / folder / words[1]).is_file()
+        asked = subprocess.run(
+            [sys.executable, ROOT / folder / words[1], "--help"], capture_output=True, check=False
+        )
+        assert asked.returncode == 0
+    elif words[:2] == ["python", "-m"] and words[2].startswith("util_lib"):
+        asked = subprocess.run(
+            [sys.executable, "-m", words[2], "--help"], cwd=ROOT, capture_output=True, check=False
+        )
+        assert asked.returncode == 0
+
+
+def python_blocks() -> list:
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        for number, block in enumerate(blocks):
+            found.append(pytest.param(block, id=f"{document.relative_to(ROOT)} {number}"))
+    return found
+
+
+@pytest.mark.parametrize("block", python_blocks())
+def test_a_python_block_in_the_documents_runs(block, tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACKING_PUBLISH": "parent"}
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_between_the_documents_lead_somewhere(document):
+    text = document.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" not in link:
+            assert (document.parent / link).exists(), link

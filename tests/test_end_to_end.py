@@ -1,0 +1,271 @@
+"""The whole pipeline as a user runs it: real steps, real MLflow, the shipped table."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = "songs_demo"
+LOCAL = "main.env_manager=local"  # the tests' own environment holds the packages of all steps
+
+
+def surroundings() -> dict[str, str]:
+    """The user's environment, without what would lead runs elsewhere."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WANDB_", "MLFLOW_", "TRACKING_", "PIPELINE_"))
+        and name != "PYTHONDONTWRITEBYTECODE"
+    }
+    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    return kept
+
+
+def run(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**surroundings(), **more},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def main(folder: Path, *given: str) -> subprocess.CompletedProcess:
+    return run(folder, sys.executable, str(ROOT / "main.py"), LOCAL, *given)
+
+
+def ask_store(folder: Path, code: str) -> object:
+    """Evaluate `code`, which sees `api`, in a process that uses the store of `folder`."""
+    program = f"import json; from util_lib import tracking; api = tracking.Api(); {code}"
+    store = str(folder / "tracking_store")
+    done = run(ROOT, sys.executable, "-c", program, TRACKING_STORE=store)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which `mlflow run <this project>` has run once; its output is in out.txt."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    done = run(
+        folder,
+        *("mlflow", "run", str(ROOT), "--env-manager", "local", "-P", f"hydra_options={LOCAL}"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "out.txt").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def client(finished):
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+
+
+def test_the_table_names_every_step_with_what_it_made_and_measured(finished):
+    said = (finished / "out.txt").read_text()
+    table = said[said.index("artifacts made") :]
+    for made in ("raw_data.parquet:v0", "preprocessed_data.parquet:v0", "check_data_log:v0"):
+        assert made in table
+    for made in ("data_train.parquet:v0", "data_test.parquet:v0", "model_export:v0"):
+        assert made in table
+    assert table.count("done") == 6
+    assert re.search(r"val_roc_auc_ovo_macro 0\.9\d{3}", table)
+    assert re.search(r"test_roc_auc_ovo_macro 0\.9\d{3}", table)
+    assert f"mlflow ui --backend-store-uri sqlite:///{finished}/mlflow.db" in table
+
+
+def test_nothing_is_left_beside_the_results(finished):
+    left = {path.name for path in finished.iterdir()} - {"out.txt"}
+    assert left <= {"mlflow.db", "mlruns", "tracking_store", "outputs", ".mlflow.lock"}
+
+
+def test_the_checkout_stays_as_it_was(finished):
+    changed = run(ROOT, "git", "status", "--porcelain", "--ignored", "--untracked-files=all")
+    made = [line[3:] for line in changed.stdout.splitlines() if "__pycache__" not in line]
+    assert not [
+        path for path in made if re.search(r"tracking_store|mlruns|mlflow\.db|outputs", path)
+    ]
+
+
+def test_lineage_leads_from_the_model_back_to_the_raw_data(finished):
+    code = (
+        f"a = api.artifact('{PROJECT}/model_export:v0')\n"
+        "seen = []\n"
+        "while a is not None:\n"
+        "    made_by = a.logged_by()\n"
+        "    seen.append([a.name, made_by.job_type])\n"
+        "    a = next(iter(made_by.used_artifacts()), None)\n"
+        "print(json.dumps(seen))"
+    )
+    program = f"exec({code!r})"
+    assert ask_store(finished, program) == [
+        ["model_export:v0", "train_random_forest"],
+        ["data_train.parquet:v0", "segregate"],
+        ["preprocessed_data.parquet:v0", "preprocess"],
+        ["raw_data.parquet:v0", "get_data"],
+    ]
+
+
+def test_the_first_checked_data_become_the_reference(finished):
+    code = (
+        f"a = api.artifact('{PROJECT}/preprocessed_data.parquet:reference'); "
+        "print(json.dumps([a.version, sorted(a.aliases)]))"
+    )
+    assert ask_store(finished, code) == ["v0", ["latest", "reference"]]
+    assert "reference" in (finished / "out.txt").read_text()
+
+
+def test_mlflow_shows_the_steps_below_one_run_with_parameters_and_metrics(finished, client):
+    parent, *children = client.search_runs(["0"], order_by=["attributes.start_time"])
+    names = [child.info.run_name for child in children]
+    assert names == [
+        *("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
+    ]
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    train, evaluate = children[-2:]
+    assert train.data.params["random_forest.max_depth"] == "13"
+    assert train.data.metrics["val_accuracy"] > 0.5
+    assert evaluate.data.metrics["test_accuracy"] > 0.5
+    assert parent.data.metrics["test_accuracy"] == evaluate.data.metrics["test_accuracy"]
+    assert f"{PROJECT}/model_export:v0" in train.data.tags["artifacts.logged"]
+    figures = {file.path for file in client.list_artifacts(train.info.run_id, "figures")}
+    assert any("confusion_matrix" in path for path in figures)
+    assert any("feature_importance" in path for path in figures)
+
+
+def test_the_model_loads_where_this_project_was_never_seen(finished, client, tmp_path):
+    [version] = client.search_model_versions(f"name='{PROJECT}.model_export'")
+    assert version.tags["artifact"] == f"{PROJECT}/model_export:v0"
+    program = (
+        "import json, sys, mlflow\n"
+        "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
+        "example = model.input_example\n"
+        "print(json.dumps([list(model.predict(example)), list(example.columns)]))"
+    )
+    done = run(
+        tmp_path,
+        *(sys.executable, "-c", program, f"models:/{PROJECT}.model_export/1"),
+        MLFLOW_TRACKING_URI=f"sqlite:///{finished / 'mlflow.db'}",
+    )
+    assert done.returncode == 0, done.stderr
+    genres, columns = json.loads(done.stdout.strip().splitlines()[-1])
+    assert len(genres) == 2 and all(isinstance(genre, str) for genre in genres)
+    assert columns[-1] == "text_feature" and "genre" not in columns
+
+
+def test_an_alias_of_the_store_is_an_alias_in_mlflows_registry(finished, client):
+    code = (
+        f"a = api.artifact('{PROJECT}/model_export:v0'); a.aliases.append('prod'); a.save(); "
+        "print(json.dumps(True))"
+    )
+    assert ask_store(finished, code) is True
+    found = client.get_model_version_by_alias(f"{PROJECT}.model_export", "prod")
+    assert found.version in (1, "1")
+
+
+def test_retraining_from_stored_artifacts_makes_the_same_version(finished):
+    done = main(finished, "main.execute_steps='train_random_forest,evaluate'")
+    assert done.returncode == 0, done.stderr
+    assert "model_export:v0" in done.stdout and "model_export:v1" not in done.stdout
+
+
+def spoil(table: pd.DataFrame, how: str) -> pd.DataFrame:
+    if how == "genre":
+        table.loc[:11, "genre"] = "Polka"
+    elif how == "tempo":
+        table.loc[:2, "tempo"] = 9999.0
+    elif how == "missing":
+        table = table.drop(columns="valence")
+    elif how == "energy":
+        table["energy"] = (table["energy"] * 0.8).clip(0, 1)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("genre", ["'genre'", "12 of", "'Polka'"]),
+        ("tempo", ["'tempo'", "[50, 250]", "3 of", "9999"]),
+        ("missing", ["'valence'"]),
+        ("energy", ["'energy'", "KS"]),
+    ],
+)
+def test_bad_data_stop_the_pipeline_with_column_rule_and_count(finished, tmp_path, how, said):
+    spoiled = tmp_path / "spoiled.parquet"
+    demo = pd.read_parquet(ROOT / "dataset" / "songs_demo.parquet").drop_duplicates()
+    spoil(demo.reset_index(drop=True), how).to_parquet(spoiled, index=False)
+    # a folder of its own, with the reference of the finished run
+    folder = tmp_path / "own"
+    shutil.copytree(finished, folder)
+    steps = "main.execute_steps='get_data,preprocess,check_data,segregate'"
+    done = main(folder, f"data.file_url={spoiled}", "data.sha256=null", steps)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: step ") and "Traceback" not in done.stderr
+    for words in said:
+        assert words in last
+    assert "data_train" not in done.stdout and "not run" in done.stdout
+
+
+def git_address_of_this_tree(folder: Path, tag: str) -> tuple[str, dict[str, str]]:
+    """Commit the tracked files to a repository that git reaches by an invented address."""
+    work = folder / "work"
+    for name in run(ROOT, "git", "ls-files", "-z").stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, work / name)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.test"]
+    for words in (
+        *(["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "all"], ["tag", tag]),
+        ["clone", "-q", "--bare", ".", str(folder / "bare.git")],
+    ):
+        done = run(work, *git, *words)
+        assert done.returncode == 0, done.stderr
+    address = "https://git.example.test/org/pipeline.git"
+    return address, {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{(folder / 'bare.git').as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address,
+    }
+
+
+def test_a_tag_of_a_git_address_runs_and_its_results_stay_where_the_user_stands(tmp_path):
+    address, rewritten = git_address_of_this_tree(tmp_path, "v0.1.0")
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    done = run(
+        folder,
+        *("mlflow", "run", address, "-v", "v0.1.0", "--env-manager", "local"),
+        *("-P", f"hydra_options={LOCAL}", "-P", "execute_steps=get_data,preprocess"),
+        **rewritten,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "preprocessed_data.parquet:v0" in done.stdout
+    assert (folder / "tracking_store" / "store.db").is_file()
+    code = f"print(json.dumps(api.artifact('{PROJECT}/preprocessed_data.parquet:latest').version))"
+    assert ask_store(folder, code) == "v0"
+
+
+def test_the_documented_figures_are_reached_on_the_real_data(real_data, tmp_path):
+    table = real_data / "genres_mod.parquet"
+    done = main(tmp_path, "dataset=music_genre", f"data.file_url={table}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = {
+        name: float(value)
+        for name, value in re.findall(r"((?:val|test)_\w+) +(0\.\d+)", done.stdout)
+    }
+    assert metrics["val_roc_auc_ovo_macro"] == pytest.approx(0.9544, abs=0.002)
+    assert metrics["test_roc_auc_ovo_macro"] == pytest.approx(0.9532, abs=0.002)
+    assert metrics["test_accuracy"] == pytest.approx(0.688, abs=0.01)

@@ -1,0 +1,137 @@
+"""The store itself: where it is, what it opens, and what it clears away."""
+
+import os
+import shutil
+import sqlite3
+
+import pytest
+
+from util_lib import project, tracking
+from util_lib.errors import UserError
+from util_lib.tracking import files
+from util_lib.tracking import store as store_module
+from util_lib.tracking.store import Store, open_store, store_directory
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    monkeypatch.delenv("TRACKING_STORE")
+
+
+def test_the_store_lies_where_tracking_store_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "here"))
+    assert store_directory() == tmp_path / "here"
+
+
+def test_the_store_lies_beside_the_mlflow_database(unset, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/a%20b/mlflow.db")
+    assert store_directory() == tmp_path / "a b" / "tracking_store"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert store_directory() == tmp_path / "work" / "tracking_store"
+
+
+def test_the_store_lies_in_the_current_directory_otherwise(unset, tmp_path):
+    assert store_directory() == tmp_path / "work" / "tracking_store"
+
+
+def test_a_step_folder_shares_the_store_of_its_project(unset, monkeypatch, tmp_path):
+    step = tmp_path / "checkout" / "get_data"
+    step.mkdir(parents=True)
+    monkeypatch.chdir(step)
+    monkeypatch.setattr(store_module, "ROOT", tmp_path / "checkout")
+    assert store_directory() == step / "tracking_store"
+    (step / "MLproject").write_text("name: get_data")
+    assert store_directory() == tmp_path / "checkout" / "tracking_store"
+
+
+def test_a_relative_path_starts_at_the_project_root():
+    assert (project.ROOT / "util_lib" / "project.py").is_file()
+    assert project.resolve_path("conf/a.yaml") == project.ROOT / "conf" / "a.yaml"
+    assert str(project.resolve_path("/etc/hosts")) == "/etc/hosts"
+
+
+def test_a_store_of_a_newer_schema_is_not_touched(tmp_path):
+    Store(tmp_path / "s")
+    with sqlite3.connect(tmp_path / "s" / "tracking.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(UserError, match="has schema version 99, this checkout reads 1"):
+        Store(tmp_path / "s")
+
+
+def test_another_programs_database_is_not_touched(tmp_path):
+    (tmp_path / "s").mkdir()
+    with sqlite3.connect(tmp_path / "s" / "tracking.db") as db:
+        db.execute("CREATE TABLE theirs (a)")
+    with pytest.raises(UserError, match="was not made by util_lib.tracking"):
+        Store(tmp_path / "s")
+
+
+def test_what_is_no_database_is_named(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "tracking.db").write_text("words " * 1000)
+    with pytest.raises(UserError, match=r"s/tracking.db: file is not a database"):
+        Store(tmp_path / "s")
+
+
+def test_a_store_that_was_removed_is_made_again(store):
+    shutil.rmtree(store.directory)
+    with tracking.init() as run:
+        pass
+    assert open_store().run(run.id).state == "finished"
+
+
+def test_the_database_writes_ahead_and_waits_for_the_disk(store):
+    assert store._rows("PRAGMA journal_mode")[0][0] == "wal"
+    with store.transaction() as db:
+        assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+
+
+def test_left_overs_of_the_dead_are_removed_and_those_of_the_living_kept(python, store):
+    process = python(
+        """
+import time
+from util_lib import tracking
+draft = tracking.Artifact("x", type="t")
+with draft.new_file("a") as file:
+    file.write("a")
+print(draft._workspace, flush=True)
+time.sleep(60)
+"""
+    )
+    workspace = process.stdout.readline().strip()
+    Store(store.directory)
+    assert os.path.isdir(workspace)
+    process.kill()
+    process.communicate()
+    assert os.path.isdir(workspace)
+    Store(store.directory)
+    assert not os.path.exists(workspace)
+
+
+def test_what_a_sweep_takes_before_it_is_locked_is_made_again(store, monkeypatch):
+    flock, swept = files.fcntl.flock, []
+
+    def flock_after_a_sweep(descriptor, operation):
+        if not swept:
+            swept.append(True)
+            store.files._sweep()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(files.fcntl, "flock", flock_after_a_sweep)
+    path = store.files.tmp / "run-x"
+    lock = files.hold(path)
+    assert path.exists()
+    assert files.is_held(path)
+    files.release(lock)
+
+
+def test_runs_are_found_by_the_mlflow_run_they_ran_in(store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
+    with tracking.init(job_type="get_data") as inside:
+        pass
+    monkeypatch.delenv("MLFLOW_RUN_ID")
+    with tracking.init():
+        pass
+    (record,) = store.runs(mlflow_run_id="abc")
+    assert (record.id, record.job_type, record.state) == (inside.id, "get_data", "finished")
+    assert len(store.runs()) == 2
