@@ -4,9 +4,12 @@ Configured by config.yaml and conf/dataset/<name>.yaml through Hydra; every step
 project of its own, run in its own environment. Usually started by `mlflow run .`.
 """
 
+import gc
 import os
 import sys
 
+# Most of main.py's time is importing MLflow, and the collector would walk its modules in vain.
+gc.set_threshold(200_000)
 if os.environ.get("MLFLOW_RUN_ID"):
     # The environment is the project's own: without cached bytecode every start compiles MLflow.
     sys.dont_write_bytecode = False

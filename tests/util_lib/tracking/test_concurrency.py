@@ -1,5 +1,7 @@
 """Many processes at one store lose nothing."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from util_lib import tracking
@@ -99,3 +101,19 @@ with tracking.init(project="p") as run:
     (version,) = store.versions("p", "shared")
     assert version.number == 0
     assert len(store.runs_of_version(version.id, "out")) == 6
+
+
+def test_threads_of_one_process_share_a_store(store):
+    def work(number):
+        with tracking.init(project="p") as run:
+            for step in range(10):
+                artifact = tracking.Artifact("shared", type="t")
+                with artifact.new_file("a.txt") as file:
+                    file.write(f"{number} {step}")
+                run.log_artifact(artifact)
+                run.log({"step": step})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert len(store.versions("p", "shared")) == 40
+    assert [len(run.history()) for run in store.runs()] == [10] * 4

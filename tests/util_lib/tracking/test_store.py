@@ -24,8 +24,10 @@ def test_the_store_lies_where_tracking_store_says(monkeypatch, tmp_path):
 
 
 def test_the_store_lies_beside_the_mlflow_database(unset, monkeypatch, tmp_path):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/a%20b/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/a b/mlflow.db?timeout=60")
     assert store_directory() == tmp_path / "a b" / "tracking_store"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert store_directory() == tmp_path / "work" / "tracking_store"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert store_directory() == tmp_path / "work" / "tracking_store"
 
@@ -71,6 +73,15 @@ def test_what_is_no_database_is_named(tmp_path):
     (tmp_path / "s" / "tracking.db").write_text("words " * 1000)
     with pytest.raises(UserError, match=r"s/tracking.db: file is not a database"):
         Store(tmp_path / "s")
+
+
+def test_a_process_that_is_late_to_make_the_database_leaves_the_first_one(store):
+    with tracking.init() as run:
+        pass
+    store._create()  # as if it had looked before the first one was there
+    assert store.is_current()
+    assert [record.id for record in Store(store.directory).runs()] == [run.id]
+    assert list(store.files.tmp.iterdir()) == []
 
 
 def test_a_store_that_was_removed_is_made_again(store):
