@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from filelock import FileLock
 
 from pipeline import environments
 from pipeline.plan import Step
@@ -25,7 +24,7 @@ from pipeline.screen import Outcome, Screen
 from pipeline.settings import Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking.publish import publish
+from util_lib.tracking.publish import mlflow_lock, publish
 from util_lib.tracking.store import open_store, store_directory
 
 if TYPE_CHECKING:
@@ -87,10 +86,7 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
 @contextmanager
 def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]:
     """Open the run under which MLflow nests the steps' runs: the root's own where there is one."""
-    home = Path(os.environ["PIPELINE_HOME"])
-    home.mkdir(parents=True, exist_ok=True)
-    # two processes that make one database break it
-    with FileLock(home / ".mlflow.lock"), _hidden(OPTIONAL_IN_MLFLOW):
+    with mlflow_lock(store_directory()), _hidden(OPTIONAL_IN_MLFLOW):
         import mlflow
         import mlflow.projects
 
@@ -283,7 +279,9 @@ def _collect(outcome: Outcome, client: "MlflowClient", earlier: set[str]) -> Non
         if run.info.status == "RUNNING":  # stopped before MLflow waited for it
             client.set_terminated(run.info.run_id, "KILLED")
         for record in open_store().runs(mlflow_run_id=run.info.run_id):
-            outcome.artifacts += [version.name for version in record.logged_artifacts]
+            outcome.artifacts += [
+                f"{version.name}:v{version.number}" for version in record.logged_artifacts()
+            ]
             outcome.metrics |= _numbers(record.summary)
             publish(record, run.info.run_id)
 

@@ -1,9 +1,10 @@
 """What steps may rely on, whichever backend keeps their runs and artifacts.
 
-Only names and behaviour that the genuine W&B client has too. Two differences are left out on
+Only names and behaviour that the genuine W&B client has too. Three differences are left out on
 purpose. A name without an alias (`use_artifact("x")`) is an error of the local backend; the
 client sends the bare name to the server, which takes it for `x:latest`. And an artifact fetched
-as `x:latest` keeps that `name` in the client, while its `version` says `v0` on both.
+as `x:latest` keeps that `name` in the client, while its `version` says `v0` on both. And a second
+`init` while a run is active starts a second run here, where the client returns the first.
 """
 
 import math
@@ -77,8 +78,9 @@ def test_an_artifact_is_found_by_its_qualified_name(tracking, run, log_text):
     assert run.use_artifact(logged.qualified_name).version == "v0"
 
 
-def test_another_project_is_reached_by_naming_it(tracking, run, log_text):
-    log_text(tracking, run, "songs", "one")
+def test_another_project_is_reached_by_naming_it(tracking, log_text):
+    with tracking.init(project="contract") as run:
+        log_text(tracking, run, "songs", "one")
     with tracking.init(project="other") as other:
         assert other.use_artifact("contract/songs:latest").version == "v0"
         with pytest.raises(Exception, match="songs:latest"):

@@ -253,6 +253,22 @@ with tracking.init(project="songs") as run:
     assert [run.state for run in store.runs()] == ["failed"]
 
 
+def test_logging_is_tried_again_after_the_database_refused(run, store, monkeypatch, tmp_path):
+    artifact = artifact_of(a="one", b="two")
+
+    def full(*_, **__):
+        raise UserError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "add_version", full)
+        with pytest.raises(UserError, match="disk is full"):
+            run.log_artifact(artifact)
+    assert artifact.is_draft()
+    assert store.versions("songs", "model") == []
+    assert run.log_artifact(artifact).version == "v0"
+    assert sorted(os.listdir(artifact.download(tmp_path / "out"))) == ["a", "b"]
+
+
 def test_a_store_that_cannot_be_made_is_an_error_with_the_path(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "file" / "tracking_store"))

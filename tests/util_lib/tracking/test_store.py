@@ -119,18 +119,19 @@ time.sleep(60)
     assert not os.path.exists(workspace)
 
 
-def test_what_a_sweep_takes_before_it_is_locked_is_made_again(store, monkeypatch):
-    flock, swept = files.fcntl.flock, []
+@pytest.mark.parametrize("call", ["open", "flock"])
+@pytest.mark.parametrize("directory", [True, False])
+def test_what_a_sweep_takes_before_it_is_locked_is_made_again(store, monkeypatch, call, directory):
+    module = {"open": files.os, "flock": files.fcntl}[call]
+    original, path = getattr(module, call), store.files.tmp / "held"
 
-    def flock_after_a_sweep(descriptor, operation):
-        if not swept:
-            swept.append(True)
-            store.files._sweep()
-        flock(descriptor, operation)
+    def after_a_sweep(*arguments):
+        monkeypatch.setattr(module, call, original)
+        store.files._sweep()
+        return original(*arguments)
 
-    monkeypatch.setattr(files.fcntl, "flock", flock_after_a_sweep)
-    path = store.files.tmp / "run-x"
-    lock = files.hold(path)
+    monkeypatch.setattr(module, call, after_a_sweep)
+    lock = files.hold(path, directory)
     assert path.exists()
     assert files.is_held(path)
     files.release(lock)

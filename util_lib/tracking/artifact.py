@@ -1,0 +1,518 @@
+"""Artifacts: named, typed, versioned sets of files, as in the W&B client."""
+
+import datetime
+import hashlib
+import os
+import shutil
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from util_lib.errors import UserError, UserValueError
+from util_lib.tracking import files, names, values
+from util_lib.tracking.store import FileRecord, Store, VersionRecord, check_type, open_store
+
+if TYPE_CHECKING:
+    from util_lib.tracking.api import Run as PublicRun
+    from util_lib.tracking.run import Run
+
+DIGEST_HEADER = b"wandb-artifact-manifest-v1\n"
+
+
+class ArtifactNotLoggedError(AttributeError):
+    """Something was asked of an artifact that only a logged one knows."""
+
+
+class ArtifactFinalizedError(AttributeError):
+    """A logged artifact was to be changed."""
+
+
+class Entry(NamedTuple):
+    """One file of an artifact; `digest` is its MD5 in base64, as W&B has it."""
+
+    path: str
+    digest: str
+    size: int
+    sha256: str
+    local_path: str | None = None
+    artifact: "Artifact | None" = None
+
+    @property
+    def name(self) -> str:
+        """The path inside the artifact."""
+        return self.path
+
+    def download(self, root: str | os.PathLike | None = None) -> str:
+        """Write the file under `root` and return its path."""
+        if self.artifact is None or self.artifact.is_draft():
+            raise ArtifactNotLoggedError(_not_logged("ArtifactManifestEntry.download"))
+        root = str(root or self.artifact._default_root())
+        self.artifact._fetch([self], root)
+        return os.path.join(root, self.path)
+
+
+class Manifest(NamedTuple):
+    """The files of an artifact by path."""
+
+    entries: dict[str, Entry]
+
+    def digest(self) -> str:
+        """Return the digest that names the artifact's content: W&B's own algorithm."""
+        hasher = hashlib.md5(DIGEST_HEADER, usedforsecurity=False)
+        for path, entry in sorted(self.entries.items()):
+            hasher.update(f"{path}:{entry.digest}\n".encode())
+        return hasher.hexdigest()
+
+    def size(self) -> int:
+        """Return the bytes of all files together."""
+        return sum(entry.size for entry in self.entries.values())
+
+
+class Artifact:
+    """A draft, to be filled and logged; or a version that was logged or fetched.
+
+    Files are copied when they are added: what happens to the originals afterwards does not
+    matter.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        description: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ):
+        """Make a draft; names, types and metadata must be what W&B takes."""
+        self._name = names.check_artifact_name(name)
+        self._type = names.check_artifact_type(type, name)
+        self._description = description
+        self._metadata = values.check_metadata(metadata)
+        self._entries: dict[str, Entry] | None = {}
+        self._aliases: list[str] = []
+        self._final = False
+        self._workspace: Path | None = None
+        self._store: Store | None = None
+        self._record: VersionRecord | None = None
+
+    @classmethod
+    def _stored(cls, store: Store, record: VersionRecord) -> "Artifact":
+        artifact = cls.__new__(cls)
+        artifact._entries = None
+        artifact._final = True
+        artifact._workspace = None
+        artifact._bind(store, record)
+        return artifact
+
+    def __repr__(self) -> str:
+        """Return its full name."""
+        return f"<Artifact {self.qualified_name if self._record else self._name}>"
+
+    # What it is
+
+    @property
+    def name(self) -> str:
+        """The name given at first; `name:vN` once logged."""
+        return f"{self._name}:v{self._record.number}" if self._record else self._name
+
+    @property
+    def source_name(self) -> str:
+        """The same as `name`: the embedded store knows no links."""
+        return self.name
+
+    @property
+    def type(self) -> str:
+        """What artifacts of this kind are called, for example `raw_data`."""
+        return self._type
+
+    @property
+    def description(self) -> str | None:
+        """A sentence for people; changed by setting it and `save()`."""
+        return self._description
+
+    @description.setter
+    def description(self, description: str | None) -> None:
+        self._description = description
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Facts for programs; changed by setting or editing it and `save()`."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata: dict[str, Any]) -> None:
+        self._metadata = values.check_metadata(metadata)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The files, by path."""
+        if self._entries is None:
+            self._entries = {
+                file.path: Entry(file.path, file.md5, file.size, file.sha256, artifact=self)
+                for file in self._store.version_files(self._record.id)
+            }
+        return Manifest(self._entries)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the content; the same files give the same digest, here and at W&B."""
+        return self._record.digest if self._record else self.manifest.digest()
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files together."""
+        return self._record.size if self._record else self.manifest.size()
+
+    @property
+    def state(self) -> str:
+        """PENDING for a draft, COMMITTED once logged."""
+        return "COMMITTED" if self._record else "PENDING"
+
+    def is_draft(self) -> bool:
+        """Say whether it has yet to be logged."""
+        return self._record is None
+
+    @property
+    def id(self) -> str | None:
+        """An identifier of the version, None for a draft."""
+        return str(self._record.id) if self._record else None
+
+    @property
+    def version(self) -> str:
+        """`v0`, `v1`, ..."""
+        return f"v{self._logged('version').number}"
+
+    @property
+    def entity(self) -> str:
+        """Always `local`."""
+        self._logged("entity")
+        return names.ENTITY
+
+    @property
+    def project(self) -> str:
+        """The project whose run logged it first."""
+        return self._logged("project").project
+
+    @property
+    def qualified_name(self) -> str:
+        """`entity/project/name:vN`."""
+        return f"{names.ENTITY}/{self._logged('qualified_name').reference}"
+
+    @property
+    def file_count(self) -> int:
+        """How many files it holds."""
+        self._logged("file_count")
+        return len(self.manifest.entries)
+
+    @property
+    def created_at(self) -> str:
+        """When this version was logged first, in UTC."""
+        return utc(self._logged("created_at").created_at)
+
+    @property
+    def updated_at(self) -> str:
+        """When its aliases, description or metadata changed last, in UTC."""
+        return utc(self._logged("updated_at").updated_at)
+
+    @property
+    def aliases(self) -> list[str]:
+        """The aliases it held when it was read; changed by editing the list and `save()`."""
+        self._logged("aliases")
+        return self._aliases
+
+    @aliases.setter
+    def aliases(self, aliases: list[str]) -> None:
+        self._logged("aliases")
+        self._aliases = names.check_aliases(aliases)
+
+    # Filling it
+
+    @contextmanager
+    def new_file(
+        self, name: str, mode: str = "x", encoding: str | None = None, policy: str = "mutable"
+    ) -> Iterator[IO]:
+        """Open a file that is added to the artifact when it is closed."""
+        self._changeable("new_file")
+        path = names.check_path(name)
+        local = self._make_workspace() / "new" / path
+        local.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(local, mode, encoding=encoding) as file:
+                yield file
+        except FileExistsError as error:
+            raise UserValueError(f"File with name {name!r} already exists at {local!r}") from error
+        self.add_file(local, name=path, policy=policy, overwrite="x" not in mode)
+
+    def add_file(
+        self,
+        local_path: str | os.PathLike,
+        name: str | None = None,
+        is_tmp: bool = False,
+        skip_cache: bool = False,
+        policy: str = "mutable",
+        overwrite: bool = False,
+    ) -> Entry:
+        """Add one file, called `name` inside the artifact (default: as on disk)."""
+        self._changeable("add_file")
+        if is_tmp:
+            raise UserValueError("is_tmp is not supported; give the file a name with name=")
+        if not os.path.isfile(local_path):
+            raise UserValueError(f"Path is not a file: {os.fspath(local_path)!r}")
+        return self._add(name or os.path.basename(local_path), local_path, policy, overwrite)
+
+    def add_dir(
+        self,
+        local_path: str | os.PathLike,
+        name: str | None = None,
+        skip_cache: bool = False,
+        policy: str = "mutable",
+        merge: bool = False,
+    ) -> None:
+        """Add all files under a directory, below `name` inside the artifact."""
+        self._changeable("add_dir")
+        if not os.path.isdir(local_path):
+            raise UserValueError(f"Path is not a directory: {os.fspath(local_path)!r}")
+        for folder, _, filenames in os.walk(local_path, followlinks=True):
+            for filename in filenames:
+                path = os.path.join(folder, filename)
+                inside = os.path.join(name or "", os.path.relpath(path, local_path))
+                self._add(inside, path, policy, merge)
+
+    def remove(self, item: str | os.PathLike | Entry) -> None:
+        """Remove one file, or all files of a directory, from the draft."""
+        self._changeable("remove")
+        path = names.check_path(item.path if isinstance(item, Entry) else item)
+        gone = [key for key in self._entries if key == path or key.startswith(f"{path}/")]
+        if not gone:
+            raise FileNotFoundError(f"No such file or directory: {path}")
+        for key in gone:
+            del self._entries[key]
+
+    def finalize(self) -> None:
+        """Allow no more changes; logging does this."""
+        self._final = True
+
+    # Using it
+
+    def wait(self, timeout: int | None = None) -> "Artifact":
+        """Return the artifact; logging to the embedded store is complete when it returns."""
+        self._logged("wait")
+        return self
+
+    def get_entry(self, name: str | os.PathLike) -> Entry:
+        """Return one file of the artifact. Raises `KeyError` if there is no such file."""
+        self._logged("get_entry")
+        path = names.check_path(name)
+        if path not in self.manifest.entries:
+            raise KeyError(f"Path not contained in artifact: {path}")
+        return self._entries[path]
+
+    def file(self, root: str | os.PathLike | None = None) -> str:
+        """Write the artifact's only file under `root` and return its path.
+
+        The default root is `artifacts/<name>:v<N>` in the current directory. Raises
+        `ValueError` if there are several files.
+        """
+        self._logged("file")
+        entries = [*self.manifest.entries.values()]
+        if len(entries) > 1:
+            raise UserValueError(
+                "This artifact contains more than one file, call `.download()` to get all files "
+                'or call .get_entry("filename").download()'
+            )
+        if not entries:
+            raise UserValueError(f"artifact {self._record.reference!r} contains no file")
+        return entries[0].download(root or self._default_root(relative=True))
+
+    def download(
+        self,
+        root: str | os.PathLike | None = None,
+        allow_missing_references: bool = False,
+        skip_cache: bool | None = None,
+        path_prefix: str | os.PathLike | None = None,
+        multipart: bool | None = None,
+    ) -> str:
+        """Write all files under `root` and return it; files there of other names stay.
+
+        Every content is checked against its digest on the way. If one is damaged or missing,
+        `UserError` names it and no file of this artifact is written at all.
+        """
+        self._logged("download")
+        root = str(root or self._default_root())
+        prefix = "" if path_prefix is None else str(path_prefix)
+        self._fetch([e for e in self.manifest.entries.values() if e.path.startswith(prefix)], root)
+        return root
+
+    def logged_by(self) -> "PublicRun | None":
+        """Return the run that logged this version first."""
+        from util_lib.tracking.api import Run
+
+        record = self._logged("logged_by")
+        return Run(self._store.run(record.logged_by))
+
+    def used_by(self) -> "list[PublicRun]":
+        """Return the runs that used this version."""
+        from util_lib.tracking.api import Run
+
+        record = self._logged("used_by")
+        return [Run(user) for user in self._store.runs_of_version(record.id, "in")]
+
+    def save(self) -> None:
+        """Store what was changed of the aliases, the description and the metadata.
+
+        An alias given to this version is taken from the one that held it. A draft is logged
+        to the active run.
+        """
+        if self._record is None:
+            from util_lib.tracking.run import active_run
+
+            if (run := active_run()) is None:
+                raise UserError(
+                    f"artifact {self._name!r} cannot be saved outside a run; "
+                    "call tracking.init() and run.log_artifact(artifact)"
+                )
+            run.log_artifact(self)
+            return
+        wanted, before = set(names.check_aliases(self._aliases)), set(self._record.aliases)
+        names.check_new_aliases(wanted - before)
+        record = self._store.update_version(
+            self._record,
+            add=wanted - before,
+            remove=before - wanted,
+            description=self._description,
+            metadata=values.check_metadata(self._metadata),
+        )
+        self._bind(self._store, record)
+        if wanted != before:
+            from util_lib.tracking.publish import mirror_aliases
+
+            mirror_aliases(self._store, record)
+
+    # Behind the scenes
+
+    def _logged(self, member: str) -> VersionRecord:
+        if self._record is None:
+            raise ArtifactNotLoggedError(_not_logged(f"Artifact.{member}"))
+        return self._record
+
+    def _changeable(self, member: str) -> None:
+        if self._final:
+            raise ArtifactFinalizedError(
+                f"'Artifact.{member}' used on logged artifact. Can't modify finalized artifact."
+            )
+
+    def _make_workspace(self) -> Path:
+        if self._workspace is None:
+            store = open_store()
+            with files.writing(store.files.tmp):
+                self._workspace, lock = store.files.workspace()
+            self._clear = weakref.finalize(self, _remove, self._workspace, lock, os.getpid())
+        return self._workspace
+
+    def _add(self, name: str, path: str | os.PathLike, policy: str, overwrite: bool) -> Entry:
+        if policy not in ("mutable", "immutable"):
+            raise UserValueError(
+                f"Invalid policy {policy!r}. Policy may only be `mutable` or `immutable`."
+            )
+        inside = names.check_path(name)
+        staged = self._make_workspace() / os.urandom(8).hex()
+        with files.writing(staged):
+            try:
+                content = files.read_content(path, staged)
+            except BaseException:
+                staged.unlink(missing_ok=True)
+                raise
+        before = self._entries.get(inside)
+        if before and before.digest != content.md5 and not overwrite:
+            raise UserValueError(f"Cannot add the same path twice: {inside!r}")
+        entry = Entry(inside, content.md5, content.size, content.sha256, str(staged), self)
+        self._entries[inside] = entry
+        return entry
+
+    def _log(self, run: "Run", aliases: list[str], used: bool = False) -> None:
+        store = run._store
+        if self._record and self._record.project != run.project:
+            raise UserValueError(
+                f"Artifact {self._name} exists in project '{self._record.project}'; "
+                f"it can't be moved to '{run.project}'"
+            )
+        check_type(self._name, store.type_of(run.project, self._name), self._type)
+        self.finalize()
+        entries = [*self.manifest.entries.values()]
+        staged = {entry.sha256: Path(entry.local_path) for entry in entries if entry.local_path}
+        with files.writing(store.files.final):
+            if self._workspace is None or self._workspace.parent == store.files.tmp:
+                store.files.adopt(staged)
+            else:  # TRACKING_STORE changed since the files were added
+                for path in staged.values():
+                    store.files.put(path)
+        # Should the rest fail, logging can be tried again: the contents are in place.
+        self._entries = {entry.path: entry._replace(local_path=None) for entry in entries}
+        record = store.add_version(
+            run.id,
+            run.project,
+            self._name,
+            self._type,
+            self.manifest.digest(),
+            [FileRecord(e.path, e.digest, e.sha256, e.size) for e in entries],
+            aliases,
+            self._description,
+            self._metadata,
+            used,
+        )
+        if self._workspace:
+            self._clear()
+            self._workspace = None
+        self._bind(store, record)
+
+    def _bind(self, store: Store, record: VersionRecord) -> None:
+        self._store, self._record = store, record
+        self._name, self._type = record.name, record.type
+        self._description, self._metadata = record.description, record.metadata
+        self._aliases = list(record.aliases)
+
+    def _default_root(self, relative: bool = False) -> str:
+        folder = os.environ.get("WANDB_ARTIFACT_DIR") or os.path.join(".", "artifacts")
+        return os.path.join(folder if relative else os.path.abspath(folder), self.name)
+
+    def _fetch(self, entries: list[Entry], root: str) -> None:
+        # First all under temporary names, then all renames: a damaged file stops it before
+        # anything is in place, and a killed process leaves no half a file under its real name.
+        ready: dict[Path, Path] = {}
+        try:
+            for entry in entries:
+                target = Path(root, entry.path)
+                if target.is_file() and files.read_content(target).sha256 == entry.sha256:
+                    continue
+                with files.writing(target, "free space there or name another directory"):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                partial = target.with_name(f".{os.urandom(4).hex()}.partial")
+                what = f"file {entry.path!r} of artifact {self._record.reference!r}"
+                self._store.files.fetch(entry.sha256, partial, what)
+                ready[target] = partial
+            with files.writing(root, "free space there or name another directory"):
+                for target, partial in ready.items():
+                    os.replace(partial, target)
+        finally:
+            for partial in ready.values():
+                partial.unlink(missing_ok=True)
+
+
+def utc(seconds: float) -> str:
+    """Return a time as W&B writes it: `2026-01-31T12:00:00Z`."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _not_logged(member: str) -> str:
+    return (
+        f"{member!r} used prior to logging artifact or while in offline mode. "
+        "Call Artifact.wait() before accessing logged artifact properties."
+    )
+
+
+def _remove(workspace: Path, lock: int, pid: int) -> None:
+    if os.getpid() == pid:  # not in a forked child: its parent may still need the files
+        shutil.rmtree(workspace, ignore_errors=True)
+        files.release(lock)

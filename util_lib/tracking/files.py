@@ -1,0 +1,240 @@
+"""File contents, kept once each under `files/ab/<sha256>`, and `tmp/` on the way there.
+
+A file reaches its final name only complete and flushed to disk, by a rename. Whatever is in
+`tmp/` is locked (flock) by the process that works on it: the kernel drops the lock when that
+process ends, however it ends, so what nobody holds is a left-over and is removed.
+"""
+
+import base64
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from util_lib.errors import UserError
+
+CHUNK_BYTES = 2**20  # memory stays near 1 MiB however large the file
+
+_held: set[int] = set()
+
+
+def _forget_held() -> None:
+    # A lock belongs to the open file, which a forked child shares: without this a child would
+    # keep the lock of a parent that has died.
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_held)
+
+
+class Content(NamedTuple):
+    """What was read from a file; `md5` is in base64, as W&B writes it."""
+
+    sha256: str
+    md5: str
+    size: int
+
+
+STORE_WAY_OUT = (
+    "nothing was recorded; free space there, correct its permissions, or set TRACKING_STORE to "
+    "another directory"
+)
+
+
+@contextmanager
+def writing(path: str | os.PathLike, way_out: str = STORE_WAY_OUT) -> Iterator[None]:
+    """Turn a full disk, a read-only directory and the like into a `UserError` with the path."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or path
+        raise UserError(
+            f"cannot read or write {place}: {error.strerror or error}; {way_out}"
+        ) from error
+
+
+def read_content(source: str | os.PathLike, target: str | os.PathLike | None = None) -> Content:
+    """Read `source` once and return its digests; copy it to the new file `target` if given."""
+    # MD5 names a version here as it does at W&B; what guards the bytes is the SHA-256.
+    md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
+    with open(source, "rb") as reader:
+        writer = open(target, "xb") if target is not None else None
+        try:
+            while chunk := reader.read(CHUNK_BYTES):
+                md5.update(chunk)
+                sha256.update(chunk)
+                size += len(chunk)
+                if writer:
+                    writer.write(chunk)
+            if writer:
+                writer.flush()
+                os.fsync(writer.fileno())
+        finally:
+            if writer:
+                writer.close()
+    return Content(sha256.hexdigest(), base64.b64encode(md5.digest()).decode(), size)
+
+
+def sync_directory(path: str | os.PathLike) -> None:
+    """Flush the names in a directory to disk: a rename alone may not survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def hold(path: Path, directory: bool = False) -> int:
+    """Make `path` and lock it until `release` or the end of this process."""
+    while True:
+        if directory:
+            path.mkdir()
+        # A sweep may take it for a left-over as long as it is not locked: then once more.
+        try:
+            flags = os.O_RDONLY if directory else os.O_RDWR | os.O_CREAT | os.O_EXCL
+            descriptor = os.open(path, flags, 0o666)
+        except FileNotFoundError:
+            if path.parent.is_dir():
+                continue
+            raise
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink and path.exists():
+            _held.add(descriptor)
+            return descriptor
+        os.close(descriptor)
+
+
+def release(descriptor: int) -> None:
+    """Drop the lock that `hold` took."""
+    if descriptor in _held:  # not so in a forked child, where it is closed already
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a living process holds `path`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+class Files:
+    """The contents under `directory`/files, and the work in progress under `directory`/tmp."""
+
+    def __init__(self, directory: Path):
+        """Nothing is made before `make`."""
+        self.final = directory / "files"
+        self.tmp = directory / "tmp"
+
+    def make(self) -> None:
+        """Make both directories and remove what dead processes left in `tmp`."""
+        self.final.mkdir(parents=True, exist_ok=True)
+        self.tmp.mkdir(exist_ok=True)
+        self._sweep()
+
+    def path(self, sha256: str) -> Path:
+        """Return where the content with this digest is kept."""
+        return self.final / sha256[:2] / sha256
+
+    def workspace(self) -> tuple[Path, int]:
+        """Make a directory under `tmp` that stays as long as its lock is held."""
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        path = self.tmp / f"work-{os.urandom(8).hex()}"
+        return path, hold(path, directory=True)
+
+    def adopt(self, staged: dict[str, Path]) -> None:
+        """Move complete, flushed files to their final names: digest to where it lies now.
+
+        A content that is there already is replaced, which heals a damaged one.
+        """
+        folders = set()
+        for sha256, path in staged.items():
+            target = self.path(sha256)
+            if not target.parent.is_dir():
+                target.parent.mkdir(exist_ok=True)
+                folders.add(self.final)
+            os.chmod(path, 0o444)
+            os.replace(path, target)
+            folders.add(target.parent)
+        for folder in folders:
+            sync_directory(folder)
+
+    def put(self, source: str | os.PathLike) -> Content:
+        """Keep a copy of `source`."""
+        with writing(self.tmp):
+            folder, lock = self.workspace()
+            try:
+                content = read_content(source, folder / "content")
+                self.adopt({content.sha256: folder / "content"})
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                release(lock)
+        return content
+
+    def damage(self, sha256: str) -> str | None:
+        """Say what is wrong with a kept content, or None."""
+        try:
+            found = read_content(self.path(sha256)).sha256
+        except FileNotFoundError:
+            return "is missing"
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
+        return None if found == sha256 else f"is damaged: its sha256 is {found}, not {sha256}"
+
+    def fetch(self, sha256: str, target: Path, what: str) -> None:
+        """Copy a content to the new file `target` and check it on the way.
+
+        Raises `UserError`, which calls the content `what`, if it is missing or damaged; then
+        nothing is left at `target`.
+        """
+        source = self.path(sha256)
+        way_out = "log the same content again (that repairs it) or restore it from a backup"
+        try:
+            reader = open(source, "rb")
+        except FileNotFoundError as error:
+            raise UserError(f"{what} is missing: there is no {source}; {way_out}") from error
+        except OSError as error:
+            raise UserError(f"{what}: cannot read {source}: {error.strerror}; {way_out}") from error
+        hasher = hashlib.sha256()
+        try:
+            with reader, writing(target, "free space there or name another directory"):
+                with open(target, "xb") as writer:
+                    while chunk := reader.read(CHUNK_BYTES):
+                        hasher.update(chunk)
+                        writer.write(chunk)
+            if hasher.hexdigest() != sha256:
+                raise UserError(
+                    f"{what} is damaged: {source} no longer has the content that its name, a "
+                    f"sha256, stands for; {way_out}"
+                )
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
+    def _sweep(self) -> None:
+        for path in self.tmp.iterdir():
+            with suppress(OSError):  # gone, or held: either is fine
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink()
+                finally:
+                    os.close(descriptor)

@@ -1,0 +1,639 @@
+"""The embedded store: one SQLite database beside the file contents, no server.
+
+`tracking.db` knows the runs, artifact versions, aliases and lineage; `files/` and `tmp/` are
+described in `files.py`. A version, its files, its aliases and its lineage appear in one
+transaction, after its contents are safely on disk. The database itself is built elsewhere and
+linked into place, so that it is never seen half-made.
+"""
+
+import os
+import re
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from util_lib.errors import UserError, UserValueError
+from util_lib.project import ROOT
+from util_lib.tracking import files, names, values
+
+APPLICATION_ID = 0x54524B31  # "TRK1": tells our database from any other SQLite file
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 60  # a writer waits this long for the others
+
+SCHEMA = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, number INTEGER NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL,
+    group_name TEXT, job_type TEXT, notes TEXT, tags TEXT NOT NULL, config TEXT NOT NULL,
+    summary TEXT NOT NULL DEFAULT '{}', state TEXT NOT NULL, exit_code INTEGER,
+    started_at REAL NOT NULL, finished_at REAL, environment TEXT NOT NULL, mlflow_run_id TEXT,
+    UNIQUE (project, number)
+);
+CREATE INDEX runs_by_mlflow_run ON runs (mlflow_run_id);
+CREATE TABLE history (
+    run_id TEXT NOT NULL REFERENCES runs, step INTEGER NOT NULL, data TEXT NOT NULL,
+    PRIMARY KEY (run_id, step)
+) WITHOUT ROWID;
+CREATE TABLE run_files (
+    run_id TEXT NOT NULL REFERENCES runs, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+    size INTEGER NOT NULL, PRIMARY KEY (run_id, path)
+) WITHOUT ROWID;
+CREATE TABLE collections (
+    id INTEGER PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL,
+    UNIQUE (project, name)
+);
+CREATE TABLE versions (
+    id INTEGER PRIMARY KEY, collection_id INTEGER NOT NULL REFERENCES collections,
+    number INTEGER NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, description TEXT,
+    metadata TEXT NOT NULL, logged_by TEXT NOT NULL REFERENCES runs, created_at REAL NOT NULL,
+    updated_at REAL NOT NULL, UNIQUE (collection_id, number), UNIQUE (collection_id, digest)
+);
+CREATE TABLE version_files (
+    version_id INTEGER NOT NULL REFERENCES versions, path TEXT NOT NULL, md5 TEXT NOT NULL,
+    sha256 TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (version_id, path)
+) WITHOUT ROWID;
+CREATE TABLE aliases (
+    collection_id INTEGER NOT NULL REFERENCES collections, alias TEXT NOT NULL,
+    version_id INTEGER NOT NULL REFERENCES versions, PRIMARY KEY (collection_id, alias)
+) WITHOUT ROWID;
+CREATE TABLE lineage (
+    run_id TEXT NOT NULL REFERENCES runs, direction TEXT NOT NULL,
+    version_id INTEGER NOT NULL REFERENCES versions, at REAL NOT NULL,
+    PRIMARY KEY (run_id, direction, version_id)
+) WITHOUT ROWID;
+CREATE INDEX lineage_by_version ON lineage (version_id, direction);
+"""
+
+_open: dict[Path, "Store"] = {}
+
+
+class FileRecord(NamedTuple):
+    """One file of an artifact version; `md5` in base64 as W&B writes it."""
+
+    path: str
+    md5: str
+    sha256: str
+    size: int
+
+
+class VersionRecord(NamedTuple):
+    """One version of one artifact, as it was when it was read."""
+
+    id: int
+    project: str
+    name: str
+    type: str
+    number: int
+    digest: str
+    size: int
+    description: str | None
+    metadata: dict[str, Any]
+    aliases: list[str]
+    logged_by: str
+    created_at: float
+    updated_at: float
+
+    @property
+    def reference(self) -> str:
+        """The version's full name, which never changes: `project/name:vN`."""
+        return f"{self.project}/{self.name}:v{self.number}"
+
+
+class RunRecord(NamedTuple):
+    """One run, as it was when it was read.
+
+    `state` is running, finished, failed, killed or crashed; crashed means that its process ended
+    without finishing it. Times are seconds since the epoch.
+    """
+
+    id: str
+    number: int
+    project: str
+    name: str
+    group: str | None
+    job_type: str | None
+    notes: str | None
+    tags: list[str]
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    state: str
+    exit_code: int | None
+    started_at: float
+    finished_at: float | None
+    environment: dict[str, Any]
+    mlflow_run_id: str | None
+    store: "Store"
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return what was logged, one dict per step, in order."""
+        return self.store.history(self.id)
+
+    def files(self) -> list[tuple[str, str, int]]:
+        """Return path, sha256 and size of the run's own files, such as images."""
+        return self.store.run_files(self.id)
+
+    def logged_artifacts(self) -> list[VersionRecord]:
+        """Return the versions that the run logged, in order."""
+        return self.store.versions_of_run(self.id, "out")
+
+    def used_artifacts(self) -> list[VersionRecord]:
+        """Return the versions that the run used, in order."""
+        return self.store.versions_of_run(self.id, "in")
+
+
+def store_directory() -> Path:
+    """Return where this process keeps its store.
+
+    `TRACKING_STORE`, else beside the SQLite database that `MLFLOW_TRACKING_URI` names, else in
+    the current directory. A step folder of this checkout is never the place: a step that is run
+    on its own shares the store of the whole project.
+    """
+    if chosen := os.environ.get("TRACKING_STORE"):
+        return Path(chosen).expanduser().absolute()
+    base = Path.cwd()
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith("sqlite:///") and (path := uri.removeprefix("sqlite:///")):
+        base = Path(path.partition("?")[0]).absolute().parent
+    if base.resolve().parent == ROOT and (base / "MLproject").is_file():
+        base = ROOT
+    return base / "tracking_store"
+
+
+def open_store(directory: str | os.PathLike | None = None) -> "Store":
+    """Return the store in `directory` (default `store_directory()`), made if it isn't there.
+
+    A process opens each store once.
+    """
+    directory = Path(directory or store_directory()).absolute()
+    store = _open.get(directory)
+    if store is None or not store.is_current():
+        store = _open[directory] = Store(directory)
+    return store
+
+
+class Store:
+    """Runs, artifact versions, aliases and lineage in `directory`."""
+
+    def __init__(self, directory: Path):
+        """Open the store, making it first if need be; `open_store` does so once a process."""
+        self.directory = directory
+        self.path = directory / "tracking.db"
+        self.files = files.Files(directory)
+        self._lock = threading.RLock()
+        self._connections: dict[int, sqlite3.Connection] = {}
+        with files.writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            self.files.make()
+            if not self.path.exists():
+                self._create()
+        with self._errors():
+            self._check_schema()
+            self._inode = self.path.stat().st_ino
+
+    def is_current(self) -> bool:
+        """Say whether this store's database is still the one on disk."""
+        try:
+            return self.path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    # Runs
+
+    def start_run(
+        self, run_id: str, project: str, config: str, environment: str, tags: str, **columns: Any
+    ) -> tuple[RunRecord, int]:
+        """Record a new run; return it with the lock that shows that its process lives."""
+        with files.writing(self.files.tmp):
+            try:
+                lock = files.hold(self._run_lock(run_id))
+            except FileExistsError as error:
+                raise UserError(
+                    f"run {run_id!r} is running already; choose another id or none"
+                ) from error
+        try:
+            with self.transaction() as db:
+                if db.execute("SELECT 1 FROM runs WHERE id = ?", (run_id,)).fetchone():
+                    raise UserError(f"there is a run {run_id!r} already; choose another id or none")
+                (number,) = db.execute(
+                    "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE project = ?", (project,)
+                ).fetchone()
+                columns["name"] = columns.get("name") or names.new_run_name(number)
+                columns |= {
+                    "id": run_id,
+                    "number": number,
+                    "project": project,
+                    "config": config,
+                    "environment": environment,
+                    "tags": tags,
+                    "state": "running",
+                    "started_at": time.time(),
+                }
+                marks = ", ".join("?" * len(columns))
+                db.execute(
+                    f"INSERT INTO runs ({', '.join(columns)}) VALUES ({marks})",
+                    tuple(columns.values()),
+                )
+        except BaseException:
+            self.end_run(run_id, lock)
+            raise
+        return self.run(run_id), lock
+
+    def end_run(self, run_id: str, lock: int) -> None:
+        """Give back the lock that `start_run` returned."""
+        self._run_lock(run_id).unlink(missing_ok=True)
+        files.release(lock)
+
+    def update_run(self, run_id: str, durable: bool = False, **columns: Any) -> None:
+        """Set columns of a run; `durable` ones survive a power cut, others a killed process."""
+        with self.transaction(durable) as db:
+            assignments = ", ".join(f"{column} = ?" for column in columns)
+            db.execute(f"UPDATE runs SET {assignments} WHERE id = ?", (*columns.values(), run_id))
+
+    def log_step(self, run_id: str, step: int, data: str, summary: str) -> None:
+        """Write one step of a run's history, in place of what was there, and its summary."""
+        with self.transaction(durable=False) as db:
+            db.execute("INSERT OR REPLACE INTO history VALUES (?, ?, ?)", (run_id, step, data))
+            db.execute("UPDATE runs SET summary = ? WHERE id = ?", (summary, run_id))
+
+    def add_run_file(self, run_id: str, path: str, source: str | os.PathLike) -> files.Content:
+        """Keep a copy of `source` as the run's own file `path`."""
+        content = self.files.put(source)
+        with self.transaction(durable=False) as db:
+            db.execute(
+                "INSERT OR REPLACE INTO run_files VALUES (?, ?, ?, ?)",
+                (run_id, path, content.sha256, content.size),
+            )
+        return content
+
+    def run(self, run_id: str, project: str | None = None) -> RunRecord | None:
+        """Return the run with this id, or None."""
+        found = self.runs(id=run_id, **({"project": project} if project else {}))
+        return found[0] if found else None
+
+    def runs(self, **columns: Any) -> list[RunRecord]:
+        """Return the runs whose columns have these values, oldest first.
+
+        `runs(mlflow_run_id=...)` finds those that a step made inside that MLflow run.
+        """
+        wanted = [*columns]
+        if "group" in columns:
+            wanted[wanted.index("group")] = "group_name"
+        where = " AND ".join(f"{column} IS ?" for column in wanted) or "1"
+        rows = self._rows(
+            f"SELECT * FROM runs WHERE {where} ORDER BY started_at, number", *columns.values()
+        )
+        return [self._run_record(row) for row in rows]
+
+    def history(self, run_id: str) -> list[dict[str, Any]]:
+        """Return what a run logged, one dict per step, in order."""
+        rows = self._rows("SELECT data FROM history WHERE run_id = ? ORDER BY step", run_id)
+        return [values.loads(row["data"]) for row in rows]
+
+    def run_files(self, run_id: str) -> list[tuple[str, str, int]]:
+        """Return path, sha256 and size of a run's own files."""
+        query = "SELECT path, sha256, size FROM run_files WHERE run_id = ? ORDER BY path"
+        return [tuple(row) for row in self._rows(query, run_id)]
+
+    # Artifacts
+
+    def add_version(
+        self,
+        run_id: str,
+        project: str,
+        name: str,
+        type: str,
+        digest: str,
+        contents: list[FileRecord],
+        aliases: list[str],
+        description: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        used: bool = False,
+    ) -> VersionRecord:
+        """Make a version of contents that are kept already, or find the one that equals it.
+
+        `aliases` and `latest` move to it, and the run is recorded as having logged it (and,
+        with `used`, as having used it): all of it becomes visible at once.
+        """
+        now = time.time()
+        with self.transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO collections (project, name, type) VALUES (?, ?, ?)",
+                (project, name, type),
+            )
+            collection = db.execute(
+                "SELECT id, type FROM collections WHERE project = ? AND name = ?", (project, name)
+            ).fetchone()
+            check_type(name, collection["type"], type)
+            version = db.execute(
+                "SELECT id FROM versions WHERE collection_id = ? AND digest = ?",
+                (collection["id"], digest),
+            ).fetchone()
+            if version is None:
+                (number,) = db.execute(
+                    "SELECT coalesce(max(number), -1) + 1 FROM versions WHERE collection_id = ?",
+                    (collection["id"],),
+                ).fetchone()
+                version_id = db.execute(
+                    "INSERT INTO versions (collection_id, number, digest, size, description,"
+                    " metadata, logged_by, created_at, updated_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        collection["id"],
+                        number,
+                        digest,
+                        sum(file.size for file in contents),
+                        description,
+                        values.dumps(metadata or {}),
+                        run_id,
+                        now,
+                        now,
+                    ),
+                ).lastrowid
+                db.executemany(
+                    "INSERT INTO version_files VALUES (?, ?, ?, ?, ?)",
+                    [(version_id, f.path, f.md5, f.sha256, f.size) for f in contents],
+                )
+            else:
+                version_id = version["id"]
+            db.executemany(
+                "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)",
+                [(collection["id"], alias, version_id) for alias in {*aliases, "latest"}],
+            )
+            for direction in ("out", "in") if used else ("out",):
+                self._relate(db, run_id, direction, version_id, now)
+        return self.version_by_id(version_id)
+
+    def update_version(
+        self,
+        version: VersionRecord,
+        add: set[str],
+        remove: set[str],
+        description: str | None,
+        metadata: dict[str, Any],
+    ) -> VersionRecord:
+        """Change what may change of a version: its aliases, description and metadata."""
+        with self.transaction() as db:
+            (collection,) = db.execute(
+                "SELECT collection_id FROM versions WHERE id = ?", (version.id,)
+            ).fetchone()
+            db.executemany(
+                # An alias that has moved to another version since is not ours to remove.
+                "DELETE FROM aliases WHERE collection_id = ? AND alias = ? AND version_id = ?",
+                [(collection, alias, version.id) for alias in remove],
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)",
+                [(collection, alias, version.id) for alias in add],
+            )
+            db.execute(
+                "UPDATE versions SET description = ?, metadata = ?, updated_at = ? WHERE id = ?",
+                (description, values.dumps(metadata), time.time(), version.id),
+            )
+        return self.version_by_id(version.id)
+
+    def use_version(self, run_id: str, version_id: int) -> None:
+        """Record that a run used a version."""
+        with self.transaction() as db:
+            self._relate(db, run_id, "in", version_id, time.time())
+
+    def type_of(self, project: str, name: str) -> str | None:
+        """Return the type of an artifact, or None if there is no such artifact."""
+        rows = self._rows("SELECT type FROM collections WHERE project=? AND name=?", project, name)
+        return rows[0]["type"] if rows else None
+
+    def version(self, reference: names.Reference) -> VersionRecord | None:
+        """Return the version that a reference names at this moment, or None."""
+        project, name, alias = reference
+        number = int(alias[1:]) if re.fullmatch(r"v(0|[1-9]\d*)", alias) else None
+        found = self._versions(
+            "c.project = ? AND c.name = ? AND (v.number = ? OR v.id = (SELECT version_id"
+            " FROM aliases a WHERE a.collection_id = c.id AND a.alias = ?))",
+            project,
+            name,
+            number,
+            alias,
+        )
+        return found[0] if found else None
+
+    def version_by_id(self, version_id: int) -> VersionRecord:
+        """Return one version."""
+        return self._versions("v.id = ?", version_id)[0]
+
+    def versions(self, project: str, name: str, type: str | None = None) -> list[VersionRecord]:
+        """Return all versions of an artifact, newest first."""
+        return self._versions(
+            "c.project = ? AND c.name = ? AND c.type = coalesce(?, c.type)", project, name, type
+        )
+
+    def versions_of_run(self, run_id: str, direction: str) -> list[VersionRecord]:
+        """Return the versions that a run logged (direction "out") or used ("in"), in order."""
+        query = (
+            "SELECT version_id FROM lineage WHERE run_id = ? AND direction = ?"
+            " ORDER BY at, version_id"
+        )
+        return [self.version_by_id(row[0]) for row in self._rows(query, run_id, direction)]
+
+    def runs_of_version(self, version_id: int, direction: str) -> list[RunRecord]:
+        """Return the runs that logged (direction "out") or used ("in") a version, in order."""
+        query = (
+            "SELECT run_id FROM lineage WHERE version_id = ? AND direction = ? ORDER BY at, run_id"
+        )
+        return [self.run(row[0]) for row in self._rows(query, version_id, direction)]
+
+    def version_files(self, version_id: int) -> list[FileRecord]:
+        """Return the files of a version."""
+        query = (
+            "SELECT path, md5, sha256, size FROM version_files WHERE version_id = ? ORDER BY path"
+        )
+        return [FileRecord(*row) for row in self._rows(query, version_id)]
+
+    def damage(self, version: VersionRecord) -> list[str]:
+        """Say, file by file, what is wrong with the kept contents of a version."""
+        return [
+            f"{file.path!r} {wrong} ({self.files.path(file.sha256)})"
+            for file in self.version_files(version.id)
+            if (wrong := self.files.damage(file.sha256))
+        ]
+
+    def missing(self, reference: names.Reference) -> UserError:
+        """Return the error that tells a user what there is instead of `reference`."""
+        import difflib  # only here, and not free
+
+        project, name, alias = reference
+        known = {
+            row["name"]: row["project"]
+            for row in self._rows(
+                "SELECT name, project FROM collections ORDER BY project = ?", project
+            )
+        }
+        here = [other for other, where in known.items() if where == project]
+        if versions := self.versions(project, name):
+            held = [
+                f"{alias} (v{version.number})" for version in versions for alias in version.aliases
+            ]
+            found = (
+                f"it has {_span(versions)}, with the aliases {', '.join(sorted(held)) or 'none'}"
+            )
+        elif name in known:
+            found = f"project {known[name]!r} has it: write '{known[name]}/{name}:{alias}'"
+        elif close := difflib.get_close_matches(name, here, 1):
+            found = f"the nearest name there is {close[0]!r}"
+        elif here:
+            found = f"there are {', '.join(map(repr, sorted(here)[:10]))}"
+        else:
+            found = "that project holds no artifacts"
+        return UserError(
+            f"artifact '{name}:{alias}' not found in project {project!r}: {found}. It must have "
+            "been already created and stored: run the step that logs it first "
+            f"(looked in {self.directory})"
+        )
+
+    # SQLite
+
+    @contextmanager
+    def transaction(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Write all or nothing, one writer at a time.
+
+        What is not `durable` outlives a killed process but may be lost in a power cut; the next
+        durable transaction makes it durable too. It spares a metric the wait for the disk.
+        """
+        with self._lock, self._errors():
+            db = self._connect()
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def _rows(self, query: str, *parameters: Any) -> list[sqlite3.Row]:
+        with self._lock, self._errors():
+            return self._connect().execute(query, parameters).fetchall()
+
+    def _connect(self) -> sqlite3.Connection:
+        # A forked child must not touch its parent's connection, not even to close it: it stays
+        # in the dict, unused.
+        if os.getpid() not in self._connections:
+            uri = f"{self.path.as_uri()}?mode=rw"  # rw: never make an empty file by opening it
+            db = sqlite3.connect(
+                uri,
+                uri=True,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,  # `_lock` keeps threads apart
+            )
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA foreign_keys = ON")
+            self._connections[os.getpid()] = db
+        return self._connections[os.getpid()]
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise
+            raise UserError(
+                f"cannot use the tracking store {self.path}: {error}; {files.STORE_WAY_OUT}"
+            ) from error
+
+    def _create(self) -> None:
+        folder, lock = self.files.workspace()
+        try:
+            new = folder / self.path.name
+            with self._errors():
+                db = sqlite3.connect(new, isolation_level=None)
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+                db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                db.close()  # the last connection moves everything from the log into the file
+            with suppress(FileExistsError):  # another process was first
+                os.link(new, self.path)
+            files.sync_directory(self.directory)
+            files.sync_directory(self.directory.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            files.release(lock)
+
+    def _check_schema(self) -> None:
+        (application,) = self._rows("PRAGMA application_id")[0]
+        (version,) = self._rows("PRAGMA user_version")[0]
+        if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
+            return
+        if application != APPLICATION_ID:
+            found = "was not made by util_lib.tracking"
+        else:
+            found = f"has schema version {version}, this checkout reads {SCHEMA_VERSION}"
+        raise UserError(
+            f"{self.path} {found}; use the checkout that made it, or set TRACKING_STORE to "
+            "another directory"
+        )
+
+    def _relate(
+        self, db: sqlite3.Connection, run_id: str, direction: str, version_id: int, at: float
+    ) -> None:
+        db.execute(
+            "INSERT OR IGNORE INTO lineage VALUES (?, ?, ?, ?)", (run_id, direction, version_id, at)
+        )
+
+    def _run_lock(self, run_id: str) -> Path:
+        return self.files.tmp / f"run-{run_id}"
+
+    def _run_record(self, row: sqlite3.Row) -> RunRecord:
+        columns = dict(row)
+        columns["group"] = columns.pop("group_name")
+        for column in ("config", "summary", "tags", "environment"):
+            columns[column] = values.loads(columns[column])
+        if columns["state"] == "running" and not files.is_held(self._run_lock(columns["id"])):
+            columns["state"] = self._state_of_ended(columns["id"])
+        return RunRecord(store=self, **columns)
+
+    def _state_of_ended(self, run_id: str) -> str:
+        # It may have finished between our reading its row and our looking for its lock.
+        (state,) = self._rows("SELECT state FROM runs WHERE id = ?", run_id)[0]
+        return "crashed" if state == "running" else state
+
+    def _versions(self, where: str, *parameters: Any) -> list[VersionRecord]:
+        rows = self._rows(
+            "SELECT v.id, c.project, c.name, c.type, v.number, v.digest, v.size, v.description,"
+            " v.metadata, v.logged_by, v.created_at, v.updated_at,"
+            " (SELECT group_concat(alias, ':') FROM (SELECT alias FROM aliases a"
+            "  WHERE a.version_id = v.id ORDER BY alias)) AS aliases"
+            f" FROM versions v JOIN collections c ON c.id = v.collection_id WHERE {where}"
+            " ORDER BY v.number DESC",
+            *parameters,
+        )
+        return [
+            VersionRecord(
+                **{
+                    **dict(row),
+                    "metadata": values.loads(row["metadata"]),
+                    "aliases": row["aliases"].split(":") if row["aliases"] else [],
+                }
+            )
+            for row in rows
+        ]
+
+
+def check_type(name: str, existing: str | None, type: str) -> None:
+    """Refuse to log an artifact under a type that differs from its first one."""
+    if existing is not None and existing != type:
+        raise UserValueError(
+            f"Artifact {name} already exists with type '{existing}'; "
+            f"cannot create another with type '{type}'"
+        )
+
+
+def _span(versions: list[VersionRecord]) -> str:
+    last = versions[0].number  # newest first, and no number is ever left out
+    return "v0" if last == 0 else f"v0 to v{last}"

@@ -1,0 +1,56 @@
+"""What a run records about where it runs: machine, program, git commit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+
+def describe() -> dict[str, Any]:
+    """Return host, pid, python, program and, inside a git checkout, its commit."""
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    return {
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+        "python": sys.version.split()[0],
+        "program": program and os.path.abspath(program),
+        "git": git(Path(program).absolute().parent if program else Path.cwd()),
+    }
+
+
+def git(directory: Path) -> dict[str, Any]:
+    """Return `commit`, `remote` and `dirty` of the checkout around `directory`, {} without one.
+
+    Dirty means that a tracked file was changed; the remote is given without credentials.
+    """
+    commit = _ask_git(directory, "rev-parse", "--verify", "HEAD")
+    if not commit:
+        return {}
+    changes = _ask_git(directory, "status", "--porcelain", "--untracked-files=no")
+    remote = _ask_git(directory, "config", "--get", "remote.origin.url")
+    return {"commit": commit, "remote": without_credentials(remote or ""), "dirty": bool(changes)}
+
+
+def without_credentials(url: str) -> str:
+    """Return `url` without the user and password in it."""
+    parts = urlsplit(url) if "://" in url else None
+    if parts is None or "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _ask_git(directory: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", *arguments],
+            cwd=directory,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):  # no git, or one that hangs: not our business
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
