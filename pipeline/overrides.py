@@ -134,7 +134,7 @@ def datasets() -> list[str]:
 def explain(error: Exception, overrides: list[str]) -> UserError:
     """Turn Hydra's refusal of `overrides` into one sentence: key, value, allowed, nearest key."""
     parsed = []
-    for override in (o for o in overrides if not o.startswith("-")):
+    for override in (o for o in overrides if "=" in o or o.startswith("~")):
         try:
             parsed += OverridesParser.create().parse_overrides([override])
         except (OverrideParseException, HydraException) as refusal:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -129,13 +129,14 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("text_features", _text_features, replace=True)
 
 
-def _columns_with_role(role: str, *, _root_: DictConfig) -> list[str]:
-    return [name for name, column in _root_.data.columns.items() if column.get("role") == role]
+def _columns_with_role(role: str, *, _root_: DictConfig) -> ListConfig:
+    columns = _root_.data.columns.items()
+    return ListConfig([name for name, column in columns if column.get("role") == role])
 
 
-def _text_features(*, _root_: DictConfig) -> list[str]:
+def _text_features(*, _root_: DictConfig) -> ListConfig:
     text_feature = _root_.data.get("text_feature")
-    return [text_feature.name] if text_feature else []
+    return ListConfig([text_feature.name] if text_feature else [])
 
 
 def check(config: DictConfig) -> Settings:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from benchmarks.overhead import make_steps
 from pipeline import overrides, settings
@@ -115,6 +116,13 @@ class Place:
         return {run.info.run_name: run.info.status for run in self.runs()}
 
 
+def run_main(place: Place, *given: str) -> subprocess.CompletedProcess:
+    """main.py with nothing but `given`."""
+    process = place.start(sys.executable, str(ROOT / "main.py"), *given)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(given, process.returncode, out, err)
+
+
 @pytest.fixture
 def place(tmp_path, template) -> Place:
     folder = tmp_path / "place"
@@ -160,6 +168,22 @@ def test_a_wrong_configuration_is_one_line_before_anything_runs(place, given, sa
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert place.ran() == [] and place.runs() == []
+
+
+def test_a_section_of_the_configuration_is_printed_resolved(place):
+    done = run_main(place, "--cfg", "job", "--resolve", "--package", "random_forest_pipeline")
+    assert done.returncode == 0, done.stderr
+    printed = yaml.safe_load(done.stdout)
+    settings.register_resolvers()
+    composed = settings.check(overrides.base_config([]))
+    assert printed == composed.random_forest_pipeline.model_dump()
+
+
+def test_help_shows_examples_and_every_key(place):
+    done = run_main(place, "--help")
+    assert done.returncode == 0
+    for words in ("mlflow run .", "dataset=music_genre", "max_depth: 13", "ks_alpha: 0.05"):
+        assert words in done.stdout
 
 
 def test_a_failing_step_stops_the_pipeline_and_has_the_last_word(place):
