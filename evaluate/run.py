@@ -1,0 +1,100 @@
+#!/usr/bin/env python
+"""Measure an exported model on rows that training never saw.
+
+Step 6 of 6. Reads a model directory and the test rows; writes the metrics `test_roc_auc_ovo_macro`,
+`test_accuracy`, `test_f1_macro` and the figure `confusion_matrix`. The model gets the columns it
+was fitted on and no other.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pandas as pd
+
+from util_lib import cli, metrics, model_export, plots, tables, tracking, validation
+from util_lib.errors import UserError
+
+logger = logging.getLogger("evaluate")
+
+
+def used_columns(metadata: dict[str, Any], where: str) -> tuple[list[str], list[str], str]:
+    """Return a model's columns, those of text among them, and its target."""
+    try:
+        features, target = metadata["features"], metadata["target"]
+        columns = [*features["numerical"], *features["categorical"], *features["nlp"]]
+        return columns, list(features["nlp"]), target
+    except (KeyError, TypeError):
+        raise UserError(
+            f"model {where} does not say which columns it uses: expected metadata with target and "
+            "features, such as train_random_forest writes"
+        ) from None
+
+
+def check_columns(frame: pd.DataFrame, columns: list[str], target: str) -> None:
+    """Raise `UserError` if the table lacks a column, or has rows without target."""
+    for name in [*columns, target]:
+        if name not in frame.columns:
+            names = list(map(str, frame.columns))
+            raise UserError(f"test data: {validation.choose('column', name, names)}")
+    if n_missing := int(frame[target].isna().sum()):
+        raise UserError(
+            f"target {target!r} must have a value in every row, {n_missing:,} of {len(frame):,} "
+            "rows of the test data have none"
+        )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Name the step's inputs; MLproject declares the same ones."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--model_export",
+        type=cli.artifact_reference,
+        required=True,
+        help="the exported model, e.g. model_export:latest",
+    )
+    parser.add_argument(
+        "--test_data",
+        type=cli.artifact_reference,
+        required=True,
+        help="the test rows, e.g. data_test.parquet:latest",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the step; `argv` defaults to the command line."""
+    args = build_parser().parse_args(argv)
+    with (
+        tracking.init(job_type="evaluate", config=vars(args)) as run,
+        tempfile.TemporaryDirectory() as tmp,
+    ):
+        exported = run.use_artifact(args.model_export)
+        data = run.use_artifact(args.test_data)
+        model, metadata = model_export.load(exported.download(str(Path(tmp, "model"))))
+        columns, texts, target = used_columns(metadata, exported.name)
+        frame = tables.read(data.file(str(Path(tmp, "data"))), text_columns=texts)
+        check_columns(frame, columns, target)
+        logger.info("measuring %s on %s, %s rows", exported.name, data.name, f"{len(frame):,}")
+
+        classes = model.classes_
+        truth = frame[target].to_numpy()
+        try:
+            probabilities = model.predict_proba(frame[columns])
+        except ValueError as error:
+            raise UserError(f"model {exported.name} cannot predict {data.name}: {error}") from error
+        for name, value in metrics.scores(truth, probabilities, classes, "test").items():
+            run.summary[name] = value
+            logger.info("%s %.4f", name, value)
+        predicted = classes[probabilities.argmax(axis=1)]
+        figure = plots.confusion_matrix(truth, predicted, classes)
+        run.log({"confusion_matrix": tracking.Image(figure)})
+
+
+if __name__ == "__main__":
+    sys.exit(cli.exit_code(main))

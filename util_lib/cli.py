@@ -1,0 +1,163 @@
+"""What the command line of every step does alike: arguments, logging, the way it ends."""
+
+import argparse
+import logging
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from util_lib.errors import UserError
+
+NOTHING = ("null", "none", "")
+SEED_LIMIT = 2**32  # scikit-learn takes seeds below it
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are `UserError`s, so that they end a step like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help lists the arguments")
+
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        """Read one line of an @file: `--name value` as in a shell, else one argument as it is."""
+        if arg_line.startswith("-"):
+            return shlex.split(arg_line)
+        return [arg_line] if arg_line.strip() else []
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return an empty parser that describes itself by the first line of `doc`.
+
+    `@file` among the arguments stands for the arguments in that file.
+    """
+    return _Parser(
+        description=(doc or "").strip().partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        fromfile_prefix_chars="@",
+        allow_abbrev=False,
+    )
+
+
+def optional(text: str) -> str | None:
+    """Read a value that may be absent: MLflow passes text only, so "null" stands for None."""
+    return None if text.strip().lower() in NOTHING else text
+
+
+def fraction(text: str) -> float:
+    """Read a number between 0 and 1, both excluded."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a number between 0 and 1 (both excluded), found {text!r}"
+        )
+    return number
+
+
+def seed(text: str) -> int:
+    """Read a seed for pseudo-random numbers."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < SEED_LIMIT:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from 0 to {SEED_LIMIT - 1}, found {text!r}"
+        )
+    return number
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number above 0; `2_000` and `2000` are the same."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, found {text!r}")
+    return number
+
+
+def artifact_reference(text: str) -> str:
+    """Check that `text` names one version: `name:alias`, `project/name:v3`, ..."""
+    from util_lib.tracking.names import parse_reference
+
+    try:
+        parse_reference(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+class _OneLine(logging.Formatter):
+    """Keeps a record on one line, so that a log file can be searched and counted by lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\r", "").replace("\n", " | ")
+
+
+def start_logging(step: str) -> None:
+    """Send log lines to the console, and append them to the file that `PIPELINE_LOG` names."""
+    console = logging.StreamHandler(sys.stdout)
+    console.setFormatter(_OneLine(f"%(asctime)s {step}: %(message)s", "%H:%M:%S"))
+    handlers: list[logging.Handler] = [console]
+    if path := os.environ.get("PIPELINE_LOG"):
+        try:
+            file = logging.FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"PIPELINE_LOG={path!r} cannot be written ({error.strerror}): set it to a file in "
+                "a directory that exists, or unset it"
+            ) from None
+        layout = "%(name)s - %(asctime)s - %(levelname)s - {} - %(message)s"
+        file.setFormatter(_OneLine(layout.format(step)))
+        handlers.append(file)
+    # force: pytest and MLflow may have put handlers there, which would silence these
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+
+
+def exit_code(main: Callable[[], Any]) -> int:
+    """Run a step's `main` and return the exit code of its process.
+
+    A `UserError` becomes `<step>: <sentence>`, the last line on stderr. Ctrl-C gives 130. SIGTERM
+    becomes `SystemExit(143)`, so that runs and temporary directories are closed on the way out.
+    """
+    step = Path(main.__globals__["__file__"]).resolve().parent.name
+    previous = signal.signal(signal.SIGTERM, _stop)
+    try:
+        start_logging(step)
+        main()
+    except UserError as error:
+        return _fail(step, str(error), 1)
+    except KeyboardInterrupt:
+        return _fail(step, "stopped by Ctrl-C", 130)
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(step, f"unexpected {type(error).__name__}: {error}", 1)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        logging.shutdown()
+    return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _fail(step: str, sentence: str, code: int) -> int:
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(
+                logging.LogRecord(step, logging.ERROR, __file__, 0, sentence, None, None)
+            )
+    sys.stdout.flush()
+    print(f"{step}: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+    return code

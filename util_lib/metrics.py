@@ -1,0 +1,64 @@
+"""Scores of a classifier, the same ones on every split."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
+from util_lib.errors import UserError
+
+logger = logging.getLogger("metrics")
+
+
+def scores(
+    truth: Sequence, probabilities: np.ndarray, classes: Sequence, split: str
+) -> dict[str, float]:
+    """Return `<split>_roc_auc_ovo_macro`, `<split>_accuracy` and `<split>_f1_macro`.
+
+    `probabilities` has one column for each entry of `classes`, in that order. What a split lacks:
+
+    - a class that no row of the split has: its pairs are left out of the AUC's mean; it is left
+      out of F1's too, unless it was predicted, which counts as F1 = 0;
+    - a class that the model does not know: its rows count as wrong in accuracy and F1 (with F1 = 0
+      for that class) and are left out of the AUC, which needs a probability for it.
+    """
+    truth, classes = np.asarray(truth), np.asarray(classes)
+    predicted = classes[np.argmax(probabilities, axis=1)]
+    known = np.isin(truth, classes)
+    unknown = np.unique(truth[~known])
+    if len(unknown):
+        logger.warning(
+            "%d of %d rows have a class that the model does not know (%s): they count as wrong",
+            (~known).sum(),
+            len(truth),
+            ", ".join(map(str, unknown)),
+        )
+    present = np.unique(truth[known])
+    if len(present) < 2:
+        found = f"only {str(present[0])!r}" if len(present) else "none"
+        raise UserError(
+            f"the {split} split holds {found} of the model's classes and ROC AUC compares two: "
+            "take a larger split, or stratify by the target"
+        )
+    return {
+        f"{split}_roc_auc_ovo_macro": _roc_auc(truth[known], probabilities[known], classes),
+        f"{split}_accuracy": float(accuracy_score(truth, predicted)),
+        f"{split}_f1_macro": float(
+            f1_score(
+                truth,
+                predicted,
+                labels=np.concatenate([classes, unknown]),
+                average="macro",
+                zero_division=np.nan,
+            )
+        ),
+    }
+
+
+def _roc_auc(truth: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> float:
+    if len(classes) == 2:
+        return float(roc_auc_score(truth == classes[1], probabilities[:, 1]))
+    return float(
+        roc_auc_score(truth, probabilities, multi_class="ovo", average="macro", labels=classes)
+    )

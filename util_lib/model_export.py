@@ -1,0 +1,155 @@
+"""An inference pipeline as an MLflow model directory: written by training, read by all others.
+
+The directory is self-contained: it loads where this repository was never seen, because the
+transformers it needs travel with it. It says nothing about when, where and in which run it was
+made, so that the same data and parameters give the same files, and thereby the same version.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from util_lib.errors import UserError
+from util_lib.project import ROOT
+
+# What a prediction needs to be installed, in the versions that trained the model.
+REQUIREMENTS = ("cloudpickle", "numpy", "pandas", "scikit-learn", "scipy")
+# The part of this project that travels with the model, as util_lib/<name>.
+CODE = ("__init__.py", "transformers.py")
+EXAMPLE_ROWS = 2
+NO_TIME = "1970-01-01 00:00:00"  # the run that made a version knows when
+
+
+def save(
+    pipeline: Any,
+    directory: str | Path,
+    example: pd.DataFrame,
+    labels: np.ndarray,
+    metadata: dict[str, Any],
+) -> None:
+    """Write a fitted `pipeline` to the new `directory`.
+
+    `example` holds input rows as `FeatureColumns` gives them (numbers as doubles, so that a null
+    in a request is no type error); the first two become the input example.
+    `labels` shows the type of a prediction. `metadata` is what a reader of the MLmodel file
+    should know of the model: its parameters, its data, its commit.
+    """
+    import mlflow.sklearn
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    directory = Path(directory)
+    # Every column is optional: the pipeline fills what is missing.
+    inputs = Schema(
+        [ColSpec(_mlflow_type(example[name]), name, required=False) for name in example]
+    )
+    outputs = Schema([ColSpec(_mlflow_type(pd.Series(labels)))])
+    with tempfile.TemporaryDirectory() as tmp, _quiet("mlflow.sklearn", "mlflow.utils"):
+        code = Path(tmp, "util_lib")
+        code.mkdir()
+        for name in CODE:
+            shutil.copyfile(ROOT / "util_lib" / name, code / name)
+        mlflow.sklearn.save_model(
+            pipeline,
+            str(directory),
+            serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
+            mlflow_model=Model(model_uuid=None, utc_time_created=NO_TIME),
+            signature=ModelSignature(inputs, outputs),
+            input_example=example.head(EXAMPLE_ROWS).reset_index(drop=True),
+            pip_requirements=[f"mlflow=={mlflow.__version__}"]
+            + [f"{name}=={version(name)}" for name in REQUIREMENTS],
+            code_paths=[str(code)],
+            metadata=metadata,
+        )
+    _write_json_without_nan(directory)
+    _name_by_content(directory)
+
+
+def load(directory: str | Path) -> tuple[Any, dict[str, Any]]:
+    """Return the pipeline in an MLflow model directory, and the metadata saved with it.
+
+    Unpickles, that is, runs what the directory holds: load models of the tracked store only.
+    MLflow itself, slow to import, is needed only for formats other than pickle.
+    """
+    import yaml
+
+    path = Path(directory, "MLmodel")
+    try:
+        described = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flavor = described["flavors"]["sklearn"]
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        raise UserError(
+            f"{path} describes no scikit-learn model: expected a model directory such as "
+            "train_random_forest exports"
+        ) from None
+    metadata = described.get("metadata") or {}
+    if flavor.get("serialization_format") not in ("cloudpickle", "pickle"):
+        import mlflow.sklearn
+
+        return mlflow.sklearn.load_model(str(directory)), metadata
+    import cloudpickle
+
+    code = flavor.get("code")
+    if code and str(Path(directory, code)) not in sys.path:
+        sys.path.append(str(Path(directory, code)))  # last: what is installed or here comes first
+    with Path(directory, flavor["pickled_model"]).open("rb") as file:
+        return cloudpickle.load(file), metadata
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Hold back MLflow's warnings: that cloudpickle was chosen, that only mlflow-skinny is here."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _mlflow_type(column: pd.Series) -> str:
+    if pd.api.types.is_bool_dtype(column):
+        return "boolean"
+    if pd.api.types.is_integer_dtype(column):
+        return "long"
+    return "double" if pd.api.types.is_numeric_dtype(column) else "string"
+
+
+def _write_json_without_nan(directory: Path) -> None:
+    """Rewrite MLflow's JSON examples: it writes NaN, which JSON does not have and servers refuse.
+
+    See https://github.com/mlflow/mlflow/pull/5000.
+    """
+    for name in ("input_example.json", "serving_input_example.json"):
+        path = directory / name
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _name_by_content(directory: Path) -> None:
+    """Give the model a UUID made of what it holds, where MLflow would give a random one."""
+    from mlflow.models import Model
+
+    digest = hashlib.md5(usedforsecurity=False)
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(directory).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    described = Model.load(str(directory))
+    described.model_uuid = digest.hexdigest()
+    described.save(str(directory / "MLmodel"))
