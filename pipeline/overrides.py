@@ -19,6 +19,8 @@ from util_lib.project import ROOT
 
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 
+STEPS_KEY = "main.execute_steps"
+
 # Keys of the NYC rental pipeline (columns: theirs, ours), so that its commands work unchanged.
 ALIASES = {
     "main.steps": "main.execute_steps",
@@ -94,9 +96,15 @@ def command_line(arguments: list[str]) -> list[str]:
     overrides = ["-m"] if {"-m", "--multirun"} & set(given) else []
     if steps := known.execute_steps or known.steps:
         quoted = steps.strip().strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
-        overrides.append(f"main.execute_steps='{quoted}'")
-    overrides += [word for word in given if word not in ("-m", "--multirun")]
-    return [use_our_key(override) for override in overrides]
+        overrides.append(f"{STEPS_KEY}='{quoted}'")
+    given = [use_our_key(word) for word in given if word not in ("-m", "--multirun")]
+    # a shell may have eaten the quotes of main.execute_steps='a,b', and nobody sweeps over steps
+    return overrides + [
+        f"{STEPS_KEY}='{word.removeprefix(STEPS_KEY + '=')}'"
+        if re.fullmatch(rf"{STEPS_KEY}=[\w, ]+", word)
+        else word
+        for word in given
+    ]
 
 
 def use_our_key(override: str) -> str:

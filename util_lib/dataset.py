@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from util_lib import validation
 from util_lib.errors import UserError
@@ -27,6 +27,15 @@ class Column(Section):
     unique: bool = False
     unit: str | None = None
     description: str | None = None
+
+    @field_validator("min", "max", mode="before")
+    @classmethod
+    def _dates_may_be_text(cls, value: Any) -> Any:
+        """Read dates written as text, which is how a configuration hands them over."""
+        try:
+            return datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            return value
 
     @model_validator(mode="after")
     def _range_is_possible(self) -> "Column":

@@ -87,6 +87,15 @@ def test_steps_can_be_chosen_by_their_own_parameter(flag):
     assert line == ["main.execute_steps='get_data, preprocess'"]
 
 
+def test_steps_whose_quotes_a_shell_took_are_still_a_list():
+    given = ["main.execute_steps=get_data,preprocess", "data.test_size=0.1,0.2", "-m"]
+    assert overrides.command_line(given) == [
+        "-m",
+        "main.execute_steps='get_data,preprocess'",
+        "data.test_size=0.1,0.2",
+    ]
+
+
 def test_choosing_steps_twice_is_refused():
     with pytest.raises(UserError, match="give one of them"):
         overrides.command_line(["--execute_steps", "get_data", "--steps", "preprocess"])
@@ -100,7 +109,8 @@ def test_choosing_steps_twice_is_refused():
             "random_forest_pipeline.random_forest.max_depth=3",
         ),
         ("modeling.max_tfidf_features=10,15", "random_forest_pipeline.tfidf.max_features=10,15"),
-        ("main.steps=all", "main.execute_steps=all"),
+        ("main.steps=all", "main.execute_steps='all'"),
+        ("main.steps=download,preprocess", "main.execute_steps='download,preprocess'"),
         ("modeling.random_forestry=1", "modeling.random_forestry=1"),
         ("data.test_size=0.2", "data.test_size=0.2"),
     ],
