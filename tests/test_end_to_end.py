@@ -135,7 +135,7 @@ def test_mlflow_shows_the_steps_below_one_run_with_parameters_and_metrics(finish
     ]
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
     train, evaluate = children[-2:]
-    assert train.data.params["random_forest.max_depth"] == "13"
+    assert train.data.params["random_forest_pipeline.random_forest.max_depth"] == "13"
     assert train.data.metrics["val_accuracy"] > 0.5
     assert evaluate.data.metrics["test_accuracy"] > 0.5
     assert parent.data.metrics["test_accuracy"] == evaluate.data.metrics["test_accuracy"]
@@ -253,7 +253,7 @@ def test_a_tag_of_a_git_address_runs_and_its_results_stay_where_the_user_stands(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "preprocessed_data.parquet:v0" in done.stdout
-    assert (folder / "tracking_store" / "store.db").is_file()
+    assert (folder / "tracking_store" / "tracking.db").is_file()
     code = f"print(json.dumps(api.artifact('{PROJECT}/preprocessed_data.parquet:latest').version))"
     assert ask_store(folder, code) == "v0"
 

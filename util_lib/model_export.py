@@ -50,6 +50,7 @@ def save(
     from mlflow.types import ColSpec, Schema
 
     directory = Path(directory)
+    _forget_addresses(pipeline)
     # Every column is optional: the pipeline fills what is missing.
     inputs = Schema(
         [ColSpec(_mlflow_type(example[name]), name, required=False) for name in example]
@@ -127,6 +128,19 @@ def _mlflow_type(column: pd.Series) -> str:
     if pd.api.types.is_integer_dtype(column):
         return "long"
     return "double" if pd.api.types.is_numeric_dtype(column) else "string"
+
+
+def _forget_addresses(estimator: Any) -> None:
+    """Remove what scikit-learn's text vectorisers keep of a memory address.
+
+    It only saves them a check, and it differs from process to process, and with it the file.
+    """
+    vars(estimator).pop("_stop_words_id", None)
+    inner = [step for _, step in getattr(estimator, "steps", [])]
+    inner += [treatment for _, treatment, _ in getattr(estimator, "transformers_", [])]
+    for part in inner:
+        if hasattr(part, "get_params"):
+            _forget_addresses(part)
 
 
 def _write_json_without_nan(directory: Path) -> None:
