@@ -219,13 +219,113 @@ def test_bad_data_stop_the_pipeline_with_column_rule_and_count(finished, tmp_pat
     assert "data_train" not in done.stdout and "not run" in done.stdout
 
 
-def git_address_of_this_tree(folder: Path, tag: str) -> tuple[str, dict[str, str]]:
-    """Commit the tracked files to a repository that git reaches by an invented address."""
+def copy_of_this_tree(folder: Path) -> Path:
+    """The tracked files as they are now, without git."""
     work = folder / "work"
     for name in run(ROOT, "git", "ls-files", "-z").stdout.split("\0"):
         if name and (ROOT / name).is_file():
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, work / name)
+    return work
+
+
+ALONE = {
+    "get_data": {"file_url": "dataset/songs_demo.parquet", "artifact_name": "raw_data.parquet"},
+    "preprocess": {
+        "input_artifact": "raw_data.parquet:latest",
+        "artifact_name": "preprocessed_data.parquet",
+    },
+    "check_data": {
+        "reference_artifact": "preprocessed_data.parquet:reference",
+        "sample_artifact": "preprocessed_data.parquet:latest",
+        "ks_alpha": "0.05",
+    },
+    "segregate": {
+        "input_artifact": "preprocessed_data.parquet:latest",
+        "artifact_root": "data",
+        "test_size": "0.3",
+        "random_state": "42",
+        "stratify": "genre",
+    },
+    "train_random_forest": {
+        "train_data": "data_train.parquet:latest",
+        "model_config": "model_config.yaml",
+        "export_artifact": "model_export",
+        "random_seed": "42",
+        "val_size": "0.3",
+        "stratify": "genre",
+    },
+    "evaluate": {"model_export": "model_export:latest", "test_data": "data_test.parquet:latest"},
+}
+
+
+@pytest.mark.parametrize("way", ["mlflow run .", "python run.py"])
+def test_every_step_runs_alone_in_its_own_folder_and_finds_what_the_others_made(tmp_path, way):
+    checkout = copy_of_this_tree(tmp_path)
+    section = run(
+        checkout,
+        *(sys.executable, "main.py", "--cfg", "job", "--resolve"),
+        *("--package", "random_forest_pipeline"),
+    )
+    (checkout / "model_config.yaml").write_text(section.stdout)
+    early = run(checkout / "preprocess", sys.executable, "run.py", *flags(ALONE["preprocess"]))
+    assert early.returncode == 1
+    assert "raw_data.parquet" in early.stderr.splitlines()[-1]
+    for step, parameters in ALONE.items():
+        if way == "python run.py":
+            done = run(checkout / step, sys.executable, "run.py", *flags(parameters))
+        else:
+            given = [
+                word for name, value in parameters.items() for word in ("-P", f"{name}={value}")
+            ]
+            done = run(checkout / step, "mlflow", "run", ".", "--env-manager", "local", *given)
+        assert done.returncode == 0, f"{step}: {done.stdout}{done.stderr}"
+    code = (
+        f"runs = api.runs('{PROJECT}', order='+created_at'); "
+        "print(json.dumps([[r.job_type, r.state] for r in runs]))"
+    )
+    ran = ask_store(checkout, code)
+    assert ran == [["preprocess", "failed"], *([step, "finished"] for step in ALONE)]
+    from mlflow import MlflowClient
+
+    # MLflow's own default: the database lies where `mlflow run` was typed
+    database = checkout / ("evaluate/mlflow.db" if way == "mlflow run ." else "mlflow.db")
+    client = MlflowClient(f"sqlite:///{database}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    measured = [
+        run.data.metrics["test_accuracy"]
+        for run in client.search_runs(experiments)
+        if "test_accuracy" in run.data.metrics
+    ]
+    assert measured == [pytest.approx(0.6, abs=0.05)]
+
+
+def flags(parameters: dict[str, str]) -> list[str]:
+    return [word for name, value in parameters.items() for word in (f"--{name}", value)]
+
+
+def test_drifted_data_can_be_accepted_as_the_new_reference(finished, tmp_path):
+    folder = tmp_path / "own"
+    shutil.copytree(finished, folder)
+    demo = pd.read_parquet(ROOT / "dataset" / "songs_demo.parquet").drop_duplicates()
+    louder = tmp_path / "louder.parquet"
+    spoil(demo.reset_index(drop=True), "energy").to_parquet(louder, index=False)
+    given = [f"data.file_url={louder}", "data.sha256=null"]
+    steps = "main.execute_steps=[get_data,preprocess,check_data]"
+    assert main(folder, *given, steps).returncode == 1
+    accepted = run(
+        folder,
+        *("mlflow", "run", str(ROOT / "check_data"), "-e", "accept_reference"),
+        *("--env-manager", "local", "-P", "sample_artifact=preprocessed_data.parquet:latest"),
+    )
+    assert accepted.returncode == 0, accepted.stderr
+    again = main(folder, "main.execute_steps=check_data")
+    assert again.returncode == 0, again.stderr
+
+
+def git_address_of_this_tree(folder: Path, tag: str) -> tuple[str, dict[str, str]]:
+    """Commit the tracked files to a repository that git reaches by an invented address."""
+    work = copy_of_this_tree(folder)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.test"]
     for words in (
         *(["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "all"], ["tag", tag]),
