@@ -48,10 +48,18 @@ def options(words: list[str], *names: str) -> list[str]:
     return [value for name, value in zip(words, words[1:], strict=False) if name in names]
 
 
-def composes(given: list[str]) -> None:
-    """The overrides are read, composed and valid; a sweep by its first value."""
+def composes(given: list[str], document: Path) -> None:
+    """The overrides are read, composed and valid; a sweep by its first value.
+
+    A dataset that the document itself tells the reader to write stands for the default one.
+    """
     settings.register_resolvers()
     line = overrides.command_line(given)
+    for number, word in enumerate(line):
+        name = word.removeprefix("dataset=")
+        if name != word and name not in overrides.datasets():
+            assert f"conf/dataset/{name}.yaml" in document.read_text(encoding="utf-8")
+            line[number] = "dataset=songs_demo"
     single = []
     for override in (word for word in line if not word.startswith("-")):
         key, _, value = override.partition("=")
@@ -65,7 +73,7 @@ def step_command(step: str, script: str, given: list[str]) -> None:
     module.build_parser().parse_args(given)
 
 
-def mlproject_call(folder: str, words: list[str]) -> None:
+def mlproject_call(folder: str, words: list[str], document: Path) -> None:
     entry = (options(words, "-e", "--entry-point") or ["main"])[0]
     spec = yaml.safe_load((ROOT / folder / "MLproject").read_text())["entry_points"][entry]
     given = dict(pair.split("=", 1) for pair in options(words, "-P"))
@@ -75,7 +83,7 @@ def mlproject_call(folder: str, words: list[str]) -> None:
     assert missing <= set(given)
     if folder == ".":
         main_words = [f"--{name}={value}" for name, value in given.items()]
-        composes(main_words)
+        composes(main_words, document)
         return
     values = {name: given.get(name, value.get("default")) for name, value in declared.items()}
     script = re.search(r"python (\w+\.py)", spec["command"])[1]
@@ -95,13 +103,13 @@ def test_a_command_in_the_documents_is_one_that_works(document, words):
     elif words[:2] == ["mlflow", "run"]:
         place = words[2]
         if "://" in place:
-            composes(options(words, "-P"))
+            composes([f"--{pair}" for pair in options(words, "-P")], document)
         else:
             folder = home if place == "." else place.removeprefix("./").rstrip("/")
-            mlproject_call(folder, words)
+            mlproject_call(folder, words, document)
     elif words[:2] == ["python", "main.py"]:
         if not any(word.startswith("--") for word in words):
-            composes(words[2:])
+            composes(words[2:], document)
     elif words[0] == "python" and words[1].endswith("run.py"):
         step = Path(words[1]).parent.name or home
         step_command(step, words[1], words[2:])
