@@ -33,6 +33,7 @@ logger = logging.getLogger("check_data")
 DATASET_CONFIG = "conf/dataset/songs_demo.yaml"
 FIRST_ALIAS = "reference"  # the only alias that the first good data get by themselves
 NOT_OURS = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")  # the machine's pytest settings
+OURS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "140"}  # wide enough for a reason
 
 
 class Inputs(NamedTuple):
@@ -112,7 +113,7 @@ def run_checks(arguments: argparse.Namespace, inputs: Inputs, log: Path) -> Outc
         options.append(f"--{name}={getattr(arguments, name)}")
     with log.open("w", encoding="utf-8") as file, _own_pytest():
         plugins = [outcomes, _Named(inputs)]
-        with contextlib.redirect_stdout(_Both(sys.stdout, file)):
+        with contextlib.chdir(HERE), contextlib.redirect_stdout(_Both(sys.stdout, file)):
             code = pytest.main(options, plugins=plugins)
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         last = log.read_text(encoding="utf-8").strip().rpartition("\n")[2]
@@ -153,8 +154,8 @@ class _Both:
 @contextlib.contextmanager
 def _own_pytest() -> Iterator[None]:
     saved = {name: os.environ.pop(name, None) for name in NOT_OURS}
-    saved["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    saved |= {name: os.environ.get(name) for name in OURS}
+    os.environ.update(OURS)
     try:
         yield
     finally:

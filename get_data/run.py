@@ -59,7 +59,10 @@ def without_secrets(url: str) -> str:
     """
     if "://" not in url:
         return url
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UserError("file_url is no valid http(s) address, file:// address or path") from None
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     shown = [f"{key}={value if key in HARMLESS_KEYS else '***'}" for key, value in pairs]
     host = parts.netloc.rpartition("@")[2]

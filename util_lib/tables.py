@@ -115,7 +115,6 @@ def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
 
     header, _ = _check_csv(path)
     options = {
-        "float_precision": "round_trip",
         "low_memory": False,  # else a column can change its type in the middle of a file
         "index_col": False,
     }

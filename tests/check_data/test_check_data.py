@@ -1,0 +1,253 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from step_support import DECLARED, ROOT, make_songs, with_text
+
+from check_data import accept_reference, run
+from util_lib.errors import UserError
+
+NAME = "preprocessed_data.parquet"
+REFERENCE = f"{NAME}:reference"
+
+
+@pytest.fixture
+def check(steps):
+    def go(table=None, reference=REFERENCE, sample=f"{NAME}:latest", alpha="0.05", **columns):
+        if table is not None:
+            steps.put(table, NAME)
+        declared = {**DECLARED, "columns": {**DECLARED["columns"], **columns}}
+        run.main(
+            ["--reference_artifact", reference, "--sample_artifact", sample, "--ks_alpha", alpha]
+            + ["--dataset_config", steps.yaml(declared)]
+        )
+
+    return go
+
+
+def songs(seed=1, n_rows=300):
+    return with_text(make_songs(n_rows, seed))
+
+
+def log_of(steps):
+    return steps.bytes("check_data_log:latest").decode()
+
+
+def test_the_first_good_data_become_the_reference(check, steps, caplog):
+    check(songs())
+    assert steps.artifact(REFERENCE).version == "v0"
+    assert f"drift not tested: there is no {REFERENCE} yet" in caplog.text
+    assert f"{NAME}:v0 is now {REFERENCE}" in caplog.text
+    assert "SKIPPED (drift not tested" in log_of(steps)
+
+
+def test_the_first_bad_data_do_not_become_the_reference(check, steps):
+    with pytest.raises(UserError):
+        check(songs().assign(tempo=9999.0))
+    assert not steps.exists(REFERENCE)
+
+
+def test_other_data_of_the_same_kind_pass_and_leave_the_reference_where_it_is(check, steps):
+    check(songs())
+    check(songs(seed=2))
+    assert steps.artifact(REFERENCE).version == "v0"
+    summary = steps.run("check_data").summary
+    assert (summary["n_failed"], summary["rows"]) == (0, 300)
+    assert "test_no_drift[loudness] PASSED" in log_of(steps)
+    used = {a.name for a in steps.artifact("check_data_log:latest").logged_by().used_artifacts()}
+    assert used == {f"{NAME}:v0", f"{NAME}:v1"}
+
+
+def test_data_are_not_compared_with_themselves(check, caplog):
+    check(songs())
+    check()
+    assert f"sample and reference are both {NAME}:v0" in caplog.text
+    assert "says nothing" in caplog.text
+
+
+def test_every_failure_is_named_with_column_expectation_count_and_examples(check, steps):
+    table = songs()
+    table.loc[:1, "genre"] = "Polka"
+    table.loc[:2, "tempo"] = 9999.0
+    table.loc[0, "key"] = 12
+    with pytest.raises(UserError) as error:
+        check(table)
+    assert str(error.value) == (
+        "3 checks failed: "
+        "column 'tempo' must lie in [50, 250] BPM, 3 of 300 rows do not (max 9999); "
+        "column 'key' must lie in [0, 11], 1 of 300 rows does not (max 12); "
+        "column 'genre' must be one of 3 classes, 2 of 300 rows are not ('Polka')"
+    )
+    run_ = steps.run("check_data")
+    assert (run_.state, run_.summary["n_failed"]) == ("failed", 3)
+    log = steps.artifact("check_data_log:latest")
+    assert (log.type, list(log.manifest.entries)) == ("log", ["pytest.log"])
+    assert "test_range[tempo] FAILED" in log_of(steps) and "3 failed" in log_of(steps)
+
+
+def test_a_missing_column_is_named_and_the_others_are_still_checked(check):
+    table = songs().rename(columns={"tempo": "tempi"}).assign(energy=2.0)
+    with pytest.raises(UserError) as error:
+        check(table)
+    assert "2 checks failed: column 'tempo' is missing; the nearest is 'tempi'" in str(error.value)
+    assert "column 'energy' must lie in [0, 1], 300 of 300 rows do not (max 2)" in str(error.value)
+
+
+def test_a_shifted_column_is_drift(check, steps):
+    check(songs())
+    with pytest.raises(UserError, match="1 check failed: column 'energy' drifts .* KS statistic"):
+        check(songs(seed=2).assign(energy=lambda t: (t["energy"] + 0.2).clip(0, 1)))
+    assert steps.artifact(REFERENCE).version == "v0"
+
+
+def test_a_changed_share_of_nulls_is_drift(check):
+    check(songs())
+    table = songs(seed=2)
+    table.loc[: len(table) // 2, "loudness"] = np.nan
+    with pytest.raises(UserError, match=r"'loudness' drifts .* \d+.\d+% of its rows are null"):
+        check(table)
+
+
+def test_nulls_do_not_hide_drift(check):
+    check(songs())
+    with pytest.raises(UserError, match="'loudness' drifts .* KS statistic"):
+        check(songs(seed=2).assign(loudness=lambda t: t["loudness"] - 5))
+
+
+def test_drift_stops_only_until_it_is_accepted(check, steps):
+    check(songs())
+    shifted = songs(seed=2).assign(energy=lambda t: (t["energy"] + 0.2).clip(0, 1))
+    with pytest.raises(UserError):
+        check(shifted)
+    accept_reference.main(["--sample_artifact", f"{NAME}:latest"])
+    assert steps.artifact(REFERENCE).version == "v1"
+    check()
+    accept_reference.main(["--sample_artifact", f"{NAME}:v0", "--reference_alias", "approved"])
+    assert steps.artifact(f"{NAME}:approved").version == "v0"
+
+
+@pytest.mark.parametrize("reference", [f"{NAME}:v7", f"{NAME}:approved", "other:reference"])
+def test_a_reference_that_does_not_exist_is_an_error(check, steps, reference):
+    with pytest.raises(UserError, match="not found"):
+        check(songs(), reference=reference)
+    assert not steps.exists(REFERENCE)
+
+
+def test_the_reference_is_looked_up_in_the_current_project(check, steps, monkeypatch):
+    check(songs())
+    monkeypatch.setenv("WANDB_PROJECT", "other")
+    check(songs(seed=3))
+    assert steps.artifact(f"other/{REFERENCE}").version == "v0"
+    with pytest.raises(UserError, match="'energy' drifts"):
+        check(songs(seed=2).assign(energy=0.5), reference=f"tests/{REFERENCE}")
+
+
+def test_integers_with_nulls_pass_where_they_are_nullable(check):
+    key = {"dtype": "int", "role": "categorical", "nullable": True, "min": 0, "max": 11}
+    table = songs()
+    table.loc[::7, "key"] = np.nan
+    check(table, key=key)
+    with pytest.raises(UserError, match="1 check failed: column 'key' must not be null, 43 of 300"):
+        check()
+
+
+@pytest.mark.parametrize(
+    ("values", "declared", "sentence"),
+    [
+        (["fast", *["1"] * 299], {"dtype": "float"}, "type float, 1 of 300 rows is not ('fast')"),
+        (["1"] * 300, {"dtype": "float"}, "type float, found str"),
+        ([np.inf, *[1.0] * 299], {"dtype": "float"}, "finite, 1 of 300 rows is not (inf)"),
+        ([1.5, *[1.0] * 299], {"dtype": "int"}, "type int, 1 of 300 rows is not (1.5)"),
+        ([1.0] * 300, {"dtype": "int"}, "type int, found float64"),
+        ([1] * 300, {"dtype": "bool"}, "type bool, 300 of 300 rows are not (1)"),
+        ([1] * 300, {"dtype": "string"}, "type string, 300 of 300 rows are not (1)"),
+        (["soon"] * 300, {"dtype": "datetime"}, "type datetime, 300 of 300 rows are not ('soon')"),
+        ([1] * 300, {"dtype": "int", "unique": True}, "be unique, 299 of 300 rows are not (1)"),
+        ([3] * 300, {"dtype": "int", "min": 4}, "be at least 4, 300 of 300 rows do not (min 3)"),
+        ([None] * 300, {"dtype": "float"}, "must not be null, 300 of 300 rows are"),
+    ],
+)
+def test_a_column_that_is_not_as_declared_fails_once(check, values, declared, sentence):
+    with pytest.raises(UserError) as error:
+        check(songs().assign(x=values), x={"role": "ignore", **declared})
+    assert str(error.value).startswith("1 check failed: column 'x' must ")
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "declared"),
+    [
+        ([1] * 300, {"dtype": "float"}),
+        ([True] * 300, {"dtype": "bool"}),
+        (["2024-01-31"] * 300, {"dtype": "datetime"}),
+        (pd.Timestamp("2024-01-31"), {"dtype": "datetime"}),
+        (range(300), {"dtype": "int", "unique": True}),
+        (None, {"dtype": "string", "nullable": True}),
+    ],
+)
+def test_a_column_as_declared_passes(check, values, declared):
+    check(songs().assign(x=values), x={"role": "ignore", **declared})
+
+
+def test_csv_data_are_checked_alike(check, steps):
+    steps.put(songs(), "songs.csv")
+    check(reference="songs.csv:reference", sample="songs.csv:latest")
+    assert steps.exists("songs.csv:reference")
+
+
+def test_the_level_is_that_of_sidak():
+    from util_lib import checks
+
+    assert checks.sidak(0.05, 10) == pytest.approx(0.005116, abs=1e-6)
+
+
+@pytest.mark.parametrize("alpha", ["0", "1", "x"])
+def test_an_impossible_alpha_is_refused(check, alpha):
+    with pytest.raises(UserError, match="--ks_alpha: must be a number between 0 and 1"):
+        check(songs(), alpha=alpha)
+
+
+def pytest_alone(steps, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", ".", *arguments],
+        cwd=ROOT / "check_data",
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_pytest_alone_names_the_missing_options(steps):
+    done = pytest_alone(steps, "--sample_artifact", "x:latest")
+    assert done.returncode != 0
+    assert "missing on the command line: --reference_artifact, --ks_alpha" in done.stderr
+
+
+def test_pytest_alone_checks_and_moves_no_alias(steps):
+    steps.put(songs().assign(tempo=1.0), NAME)
+    options = ["--reference_artifact", REFERENCE, "--sample_artifact", f"{NAME}:latest"]
+    options += ["--ks_alpha", "0.05", "--dataset_config", steps.yaml(DECLARED)]
+    done = pytest_alone(steps, *options)
+    assert done.returncode == 1
+    assert "column 'tempo' must lie in [50, 250] BPM, 300 of 300 rows do not" in done.stdout
+    assert not steps.exists(REFERENCE)
+
+
+def test_the_script_alone_is_not_touched_by_the_machines_pytest_settings(steps):
+    steps.put(songs().assign(tempo=1.0), NAME)
+    done = subprocess.run(
+        [sys.executable, "run.py", "--reference_artifact", REFERENCE, "--sample_artifact"]
+        + [f"{NAME}:latest", "--ks_alpha", "0.05", "--dataset_config", steps.yaml(DECLARED)],
+        cwd=ROOT / "check_data",
+        env={**os.environ, "PYTEST_ADDOPTS": "-k nothing --collect-only", "PYTEST_PLUGINS": "no"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        "check_data: 1 check failed: column 'tempo' must lie in [50, 250] BPM, "
+        "300 of 300 rows do not (min 1)"
+    )

@@ -1,0 +1,91 @@
+import importlib
+
+import pytest
+import yaml
+from step_support import ROOT
+
+STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
+ENTRIES = [(step, "main", "run") for step in STEPS]
+ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
+
+
+def read(step, name):
+    return yaml.safe_load((ROOT / step / name).read_text(encoding="utf-8"))
+
+
+def packages(path):
+    listed = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
+    plain = [entry for entry in listed if isinstance(entry, str)]
+    return plain, next(entry["pip"] for entry in listed if isinstance(entry, dict))
+
+
+@pytest.mark.parametrize(("step", "entry", "module"), ENTRIES)
+def test_mlproject_declares_exactly_what_the_script_reads_in_the_same_order(step, entry, module):
+    declared = read(step, "MLproject")["entry_points"][entry]
+    parser = importlib.import_module(f"{step}.{module}").build_parser()
+    flags = [action.dest for action in parser._actions if action.dest != "help"]
+    assert list(declared["parameters"]) == flags
+    passed = " ".join(f"--{flag} {{{flag}}}" for flag in flags)
+    assert declared["command"].strip() == f"python {module}.py {passed}"
+
+
+@pytest.mark.parametrize(("step", "entry", "module"), ENTRIES)
+def test_a_parameter_has_the_same_default_in_both_places_and_a_description(step, entry, module):
+    declared = read(step, "MLproject")["entry_points"][entry]["parameters"]
+    parser = importlib.import_module(f"{step}.{module}").build_parser()
+    for action in parser._actions:
+        if action.dest == "help":
+            continue
+        parameter = declared[action.dest]
+        assert parameter["description"] and parameter["type"] in ("string", "float")
+        assert ("default" in parameter) == (not action.required)
+        assert parameter.get("default") == action.default
+        assert action.help
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_has_one_name_in_all_its_files(step):
+    project = read(step, "MLproject")
+    assert project["name"] == step
+    assert project["conda_env"] == "conda.yml"
+    assert read(step, "conda.yml")["name"] == step
+    assert importlib.import_module(f"{step}.run").logger.name == step
+    assert (ROOT / step / "README.md").read_text(encoding="utf-8").startswith(f"# {step}\n")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_readme_of_a_step_names_every_parameter_and_how_to_run_it(step):
+    text = (ROOT / step / "README.md").read_text(encoding="utf-8")
+    for entry in read(step, "MLproject")["entry_points"].values():
+        for name in entry["parameters"]:
+            assert f"`{name}`" in text, name
+    assert f"mlflow run {step}" in text and "python run.py" in text
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_environment_has_the_shape_that_every_manager_takes(step):
+    environment = read(step, "conda.yml")
+    plain, pip = packages(ROOT / step / "conda.yml")
+    assert environment["channels"] == ["conda-forge"]
+    assert plain == ["python=3.11.7", "pip=26.3"]
+    assert all("==" in package for package in pip)
+    assert pip[:3] == ["mlflow-skinny==3.17.2", "sqlalchemy==2.1.9", "alembic==1.20.1"]
+
+
+def test_a_package_has_the_same_version_everywhere():
+    versions = {}
+    for path in sorted(ROOT.glob("*/conda.yml")) + [ROOT / "conda.yml"]:
+        plain, pip = packages(path)
+        for entry in plain + pip:
+            name, _, version = entry.replace("==", "=").partition("=")
+            versions.setdefault(name, {}).setdefault(version, []).append(path.parent.name)
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("step", ["get_data", "preprocess", "check_data", "segregate"])
+def test_a_step_that_only_moves_or_checks_data_does_not_load_mlflow(step):
+    import subprocess
+    import sys
+
+    code = f"import sys, {step}.run; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,100 @@
+import sys
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
+from util_lib import metrics, plots
+from util_lib.errors import UserError
+
+CLASSES = np.array(["a", "b", "c"], dtype=object)
+
+
+@pytest.fixture
+def answers():
+    random = np.random.default_rng(3)
+    truth = CLASSES[np.arange(60) % 3]
+    probabilities = random.dirichlet([1, 1, 1], 60) + 0.5 * (truth[:, None] == CLASSES)
+    return truth, probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def test_scores_are_scikit_learns_and_carry_the_name_of_their_split(answers):
+    truth, probabilities = answers
+    predicted = CLASSES[probabilities.argmax(axis=1)]
+    assert metrics.scores(truth, probabilities, CLASSES, "val") == pytest.approx(
+        {
+            "val_roc_auc_ovo_macro": roc_auc_score(
+                truth, probabilities, multi_class="ovo", average="macro"
+            ),
+            "val_accuracy": (truth == predicted).mean(),
+            "val_f1_macro": f1_score(truth, predicted, average="macro"),
+        }
+    )
+
+
+def test_a_class_that_no_row_has_is_left_out_of_the_auc(answers):
+    truth, probabilities = answers
+    rows = truth != "c"
+    found = metrics.scores(truth[rows], probabilities[rows], CLASSES, "val")
+    pair = [
+        roc_auc_score(truth[rows] == name, probabilities[rows][:, i]) for i, name in enumerate("ab")
+    ]
+    assert found["val_roc_auc_ovo_macro"] == pytest.approx(np.mean(pair))
+
+
+def test_a_class_neither_there_nor_predicted_does_not_lower_f1():
+    probabilities = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0]])
+    assert metrics.scores(["a", "b"], probabilities, CLASSES, "val")["val_f1_macro"] == 1
+
+
+def test_two_classes_have_one_auc():
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
+    scores = metrics.scores([0, 1, 0, 1], probabilities, [0, 1], "test")
+    assert scores["test_roc_auc_ovo_macro"] == 1
+
+
+def test_a_class_the_model_does_not_know_counts_as_wrong(answers):
+    truth, probabilities = answers
+    truth = truth.copy()
+    before = metrics.scores(truth, probabilities, CLASSES, "test")
+    truth[:30] = "z"
+    after = metrics.scores(truth, probabilities, CLASSES, "test")
+    assert after["test_accuracy"] < before["test_accuracy"]
+    assert after["test_f1_macro"] < before["test_f1_macro"]
+
+
+def test_a_split_of_one_class_is_refused():
+    with pytest.raises(UserError, match="the val split holds only 'a'"):
+        metrics.scores(["a", "a"], np.ones((2, 3)) / 3, CLASSES, "val")
+
+
+def test_the_confusion_matrix_shows_shares_of_each_true_class():
+    figure = plots.confusion_matrix(["a", "a", "b", "z"], ["a", "b", "b", "a"], CLASSES)
+    axes = figure.axes[0]
+    assert tuple(figure.get_size_inches()) == (10, 10)
+    np.testing.assert_allclose(
+        axes.images[0].get_array(), [[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
+    )
+    assert axes.texts[0].get_text() == "0.5"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c", "z"]
+    assert all(label.get_rotation() == 90 for label in axes.get_xticklabels())
+
+
+def test_the_most_important_feature_is_the_uppermost_bar():
+    axes = plots.feature_importance({"low": 0.1, "high": 0.7, "mid": 0.2}).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["low", "mid", "high"]
+    assert [bar.get_width() for bar in axes.patches] == [0.1, 0.2, 0.7]
+
+
+def test_figures_need_no_pyplot(tmp_path):
+    import subprocess
+
+    from step_support import ROOT
+
+    code = (
+        "import sys; from util_lib import plots; "
+        "plots.confusion_matrix('ab', 'ab', 'ab').savefig(sys.argv[1]); "
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.png")], cwd=ROOT)
+    assert done.returncode == 0 and (tmp_path / "x.png").stat().st_size > 1000
