@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from util_lib import validation
 from util_lib.dataset import Data
 from util_lib.errors import UserError
+from util_lib.model_config import RandomForestPipeline
 from util_lib.validation import Section
 
 # The steps in the order in which they run, whatever order a user lists them in.
@@ -79,41 +80,6 @@ class StepSource(Section):
         return self
 
 
-class Features(Section):
-    """The model's input columns by treatment."""
-
-    numerical: list[str]
-    categorical: list[str]
-    nlp: list[str]
-
-    @model_validator(mode="after")
-    def _each_column_once(self) -> "Features":
-        names = self.numerical + self.categorical + self.nlp
-        if not names:
-            raise ValueError("no feature is named: a model needs at least one column")
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"column {twice[0]!r} is named twice; a column is used once")
-        return self
-
-
-class Tfidf(Section):
-    """How text becomes numbers."""
-
-    max_features: Annotated[int, Field(gt=0)] | None
-
-
-class RandomForestPipeline(Section):
-    """The `random_forest_pipeline` section; `random_forest` goes to scikit-learn as it is."""
-
-    target: str
-    task: Literal["classification"]
-    export_artifact: str | None
-    features: Features
-    numerical_imputer: Literal["median", "mean"]
-    tfidf: Tfidf
-    random_forest: dict[str, Any]
-
-
 class Settings(Section):
     """The whole configuration."""
 
@@ -170,9 +136,4 @@ def _parts_agree(settings: Settings) -> None:
         raise UserError(
             "config: evaluate needs a model, and random_forest_pipeline.export_artifact is null: "
             "give it a name such as model_export, or leave evaluate out of main.execute_steps"
-        )
-    if model.target in model.features.numerical + model.features.categorical + model.features.nlp:
-        raise UserError(
-            f"config: random_forest_pipeline.features holds the target {model.target!r}: a model "
-            "that sees its answer learns nothing; remove it there"
         )

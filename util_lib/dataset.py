@@ -4,11 +4,9 @@ import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from util_lib import validation
-from util_lib.errors import UserError
 from util_lib.validation import Section
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -90,21 +88,5 @@ class Data(Section):
 
 
 def load(path: str | Path) -> Data:
-    """Read the `data` section from a YAML file: the bare section, or under the key `data`.
-
-    A dataset file (conf/dataset/<name>.yaml) is one such file, what
-    `python main.py --cfg job --resolve --package data` prints another.
-    """
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"the dataset file {path} cannot be read ({error.strerror}): give the path of a YAML "
-            "file, such as conf/dataset/songs_demo.yaml"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
-    if isinstance(content, dict) and "data" in content:
-        content = content["data"]
-    return validation.check(Data, content, str(path))
+    """Read the `data` section of a dataset file, or of what main.py prints of it."""
+    return validation.load(Data, path, "data")

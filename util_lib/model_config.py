@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from util_lib import validation
-from util_lib.errors import UserError
 from util_lib.validation import Section
 
 
@@ -67,17 +65,5 @@ class RandomForestPipeline(Section):
 
 
 def load(path: str | Path) -> RandomForestPipeline:
-    """Read the section from a YAML file: bare, or under the key `random_forest_pipeline`."""
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"the model configuration {path} cannot be read ({error.strerror}): give the path of "
-            "a YAML file with the random_forest_pipeline section of config.yaml"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
-    if isinstance(content, dict) and "random_forest_pipeline" in content:
-        content = content["random_forest_pipeline"]
-    return validation.check(RandomForestPipeline, content, str(path))
+    """Read the `random_forest_pipeline` section from a YAML file."""
+    return validation.load(RandomForestPipeline, path, "random_forest_pipeline")

@@ -1,8 +1,10 @@
 """Checks a mapping read from YAML against a pydantic model; one sentence says what is wrong."""
 
 import difflib
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from util_lib.errors import UserError
@@ -42,6 +44,27 @@ def check(model: type[Model], mapping: Any, where: str) -> Model:
         others = error.error_count() - 1
         more = f" (and {others} more)" if others else ""
         raise UserError(f"{where}: {_sentence(model, first)}{more}") from None
+
+
+def load(model: type[Model], path: str | Path, section: str) -> Model:
+    """Read a `model` from a YAML file: the bare section, or under the key `section`.
+
+    So a step takes a whole configuration file as well as what
+    `python main.py --cfg job --resolve --package <section>` prints.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): expected a YAML file with the section "
+            f"{section!r} of the configuration"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
+    if isinstance(content, dict) and section in content:
+        content = content[section]
+    return check(model, content, str(path))
 
 
 def _sentence(model: type[BaseModel], error: Any) -> str:

@@ -196,7 +196,10 @@ def test_the_export_is_described(train, steps):
     assert about["data"]["digest"] == steps.artifact(f"{DATA}:v0").digest
 
 
-def test_the_same_data_and_parameters_give_the_same_version_in_every_process(train, steps):
+def test_the_same_data_and_parameters_give_the_same_version_in_every_process(
+    train, steps, monkeypatch
+):
+    monkeypatch.setenv("GIT_DIR", str(steps.folder / "none"))  # a commit meanwhile is a difference
     train(export="model_export")
     again = subprocess.run(
         [sys.executable, "run.py", "--train_data", f"{DATA}:v0", "--model_config"]
