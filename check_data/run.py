@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -102,10 +102,11 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
 
 
 def run_checks(arguments: argparse.Namespace, inputs: Inputs, log: Path) -> Outcomes:
-    """Run test_data.py on `inputs`, its output to the console and to the file `log`.
+    """Run test_data.py on `inputs`, its output to the file `log`.
 
-    In this process, so that the data are loaded once, and with nothing of the machine's own
-    pytest settings: only pytest.ini beside this file counts.
+    The console gets all of it where a check failed, else its closing line. In this process, so
+    that the data are loaded once, and with nothing of the machine's own pytest settings: only
+    pytest.ini beside this file counts.
     """
     outcomes = Outcomes()
     options = [str(HERE), "-c", str(HERE / "pytest.ini"), f"--rootdir={HERE}"]
@@ -113,10 +114,12 @@ def run_checks(arguments: argparse.Namespace, inputs: Inputs, log: Path) -> Outc
         options.append(f"--{name}={getattr(arguments, name)}")
     with log.open("w", encoding="utf-8") as file, _own_pytest():
         plugins = [outcomes, _Named(inputs)]
-        with contextlib.chdir(HERE), contextlib.redirect_stdout(_Both(sys.stdout, file)):
+        with contextlib.chdir(HERE), contextlib.redirect_stdout(file):
             code = pytest.main(options, plugins=plugins)
+    said = log.read_text(encoding="utf-8").strip()
+    last = said.rpartition("\n")[2]
+    print(last if code == pytest.ExitCode.OK else said)
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        last = log.read_text(encoding="utf-8").strip().rpartition("\n")[2]
         raise UserError(f"pytest could not run the checks (exit code {int(code)}): {last}")
     return outcomes
 
@@ -129,26 +132,6 @@ class _Named:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.pluginmanager.register(self._inputs, "check_data_inputs")
-
-
-class _Both:
-    """A text stream that writes to two others."""
-
-    def __init__(self, console: TextIO, file: TextIO):
-        self._streams = (console, file)
-        self.encoding = "utf-8"
-
-    def write(self, text: str) -> int:
-        for stream in self._streams:
-            stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        for stream in self._streams:
-            stream.flush()
-
-    def isatty(self) -> bool:
-        return False
 
 
 @contextlib.contextmanager
