@@ -9,6 +9,7 @@ import argparse
 import email.utils
 import hashlib
 import logging
+import os
 import re
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,6 +26,7 @@ import requests
 from util_lib import cli, tracking
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
+from util_lib.urls import without_secrets
 
 logger = logging.getLogger("get_data")
 
@@ -33,7 +35,7 @@ TIMEOUT_S = (10, 60)  # to connect; between two chunks
 RETRY_WAITS_S = (1, 3, 9)  # before the second, third and fourth attempt
 PROGRESS_S = 5  # between two progress lines of a long download
 TRY_AGAIN = (429, 500, 502, 503, 504)  # answers that another attempt may change
-HARMLESS_KEYS = ("raw", "download", "dl", "format", "version", "ref")  # of a query
+SECRET_URL = "GET_DATA_URL"  # environment variable: the address that `--file_url` shows in part
 HTML_STARTS = (b"<!doctype html", b"<html")
 HTML_SUFFIXES = (".html", ".htm")
 
@@ -51,22 +53,14 @@ class _Again(Exception):
     """An attempt failed in a way that the next one may not."""
 
 
-def without_secrets(url: str) -> str:
-    """Return `url` as it may be shown: no user or password, `***` for the values of its query.
+def whole_address(shown: str) -> str:
+    """Return the address to read: `GET_DATA_URL` where it is the one that `shown` stands for.
 
-    Signed addresses carry their secret under many names (token, sig, X-Amz-Signature, ...), so
-    only keys known to be harmless keep their values. A path without scheme is returned as it is.
+    Arguments are recorded by MLflow and visible to other users of the machine; main.py and careful
+    users hand over the secrets of an address by the environment.
     """
-    if "://" not in url:
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise UserError("file_url is no valid http(s) address, file:// address or path") from None
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    shown = [f"{key}={value if key in HARMLESS_KEYS else '***'}" for key, value in pairs]
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "&".join(shown), ""))
+    whole = os.environ.get(SECRET_URL, "")
+    return whole if without_secrets(whole) == shown else shown
 
 
 def file_name(url: str, default: str) -> str:
@@ -298,7 +292,7 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         path = Path(tmp, "download")
-        received = fetch(args.file_url, path, args.max_bytes)
+        received = fetch(whole_address(args.file_url), path, args.max_bytes)
         check_sha256(args.sha256, received)
         artifact = tracking.Artifact(
             args.artifact_name,

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.settings import STEPS, Settings
+from util_lib.urls import without_secrets
 
 TRAIN_TEST_ROOT = "data"  # segregate makes data_train and data_test
 
@@ -33,7 +34,8 @@ def plan(settings: Settings) -> list[Step]:
     raw, preprocessed = data.raw_artifact, data.preprocessed_artifact
     suffix = PurePosixPath(preprocessed).suffix
     train, test = f"{TRAIN_TEST_ROOT}_train{suffix}", f"{TRAIN_TEST_ROOT}_test{suffix}"
-    dataset_config = data.model_dump()
+    # no step but get_data needs the address, and it may hold secrets
+    dataset_config = {**data.model_dump(), "file_url": without_secrets(data.file_url)}
     every = {
         "get_data": Step(
             name="get_data",

@@ -5,7 +5,6 @@ MLflow is imported here and not above: `main.py --help` and a config error need 
 
 import logging
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.publish import mlflow_lock, publish
 from util_lib.tracking.store import open_store, store_directory
+from util_lib.urls import without_credentials, without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -147,7 +147,7 @@ def _run_steps(
         client.get_run(root).data.tags.get(environments.ROOT_MANAGER_TAG) if root else None
     )
     manager = environments.choose(settings.main.env_manager, root_manager)
-    mlflow.log_dict(settings.model_dump(), "config.yaml")
+    mlflow.log_dict(_without_secrets(settings), "config.yaml")
     with tempfile.TemporaryDirectory(prefix="pipeline_") as folder:
         _prepare(manager, steps, screen, Path(folder))
         made: dict[str, str] = {}
@@ -193,6 +193,10 @@ def _run_step(step: Step, manager: str, made: dict[str, str], folder: Path) -> N
         key: made.get(value.removesuffix(":latest"), value) if value.endswith(":latest") else value
         for key, value in step.parameters.items()
     }
+    if url := parameters.get("file_url"):
+        # MLflow records parameters: the secrets of the address go by the environment
+        os.environ["GET_DATA_URL"] = url
+        parameters["file_url"] = without_secrets(url)
     for key, content in step.files.items():
         path = folder / f"{step.name}_{key}.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -207,6 +211,12 @@ def _run_step(step: Step, manager: str, made: dict[str, str], folder: Path) -> N
         )
     except mlflow.exceptions.ExecutionException as error:
         raise StepFailed(step.name, _one_line(error)) from error
+
+
+def _without_secrets(settings: Settings) -> dict[str, Any]:
+    dumped = settings.model_dump()
+    dumped["data"]["file_url"] = without_secrets(settings.data.file_url)
+    return dumped
 
 
 class StepFailed(UserError):
@@ -237,13 +247,13 @@ def _prepare(manager: str, steps: list[Step], screen: Screen, folder: Path) -> N
         if Path(location).is_dir() and not step.version:
             projects.append(Path(location))
             continue
-        screen.now(f"fetching {step.name} from {_without_credentials(step.uri)}")
+        screen.now(f"fetching {step.name} from {without_credentials(step.uri)}")
         given = {**step.parameters, **{key: "" for key in step.files}}
         try:
             project = Path(fetch_and_validate_project(location, step.version, "main", given))
         except (MlflowException, OSError) as error:
             raise UserError(
-                f"step {step.name} could not be fetched from {_without_credentials(step.uri)}"
+                f"step {step.name} could not be fetched from {without_credentials(step.uri)}"
                 f"{f' at version {step.version}' if step.version else ''}: {_one_line(error)}"
             ) from error
         projects.append(project)
@@ -300,9 +310,4 @@ def _say_where_to_look(screen: Screen) -> None:
 
 
 def _one_line(error: Any) -> str:
-    return _without_credentials(" ".join(str(error).split()))
-
-
-def _without_credentials(text: str) -> str:
-    """Hide what stands between `//` and `@` in every address of `text`."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
+    return without_credentials(" ".join(str(error).split()))

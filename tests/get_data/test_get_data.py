@@ -33,6 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
+        self.server.asked.append(self.path)
         path = self.path.partition("?")[0]
         count = self.server.counts[path] = self.server.counts.get(path, 0) + 1
         if path == "/songs.parquet":
@@ -89,7 +90,7 @@ def web(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.counts = {}
+    server.counts, server.asked = {}, []
     server.handle_error = lambda *arguments: None  # clients that hang up are part of the tests
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     server.url = f"http://127.0.0.1:{server.server_port}"
@@ -233,6 +234,15 @@ def test_credentials_are_not_in_any_file_of_the_store(web, steps):
         for name in names
     )
     assert not [secret for secret in SECRETS if secret.encode() in store]
+
+
+def test_a_whole_address_may_come_by_the_environment(web, steps, monkeypatch):
+    address = f"127.0.0.1:{web.server_port}/songs.parquet"
+    monkeypatch.setenv("GET_DATA_URL", f"http://zaphod:s3cret@{address}?token=T0KEN")
+    get(f"http://{address}?token=***")
+    assert "token=T0KEN" in web.asked[-1]
+    get(f"http://{address}?version=2")
+    assert web.asked[-1].endswith("?version=2")
 
 
 def test_a_local_file_is_copied(steps):

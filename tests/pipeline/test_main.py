@@ -28,6 +28,8 @@ name = Path(__file__).parent.name
 with open(os.environ["RAN"], "a") as ran:
     ran.write(json.dumps([name, sys.argv[1:]]) + chr(10))
 print(f"{name} ran")
+if "GET_DATA_URL" in os.environ:
+    Path(os.environ["RAN"] + ".url").write_text(os.environ["GET_DATA_URL"])
 does = json.loads(os.environ.get("DOES", "{}")).get(name)
 if does == "fail":
     print("working on it")
@@ -295,6 +297,24 @@ def test_two_pipelines_that_start_at_once_in_an_empty_folder_both_succeed(place)
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted(place.ran()) == sorted([*STEPS, *STEPS])
     assert len(place.runs()) == 14
+
+
+def test_the_secrets_of_an_address_reach_get_data_and_nothing_that_is_kept(place):
+    url = "https://${oc.env:WHO}@files.example/a.csv?token=${oc.env:TOKEN}"
+    secrets = {"WHO": "ann:passw0rd", "TOKEN": "t0ps3cret"}
+    done = place.main(
+        "main.execute_steps='get_data,preprocess'", f"data.file_url='{url}'", **secrets
+    )
+    assert done.returncode == 0, done.stderr
+    get_data, *_ = [json.loads(line) for line in (place.folder / "ran").read_text().splitlines()]
+    assert "https://files.example/a.csv?token=***" in get_data[1]
+    whole = (place.folder / "ran.url").read_text()
+    assert whole == "https://ann:passw0rd@files.example/a.csv?token=t0ps3cret"
+    (place.folder / "ran.url").unlink()
+    kept = [path.read_bytes() for path in place.folder.rglob("*") if path.is_file()]
+    kept += [done.stdout.encode(), done.stderr.encode()]
+    for secret in (b"passw0rd", b"t0ps3cret"):
+        assert not [content for content in kept if secret in content]
 
 
 def test_the_temporary_files_of_a_run_are_gone_afterwards(place, tmp_path):

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+
+from util_lib.urls import without_credentials
 
 
 def describe() -> dict[str, Any]:
@@ -31,14 +32,6 @@ def git(directory: Path) -> dict[str, Any]:
     changes = _ask_git(directory, "status", "--porcelain", "--untracked-files=no")
     remote = _ask_git(directory, "config", "--get", "remote.origin.url")
     return {"commit": commit, "remote": without_credentials(remote or ""), "dirty": bool(changes)}
-
-
-def without_credentials(url: str) -> str:
-    """Return `url` without the user and password in it."""
-    parts = urlsplit(url) if "://" in url else None
-    if parts is None or "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _ask_git(directory: Path, *arguments: str) -> str | None:
