@@ -3,6 +3,8 @@
 import re
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from util_lib.errors import UserError
+
 HARMLESS_KEYS = ("raw", "download", "dl", "format", "version", "ref")  # of a query
 
 
@@ -16,10 +18,14 @@ def without_secrets(url: str) -> str:
 
     Signed addresses carry their secret under many names (token, sig, X-Amz-Signature, ...), so
     only keys known to be harmless keep their values. A path without scheme is returned as it is.
+    Raises `UserError` for what is no address; it does not repeat it.
     """
     if "://" not in url:
         return url
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UserError("file_url is no valid http(s) address, file:// address or path") from None
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     shown = [f"{key}={value if key in HARMLESS_KEYS else '***'}" for key, value in pairs]
     host = parts.netloc.rpartition("@")[2]
