@@ -54,6 +54,9 @@ def main() -> int:
     try:
         running.adopt_surroundings(store_directory().parent)
         sys.argv[1:] = overrides.command_line(sys.argv[1:])
+        if {"-h", "--help"} & set(sys.argv):
+            print(overrides.help_text(sys.argv[1:]))
+            return 0
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         go()
     except UserError as error:
