@@ -6,6 +6,7 @@ project of its own, run in its own environment. Usually started by `mlflow run .
 
 import gc
 import os
+import signal
 import sys
 
 # Most of main.py's time is importing MLflow, and the collector would walk its modules in vain.
@@ -51,6 +52,16 @@ def _job_number() -> int | None:
 
 def main() -> int:
     """Run `go`; every error is one sentence and an exit code other than 0."""
+    try:
+        code = _main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more: `main.py --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return code
+
+
+def _main() -> int:
     try:
         running.adopt_surroundings(store_directory().parent)
         sys.argv[1:] = overrides.command_line(sys.argv[1:])

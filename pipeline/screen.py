@@ -58,7 +58,16 @@ class Screen:
         if self.is_terminal:
             self._console.print(Text(text))
         else:
-            print(text, file=self._out, flush=True)
+            with self._unheard():
+                print(text, file=self._out, flush=True)
+
+    @contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """Go on in silence where nobody reads any more (`... | head -1`)."""
+        try:
+            yield
+        except BrokenPipeError:
+            self._out = open(os.devnull, "w", encoding="utf-8")
 
     def now(self, text: str) -> None:
         """Show what is going on: the living line on a terminal, a line of its own elsewhere."""
@@ -141,6 +150,7 @@ class Screen:
 
     def _relay(self, reader: int, number: int, original: int) -> None:
         original = os.dup(original)
+        unheard = False
         with os.fdopen(reader, "rb") as stream:
             for raw in stream:
                 before, marker, _ = raw.partition(SYNC)
@@ -149,8 +159,8 @@ class Screen:
                     self._lines[number].append(text)
                     if self.is_terminal:
                         self._console.print(Text.from_ansi(text))
-                    else:
-                        _write_all(original, before)
+                    elif not unheard:
+                        unheard = not _write_all(original, before)
                 if marker:
                     self._synced[number].set()
         os.close(original)
@@ -174,13 +184,20 @@ class Screen:
         console = self._console
         if not self.is_terminal:
             console = Console(file=self._out, width=PIPE_WIDTH, highlight=False)
-        console.print(table)
+        with self._unheard():
+            console.print(table)
+            self._out.flush()
 
 
 def _figure(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+def _write_all(descriptor: int, data: bytes) -> bool:
+    """Write `data`; return False where nobody reads any more."""
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except BrokenPipeError:
+        return False
+    return True

@@ -57,12 +57,16 @@ def ask_store(folder: Path, code: str) -> object:
 def finished(tmp_path_factory) -> Path:
     """A folder in which `mlflow run <this project>` has run once; its output is in out.txt."""
     folder = tmp_path_factory.mktemp("pipeline")
+    names = {path.name for place in (ROOT, *ROOT.glob("*/")) for path in place.iterdir()}
+    tracked = run(ROOT, "git", "status", "--porcelain", "--untracked-files=no").stdout
     done = run(
         folder,
         *("mlflow", "run", str(ROOT), "--env-manager", "local", "-P", f"hydra_options={LOCAL}"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "out.txt").write_text(done.stdout)
+    (folder / "before.txt").write_text("\n".join(sorted(names | {"__pycache__"})))
+    (folder / "tracked.txt").write_text(tracked)
     return folder
 
 
@@ -87,7 +91,7 @@ def test_the_table_names_every_step_with_what_it_made_and_measured(finished):
 
 
 def test_nothing_is_left_beside_the_results(finished):
-    left = {path.name for path in finished.iterdir()} - {"out.txt"}
+    left = {path.name for path in finished.iterdir()} - {"out.txt", "before.txt", "tracked.txt"}
     assert left <= {"mlflow.db", "mlruns", "tracking_store", "outputs"}
 
 

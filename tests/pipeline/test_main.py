@@ -299,6 +299,17 @@ def test_two_pipelines_that_start_at_once_in_an_empty_folder_both_succeed(place)
     assert len(place.runs()) == 14
 
 
+def test_a_run_whose_output_nobody_reads_any_more_still_finishes(place):
+    program = f"{sys.executable} {ROOT / 'main.py'} main.env_manager=local {' '.join(place.uris)}"
+    process = place.start("bash", "-c", f"set -o pipefail; {program} | head -1")
+    out, err = process.communicate(timeout=120)
+    assert len(out.splitlines()) == 1
+    assert "Traceback" not in err and "Exception ignored" not in err
+    assert process.returncode == 0, err
+    assert place.ran() == list(STEPS)
+    assert set(place.statuses().values()) == {"FINISHED"}
+
+
 def test_the_secrets_of_an_address_reach_get_data_and_nothing_that_is_kept(place):
     url = "https://${oc.env:WHO}@files.example/a.csv?token=${oc.env:TOKEN}"
     secrets = {"WHO": "ann:passw0rd", "TOKEN": "t0ps3cret"}
