@@ -23,6 +23,7 @@ from pipeline.screen import Outcome, Screen
 from pipeline.settings import Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
+from util_lib.tracking import surroundings
 from util_lib.tracking.publish import mlflow_lock, publish
 from util_lib.tracking.store import open_store, store_directory
 from util_lib.urls import without_credentials, without_secrets
@@ -43,6 +44,7 @@ def adopt_surroundings(home: Path) -> None:
     """
     os.environ["PIPELINE_HOME"] = str(home)
     os.environ["TRACKING_STORE"] = str(store_directory())
+    os.environ.setdefault("PIPELINE_LOG", str(home / "ml_pipeline.log"))
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
         uri = f"sqlite:///{home / 'mlflow.db'}"
@@ -141,6 +143,12 @@ def _run_steps(
         f"project {settings.main.project_name}, group {settings.main.experiment_name}; runs and "
         f"artifacts go to the local store {os.environ['TRACKING_STORE']}"
     )
+    code = surroundings.git(ROOT)
+    if code.get("dirty"):
+        screen.say(
+            f"the code has uncommitted changes since {code['commit'][:10]}: commit before you run, "
+            "so that results and code belong together"
+        )
     environments.use_own_tools()
     root = os.environ.get(ROOT_RUN)
     root_manager = (

@@ -92,7 +92,14 @@ def test_the_table_names_every_step_with_what_it_made_and_measured(finished):
 
 def test_nothing_is_left_beside_the_results(finished):
     left = {path.name for path in finished.iterdir()} - {"out.txt", "before.txt", "tracked.txt"}
-    assert left <= {"mlflow.db", "mlruns", "tracking_store", "outputs"}
+    assert left == {"mlflow.db", "mlruns", "tracking_store", "outputs", "ml_pipeline.log"}
+
+
+def test_all_steps_write_one_log(finished):
+    lines = (finished / "ml_pipeline.log").read_text().splitlines()
+    steps = list(dict.fromkeys(line.split(" - ")[3] for line in lines))
+    assert steps == list(ALONE)
+    assert any("62 checks passed" in line for line in lines)
 
 
 def test_the_checkout_stays_as_it_was(finished):

@@ -79,7 +79,28 @@ def test_a_package_has_the_same_version_everywhere():
         for entry in plain + pip:
             name, _, version = entry.replace("==", "=").partition("=")
             versions.setdefault(name, {}).setdefault(version, []).append(path.parent.name)
+    for path in (ROOT / "requirements.txt", ROOT / "requirements-dev.txt"):
+        for entry in requirements(path):
+            name, _, version = entry.partition("==")
+            versions.setdefault(name, {}).setdefault(version, []).append(path.name)
     assert {name: found for name, found in versions.items() if len(found) > 1} == {}
+
+
+def requirements(path):
+    lines = [line.partition("#")[0].strip() for line in path.read_text().splitlines()]
+    return [line for line in lines if line and not line.startswith("-r")]
+
+
+def test_the_launch_environment_is_the_roots_plus_the_mlflow_command():
+    launch = requirements(ROOT / "requirements.txt")
+    assert set(launch) - {"mlflow==3.17.2"} == set(packages(ROOT / "conda.yml")[1])
+
+
+def test_the_test_environment_holds_the_packages_of_every_step():
+    installed = {*requirements(ROOT / "requirements.txt")}
+    installed |= {*requirements(ROOT / "requirements-dev.txt")}
+    for step in STEPS:
+        assert set(packages(ROOT / step / "conda.yml")[1]) <= installed, step
 
 
 @pytest.mark.parametrize("step", ["get_data", "preprocess", "check_data", "segregate"])

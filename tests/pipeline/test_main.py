@@ -359,6 +359,30 @@ def test_conda_runs_the_steps_where_it_is_chosen(place, stand_in_conda):
     assert len([call for call in calls if call[:1] == ["activate"]]) == 2
 
 
+def test_the_roots_environment_manager_is_inherited(place, stand_in_conda):
+    """The root was started with uv; conda is there too, and auto alone would take it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place.folder / 'mlflow.db'}")
+    root = client.create_run("0", tags={"mlflow.project.env": "uv"}).info.run_id
+    version = sys.version.split()[0]
+    environment = f"dependencies:\n  - python={version}\n  - pip=26.3\n  - pip: [six==1.17.0]\n"
+    step = place.steps / "segregate"
+    (step / "conda.yml").write_text(environment)
+    if "conda_env" not in (spec := (step / "MLproject").read_text()):
+        (step / "MLproject").write_text(f"conda_env: conda.yml\n{spec}")
+    done = place.main(
+        *("main.env_manager=auto", "main.execute_steps=segregate"),
+        MLFLOW_RUN_ID=root,
+        MLFLOW_CONDA_HOME=str(stand_in_conda.home),
+        MLFLOW_ENV_ROOT=str(place.folder / "envs"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((place.folder / "envs").glob("*/.complete.json"))
+    assert not (stand_in_conda.home / "calls.jsonl").exists()
+    assert client.get_run(root).info.status == "FINISHED"
+
+
 def test_a_step_may_live_in_another_git_repository(place, tmp_path):
     """Through a rewritten address: MLflow clones, git finds the clone's origin on this machine."""
     work = tmp_path / "work"
