@@ -6,8 +6,9 @@ Six trivial steps (they print one line) are run in three ways, in turn, several 
     plain MLflow          `mlflow run` of a main.py that calls `mlflow.run` on the six folders
     this project          `mlflow run` of this project, its steps replaced by the six folders
 
-All with --env-manager local, the same interpreter and each its own warm SQLite database, so that
-what differs is main.py. Figures are medians; CPU is user + system time of all processes.
+All with --env-manager local, the same interpreter, each in a git checkout (MLflow asks git for the
+commit) and with its own warm SQLite database, so that what differs is main.py. Figures are medians;
+CPU is user + system time of all processes.
 
     python benchmarks/overhead.py [--repeats 5]
 """
@@ -104,6 +105,9 @@ def main() -> None:
         (plain / "MLproject").write_text(
             yaml.safe_dump({"name": "plain", "entry_points": {"main": entry}})
         )
+        git = ["git", "-C", str(folder), "-c", "user.name=b", "-c", "user.email=b@example.test"]
+        for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "steps"]):
+            subprocess.run([*git, *words], check=True)
         floor = " && ".join(f"python {home}/run.py" for home, _ in trivial)
         uris = " ".join(
             f"steps.{step.name}.uri={home}" for step, (home, _) in zip(steps, trivial, strict=True)
