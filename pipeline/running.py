@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
+# MLflow asks a server that does not answer for minutes; the first question need not.
+RETRIES, FIRST_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
 # MLflow works without these (as mlflow-skinny) and imports them where they are installed: nearly a
 # third of its start, for nothing that main.py uses.
 OPTIONAL_IN_MLFLOW = ("pandas", "numpy", "scipy", "sklearn", "pyarrow", "matplotlib")
@@ -96,6 +98,8 @@ def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]
         logging.getLogger("alembic").setLevel(logging.WARNING)
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
         client = mlflow.MlflowClient()
+        chosen = os.environ.get(RETRIES)
+        os.environ.setdefault(RETRIES, FIRST_RETRIES)
         try:
             client.search_experiments(max_results=1)
         except mlflow.MlflowException as error:
@@ -103,6 +107,9 @@ def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]
                 f"MLflow cannot use the tracking address {mlflow.get_tracking_uri()}: "
                 f"{_one_line(error)}; set MLFLOW_TRACKING_URI to another one"
             ) from error
+        finally:
+            if chosen is None:
+                del os.environ[RETRIES]
     tags = {"project": settings.main.project_name, "group": settings.main.experiment_name}
     root = os.environ.get(ROOT_RUN)
     name = settings.main.experiment_name

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -308,6 +309,18 @@ def test_a_run_whose_output_nobody_reads_any_more_still_finishes(place):
     assert process.returncode == 0, err
     assert place.ran() == list(STEPS)
     assert set(place.statuses().values()) == {"FINISHED"}
+
+
+def test_a_tracking_server_that_does_not_answer_is_named(place):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        done = place.main(MLFLOW_TRACKING_URI=address)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"cannot use the tracking address {address}" in last
+    assert "set MLFLOW_TRACKING_URI" in last
+    assert place.ran() == []
 
 
 def test_the_secrets_of_an_address_reach_get_data_and_nothing_that_is_kept(place):
