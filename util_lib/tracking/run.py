@@ -50,8 +50,15 @@ def init(
 
     What is not given is taken from `WANDB_PROJECT`, `WANDB_JOB_TYPE`, `WANDB_RUN_GROUP`,
     `WANDB_NAME`, `WANDB_NOTES` and `WANDB_TAGS` (comma-separated); a run without a name gets
-    one such as `sunny-spring-21`. `entity` is for W&B only.
+    one such as `sunny-spring-21`. `entity` is for W&B only. While a run is active it is returned
+    instead of a new one, as the client does.
     """
+    if (run := active_run()) is not None:
+        print(
+            f"tracking: init was called while run {run.name} is active, so that run is returned",
+            file=sys.stderr,
+        )
+        return run
     environ = os.environ
     if tags is None and environ.get("WANDB_TAGS"):
         tags = [tag.strip() for tag in environ["WANDB_TAGS"].split(",")]
@@ -500,7 +507,7 @@ def find_artifact(store: Store, text: str, project: str, type: str | None = None
             f"type {type!r} specified but this artifact is of type {record.type!r}: "
             f"{record.reference}"
         )
-    return Artifact._stored(store, record)
+    return Artifact._stored(store, record, reference.alias)
 
 
 def _config_items(config: Mapping | argparse.Namespace) -> dict[str, Any]:
