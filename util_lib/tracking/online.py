@@ -44,14 +44,9 @@ UNREACHABLE = (
 )
 BAD_KEY = r"api[ _]key|credential|401|unauthori[sz]ed|not logged in|permission_error|AuthenticationErr"
 
-for _name, _value in LIMITS.items():
-    os.environ.setdefault(_name, _value)
-# `wandb/`, the client's own copy of every run, lies beside the MLflow database as the store would.
-os.environ.setdefault("WANDB_DIR", str(store_directory().parent))
-
 try:
     import wandb
-    from wandb import Api, Artifact, Image
+    from wandb import Artifact
     from wandb.sdk.wandb_run import Run
 except ImportError as error:
     raise UserError(
@@ -62,6 +57,30 @@ except ImportError as error:
 __all__ = ["Api", "Artifact", "Image", "Run", "active_run", "init"]
 
 _started: list[Run] = []
+
+
+def _prepare() -> None:
+    """Say to the client, which reads it when it is first used, what the user left open."""
+    for name, value in LIMITS.items():
+        os.environ.setdefault(name, value)
+    # `wandb/`, the client's own copy of every run, lies where the embedded store would lie.
+    if "WANDB_DIR" not in os.environ:
+        folder = store_directory().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ["WANDB_DIR"] = str(folder)
+
+
+def Image(data_or_path: Any, **given: Any) -> wandb.Image:  # noqa: N802 - the client's name
+    """Return the client's image of a figure, an array or the path of a picture."""
+    if hasattr(data_or_path, "savefig"):
+        import matplotlib.pyplot  # noqa: F401 - the client takes it for granted
+    return wandb.Image(data_or_path, **given)
+
+
+def Api(*given: Any, **named: Any) -> wandb.Api:  # noqa: N802 - the client's name
+    """Return the client's read side."""
+    _prepare()
+    return wandb.Api(*given, **named)
 
 
 def init(project: str | None = None, **given: Any) -> Run:
@@ -75,8 +94,8 @@ def init(project: str | None = None, **given: Any) -> Run:
             f"there are no credentials for W&B at {choice.base_url()}: run `wandb login`, set "
             "WANDB_API_KEY, or use main.tracking=local"
         )
+    _prepare()
     try:
-        Path(os.environ["WANDB_DIR"]).mkdir(parents=True, exist_ok=True)
         run = wandb.init(project=project or names.default_project(), **given)
     except (wandb.Error, TimeoutError, OSError) as error:
         raise UserError(explain(error)) from error
@@ -127,21 +146,20 @@ def explain(error: BaseException) -> str:
 def close(failed: bool) -> None:
     """End the client, whatever state it is in, and report the runs of this process.
 
-    Raises `UserError` if a run's data did not arrive, though the client said nothing. No service
-    process of the client is left afterwards.
+    Raises `UserError` if the data of a run did not arrive, though the client said nothing; not
+    where the step has `failed` already and says why. None of the client's service processes is
+    left afterwards.
     """
     try:
-        for run in _started:
-            run.finish(1 if failed else None)
         if not failed:
+            for run in _started:
+                run.finish()
             _report()
-    except Exception as error:
-        if isinstance(error, UserError) or failed:
-            raise
+    except (wandb.Error, TimeoutError, OSError, ValueError) as error:
         raise UserError(explain(error)) from error
     finally:
-        _started.clear()
         _end_service()
+        _started.clear()
 
 
 def _report() -> None:
@@ -202,7 +220,7 @@ def _where_it_is_kept() -> str:
 
 
 def _end_service() -> None:
-    """Let the client's service process end; kill it if it does not."""
+    """Let the client's service process end, which finishes open runs; kill it if it does not."""
     thread = threading.Thread(target=wandb.teardown, daemon=True)
     thread.start()
     thread.join(TEARDOWN_S)

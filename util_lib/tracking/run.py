@@ -31,7 +31,9 @@ class ConfigError(UserError):
 
 def active_run() -> "Run | None":
     """Return the run that was started last in this process and has not finished."""
-    return _active[-1] if _active else None
+    # A forked child inherits its parent's run, which is not its own.
+    own = [run for run in _active if run._pid == os.getpid()]
+    return own[-1] if own else None
 
 
 def init(

@@ -73,20 +73,18 @@ def test_impossible_tags_and_ids_are_refused():
         tracking.init(id="a/b")
 
 
-def test_an_id_is_used_once():
+def test_an_id_is_used_once(answer):
     with tracking.init(id="mine"):
-        with pytest.raises(UserError, match="'mine' is running already"):
-            tracking.init(id="mine")
+        code, _, said = answer("from util_lib import tracking; tracking.init(id='mine')")
+        assert code == 1 and "'mine' is running already" in said
     with pytest.raises(UserError, match="there is a run 'mine' already"):
         tracking.init(id="mine")
 
 
-def test_the_active_run_is_the_one_started_last():
+def test_the_active_run_is_the_one_that_has_not_finished():
     assert tracking.active_run() is None
-    with tracking.init() as outer:
-        with tracking.init() as inner:
-            assert tracking.active_run() is inner
-        assert tracking.active_run() is outer
+    with tracking.init() as run:
+        assert tracking.active_run() is run
     assert tracking.active_run() is None
 
 
