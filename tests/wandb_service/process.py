@@ -31,7 +31,12 @@ class Process:
         if not self.url:
             raise RuntimeError("the double of the W&B service did not start")
 
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def stop(self) -> None:
+        if self._process.returncode is not None:
+            return
         self._process.kill()
         self._process.wait()
         self._process.stdin.close()

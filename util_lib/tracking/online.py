@@ -8,29 +8,28 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from util_lib.errors import UserError
 from util_lib.tracking import choice, names
 from util_lib.tracking.store import store_directory
 
-# The client by itself waits 90 s for a run to start and without end for one to finish; then nobody
-# is told why a step hangs. Whoever needs longer sets these variables.
+# The client by itself waits 90 s for a run to start and without end for one to finish, and nobody
+# is told why a step hangs. Whoever has a slow line sets these variables to more.
 LIMITS = {
     "WANDB_INIT_TIMEOUT": "15",
-    "WANDB_HTTP_TIMEOUT": "10",
-    "WANDB_FINISH_TIMEOUT": "15",
+    "WANDB_HTTP_TIMEOUT": "8",
+    "WANDB_FINISH_TIMEOUT": "10",
     "WANDB_FINISH_TIMEOUT_RAISES": "true",
     "WANDB__GRAPHQL_RETRY_MAX": "3",
     "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "3",
-    "WANDB__GRAPHQL_TIMEOUT_SECONDS": "10",
+    "WANDB__GRAPHQL_TIMEOUT_SECONDS": "8",
     "WANDB__FILE_STREAM_RETRY_MAX": "3",
     "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "3",
     "WANDB__FILE_TRANSFER_RETRY_MAX": "3",
@@ -38,11 +37,14 @@ LIMITS = {
 }
 TEARDOWN_S = 5  # for the client's service process to end, before it is killed
 CORE = "wandb-core"  # that process
+# What the client says of a service that it cannot reach. One that died it takes for a service that
+# cannot verify the credentials: "the service process is busy".
 UNREACHABLE = (
-    r"connection refused|connection reset|no such host|dial tcp|timed? ?out|deadline exceeded|"
-    r"network is unreachable|EOF|giving up after|service process is busy|50[234] "
+    "connection refused|connection reset|no such host|network is unreachable|no route to host|"
+    "timed out|timeout exceeded|deadline exceeded|service process is busy|unexpected EOF"
 )
-BAD_KEY = r"api[ _]key|credential|401|unauthori[sz]ed|not logged in|permission_error|AuthenticationErr"
+BAD_KEY = "api key|api_key|credential|401|unauthori[sz]ed|not logged in|AuthenticationError"
+NOT_THERE = r"artifact membership '(.+?)' not found in '(.+?)'|project '(.+?)' not found under"
 
 try:
     import wandb
@@ -124,23 +126,30 @@ def is_from_client(error: BaseException) -> bool:
 
 def explain(error: BaseException) -> str:
     """Return one sentence on what W&B or its client had against it, with the way out."""
+    text, url = f"{type(error).__name__} {error}", choice.base_url()
     said = _what_was_said(str(error))
-    url = choice.base_url()
-    # The client takes a server that died for credentials that cannot be verified.
-    dead = re.search(UNREACHABLE, str(error), re.IGNORECASE) and not _answers(url)
-    if dead or isinstance(error, TimeoutError):
-        sentence = (
-            f"W&B at {url} cannot be reached or is too slow ({said}): check the network and "
-            "WANDB_BASE_URL, or use main.tracking=local"
+    if cause := re.search(UNREACHABLE, text, re.IGNORECASE):
+        return (
+            f"W&B at {url} cannot be reached or does not answer ({cause[0].lower()}): check the "
+            f"network and WANDB_BASE_URL, or use main.tracking=local{_where_it_is_kept()}"
         )
-    elif re.search(BAD_KEY, f"{type(error).__name__} {error}", re.IGNORECASE):
-        sentence = (
+    if missing := re.search(NOT_THERE, text):
+        what = f"artifact {missing[1]} in {missing[2]}" if missing[1] else f"project {missing[3]}"
+        return (
+            f"W&B at {url} has no {what}: run the step that makes it with this project, or correct "
+            "the name"
+        )
+    if re.search(BAD_KEY, text, re.IGNORECASE):
+        return (
             f"W&B at {url} does not accept the credentials ({said}): run `wandb login --relogin`, "
             "correct WANDB_API_KEY, or use main.tracking=local"
         )
-    else:
-        sentence = f"W&B at {url} refused: {said}; correct that, or use main.tracking=local"
-    return sentence + _where_it_is_kept()
+    if "429" in text:
+        return (
+            f"W&B at {url} takes no more for now ({said}): wait and run again, or use "
+            f"main.tracking=local{_where_it_is_kept()}"
+        )
+    return f"W&B at {url} refused: {said}; correct that, or use main.tracking=local"
 
 
 def close(failed: bool) -> None:
@@ -165,7 +174,7 @@ def close(failed: bool) -> None:
 def _report() -> None:
     api = Api()
     for run in _started:
-        seen = api.run(run.path)
+        seen = _read(api, run.path)
         if seen.state == "running":
             raise UserError(
                 f"the end of run {run.name} did not arrive at W&B ({choice.base_url()}): check "
@@ -181,6 +190,17 @@ def _report() -> None:
                 "used": [artifact.source_name for artifact in seen.used_artifacts()],
             }
         )
+
+
+def _read(api: wandb.Api, path: str) -> Any:
+    """Return a run as the service has it; the client makes a folder for each, which nobody needs."""
+    with tempfile.TemporaryDirectory() as folder:
+        before = os.environ["WANDB_DIR"]
+        os.environ["WANDB_DIR"] = folder
+        try:
+            return api.run(path)
+        finally:
+            os.environ["WANDB_DIR"] = before
 
 
 def _number(value: Any) -> float | None:
@@ -199,17 +219,6 @@ def _what_was_said(text: str) -> str:
     if message := re.search(r'"message":\s*"((?:[^"\\]|\\.)*)"', text):
         text = json.loads(f'"{message.group(1)}"')
     return " ".join(text.split()).rstrip(".")[:500]
-
-
-def _answers(url: str) -> bool:
-    """Say whether anything listens at `url`; asked only once something has gone wrong."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=2).close()
-    except OSError:
-        return False
-    return True
 
 
 def _where_it_is_kept() -> str:
