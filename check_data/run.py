@@ -92,8 +92,8 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     theirs = run.use_artifact(reference)
     if theirs.id == ours.id:
         why = (
-            f"drift not tested: sample and reference are both {ours.source_name}, and drift against "
-            "itself says nothing"
+            f"drift not tested: sample and reference are both {ours.source_name}, and drift "
+            "against itself says nothing"
         )
         return Inputs(table, None, why, None, ours)
     path = theirs.file(str(Path(directory, "reference")))

@@ -277,9 +277,7 @@ def _location(uri: str) -> str:
     return str(local) if local.exists() else uri
 
 
-def _collect(
-    outcome: Outcome, client: "MlflowClient", earlier: set[str], reports: Path
-) -> None:
+def _collect(outcome: Outcome, client: "MlflowClient", earlier: set[str], reports: Path) -> None:
     """Read what the step recorded, and publish it to the step's MLflow run.
 
     `earlier` holds the MLflow runs of the steps before; the new child of the parent is added.

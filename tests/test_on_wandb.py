@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +31,7 @@ class Finished:
             for name, value in os.environ.items()
             if not name.startswith(("WANDB_", "MLFLOW_", "TRACKING_", "PIPELINE_"))
         }
-        ours = {**self.account.environment, "HOME": str(self.folder)}
+        ours = {**self.account.environment, "HOME": self.account.environment["WANDB_DIR"]}
         del ours["WANDB_DIR"]  # main.py has to choose it
         return {**kept, **ours, "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}"}
 
@@ -101,9 +100,11 @@ def test_the_service_holds_six_finished_runs_with_config_metrics_and_figures(api
     runs = list(api.runs(PROJECT))
     steps = ["get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate"]
     assert [run.job_type for run in runs] == steps
-    assert {run.state for run in runs} == {"finished"} and {run.group for run in runs} == {"nightly"}
+    assert {run.state for run in runs} == {"finished"} and {run.group for run in runs} == {
+        "nightly"
+    }
     train, evaluate = runs[-2:]
-    assert train.config["random_forest"]["max_depth"] == 13
+    assert train.config["random_forest_pipeline"]["random_forest"]["max_depth"] == 13
     assert train.summary["val_accuracy"] > 0.5 and evaluate.summary["test_accuracy"] > 0.5
     assert train.summary["feature_importance"]["_type"] == "image-file"
     figure = evaluate.summary["confusion_matrix"]["path"]
@@ -137,14 +138,14 @@ def test_mlflow_keeps_parameters_status_and_address_and_no_metrics(finished):
     assert len(children) == 6 and {run.info.status for run in children} == {"FINISHED"}
     assert not any(run.data.metrics for run in (parent, *children))
     train = children[4]
-    assert train.data.params["random_forest.max_depth"] == "13"
+    assert train.data.params["random_forest_pipeline.random_forest.max_depth"] == "13"
     assert f"/{PROJECT}/runs/" in train.data.tags["wandb.url"]
     assert train.data.tags["artifacts.logged"] == "model_export:v0"
 
 
 def test_what_is_left_here_is_the_clients_own_copy_and_mlflow(finished):
     left = {path.name for path in finished.folder.iterdir()}
-    assert left <= {"mlflow.db", "mlruns", "outputs", "wandb", "tracking_store", ".config"}
+    assert left <= {"mlflow.db", "mlruns", "outputs", "wandb", "tracking_store"}
     assert not (finished.folder / "tracking_store" / "tracking.db").exists()
     assert not [*ROOT.glob("*/wandb/run-*")]
 
@@ -186,9 +187,3 @@ def test_wandb_login_with_a_key_is_enough_for_auto(finished, tmp_path, monkeypat
     assert again.returncode == 0, again.stderr
     assert f"(credentials in {netrc}, for 127.0.0.1:" in again.stdout
     assert "raw_data.parquet:v0" in again.stdout
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _clean(finished):
-    yield
-    shutil.rmtree(finished.folder / "wandb", ignore_errors=True)

@@ -98,9 +98,7 @@ class Artifact:
         self._record: VersionRecord | None = None
 
     @classmethod
-    def _stored(
-        cls, store: Store, record: VersionRecord, alias: str | None = None
-    ) -> "Artifact":
+    def _stored(cls, store: Store, record: VersionRecord, alias: str | None = None) -> "Artifact":
         artifact = cls.__new__(cls)
         artifact._fetched_as = alias
         artifact._entries = None
@@ -317,8 +315,8 @@ class Artifact:
     def file(self, root: str | os.PathLike | None = None) -> str:
         """Write the artifact's only file under `root` and return its path.
 
-        The default root is `artifacts/<name>`, as it was asked for, in the current directory. Raises
-        `ValueError` if there are several files.
+        The default root is `artifacts/<name>`, as it was asked for, in the current directory.
+        Raises `ValueError` if there are several files.
         """
         self._logged("file")
         entries = [*self.manifest.entries.values()]

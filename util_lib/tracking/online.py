@@ -193,7 +193,7 @@ def _report() -> None:
 
 
 def _read(api: wandb.Api, path: str) -> Any:
-    """Return a run as the service has it; the client makes a folder for each, which nobody needs."""
+    """Return a run as the service has it, without the folder that the client makes for it."""
     with tempfile.TemporaryDirectory() as folder:
         before = os.environ["WANDB_DIR"]
         os.environ["WANDB_DIR"] = folder

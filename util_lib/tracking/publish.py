@@ -221,9 +221,7 @@ def _publish(client: "MlflowClient", record: RunRecord, mlflow_run: "MlflowRun")
         client.set_tag(run_id, key, value[:TAG_LENGTH])
 
 
-def _log_params(
-    client: "MlflowClient", config: dict[str, Any], mlflow_run: "MlflowRun"
-) -> None:
+def _log_params(client: "MlflowClient", config: dict[str, Any], mlflow_run: "MlflowRun") -> None:
     from mlflow.entities import Param
 
     present = mlflow_run.data.params

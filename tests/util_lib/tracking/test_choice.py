@@ -87,12 +87,14 @@ def test_an_unknown_backend_is_named_with_those_there_are(monkeypatch):
 
 
 def test_a_broken_netrc_is_an_error_and_not_a_reason_to_keep_quiet(home):
-    write(home / ".netrc", "machine api.wandb.ai login\n")
+    write(home / ".netrc", "machine api.wandb.ai nonsense user\n")
     with pytest.raises(UserError, match="netrc cannot be read"):
         choose("auto")
 
 
 def test_on_the_local_backend_the_client_is_never_imported():
-    source = "import sys; from util_lib import tracking; tracking.init; print('wandb' in sys.modules)"
+    source = (
+        "import sys; from util_lib import tracking; tracking.init; print('wandb' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n"

@@ -1,10 +1,10 @@
 """What steps may rely on, whichever backend keeps their runs and artifacts.
 
-Only names and behaviour that the genuine W&B client has too: it runs here against a test double of the
-service, and what the double merely assumes of the real service is marked `assumed`. One difference
-is left out on purpose: a name without an alias (`use_artifact("x")`) is an error of the local
-backend; the client sends the bare name to the service, which takes it for `x:latest`. Steps refuse
-it on either backend, as their arguments are read.
+Only names and behaviour that the genuine W&B client has too: it runs here against a test double of
+the service, and what the double merely assumes of the real service is marked `assumed`. One
+difference is left out on purpose: a name without an alias (`use_artifact("x")`) is an error of the
+local backend; the client sends the bare name to the service, which takes it for `x:latest`. Steps
+refuse it on either backend, as their arguments are read.
 """
 
 import math
