@@ -93,8 +93,8 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     theirs = run.use_artifact(reference)
     if theirs.id == ours.id:
         why = (
-            f"drift not tested: sample and reference are both {ours.name}, and drift against "
-            "itself says nothing"
+            f"drift not tested: sample and reference are both {ours.source_name}, and drift "
+            "against itself says nothing"
         )
         return Inputs(table, None, why, None, ours)
     path = theirs.file(str(Path(directory, "reference")))
@@ -218,7 +218,7 @@ def accept(artifact: Any, alias: str) -> None:
     """Make a version the reference: move `alias` to it."""
     artifact.aliases = [*dict.fromkeys([*artifact.aliases, alias])]
     artifact.save()
-    logger.info("%s is now %s:%s", artifact.name, artifact.name.partition(":")[0], alias)
+    logger.info("%s is now %s:%s", artifact.source_name, artifact.name.partition(":")[0], alias)
 
 
 if __name__ == "__main__":

@@ -77,17 +77,18 @@ def main(argv: list[str] | None = None) -> None:
         exported = run.use_artifact(args.model_export)
         data = run.use_artifact(args.test_data)
         model, metadata = model_export.load(exported.download(str(Path(tmp, "model"))))
-        columns, texts, target = used_columns(metadata, exported.name)
+        columns, texts, target = used_columns(metadata, exported.source_name)
         frame = tables.read(data.file(str(Path(tmp, "data"))), text_columns=texts)
         check_columns(frame, columns, target)
-        logger.info("measuring %s on %s, %s rows", exported.name, data.name, f"{len(frame):,}")
+        model_name, data_name = exported.source_name, data.source_name
+        logger.info("measuring %s on %s, %s rows", model_name, data_name, f"{len(frame):,}")
 
         classes = model.classes_
         truth = frame[target].to_numpy()
         try:
             probabilities = model.predict_proba(frame[columns])
         except ValueError as error:
-            raise UserError(f"model {exported.name} cannot predict {data.name}: {error}") from error
+            raise UserError(f"model {model_name} cannot predict {data_name}: {error}") from error
         for name, value in metrics.scores(truth, probabilities, classes, "test").items():
             run.summary[name] = value
             logger.info("%s %.4f", name, value)

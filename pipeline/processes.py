@@ -53,10 +53,15 @@ def stoppable() -> Iterator[None]:
 
 
 def signal_children(number: int) -> None:
-    """Send a signal to every process below this one."""
+    """Send a signal to every process below this one.
+
+    Short of SIGKILL the W&B client's service process is left alone: its step needs it to record
+    that it was stopped, and ends it.
+    """
     for child in psutil.Process().children(recursive=True):
         try:
-            child.send_signal(number)
+            if number == signal.SIGKILL or child.name() != "wandb-core":
+                child.send_signal(number)
         except psutil.NoSuchProcess:
             continue
 

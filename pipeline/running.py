@@ -3,6 +3,7 @@
 MLflow is imported here and not above: `main.py --help` and a config error need not wait for it.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -23,8 +24,8 @@ from pipeline.screen import Outcome, Screen
 from pipeline.settings import Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking import surroundings
-from util_lib.tracking.publish import mlflow_lock, publish
+from util_lib.tracking import choice, surroundings
+from util_lib.tracking.publish import mlflow_lock, publish, publish_report
 from util_lib.tracking.store import open_store, store_directory
 from util_lib.urls import without_credentials, without_secrets
 
@@ -53,6 +54,8 @@ def adopt_surroundings(home: Path) -> None:
     elif uri.startswith("sqlite:///"):  # steps have another working directory
         uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
     os.environ["MLFLOW_TRACKING_URI"] = uri
+    # The client's own copies of runs; otherwise they would lie in the steps' folders.
+    os.environ.setdefault("WANDB_DIR", str(home))
     # `mlflow.start_run()` takes MLFLOW_RUN_ID away; each job of a multirun needs it.
     if run_id := os.environ.pop("MLFLOW_RUN_ID", None):
         os.environ[ROOT_RUN] = run_id
@@ -71,20 +74,33 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     os.environ["WANDB_PROJECT"] = settings.main.project_name
     os.environ["WANDB_RUN_GROUP"] = settings.main.experiment_name
     os.environ["TRACKING_PUBLISH"] = "parent"
+    chosen = choice.choose(settings.main.tracking)
+    os.environ[choice.VARIABLE] = chosen.backend
     failure: BaseException | None = None
     with screen.relayed():
         try:
             with stoppable():
                 screen.now("starting MLflow")
                 with _parent_run(settings, job) as client:
+                    screen.say(_where_results_go(settings, chosen))
                     _run_steps(settings, steps, outcomes, screen, client)
         except (UserError, Stopped) as error:
             failure = error
         screen.table(outcomes)
-        _say_where_to_look(screen)
+        _say_where_to_look(screen, chosen, settings)
     if failure:
         raise failure
     return outcomes
+
+
+def _where_results_go(settings: Settings, chosen: choice.Choice) -> str:
+    place = f"the local store {os.environ['TRACKING_STORE']}"
+    if chosen.backend == "wandb":
+        place = f"W&B at {choice.base_url()}"
+    return (
+        f"project {settings.main.project_name}, group {settings.main.experiment_name}; runs and "
+        f"artifacts go to {place} ({chosen.reason})"
+    )
 
 
 @contextmanager
@@ -146,10 +162,6 @@ def _run_steps(
 ) -> None:
     import mlflow
 
-    screen.say(
-        f"project {settings.main.project_name}, group {settings.main.experiment_name}; runs and "
-        f"artifacts go to the local store {os.environ['TRACKING_STORE']}"
-    )
     code = surroundings.git(ROOT)
     if code.get("dirty"):
         screen.say(
@@ -165,6 +177,8 @@ def _run_steps(
     mlflow.log_dict(_without_secrets(settings), "config.yaml")
     with tempfile.TemporaryDirectory(prefix="pipeline_") as folder:
         _prepare(manager, steps, screen, Path(folder))
+        reports = Path(folder, "runs.jsonl")  # what each step's run on W&B leaves behind
+        os.environ["TRACKING_RUNS"] = str(reports)
         made: dict[str, str] = {}
         runs: set[str] = set()
         for number, (step, outcome) in enumerate(zip(steps, outcomes, strict=True), start=1):
@@ -184,7 +198,7 @@ def _run_steps(
                 raise
             finally:
                 outcome.seconds = time.monotonic() - started
-                _collect(outcome, client, runs)
+                _collect(outcome, client, runs, reports)
                 screen.drain()
                 names = ", ".join(outcome.artifacts)
                 screen.say(
@@ -192,8 +206,9 @@ def _run_steps(
                     + (f", made {names}" if names else "")
                 )
             made |= {name.split(":")[0]: name for name in outcome.artifacts}
-            for name, value in outcome.metrics.items():
-                mlflow.log_metric(name, value)
+            if os.environ[choice.VARIABLE] == "local":  # metrics on W&B stay there
+                for name, value in outcome.metrics.items():
+                    mlflow.log_metric(name, value)
 
 
 def _run_step(step: Step, manager: str, made: dict[str, str], folder: Path) -> None:
@@ -286,10 +301,11 @@ def _location(uri: str) -> str:
     return str(local) if local.exists() else uri
 
 
-def _collect(outcome: Outcome, client: "MlflowClient", earlier: set[str]) -> None:
-    """Read what the step recorded in the store, and publish it to the step's MLflow run.
+def _collect(outcome: Outcome, client: "MlflowClient", earlier: set[str], reports: Path) -> None:
+    """Read what the step recorded, and publish it to the step's MLflow run.
 
     `earlier` holds the MLflow runs of the steps before; the new child of the parent is added.
+    `reports` is emptied: a step's run on W&B says there what it made.
     """
     import mlflow
 
@@ -303,12 +319,27 @@ def _collect(outcome: Outcome, client: "MlflowClient", earlier: set[str]) -> Non
         earlier.add(run.info.run_id)
         if run.info.status == "RUNNING":  # stopped before MLflow waited for it
             client.set_terminated(run.info.run_id, "KILLED")
+        if os.environ[choice.VARIABLE] == "wandb":
+            for report in _take_reports(reports):
+                outcome.artifacts += report.get("logged", ())
+                outcome.metrics |= _numbers(report.get("summary", {}))
+                publish_report(report, run.info.run_id)
+            continue
         for record in open_store().runs(mlflow_run_id=run.info.run_id):
             outcome.artifacts += [
                 f"{version.name}:v{version.number}" for version in record.logged_artifacts()
             ]
             outcome.metrics |= _numbers(record.summary)
             publish(record, run.info.run_id)
+
+
+def _take_reports(path: Path) -> list[dict[str, Any]]:
+    """Return the last line of each run in the file at `path`, and remove it."""
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    path.unlink()
+    return [*{line["path"]: line for line in lines}.values()]
 
 
 def _numbers(summary: dict[str, Any]) -> dict[str, float]:
@@ -319,8 +350,10 @@ def _numbers(summary: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _say_where_to_look(screen: Screen) -> None:
+def _say_where_to_look(screen: Screen, chosen: choice.Choice, settings: Settings) -> None:
     uri = os.environ["MLFLOW_TRACKING_URI"]
+    if chosen.backend == "wandb":
+        screen.say(f"On W&B: project {settings.main.project_name} at {choice.base_url()}")
     screen.say(f"Look next: mlflow ui --backend-store-uri {uri}")
 
 

@@ -52,7 +52,7 @@ class Main(Section):
     execute_steps: Annotated[list[str], BeforeValidator(_step_names)]
     random_seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     env_manager: EnvManager
-    tracking: Literal["auto", "local"]
+    tracking: Literal["auto", "wandb", "local"]
     components_repository: str | None
     components_version: str | None
 

@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
                 target.name,
                 type=args.artifact_type,
                 description=f"{part} split of dataset {args.input_artifact}",
-                metadata={"rows": len(rows), "dataset": source.name},
+                metadata={"rows": len(rows), "dataset": source.source_name},
             )
             draft.add_file(str(target))
             drafts.append(draft)

@@ -2,20 +2,50 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.wandb_service.process import Account
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch, tmp_path):
-    """No test reads or writes the user's store, MLflow database or W&B settings."""
+    """No test reads or writes the user's store, MLflow database or W&B account."""
     for name in list(os.environ):
         if name.startswith(("WANDB_", "MLFLOW_", "TRACKING_", "PIPELINE_")):
             if name != "PIPELINE_TEST_DATA":
                 monkeypatch.delenv(name)
     monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "store" / "tracking_store"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-wandb"))
+
+
+@pytest.fixture(scope="session")
+def _wandb_double(tmp_path_factory):
+    from tests.wandb_service.process import Process
+
+    double = Process(tmp_path_factory.mktemp("wandb_service"))
+    yield double
+    double.stop()
+
+
+@pytest.fixture
+def wandb_service(_wandb_double):
+    """The test double of the W&B service, in a process of its own, without faults."""
+    yield _wandb_double
+    _wandb_double.order()
+
+
+@pytest.fixture
+def wandb_account(wandb_service, tmp_path) -> "Account":
+    """A new account of the double."""
+    folder = tmp_path / "wandb_client"
+    folder.mkdir()
+    return wandb_service.account(folder)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ def surroundings() -> dict[str, str]:
         if not name.startswith(("WANDB_", "MLFLOW_", "TRACKING_", "PIPELINE_"))
         and name != "PYTHONDONTWRITEBYTECODE"
     }
+    kept |= {"NETRC": os.devnull, "WANDB_CONFIG_DIR": os.devnull}  # nobody's account
     kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
     return kept
 

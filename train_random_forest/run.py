@@ -237,7 +237,7 @@ def main(argv: list[str] | None = None) -> None:
             "task": config.task,
             "features": config.features.model_dump(),
             "data": {
-                "artifact": f"{data.project}/{data.name}",
+                "artifact": f"{data.project}/{data.source_name}",
                 "digest": data.digest,
                 "val_size": args.val_size,
                 "random_seed": args.random_seed,

@@ -129,12 +129,16 @@ def exit_code(main: Callable[[], Any]) -> int:
 
     A `UserError` becomes `<step>: <sentence>`, the last line on stderr. Ctrl-C gives 130. SIGTERM
     becomes `SystemExit(143)`, so that runs and temporary directories are closed on the way out.
+    What W&B refuses or does not answer is a `UserError` too.
     """
+    from util_lib import tracking
+
     step = Path(main.__globals__["__file__"]).resolve().parent.name
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         start_logging(step)
-        main()
+        with tracking.whole_step():
+            main()
     except UserError as error:
         return _fail(step, str(error), 1)
     except KeyboardInterrupt:

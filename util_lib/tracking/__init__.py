@@ -5,15 +5,23 @@
         artifact.add_file("raw_data.parquet")
         run.log_artifact(artifact).wait()
 
-`init`, `active_run`, `Artifact`, `Image`, `Run` and `Api` are those of the backend in use. Nothing
-is loaded before one of them is asked for.
+`init`, `active_run`, `Artifact`, `Image`, `Run` and `Api` are those of the backend in use: the
+embedded store's, or the client's own (see choice.py). Nothing is loaded before one of them is asked
+for.
 """
 
 import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from util_lib.errors import UserError
+from util_lib.tracking.choice import choose
 from util_lib.tracking.names import DEFAULT_PROJECT
+
+_MODULES = {"local": "util_lib.tracking.local", "wandb": "util_lib.tracking.online"}
 
 _SHARED = ("Api", "Artifact", "Image", "Run", "active_run", "init")
 
@@ -22,7 +30,40 @@ __all__ = ["DEFAULT_PROJECT", *_SHARED]
 
 def backend() -> ModuleType:
     """Return the module that does the work in this process."""
-    return importlib.import_module("util_lib.tracking.local")
+    return importlib.import_module(_MODULES[choose().backend])
+
+
+@contextmanager
+def whole_step() -> Iterator[None]:
+    """Close the backend at the end of a step; what its service has against the step is explained.
+
+    The embedded store needs neither; the W&B client must not outlive the step.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if (online := _client()) is None:
+            raise
+        # The client may raise again while a run is closed because of an error of the step.
+        ours = error.__context__ if isinstance(error.__context__, UserError) else None
+        sentence = None
+        if isinstance(error, Exception) and not isinstance(error, UserError):
+            sentence = online.explain(error) if online.is_from_client(error) else None
+        online.close(failed=True)
+        if sentence is None:
+            raise
+        if ours is None:
+            raise UserError(sentence) from error
+        print(f"tracking: {sentence}", file=sys.stderr)
+        raise ours from None
+    else:
+        if online := _client():
+            online.close(failed=False)
+
+
+def _client() -> ModuleType | None:
+    """Return the module of the wandb backend if this process has used it."""
+    return sys.modules.get("util_lib.tracking.online")
 
 
 def __getattr__(name: str) -> Any:

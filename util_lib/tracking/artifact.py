@@ -92,13 +92,15 @@ class Artifact:
         self._entries: dict[str, Entry] | None = {}
         self._aliases: list[str] = []
         self._final = False
+        self._fetched_as: str | None = None
         self._workspace: Path | None = None
         self._store: Store | None = None
         self._record: VersionRecord | None = None
 
     @classmethod
-    def _stored(cls, store: Store, record: VersionRecord) -> "Artifact":
+    def _stored(cls, store: Store, record: VersionRecord, alias: str | None = None) -> "Artifact":
         artifact = cls.__new__(cls)
+        artifact._fetched_as = alias
         artifact._entries = None
         artifact._final = True
         artifact._workspace = None
@@ -113,13 +115,15 @@ class Artifact:
 
     @property
     def name(self) -> str:
-        """The name given at first; `name:vN` once logged."""
-        return f"{self._name}:v{self._record.number}" if self._record else self._name
+        """The name given at first; `name:vN` once logged; as it was asked for once fetched."""
+        if self._record is None:
+            return self._name
+        return f"{self._name}:{self._fetched_as or self.version}"
 
     @property
     def source_name(self) -> str:
-        """The same as `name`: the embedded store knows no links."""
-        return self.name
+        """The name given at first; `name:vN` once logged, also where it was fetched by an alias."""
+        return f"{self._name}:{self.version}" if self._record else self._name
 
     @property
     def type(self) -> str:
@@ -196,8 +200,8 @@ class Artifact:
 
     @property
     def qualified_name(self) -> str:
-        """`entity/project/name:vN`."""
-        return f"{names.ENTITY}/{self._logged('qualified_name').reference}"
+        """`entity/project/name`."""
+        return f"{names.ENTITY}/{self._logged('qualified_name').project}/{self.name}"
 
     @property
     def file_count(self) -> int:
@@ -311,8 +315,8 @@ class Artifact:
     def file(self, root: str | os.PathLike | None = None) -> str:
         """Write the artifact's only file under `root` and return its path.
 
-        The default root is `artifacts/<name>:v<N>` in the current directory. Raises
-        `ValueError` if there are several files.
+        The default root is `artifacts/<name>`, as it was asked for, in the current directory.
+        Raises `ValueError` if there are several files.
         """
         self._logged("file")
         entries = [*self.manifest.entries.values()]
@@ -474,7 +478,8 @@ class Artifact:
 
     def _default_root(self, relative: bool = False) -> str:
         folder = os.environ.get("WANDB_ARTIFACT_DIR") or os.path.join(".", "artifacts")
-        return os.path.join(folder if relative else os.path.abspath(folder), self.name)
+        name = self.name if relative else self.source_name
+        return os.path.join(folder if relative else os.path.abspath(folder), name)
 
     def _fetch(self, entries: list[Entry], root: str) -> None:
         # First all under temporary names, then all renames: a damaged file stops it before

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from util_lib.errors import UserError
 from util_lib.tracking import files, values
-from util_lib.tracking.store import RunRecord, Store, VersionRecord
+from util_lib.tracking.store import RunRecord, Store, VersionRecord, store_directory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
 MODEL_TYPE = "model_export"
+ADDRESS_TAG = "wandb.url"  # on an MLflow run: where W&B shows the step's run
 MODEL_FILE = "MLmodel"
 VERSION_TAG = "artifact"  # on a registered version: the `project/name:vN` that it was made from
 PARAM_LENGTH = 6000  # MLflow's limits
@@ -42,7 +43,7 @@ def publish(record: RunRecord, mlflow_run_id: str) -> None:
     Its status is left to whoever started it. Raises `ImportError` without MLflow, `UserError` if
     MLflow refuses.
     """
-    with _client(record.store) as client, _errors(record):
+    with _client(record.store.directory) as client, _errors(record):
         _publish(client, record, client.get_run(mlflow_run_id))
 
 
@@ -52,7 +53,7 @@ def publish_own(record: RunRecord) -> None:
     Without MLflow a line on stderr says that the run is not shown there, and why.
     """
     try:
-        with _client(record.store) as client, _errors(record):
+        with _client(record.store.directory) as client, _errors(record):
             mlflow_run_id = record.mlflow_run_id or _create_run(client, record)
             mlflow_run = client.get_run(mlflow_run_id)
             _publish(client, record, mlflow_run)
@@ -70,6 +71,30 @@ def publish_own(record: RunRecord) -> None:
         )
 
 
+def publish_address(url: str) -> None:
+    """Note on the MLflow run of this process, if it has one, where W&B shows its run."""
+    if not (mlflow_run_id := os.environ.get("MLFLOW_RUN_ID")):
+        return
+    with _client(store_directory()) as client:
+        client.set_tag(mlflow_run_id, ADDRESS_TAG, url)
+
+
+def publish_report(report: dict[str, Any], mlflow_run_id: str) -> None:
+    """Write what a run on W&B left for MLflow: its parameters and its address.
+
+    Metrics and figures stay at W&B. A report without `config` is one of a step that did not end
+    well; then it is only the address.
+    """
+    with _client(store_directory()) as client:
+        _log_params(client, report.get("config") or {}, client.get_run(mlflow_run_id))
+        tags = {ADDRESS_TAG: report["url"], "wandb.path": report["path"]}
+        for name in ("logged", "used"):
+            tags[f"artifacts.{name}"] = ",".join(report.get(name) or ())
+        for key, value in tags.items():
+            if value:
+                client.set_tag(mlflow_run_id, key, value[:TAG_LENGTH])
+
+
 def mirror_aliases(store: Store, version: VersionRecord) -> None:
     """Give a registered model version the aliases of its artifact version, and no others.
 
@@ -77,10 +102,10 @@ def mirror_aliases(store: Store, version: VersionRecord) -> None:
     """
     if not _is_model(store, version):
         return
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not _database(store).exists():
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not _database(store.directory).exists():
         return
     try:
-        with _client(store) as client:
+        with _client(store.directory) as client:
             try:
                 _mirror_aliases(client, version)
             except ImportError:
@@ -99,9 +124,9 @@ def mirror_aliases(store: Store, version: VersionRecord) -> None:
         )
 
 
-def tracking_uri(store: Store) -> str:
-    """Return `MLFLOW_TRACKING_URI`, else the database beside the store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(store)}"
+def tracking_uri(directory: Path) -> str:
+    """Return `MLFLOW_TRACKING_URI`, else the database beside the store in `directory`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(directory)}"
 
 
 @contextlib.contextmanager
@@ -122,11 +147,11 @@ def mlflow_lock(directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _client(store: Store) -> "Iterator[MlflowClient]":
+def _client(directory: Path) -> "Iterator[MlflowClient]":
     from mlflow import MlflowClient
 
-    base = store.directory.parent
-    with mlflow_lock(store.directory):
+    base = directory.parent
+    with mlflow_lock(directory):
         # Log lines about building the database help nobody.
         quiet = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
         levels = [logger.level for logger in quiet]
@@ -138,7 +163,7 @@ def _client(store: Store) -> "Iterator[MlflowClient]":
                 logger.setLevel(logging.WARNING)
             if added:
                 os.environ[root] = str(base / "mlruns")
-            uri = tracking_uri(store)
+            uri = tracking_uri(directory)
             yield MlflowClient(uri, uri)
         finally:
             if added:
@@ -185,7 +210,7 @@ def _create_run(client: "MlflowClient", record: RunRecord) -> str:
 
 def _publish(client: "MlflowClient", record: RunRecord, mlflow_run: "MlflowRun") -> None:
     run_id = mlflow_run.info.run_id
-    _log_params(client, record, mlflow_run)
+    _log_params(client, record.config, mlflow_run)
     _log_metrics(client, record, run_id)
     _log_figures(client, record, run_id)
     logged = record.logged_artifacts()
@@ -196,13 +221,13 @@ def _publish(client: "MlflowClient", record: RunRecord, mlflow_run: "MlflowRun")
         client.set_tag(run_id, key, value[:TAG_LENGTH])
 
 
-def _log_params(client: "MlflowClient", record: RunRecord, mlflow_run: "MlflowRun") -> None:
+def _log_params(client: "MlflowClient", config: dict[str, Any], mlflow_run: "MlflowRun") -> None:
     from mlflow.entities import Param
 
     present = mlflow_run.data.params
     params = [
         Param(key, _text(value)[:PARAM_LENGTH])
-        for key, value in _named(values.flatten(record.config)).items()
+        for key, value in _named(values.flatten(config)).items()
         if key not in present
     ]
     for start in range(0, len(params), PARAMS_PER_BATCH):
@@ -385,8 +410,8 @@ def _model_name(version: VersionRecord) -> str:
     return f"{version.project}.{version.name}"
 
 
-def _database(store: Store) -> Path:
-    return store.directory.parent / "mlflow.db"
+def _database(directory: Path) -> Path:
+    return directory.parent / "mlflow.db"
 
 
 def _milliseconds(seconds: float) -> int:

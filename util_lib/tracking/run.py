@@ -31,7 +31,9 @@ class ConfigError(UserError):
 
 def active_run() -> "Run | None":
     """Return the run that was started last in this process and has not finished."""
-    return _active[-1] if _active else None
+    # A forked child inherits its parent's run, which is not its own.
+    own = [run for run in _active if run._pid == os.getpid()]
+    return own[-1] if own else None
 
 
 def init(
@@ -50,8 +52,15 @@ def init(
 
     What is not given is taken from `WANDB_PROJECT`, `WANDB_JOB_TYPE`, `WANDB_RUN_GROUP`,
     `WANDB_NAME`, `WANDB_NOTES` and `WANDB_TAGS` (comma-separated); a run without a name gets
-    one such as `sunny-spring-21`. `entity` is for W&B only.
+    one such as `sunny-spring-21`. `entity` is for W&B only. While a run is active it is returned
+    instead of a new one, as the client does.
     """
+    if (run := active_run()) is not None:
+        print(
+            f"tracking: init was called while run {run.name} is active, so that run is returned",
+            file=sys.stderr,
+        )
+        return run
     environ = os.environ
     if tags is None and environ.get("WANDB_TAGS"):
         tags = [tag.strip() for tag in environ["WANDB_TAGS"].split(",")]
@@ -500,7 +509,7 @@ def find_artifact(store: Store, text: str, project: str, type: str | None = None
             f"type {type!r} specified but this artifact is of type {record.type!r}: "
             f"{record.reference}"
         )
-    return Artifact._stored(store, record)
+    return Artifact._stored(store, record, reference.alias)
 
 
 def _config_items(config: Mapping | argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -19,13 +20,29 @@ def empty_directory(monkeypatch, tmp_path):
     monkeypatch.chdir(work)
 
 
-@pytest.fixture(params=["local"])
-def tracking(request):
-    """Give each backend in turn; a backend is whatever has `init`, `Artifact`, `Image`, `Api`."""
-    assert request.param == "local"
+@pytest.fixture(params=["local", "wandb"])
+def tracking(request, monkeypatch):
+    """Give each backend in turn: `util_lib.tracking` itself, led to the one or the other."""
     from util_lib import tracking
 
-    return tracking
+    monkeypatch.setenv("TRACKING_BACKEND", request.param)
+    if request.param == "local":
+        yield tracking
+        return
+    wandb = pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
+    for name, value in request.getfixturevalue("wandb_account").environment.items():
+        monkeypatch.setenv(name, value)
+    yield tracking
+    if wandb.run is not None:
+        wandb.run.finish()
+    wandb.teardown()
+    assert not cores(), "the client left a service process behind"
+
+
+def cores():
+    """Return the client's service processes below this one."""
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if child.name() == "wandb-core"]
 
 
 @pytest.fixture

@@ -1,0 +1,189 @@
+"""The whole pipeline with the genuine W&B client, against the test double of the service."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = "songs_demo"
+
+
+class Finished:
+    """What one run of main.py on W&B left behind."""
+
+    def __init__(self, folder, account, service):
+        self.folder, self.account = folder, account
+        service.order()
+        self.done = self.run(
+            *("main.env_manager=local", "main.tracking=wandb", "main.experiment_name=nightly")
+        )
+        self.asked = service.requests()
+
+    def environment(self):
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("WANDB_", "MLFLOW_", "TRACKING_", "PIPELINE_"))
+        }
+        ours = {**self.account.environment, "HOME": self.account.environment["WANDB_DIR"]}
+        del ours["WANDB_DIR"]  # main.py has to choose it
+        return {**kept, **ours, "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}"}
+
+    def run(self, *given):
+        return subprocess.run(
+            [sys.executable, str(ROOT / "main.py"), *given],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def command(self, *given, cwd=None):
+        return subprocess.run(
+            [str(Path(sys.executable).parent / "wandb"), *given],
+            cwd=cwd or self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, _wandb_double):
+    folder = tmp_path_factory.mktemp("on_wandb")
+    client = tmp_path_factory.mktemp("client")
+    finished = Finished(folder, _wandb_double.account(client), _wandb_double)
+    assert finished.done.returncode == 0, finished.done.stdout + finished.done.stderr
+    return finished
+
+
+@pytest.fixture
+def api(finished, monkeypatch):
+    for name, value in finished.account.environment.items():
+        monkeypatch.setenv(name, value)
+    import wandb
+
+    yield wandb.Api()
+    wandb.teardown()
+
+
+def test_the_pipeline_says_at_its_start_which_backend_it_uses_and_why(finished, wandb_service):
+    first = finished.done.stdout.splitlines()
+    assert (
+        f"project {PROJECT}, group nightly; runs and artifacts go to W&B at {wandb_service.url} "
+        "(main.tracking=wandb)"
+    ) in first[:3]
+    assert finished.account.api_key not in finished.done.stdout + finished.done.stderr
+
+
+def test_the_table_names_what_every_step_made_and_measured(finished):
+    said = finished.done.stdout
+    table = said[said.index("artifacts made") :]
+    assert table.count("done") == 6
+    made = ("raw_data.parquet", "preprocessed_data.parquet", "check_data_log")
+    for name in (*made, "data_train.parquet", "data_test.parquet", "model_export"):
+        assert f"{name}:v0" in table
+    assert re.search(r"val_roc_auc_ovo_macro 0\.9\d{3}", table)
+    assert re.search(r"test_roc_auc_ovo_macro 0\.9\d{3}", table)
+    assert f"On W&B: project {PROJECT} at" in table
+
+
+def test_the_service_holds_six_finished_runs_with_config_metrics_and_figures(api):
+    runs = list(api.runs(PROJECT))
+    steps = ["get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate"]
+    assert [run.job_type for run in runs] == steps
+    assert {run.state for run in runs} == {"finished"} and {run.group for run in runs} == {
+        "nightly"
+    }
+    train, evaluate = runs[-2:]
+    assert train.config["random_forest_pipeline"]["random_forest"]["max_depth"] == 13
+    assert train.summary["val_accuracy"] > 0.5 and evaluate.summary["test_accuracy"] > 0.5
+    assert train.summary["feature_importance"]["_type"] == "image-file"
+    figure = evaluate.summary["confusion_matrix"]["path"]
+    assert figure in [file.name for file in evaluate.files()]
+
+
+def test_lineage_leads_from_the_model_back_to_the_raw_data(api):
+    artifact = api.artifact(f"{PROJECT}/model_export:v0")
+    seen = []
+    while artifact is not None:
+        made_by = artifact.logged_by()
+        seen.append((artifact.source_name, made_by.job_type))
+        artifact = next(iter(made_by.used_artifacts()), None)
+    assert seen == [
+        ("model_export:v0", "train_random_forest"),
+        ("data_train.parquet:v0", "segregate"),
+        ("preprocessed_data.parquet:v0", "preprocess"),
+        ("raw_data.parquet:v0", "get_data"),
+    ]
+
+
+def test_the_first_checked_data_become_the_reference(api):
+    assert api.artifact(f"{PROJECT}/preprocessed_data.parquet:reference").version == "v0"
+
+
+def test_mlflow_keeps_parameters_status_and_address_and_no_metrics(finished):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
+    parent, *children = client.search_runs(["0"], order_by=["attributes.start_time"])
+    assert len(children) == 6 and {run.info.status for run in children} == {"FINISHED"}
+    assert not any(run.data.metrics for run in (parent, *children))
+    train = children[4]
+    assert train.data.params["random_forest_pipeline.random_forest.max_depth"] == "13"
+    assert f"/{PROJECT}/runs/" in train.data.tags["wandb.url"]
+    assert train.data.tags["artifacts.logged"] == "model_export:v0"
+
+
+def test_what_is_left_here_is_the_clients_own_copy_and_mlflow(finished):
+    left = {path.name for path in finished.folder.iterdir()}
+    assert left <= {"mlflow.db", "mlruns", "outputs", "wandb", "tracking_store"}
+    assert not (finished.folder / "tracking_store" / "tracking.db").exists()
+    assert not [*ROOT.glob("*/wandb/run-*")]
+
+
+def test_nothing_was_asked_that_the_double_does_not_know(finished):
+    assert not [name for name in finished.asked if " " in name]
+
+
+def test_a_second_project_and_the_command_line_reach_the_same_artifacts(finished, tmp_path):
+    again = finished.run(
+        *("main.env_manager=local", "main.tracking=auto", f"main.project_name={PROJECT}_prod"),
+        "main.execute_steps=get_data",
+    )
+    assert again.returncode == 0, again.stderr
+    assert "(WANDB_API_KEY is set, for 127.0.0.1:" in again.stdout
+
+    put = tmp_path / "zen.txt"
+    put.write_text("Beautiful is better than ugly.")
+    name = f"{PROJECT}_prod/zen.txt"
+    done = finished.command("artifact", "put", "--name", name, "--type", "raw_data", str(put))
+    assert done.returncode == 0, done.stderr
+    done = finished.command("artifact", "get", f"{name}:v0", "--root", str(tmp_path / "got"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "got" / "zen.txt").read_text() == put.read_text()
+
+
+def test_wandb_login_with_a_key_is_enough_for_auto(finished, tmp_path, monkeypatch):
+    key = finished.account.api_key
+    netrc = finished.account.environment["NETRC"]
+    monkeypatch.setitem(finished.account.environment, "WANDB_API_KEY", "")
+    done = finished.command("login", key)
+    assert done.returncode == 0, done.stderr
+    try:
+        again = finished.run(
+            *("main.env_manager=local", "main.execute_steps=get_data", "main.tracking=auto")
+        )
+    finally:
+        Path(netrc).unlink()
+    assert again.returncode == 0, again.stderr
+    assert f"(credentials in {netrc}, for 127.0.0.1:" in again.stdout
+    assert "raw_data.parquet:v0" in again.stdout

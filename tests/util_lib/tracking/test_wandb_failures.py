@@ -1,0 +1,223 @@
+"""What a step says when W&B says no or nothing, how long that takes, and what it leaves running."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
+
+LIMIT_S = 30
+STEP = """
+import sys
+sys.path.insert(0, {root!r})
+from util_lib import cli, tracking
+
+def main():
+    with tracking.init(project=sys.argv[1]) as run:
+        run.log({{"loss": 1.0}})
+        print("started", flush=True)
+        sys.stdin.readline()
+        if sys.argv[2] == "log":
+            artifact = tracking.Artifact("songs", type="raw_data")
+            with artifact.new_file("a.txt") as file:
+                file.write("one")
+            run.log_artifact(artifact).wait()
+        if sys.argv[2] == "use":
+            run.use_artifact("songs:latest")
+        if sys.argv[2] == "fail":
+            raise cli.UserError("column 'tempo' is missing")
+
+sys.exit(cli.exit_code(main))
+"""
+
+
+class Step:
+    """A small step in a process of its own, on an account of the double."""
+
+    def __init__(self, folder, account, does="log", project="failures", **changes):
+        from tests.wandb_service.process import ROOT
+
+        (folder / "small_step").mkdir()
+        (folder / "small_step" / "run.py").write_text(STEP.format(root=str(ROOT)))
+        more = {"TRACKING_BACKEND": "wandb", "TRACKING_PUBLISH": "parent", **changes}
+        given = {**os.environ, **account.environment, **more}
+        self.name = account.entity
+        self.started = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, str(folder / "small_step" / "run.py"), project, does],
+            env={key: value for key, value in given.items() if value is not None}
+            | {"WANDB_TAGS": self.name},  # tells its service process from others
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_until_started(self):
+        assert self._process.stdout.readline() == "started\n"
+
+    def end(self):
+        """Return exit code, last line and seconds; nothing that it started is left."""
+        begun = time.monotonic()
+        _, said = self._process.communicate("\n", timeout=100)
+        seconds = time.monotonic() - begun
+        assert not [p for p in psutil.process_iter() if self._is_mine(p)]
+        return self._process.returncode, said.strip().rpartition("\n")[2], seconds
+
+    def _is_mine(self, process):
+        try:
+            return process.environ().get("WANDB_TAGS") == self.name
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+
+@pytest.fixture
+def step(tmp_path, wandb_account):
+    def start(*given, **named):
+        return Step(tmp_path, wandb_account, *given, **named)
+
+    return start
+
+
+def test_a_step_without_faults_ends_well_and_quietly(step):
+    code, last, _ = step("log").end()
+    assert (code, last) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (None, "there are no credentials for W&B at"),
+        ("abc", "API key must have 40+ characters, has 3"),
+        ("x" * 40, "does not accept the credentials (user is not logged in)"),
+    ],
+    ids=["none", "short", "wrong"],
+)
+def test_a_missing_or_wrong_key_is_said_with_the_way_to_log_in(step, key, said):
+    code, last, seconds = step(WANDB_API_KEY=key).end()
+    assert code == 1 and seconds < LIMIT_S
+    assert last.startswith("small_step: ") and said in last
+    assert "`wandb login" in last and "main.tracking=local" in last
+
+
+def a_free_port():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def test_a_service_that_nobody_runs_is_named_with_its_address(step):
+    url = f"http://127.0.0.1:{a_free_port()}"
+    code, last, seconds = step(WANDB_BASE_URL=url).end()
+    assert code == 1 and seconds < LIMIT_S
+    assert f"W&B at {url} cannot be reached or does not answer (connection refused)" in last
+    assert "main.tracking=local" in last
+
+
+@pytest.mark.slow
+def test_a_service_that_takes_calls_and_never_answers_is_given_up(step):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        code, last, seconds = step(WANDB_BASE_URL=url).end()
+    assert code == 1 and seconds < LIMIT_S
+    assert f"W&B at {url} cannot be reached or does not answer" in last
+
+
+@pytest.fixture
+def mortal(tmp_path):
+    """A double that a test may kill, with an account."""
+    from tests.wandb_service.process import Process
+
+    (tmp_path / "mortal").mkdir()
+    double = Process(tmp_path / "mortal")
+    yield double
+    double.stop()
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        "log",
+        pytest.param("use", marks=pytest.mark.slow),
+        pytest.param("nothing", marks=pytest.mark.slow),
+    ],
+)
+def test_a_service_that_dies_in_the_middle_is_not_taken_for_a_wrong_key(tmp_path, mortal, does):
+    step = Step(tmp_path, mortal.account(tmp_path), does)
+    step.wait_until_started()
+    mortal.stop()
+    code, last, seconds = step.end()
+    assert code == 1 and seconds < LIMIT_S
+    assert "cannot be reached or does not answer" in last and "credentials" not in last
+    [kept] = (tmp_path / "wandb").glob("run-*")
+    assert f"what was logged is kept: `wandb sync {kept}` sends it later" in last
+    assert [*kept.glob("*.wandb")]
+
+
+@pytest.mark.slow
+def test_a_service_that_stops_answering_in_the_middle_is_given_up(tmp_path, mortal):
+    step = Step(tmp_path, mortal.account(tmp_path), "log")
+    step.wait_until_started()
+    mortal.signal(signal.SIGSTOP)
+    code, last, seconds = step.end()
+    assert code == 1 and seconds < LIMIT_S
+    assert "cannot be reached or does not answer" in last
+
+
+@pytest.mark.parametrize(
+    ("does", "fault", "said"),
+    [
+        ("log", {"match": "upload", "status": 403}, "refused: "),
+        ("log", {"match": "CreateArtifact", "status": 403}, "refused: the quota is used up"),
+        ("log", {"match": "CreateArtifact", "status": 200}, "the quota is used up"),
+        pytest.param(
+            *("log", {"match": "CreateArtifact", "status": 429}, "takes no more for now"),
+            marks=pytest.mark.slow,
+        ),
+        ("no", {"match": "UpsertBucket", "status": 400}, "refused: the quota is used up"),
+        ("no", {"match": "file_stream", "status": 403}, "did not arrive at W&B"),
+    ],
+    ids=["upload", "quota", "quota_as_200", "rate", "project", "stream"],
+)
+def test_what_the_service_refuses_is_repeated_in_its_own_words(
+    step, wandb_service, does, fault, said
+):
+    wandb_service.order({"message": "the quota is used up", **fault})
+    code, last, seconds = step(does).end()
+    assert code == 1 and seconds < LIMIT_S
+    assert last.startswith("small_step: ") and said in last and "main.tracking=local" in last
+
+
+def test_an_impossible_project_name_is_refused_with_the_characters(step):
+    code, last, _ = step(project="a/b").end()
+    assert code == 1 and "Invalid project name 'a/b'" in last
+
+
+def test_an_artifact_that_is_not_there_is_named_with_its_project(step):
+    code, last, _ = step("use").end()
+    assert code == 1
+    assert "has no artifact songs:latest in" in last and "run the step that makes it" in last
+
+
+def test_a_step_that_fails_by_itself_says_so_and_its_run_has_failed(step, wandb_account):
+    code, last, _ = step("fail").end()
+    assert (code, last) == (1, "small_step: column 'tempo' is missing")
+
+
+def test_without_faults_the_runs_state_on_the_service_is_that_of_the_step(
+    step, wandb_account, monkeypatch
+):
+    step("fail").end()
+    for name, value in wandb_account.environment.items():
+        monkeypatch.setenv(name, value)
+    import wandb
+
+    try:
+        assert [run.state for run in wandb.Api().runs("failures")] == ["failed"]
+    finally:
+        wandb.teardown()

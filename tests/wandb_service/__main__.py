@@ -1,0 +1,28 @@
+"""Start the double on a free port of loopback, print its address, serve until stdin is closed.
+
+python -m tests.wandb_service FOLDER
+"""
+
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import uvicorn
+
+from tests.wandb_service.app import Double
+
+
+def main() -> None:
+    sockets = [socket.create_server(("127.0.0.1", 0))]
+    app = Double(Path(sys.argv[1])).app()
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    # Whoever started it may be killed; then its end of the pipe closes.
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    print(f"http://127.0.0.1:{sockets[0].getsockname()[1]}", flush=True)
+    server.run(sockets=sockets)
+
+
+if __name__ == "__main__":
+    main()

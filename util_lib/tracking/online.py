@@ -1,0 +1,255 @@
+"""The wandb backend: the genuine client and its own objects, with limits on how long it may wait.
+
+Importing this module imports the client. What a step says when W&B says no is `explain`; what it
+leaves for main.py is one line per run in the file that `TRACKING_RUNS` names (see `report`).
+"""
+
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from util_lib.errors import UserError
+from util_lib.tracking import choice, names
+from util_lib.tracking.store import store_directory
+
+# The client by itself waits 90 s for a run to start and without end for one to finish, and nobody
+# is told why a step hangs. Whoever has a slow line sets these variables to more.
+LIMITS = {
+    "WANDB_INIT_TIMEOUT": "15",
+    "WANDB_HTTP_TIMEOUT": "8",
+    "WANDB_FINISH_TIMEOUT": "10",
+    "WANDB_FINISH_TIMEOUT_RAISES": "true",
+    "WANDB__GRAPHQL_RETRY_MAX": "3",
+    "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "3",
+    "WANDB__GRAPHQL_TIMEOUT_SECONDS": "8",
+    "WANDB__FILE_STREAM_RETRY_MAX": "3",
+    "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "3",
+    "WANDB__FILE_TRANSFER_RETRY_MAX": "3",
+    "WANDB__FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "3",
+}
+TEARDOWN_S = 5  # for the client's service process to end, before it is killed
+CORE = "wandb-core"  # that process
+# What the client says of a service that it cannot reach. One that died it takes for a service that
+# cannot verify the credentials: "the service process is busy".
+UNREACHABLE = (
+    "connection refused|connection reset|no such host|network is unreachable|no route to host|"
+    "timed out|timeout exceeded|deadline exceeded|service process is busy|unexpected EOF"
+)
+BAD_KEY = "api key|api_key|credential|401|unauthori[sz]ed|not logged in|AuthenticationError"
+NOT_THERE = r"artifact membership '(.+?)' not found in '(.+?)'|project '(.+?)' not found under"
+
+try:
+    import wandb
+    from wandb import Artifact
+    from wandb.sdk.wandb_run import Run
+except ImportError as error:
+    raise UserError(
+        f"W&B was asked for and its client cannot be imported ({error}): pip install "
+        "wandb==0.31.0, or use main.tracking=local"
+    ) from error
+
+__all__ = ["Api", "Artifact", "Image", "Run", "active_run", "init"]
+
+_started: list[Run] = []
+
+
+def _prepare() -> None:
+    """Say to the client, which reads it when it is first used, what the user left open."""
+    for name, value in LIMITS.items():
+        os.environ.setdefault(name, value)
+    # `wandb/`, the client's own copy of every run, lies where the embedded store would lie.
+    if "WANDB_DIR" not in os.environ:
+        folder = store_directory().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ["WANDB_DIR"] = str(folder)
+
+
+def Image(data_or_path: Any, **given: Any) -> wandb.Image:  # noqa: N802 - the client's name
+    """Return the client's image of a figure, an array or the path of a picture."""
+    if hasattr(data_or_path, "savefig"):
+        import matplotlib.pyplot  # noqa: F401 - the client takes it for granted
+    return wandb.Image(data_or_path, **given)
+
+
+def Api(*given: Any, **named: Any) -> wandb.Api:  # noqa: N802 - the client's name
+    """Return the client's read side."""
+    _prepare()
+    return wandb.Api(*given, **named)
+
+
+def init(project: str | None = None, **given: Any) -> Run:
+    """Start a run with `wandb.init`, which documents the arguments, and return it.
+
+    Without `project` it is `WANDB_PROJECT`, else the demo's. What hinders the start is a
+    `UserError`.
+    """
+    if not choice.has_credentials():
+        raise UserError(
+            f"there are no credentials for W&B at {choice.base_url()}: run `wandb login`, set "
+            "WANDB_API_KEY, or use main.tracking=local"
+        )
+    _prepare()
+    try:
+        run = wandb.init(project=project or names.default_project(), **given)
+    except (wandb.Error, TimeoutError, OSError) as error:
+        raise UserError(explain(error)) from error
+    if run not in _started:
+        _started.append(run)
+        _write_report({"path": run.path, "url": run.url})
+        if os.environ.get("TRACKING_PUBLISH") != "parent":
+            from util_lib.tracking.publish import publish_address
+
+            publish_address(run.url)
+    return run
+
+
+def active_run() -> Run | None:
+    """Return the run that was started last in this process and has not finished."""
+    return next((run for run in reversed(_started) if not run._is_finished), None)
+
+
+def is_from_client(error: BaseException) -> bool:
+    """Say whether the client raised `error`: it uses `ValueError` and the like for all sorts."""
+    if isinstance(error, wandb.Error):
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] == "wandb"
+
+
+def explain(error: BaseException) -> str:
+    """Return one sentence on what W&B or its client had against it, with the way out."""
+    text, url = f"{type(error).__name__} {error}", choice.base_url()
+    said = _what_was_said(str(error))
+    if cause := re.search(UNREACHABLE, text, re.IGNORECASE):
+        return (
+            f"W&B at {url} cannot be reached or does not answer ({cause[0].lower()}): check the "
+            f"network and WANDB_BASE_URL, or use main.tracking=local{_where_it_is_kept()}"
+        )
+    if missing := re.search(NOT_THERE, text):
+        what = f"artifact {missing[1]} in {missing[2]}" if missing[1] else f"project {missing[3]}"
+        return (
+            f"W&B at {url} has no {what}: run the step that makes it with this project, or correct "
+            "the name"
+        )
+    if re.search(BAD_KEY, text, re.IGNORECASE):
+        return (
+            f"W&B at {url} does not accept the credentials ({said}): run `wandb login --relogin`, "
+            "correct WANDB_API_KEY, or use main.tracking=local"
+        )
+    if "429" in text:
+        return (
+            f"W&B at {url} takes no more for now ({said}): wait and run again, or use "
+            f"main.tracking=local{_where_it_is_kept()}"
+        )
+    return f"W&B at {url} refused: {said}; correct that, or use main.tracking=local"
+
+
+def close(failed: bool) -> None:
+    """End the client, whatever state it is in, and report the runs of this process.
+
+    Raises `UserError` if the data of a run did not arrive, though the client said nothing; not
+    where the step has `failed` already and says why. None of the client's service processes is
+    left afterwards.
+    """
+    try:
+        if not failed:
+            for run in _started:
+                run.finish()
+            _report()
+    except (wandb.Error, TimeoutError, OSError, ValueError) as error:
+        raise UserError(explain(error)) from error
+    finally:
+        _end_service()
+        _started.clear()
+
+
+def _report() -> None:
+    api = Api()
+    for run in _started:
+        seen = _read(api, run.path)
+        if seen.state == "running":
+            raise UserError(
+                f"the end of run {run.name} did not arrive at W&B ({choice.base_url()}): check "
+                f"there, or use main.tracking=local{_where_it_is_kept()}"
+            )
+        _write_report(
+            {
+                "path": run.path,
+                "url": run.url,
+                "config": seen.config,
+                "summary": {key: _number(value) for key, value in seen.summary.items()},
+                "logged": [artifact.source_name for artifact in seen.logged_artifacts()],
+                "used": [artifact.source_name for artifact in seen.used_artifacts()],
+            }
+        )
+
+
+def _read(api: wandb.Api, path: str) -> Any:
+    """Return a run as the service has it, without the folder that the client makes for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        before = os.environ["WANDB_DIR"]
+        os.environ["WANDB_DIR"] = folder
+        try:
+            return api.run(path)
+        finally:
+            os.environ["WANDB_DIR"] = before
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number else None
+
+
+def _write_report(line: dict[str, Any]) -> None:
+    if path := os.environ.get("TRACKING_RUNS"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, default=str) + "\n")
+
+
+def _what_was_said(text: str) -> str:
+    """Return the service's own words where there are any, else the client's, on one line."""
+    if message := re.search(r'"message":\s*"((?:[^"\\]|\\.)*)"', text):
+        text = json.loads(f'"{message.group(1)}"')
+    return " ".join(text.split()).rstrip(".")[:500]
+
+
+def _where_it_is_kept() -> str:
+    folders = [run.settings.sync_dir for run in _started]
+    if not folders:
+        return ""
+    return f"; what was logged is kept: `wandb sync {' '.join(folders)}` sends it later"
+
+
+def _end_service() -> None:
+    """Let the client's service process end, which finishes open runs; kill it if it does not."""
+    thread = threading.Thread(target=wandb.teardown, daemon=True)
+    thread.start()
+    thread.join(TEARDOWN_S)
+    for pid in _service_processes():
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):  # it has just ended
+            continue
+
+
+def _service_processes() -> Iterator[int]:
+    """Give the ids of this process's own service processes."""
+    if not sys.platform.startswith("linux"):
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:  # it has ended
+            continue
+        state, parent = rest.split()[:2]
+        if name == CORE and int(parent) == os.getpid() and state != "Z":
+            yield int(folder.name)
