@@ -131,14 +131,13 @@ def test_a_living_child_does_not_keep_a_dead_run_alive(python):
 import os, signal, time
 from util_lib import tracking
 run = tracking.init(project="p")
-child = os.fork()
-if child == 0:
-    time.sleep(60)
-print(run.id, child, flush=True)
+print(run.id, flush=True)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
 time.sleep(60)
 """
     )
-    run_id, child = process.stdout.readline().split()
+    run_id, child = (process.stdout.readline().strip() for _ in range(2))
     process.kill()
     process.wait()
     try:

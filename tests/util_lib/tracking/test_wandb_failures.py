@@ -142,7 +142,7 @@ def mortal(tmp_path):
 @pytest.mark.parametrize(
     "does",
     [
-        "log",
+        pytest.param("log", marks=pytest.mark.slow),
         pytest.param("use", marks=pytest.mark.slow),
         pytest.param("nothing", marks=pytest.mark.slow),
     ],
