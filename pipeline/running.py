@@ -237,6 +237,7 @@ def _run_step(step: Step, manager: str, made: dict[str, str], folder: Path) -> N
             version=step.version,
             parameters=parameters,
             env_manager=manager,
+            storage_dir=str(folder),  # MLflow's own would stay behind
             run_name=step.name,
         )
     except mlflow.exceptions.ExecutionException as error:

@@ -349,7 +349,7 @@ def test_the_temporary_files_of_a_run_are_gone_afterwards(place, tmp_path):
     line = json.loads((place.folder / "ran").read_text())
     config = Path(line[1][line[1].index("--dataset_config") + 1])
     assert config.suffix == ".yaml" and not config.exists()
-    assert not list(temporary.glob("pipeline_*"))
+    assert not list(temporary.iterdir())
 
 
 def test_conda_runs_the_steps_where_it_is_chosen(place, stand_in_conda):
