@@ -43,7 +43,9 @@ def stoppable() -> Iterator[None]:
     threading.Thread(target=_watch_parent, args=(ended,), daemon=True).start()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if not isinstance(error, Stopped):  # else they were told already
+            signal_children(signal.SIGTERM)
         end_children()
         raise
     finally:

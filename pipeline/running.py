@@ -6,6 +6,7 @@ MLflow is imported here and not above: `main.py --help` and a config error need 
 import json
 import logging
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -86,11 +87,24 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
                     _run_steps(settings, steps, outcomes, screen, client)
         except (UserError, Stopped) as error:
             failure = error
+            _end_root_run()
         screen.table(outcomes)
         _say_where_to_look(screen, chosen, settings)
     if failure:
         raise failure
     return outcomes
+
+
+def _end_root_run() -> None:
+    """End the root's run where main.py was stopped before it took the run over."""
+    root = os.environ.get(ROOT_RUN)
+    if not root or not os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:"):
+        return
+    from mlflow import MlflowClient
+
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    if client.get_run(root).info.status == "RUNNING":
+        client.set_terminated(root, "KILLED")
 
 
 def _where_results_go(settings: Settings, chosen: choice.Choice) -> str:
@@ -355,7 +369,7 @@ def _say_where_to_look(screen: Screen, chosen: choice.Choice, settings: Settings
     uri = os.environ["MLFLOW_TRACKING_URI"]
     if chosen.backend == "wandb":
         screen.say(f"On W&B: project {settings.main.project_name} at {choice.base_url()}")
-    screen.say(f"Look next: mlflow ui --backend-store-uri {uri}")
+    screen.say(f"Look next: mlflow ui --backend-store-uri {shlex.quote(uri)}")
 
 
 def _one_line(error: Any) -> str:

@@ -56,7 +56,7 @@ class Screen:
     def say(self, text: str) -> None:
         """Print one line that stays."""
         if self.is_terminal:
-            self._console.print(Text(text))
+            self._console.print(Text(text), soft_wrap=True)
         else:
             with self._unheard():
                 print(text, file=self._out, flush=True)
