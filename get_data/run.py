@@ -104,7 +104,7 @@ def copy(url: str, path: Path, max_bytes: int) -> Received:
         raise UserError(f"file_url {url!r} does not exist: looked for {source}")
     try:
         with source.open("rb") as reader, path.open("wb") as writer:
-            n_bytes, sha256, _ = _write(
+            n_bytes, sha256, start = _write(
                 iter(lambda: reader.read(CHUNK_BYTES), b""),
                 writer,
                 url,
@@ -114,6 +114,7 @@ def copy(url: str, path: Path, max_bytes: int) -> Received:
         changed = email.utils.formatdate(source.stat().st_mtime, usegmt=True)
     except OSError as error:
         raise UserError(f"file_url {url!r} cannot be read: {error.strerror or error}") from error
+    _refuse_html(repr(url), source.name, None, start)
     return Received(n_bytes, sha256, None, changed)
 
 
@@ -235,7 +236,7 @@ def _refuse_html(shown: str, name: str, content_type: str | None, start: bytes) 
     looks = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(HTML_STARTS)
     if (declared or looks) and not name.lower().endswith(HTML_SUFFIXES):
         raise UserError(
-            f"file_url {shown} answered with an HTML page, not with data: open it in a browser to "
+            f"file_url {shown} gave an HTML page, not data: open it in a browser to "
             "see why; hosts of code have an address for the raw file"
         )
 

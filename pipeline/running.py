@@ -8,6 +8,7 @@ import logging
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
+END_RUN = "import sys, mlflow; mlflow.MlflowClient().set_terminated(sys.argv[1], 'KILLED')"
 # MLflow asks a server that does not answer for minutes; the first question need not.
 RETRIES, FIRST_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
 # MLflow works without these (as mlflow-skinny) and imports them where they are installed: nearly a
@@ -78,16 +80,19 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     chosen = choice.choose(settings.main.tracking)
     os.environ[choice.VARIABLE] = chosen.backend
     failure: BaseException | None = None
+    opened = False
     with screen.relayed():
         try:
             with stoppable():
                 screen.now("starting MLflow")
                 with _parent_run(settings, job) as client:
+                    opened = True
                     screen.say(_where_results_go(settings, chosen))
                     _run_steps(settings, steps, outcomes, screen, client)
         except (UserError, Stopped) as error:
             failure = error
-            _end_root_run()
+            if isinstance(error, Stopped) and not opened:
+                _end_root_run()
         screen.table(outcomes)
         _say_where_to_look(screen, chosen, settings)
     if failure:
@@ -96,15 +101,12 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
 
 
 def _end_root_run() -> None:
-    """End the root's run where main.py was stopped before it took the run over."""
-    root = os.environ.get(ROOT_RUN)
-    if not root or not os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:"):
-        return
-    from mlflow import MlflowClient
+    """End the root's run where main.py was stopped before it took the run over.
 
-    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    if client.get_run(root).info.status == "RUNNING":
-        client.set_terminated(root, "KILLED")
+    In a process of its own: an import of MLflow that was broken off cannot be repeated here.
+    """
+    if root := os.environ.get(ROOT_RUN):
+        subprocess.run([sys.executable, "-c", END_RUN, root], capture_output=True, check=False)
 
 
 def _where_results_go(settings: Settings, chosen: choice.Choice) -> str:

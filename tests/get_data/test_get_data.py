@@ -245,6 +245,14 @@ def test_a_whole_address_may_come_by_the_environment(web, steps, monkeypatch):
     assert web.asked[-1].endswith("?version=2")
 
 
+def test_a_local_page_of_html_is_refused_too(steps):
+    page = steps.folder / "page.parquet"
+    page.write_text("<!DOCTYPE html><html>log in</html>")
+    with pytest.raises(UserError, match="HTML page"):
+        get(page)
+    assert not steps.exists("raw_data.parquet:latest")
+
+
 def test_a_local_file_is_copied(steps):
     source = steps.folder / "my songs.csv"
     source.write_text("a\n1\n")
