@@ -129,15 +129,16 @@ def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-        client = mlflow.MlflowClient()
         chosen = os.environ.get(RETRIES)
         os.environ.setdefault(RETRIES, FIRST_RETRIES)
         try:
+            client = mlflow.MlflowClient()
             client.search_experiments(max_results=1)
-        except mlflow.MlflowException as error:
+        except Exception as error:  # of MLflow, SQLAlchemy or the disk: the address is no use
             raise UserError(
                 f"MLflow cannot use the tracking address {mlflow.get_tracking_uri()}: "
-                f"{_one_line(error)}; set MLFLOW_TRACKING_URI to another one"
+                f"{_one_line(error)}; set MLFLOW_TRACKING_URI to another one, or delete "
+                "a database whose making was interrupted"
             ) from error
         finally:
             if chosen is None:
