@@ -1,5 +1,7 @@
 """The typed shape of the composed configuration: everything is checked before anything runs."""
 
+import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -90,14 +92,44 @@ class Settings(Section):
 
 
 def register_resolvers() -> None:
-    """Make `${columns_with_role:...}` and `${text_features:}` known to config.yaml."""
-    OmegaConf.register_new_resolver("columns_with_role", _columns_with_role, replace=True)
-    OmegaConf.register_new_resolver("text_features", _text_features, replace=True)
+    """Make the functions known that config.yaml and the dataset files call in `${...}`."""
+    for name, function in {
+        "columns_with_role": _columns_with_role,
+        "category_orders": _category_orders,
+        "text_features": _text_features,
+        "by_task": _by_task,
+        "local_or_url": _local_or_url,
+    }.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
 
 
-def _columns_with_role(role: str, *, _root_: DictConfig) -> ListConfig:
+def _columns_with_role(role: str, encoding: str | None = None, *, _root_: DictConfig) -> ListConfig:
+    """Name the columns of a role, and of an encoding where one is given."""
+    return ListConfig(
+        [
+            name
+            for name, column in _root_.data.columns.items()
+            if column.get("role") == role
+            and (encoding is None or column.get("encoding", "ordinal") == encoding)
+        ]
+    )
+
+
+def _category_orders(*, _root_: DictConfig) -> DictConfig:
     columns = _root_.data.columns.items()
-    return ListConfig([name for name, column in columns if column.get("role") == role])
+    return DictConfig({name: c.get("allowed") for name, c in columns if c.get("ordered")})
+
+
+def _by_task(classification: Any, regression: Any, *, _root_: DictConfig) -> Any:
+    """Choose between the values for the two tasks."""
+    return regression if _root_.data.task == "regression" else classification
+
+
+def _local_or_url(name: str, url: str) -> str:
+    """Return the path of file `name` in the folder that `PIPELINE_DATA` names, or else `url`."""
+    folder = os.environ.get("PIPELINE_DATA")
+    path = Path(folder or "data").expanduser().absolute() / name
+    return str(path) if path.is_file() else url
 
 
 def _text_features(*, _root_: DictConfig) -> ListConfig:
@@ -126,8 +158,8 @@ def _parts_agree(settings: Settings) -> None:
         columns.append(settings.data.text_feature.name)
     model = settings.random_forest_pipeline
     named = {"random_forest_pipeline.target": [model.target]}
-    for kind in ("numerical", "categorical", "nlp"):
-        named[f"random_forest_pipeline.features.{kind}"] = getattr(model.features, kind)
+    for kind, names in model.features:
+        named[f"random_forest_pipeline.features.{kind}"] = names
     for key, names in named.items():
         for name in names:
             if name not in columns:

@@ -1,77 +1,245 @@
-"""The declaration of a table: where it is, its columns, its target. One YAML file says it once."""
+"""The declaration of a table: where it is, its columns, its target. One YAML file says it once.
 
-import datetime
+What a key means is said here, beside its type: docs/datasets.md shows these descriptions, and
+`python -m util_lib.dataset` prints them.
+"""
+
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from util_lib import validation
+from util_lib import expressions, validation
+from util_lib.columns import Column, Limits, Share
 from util_lib.validation import Section
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Bound = int | float | datetime.date | datetime.datetime
+Text = Annotated[str, Field(min_length=1)]
 
 
-class Column(Section):
-    """One column. `min` and `max` belong to the range; `allowed` lists the only values."""
+class Csv(Section):
+    """How a CSV file is written."""
 
-    dtype: Literal["float", "int", "string", "bool", "datetime"]
-    role: Literal["numerical", "categorical", "text", "target", "ignore"]
-    nullable: bool = False
-    min: Bound | None = None
-    max: Bound | None = None
-    allowed: Annotated[list[Any], Field(min_length=1)] | None = None
-    unique: bool = False
-    unit: str | None = None
-    description: str | None = None
+    separator: Annotated[
+        str, Field(min_length=1, max_length=1, description="one character between fields")
+    ] = ","
+    encoding: Annotated[str, Field(description="such as `utf-8` or `latin-1`")] = "utf-8"
+    header: Annotated[
+        bool,
+        Field(
+            description="`false`: no line names the columns; they are called as `columns` "
+            "declares them (before `clean.rename`), in that order"
+        ),
+    ] = True
+    skip_lines: Annotated[
+        int, Field(ge=0, description="lines to pass over before the header or the first row")
+    ] = 0
+    decimal: Annotated[
+        str, Field(min_length=1, max_length=1, description="decimal mark of numbers")
+    ] = "."
+    missing: Annotated[
+        list[str], Field(description="words that stand for a missing value, in every column")
+    ] = []
 
-    @field_validator("min", "max", mode="before")
+    @field_validator("encoding")
     @classmethod
-    def _dates_may_be_text(cls, value: Any) -> Any:
-        """Read dates written as text, which is how a configuration hands them over."""
+    def _encoding_is_known(cls, encoding: str) -> str:
         try:
-            return datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
-        except ValueError:
-            return value
+            "".encode(encoding)
+        except LookupError:
+            raise ValueError(f"must be an encoding that Python knows, found {encoding!r}") from None
+        return encoding
 
     @model_validator(mode="after")
-    def _range_is_possible(self) -> "Column":
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}: no value could pass")
+    def _marks_differ(self) -> "Csv":
+        if self.separator == self.decimal:
+            raise ValueError(f"separator and decimal are both {self.decimal!r}: they must differ")
+        return self
+
+
+class Keep(Limits):
+    """Which rows are kept, by one column."""
+
+    nullable: Annotated[
+        bool, Field(description="`true`: rows without a value in this column are kept too")
+    ] = False
+
+
+class Clean(Section):
+    """How a table is cleaned, in the order of these keys."""
+
+    rename: Annotated[
+        dict[str, Text],
+        Field(description="`{name in the file: name here}`; others keep theirs"),
+    ] = {}
+    keep_rows: Annotated[
+        dict[str, Keep],
+        Field(
+            description="`{column: {min, max, allowed, nullable}}`: rows outside are dropped, "
+            "and so are those without a value, unless `nullable`"
+        ),
+    ] = {}
+    drop_nulls: Annotated[
+        bool | list[str],
+        Field(
+            description="drop rows without a value in these columns; `true` = in any column of "
+            "the file"
+        ),
+    ] = False
+    drop_columns: Annotated[
+        list[str], Field(description="columns to leave out, by their names here")
+    ] = []
+
+
+class Checks(Section):
+    """What check_data asks of the table as a whole."""
+
+    column_order: Annotated[
+        bool, Field(description="`true`: the columns come in the declared order")
+    ] = False
+    other_columns: Annotated[
+        bool, Field(description="`false`: no column may be there that is not declared")
+    ] = True
+    min_rows: Annotated[int, Field(ge=1, description="fewest rows")] = 1
+    max_rows: Annotated[int | None, Field(ge=1, description="most rows")] = None
+    min_class_share: Annotated[
+        Share | None,
+        Field(description="smallest share of rows that each class of the target has, 0 to 1"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _bounds_are_possible(self) -> "Checks":
+        if self.max_rows is not None and self.min_rows > self.max_rows:
+            raise ValueError(f"min_rows {self.min_rows} is above max_rows {self.max_rows}")
         return self
 
 
 class TextFeature(Section):
     """Text columns joined, in this order, with one space into the column `name`."""
 
-    name: Annotated[str, Field(min_length=1)]
-    columns: Annotated[list[str], Field(min_length=1)]
+    name: Annotated[Text, Field(description="name of the joined column")]
+    columns: Annotated[
+        list[str], Field(min_length=1, description="text columns, joined with one space")
+    ]
 
 
 class Data(Section):
-    """The `data` section: one table and how it is split and checked."""
+    """The `data` section: one table, how it is cleaned, checked and split."""
 
-    file_url: Annotated[str, Field(min_length=1)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
-    max_bytes: Annotated[int, Field(gt=0)] = 2_000_000_000
-    target: str
-    task: Literal["classification"] = "classification"
-    stratify: str | None = None
-    test_size: Fraction = 0.3
-    val_size: Fraction = 0.3
-    reference_dataset: str = "preprocessed_data.parquet:reference"
-    ks_alpha: Fraction = 0.05
-    drop_duplicates: bool = True
-    text_feature: TextFeature | None = None
-    raw_artifact: str = "raw_data.parquet"
-    preprocessed_artifact: str = "preprocessed_data.parquet"
-    columns: Annotated[dict[str, Column], Field(min_length=1)]
+    file_url: Annotated[
+        Text,
+        Field(
+            description="http(s) address or path of a parquet or CSV file; a relative path starts "
+            "at the project root"
+        ),
+    ]
+    sha256: Annotated[
+        Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None,
+        Field(description="64 hexadecimal digits (`sha256sum FILE`); another content is refused"),
+    ] = None
+    max_bytes: Annotated[int, Field(gt=0, description="a longer file is refused")] = 2_000_000_000
+    format: Annotated[
+        Literal["auto", "parquet", "csv"],
+        Field(description="`auto`: by the file's name, else by its first bytes"),
+    ] = "auto"
+    csv: Annotated[Csv, Field(description="how a CSV file is written")] = Csv()
+    target: Annotated[str, Field(description="column to predict; it has role `target`")]
+    task: Annotated[
+        Literal["classification", "regression"],
+        Field(description="predict a class or a number"),
+    ] = "classification"
+    columns: Annotated[
+        dict[str, Column],
+        Field(
+            min_length=1,
+            description="the columns after cleaning; the model gets its features in this order",
+        ),
+    ]
+    clean: Annotated[Clean, Field(description="how the table is cleaned")] = Clean()
+    drop_duplicates: Annotated[
+        bool, Field(description="drop rows that equal an earlier row in every column")
+    ] = True
+    derived: Annotated[
+        dict[str, str],
+        Field(
+            description="`{name: expression}`: new columns made of columns, numbers, `+ - * / ** "
+            "%`, comparisons and `and or not`; `columns` declares them like the others"
+        ),
+    ] = {}
+    text_feature: Annotated[
+        TextFeature | None, Field(description="text columns joined into one feature")
+    ] = None
+    stratify: Annotated[
+        str | None,
+        Field(description="column whose classes keep their shares in every split; `null` = random"),
+    ] = None
+    test_size: Annotated[
+        Fraction, Field(description="fraction of all rows kept for `evaluate`, between 0 and 1")
+    ] = 0.3
+    val_size: Annotated[
+        Fraction,
+        Field(description="fraction of the remaining rows kept for validation, between 0 and 1"),
+    ] = 0.3
+    reference_half: Annotated[
+        bool,
+        Field(
+            description="`true`: half of the raw rows, drawn at random, become the artifact "
+            "`reference_data` (parquet), and only the other half is used"
+        ),
+    ] = False
+    reference_dataset: Annotated[
+        str, Field(description="artifact that `check_data` compares new data with")
+    ] = "preprocessed_data.parquet:reference"
+    ks_alpha: Annotated[
+        Fraction,
+        Field(
+            description="chance of at least one false alarm over all tests for drift, between 0 "
+            "and 1; higher = stricter"
+        ),
+    ] = 0.05
+    min_effect: Annotated[
+        Share,
+        Field(
+            description="a numerical column drifts only if its KS statistic, the largest gap "
+            "between the two distribution functions, also reaches this, 0 to 1"
+        ),
+    ] = 0.05
+    kl_threshold: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="categories drift only if the Kullback-Leibler divergence of their shares "
+            "from the reference's, in bits, also reaches this",
+        ),
+    ] = 0.02
+    leakage: Annotated[
+        Literal["off", "warn", "fail"],
+        Field(description="what is done about columns that give the target away"),
+    ] = "warn"
+    checks: Annotated[Checks, Field(description="what is asked of the table as a whole")] = Checks()
+    raw_artifact: Annotated[str, Field(description="name of the table as downloaded")] = (
+        "raw_data.parquet"
+    )
+    preprocessed_artifact: Annotated[
+        str,
+        Field(description="name of the cleaned table; one that ends in `.csv` is written as CSV"),
+    ] = "preprocessed_data.parquet"
+
+    @field_validator("derived")
+    @classmethod
+    def _expressions_are_harmless(cls, derived: dict[str, str]) -> dict[str, str]:
+        for name, expression in derived.items():
+            expressions.columns_of(expression, name)
+        return derived
 
     @model_validator(mode="after")
     def _names_are_declared(self) -> "Data":
         columns = list(self.columns)
-        named = {"target": [self.target], "stratify": [self.stratify] if self.stratify else []}
+        named = {
+            "target": [self.target],
+            "stratify": [self.stratify] if self.stratify else [],
+            "derived": list(self.derived),
+        }
         if self.text_feature:
             named["text_feature.columns"] = self.text_feature.columns
         for key, names in named.items():
@@ -84,9 +252,71 @@ class Data(Section):
                     f"column {name!r} has role {column.role!r} and data.target is "
                     f"{self.target!r}: exactly the target has role 'target'"
                 )
+        for name in self.clean.drop_columns:
+            if name in self.columns:
+                raise ValueError(f"clean.drop_columns: {name!r} is declared in columns: choose one")
+        return self
+
+    @model_validator(mode="after")
+    def _task_fits_the_target(self) -> "Data":
+        target = self.columns[self.target]
+        if self.task == "regression":
+            if target.dtype not in ("int", "float"):
+                raise ValueError(
+                    f"task regression predicts numbers, and target {self.target!r} has dtype "
+                    f"{target.dtype}: use classification, or another target"
+                )
+            if self.stratify == self.target:
+                raise ValueError(
+                    f"stratify: {self.target!r} is a number to predict and has no classes: use a "
+                    "categorical column, or null"
+                )
+            if self.checks.min_class_share is not None:
+                raise ValueError("checks.min_class_share belongs to task classification")
         return self
 
 
 def load(path: str | Path) -> Data:
     """Read the `data` section of a dataset file, or of what main.py prints of it."""
     return validation.load(Data, path, "data")
+
+
+def reference() -> str:
+    """Return the keys of `data` and of its parts as Markdown tables: key, meaning, default."""
+    parts = []
+    for title, model in {
+        "Keys of `data`": Data,
+        "Keys of a column": Column,
+        "Keys of `data.csv`": Csv,
+        "Keys of `data.clean`": Clean,
+        "Keys of `data.checks`": Checks,
+    }.items():
+        rows = ["| key | meaning | default |", "|---|---|---|"]
+        for key, field in model.model_fields.items():
+            default = "required" if field.is_required() else _shown(field.default)
+            rows.append(f"| `{key}` | {_choices(field)}{field.description} | {default} |")
+        parts.append(f"## {title}\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _choices(field: Any) -> str:
+    words = getattr(field.annotation, "__args__", ())
+    if not all(isinstance(word, str) for word in words) or not words:
+        return ""
+    return f"{', '.join(f'`{word}`' for word in words)}: "
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return "none"
+    if isinstance(default, Section):
+        return "see below"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, int):
+        return f"{default:,}"
+    return "none" if default in ({}, []) else f"`{default}`"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

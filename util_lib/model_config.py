@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from util_lib import validation
 from util_lib.validation import Section
@@ -13,12 +13,18 @@ class Features(Section):
     """The model's input columns by treatment."""
 
     numerical: list[str]
-    categorical: list[str]
+    categorical: list[str]  # one number for each category
+    one_hot: list[str] = []  # one column for each category
+    dates: list[str] = []  # days before the newest date of training
     nlp: list[str]
+
+    def names(self) -> list[str]:
+        """Return all columns in the order in which the model takes them."""
+        return [*self.numerical, *self.categorical, *self.one_hot, *self.dates, *self.nlp]
 
     @model_validator(mode="after")
     def _each_column_once(self) -> "Features":
-        names = self.numerical + self.categorical + self.nlp
+        names = self.names()
         if not names:
             raise ValueError("no feature is named: a model needs at least one column")
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -27,36 +33,32 @@ class Features(Section):
 
 
 class Tfidf(Section):
-    """How text becomes numbers; `max_features` None keeps every word."""
+    """How text becomes numbers; `max_features` None keeps every word.
+
+    `binary` takes a word as there or not, however often; `stop_words` english leaves out words such
+    as "the".
+    """
 
     max_features: Annotated[int, Field(gt=0)] | None
+    binary: bool = True
+    stop_words: Literal["english"] | None = None
 
 
 class RandomForestPipeline(Section):
     """The `random_forest_pipeline` section; `random_forest` goes to scikit-learn as it is."""
 
     target: str
-    task: str = "classification"
+    task: Literal["classification", "regression"] = "classification"
     export_artifact: str | None = None
     features: Features
-    numerical_imputer: Literal["median", "mean"] = "median"
+    category_orders: dict[str, list[Any]] = {}  # from low to high; other categories are sorted
+    numerical_imputer: Literal["median", "mean", "zero"] = "median"
     tfidf: Tfidf = Tfidf(max_features=10)
     random_forest: dict[str, Any]
 
-    @field_validator("task")
-    @classmethod
-    def _is_classification(cls, task: str) -> str:
-        if task != "classification":
-            raise ValueError(
-                f"must be 'classification', found {task!r}: train_random_forest fits classifiers "
-                "only"
-            )
-        return task
-
     @model_validator(mode="after")
     def _target_is_no_feature(self) -> "RandomForestPipeline":
-        features = self.features
-        if self.target in features.numerical + features.categorical + features.nlp:
+        if self.target in self.features.names():
             raise ValueError(
                 f"features holds the target {self.target!r}: a model that sees its answer learns "
                 "nothing; remove it there"

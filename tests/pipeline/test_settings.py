@@ -71,7 +71,7 @@ def test_all_means_every_step():
             "random_forest_pipeline.tfidf.max_features",
         ),
         ("random_forest_pipeline.tfidf.max_features=0", "must be greater than 0, found 0"),
-        ("random_forest_pipeline.numerical_imputer=mode", "'median' or 'mean', found 'mode'"),
+        ("random_forest_pipeline.numerical_imputer=mode", "'median', 'mean' or 'zero', found 'mode'"),
         ("random_forest_pipeline.features.numerical=[tempoo]", "the nearest is 'tempo'"),
         ("random_forest_pipeline.features.categorical=[genre]", "holds the target 'genre'"),
         ("random_forest_pipeline.features.nlp=[tempo]", "column 'tempo' is named twice"),

@@ -1,0 +1,90 @@
+"""The declaration of one column: its type, its limits, what it is used for."""
+
+import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from util_lib.validation import Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Bound = int | float | datetime.date | datetime.datetime
+
+
+def _as_date(value: Any) -> Any:
+    """Read a date written as text, which is how a configuration hands it over."""
+    try:
+        return datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+class Limits(Section):
+    """Bounds, both included, and listed values."""
+
+    min: Annotated[Bound | None, Field(description="smallest value, included")] = None
+    max: Annotated[Bound | None, Field(description="largest value, included")] = None
+    allowed: Annotated[
+        list[Any] | None, Field(min_length=1, description="the only values allowed")
+    ] = None
+
+    @field_validator("min", "max", mode="before")
+    @classmethod
+    def _dates_may_be_text(cls, value: Any) -> Any:
+        return _as_date(value)
+
+    @model_validator(mode="after")
+    def _range_is_possible(self) -> "Limits":
+        try:
+            impossible = self.min is not None and self.max is not None and self.min > self.max
+        except TypeError:
+            raise ValueError(f"min {self.min} and max {self.max} are of two kinds") from None
+        if impossible:
+            raise ValueError(f"min {self.min} is above max {self.max}: no value could pass")
+        return self
+
+
+class Column(Limits):
+    """One column of the table after cleaning."""
+
+    dtype: Annotated[
+        Literal["float", "int", "string", "bool", "datetime"],
+        Field(description="type of its values"),
+    ]
+    role: Annotated[
+        Literal["numerical", "categorical", "text", "date", "target", "ignore"],
+        Field(description="what it is used for, see below"),
+    ]
+    nullable: Annotated[bool, Field(description="`true`: values may be missing")] = False
+    max_null_rate: Annotated[
+        Share | None,
+        Field(description="largest share of missing values, 0 to 1; only where `nullable`"),
+    ] = None
+    unique: Annotated[bool, Field(description="`true`: no value may occur twice")] = False
+    encoding: Annotated[
+        Literal["ordinal", "one_hot"],
+        Field(
+            description="how a categorical feature becomes numbers: one number for each category, "
+            "in the order of `allowed` if `ordered`, else sorted; or a column for each category"
+        ),
+    ] = "ordinal"
+    ordered: Annotated[
+        bool, Field(description="`true`: `allowed` lists the categories from low to high")
+    ] = False
+    unit: Annotated[str | None, Field(description="unit of the values, for readers")] = None
+    description: Annotated[str | None, Field(description="one sentence, for readers")] = None
+
+    @model_validator(mode="after")
+    def _keys_fit_together(self) -> "Column":
+        if self.max_null_rate is not None and not self.nullable:
+            raise ValueError("max_null_rate needs nullable: true; without it no value may be null")
+        if self.role == "date" and self.dtype != "datetime":
+            raise ValueError(f"role date needs dtype datetime, found {self.dtype}")
+        if self.role == "numerical" and self.dtype in ("string", "datetime"):
+            other = "text or categorical" if self.dtype == "string" else "date"
+            raise ValueError(f"role numerical needs numbers, found dtype {self.dtype}: use {other}")
+        if self.role != "categorical" and (self.encoding != "ordinal" or self.ordered):
+            raise ValueError(f"encoding and ordered belong to role categorical, found {self.role}")
+        if self.ordered and (not self.allowed or self.encoding != "ordinal"):
+            raise ValueError("ordered needs `allowed`, from low to high, and encoding ordinal")
+        return self
