@@ -36,7 +36,7 @@ def go(config: DictConfig) -> None:
     """Check the configuration, plan the steps, run them."""
     job = _job_number()
     try:
-        checked = settings.check(config)
+        checked = settings.check(config, HydraConfig.get().runtime.choices.get("dataset"))
         running.run_pipeline(checked, plan(checked), job)
     except UserError as error:
         if job is None:  # Hydra would print a line of its own below the message

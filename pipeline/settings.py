@@ -137,13 +137,22 @@ def _text_features(*, _root_: DictConfig) -> ListConfig:
     return ListConfig([text_feature.name] if text_feature else [])
 
 
-def check(config: DictConfig) -> Settings:
-    """Check the composed `config`; raise `UserError` with one sentence for the first fault."""
+def check(config: DictConfig, dataset: str | None = None) -> Settings:
+    """Check the composed `config`; raise `UserError` with one sentence for the first fault.
+
+    `dataset` is the dataset file chosen, which the sentence names where the fault may lie there.
+    """
     try:
         mapping = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         raise UserError(f"config: {' '.join(str(error).split())}") from None
-    settings = validation.check(Settings, mapping, "config")
+    try:
+        settings = validation.check(Settings, mapping, "config")
+    except UserError as error:
+        if dataset and "config: data." in str(error):
+            where = f"config (conf/dataset/{dataset}.yaml)"
+            raise UserError(str(error).replace("config", where, 1)) from None
+        raise
     for step in settings.steps:
         if step not in STEPS:
             raise UserError(f"config: steps: {validation.choose('step', step, list(STEPS))}")

@@ -171,7 +171,10 @@ class Data(Section):
     ] = None
     stratify: Annotated[
         str | None,
-        Field(description="column whose classes keep their shares in every split; `null` = random"),
+        Field(
+            description="column whose classes keep their shares in every split; `null` = random "
+            "(config.yaml: the target of a classification)"
+        ),
     ] = None
     test_size: Annotated[
         Fraction, Field(description="fraction of all rows kept for `evaluate`, between 0 and 1")
@@ -289,6 +292,7 @@ def reference() -> str:
         "Keys of a column": Column,
         "Keys of `data.csv`": Csv,
         "Keys of `data.clean`": Clean,
+        "Keys of `data.text_feature`": TextFeature,
         "Keys of `data.checks`": Checks,
     }.items():
         rows = ["| key | meaning | default |", "|---|---|---|"]

@@ -71,7 +71,10 @@ def test_all_means_every_step():
             "random_forest_pipeline.tfidf.max_features",
         ),
         ("random_forest_pipeline.tfidf.max_features=0", "must be greater than 0, found 0"),
-        ("random_forest_pipeline.numerical_imputer=mode", "'median', 'mean' or 'zero', found 'mode'"),
+        (
+            "random_forest_pipeline.numerical_imputer=mode",
+            "'median', 'mean' or 'zero', found 'mode'",
+        ),
         ("random_forest_pipeline.features.numerical=[tempoo]", "the nearest is 'tempo'"),
         ("random_forest_pipeline.features.categorical=[genre]", "holds the target 'genre'"),
         ("random_forest_pipeline.features.nlp=[tempo]", "column 'tempo' is named twice"),
@@ -164,3 +167,9 @@ def test_features_come_from_the_columns_roles_in_their_order():
 
 def test_no_stratification_is_possible():
     assert check("data.stratify=null").data.stratify is None
+
+
+def test_a_fault_in_the_data_section_names_the_dataset_file():
+    config = overrides.base_config(["data.test_size=2"])
+    with pytest.raises(UserError, match=r"config \(conf/dataset/songs_demo.yaml\): data.test_size"):
+        settings.check(config, dataset="songs_demo")

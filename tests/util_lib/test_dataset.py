@@ -1,0 +1,122 @@
+"""A declaration that cannot be meant is refused in one sentence, whatever reads it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from util_lib import dataset, expressions
+from util_lib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+COLUMNS = """
+  columns:
+    size: {dtype: float, role: numerical, min: 0, max: 9}
+    colour: {dtype: string, role: categorical, allowed: [red, blue]}
+    born: {dtype: datetime, role: date, nullable: true}
+    "unit price": {dtype: float, role: numerical}
+    kind: {dtype: string, role: target}
+"""
+
+
+def load(tmp_path, keys: str = "", columns: str = COLUMNS) -> dataset.Data:
+    path = tmp_path / "table.yaml"
+    path.write_text(f"data:\n  file_url: t.csv\n  target: kind\n{keys}{columns}")
+    return dataset.load(path)
+
+
+def refusal(tmp_path, keys: str = "", columns: str = COLUMNS) -> str:
+    with pytest.raises(UserError) as refused:
+        load(tmp_path, keys, columns)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_only_the_file_the_target_and_the_columns_need_be_said(tmp_path):
+    data = load(tmp_path)
+    assert (data.task, data.leakage, data.csv.separator) == ("classification", "warn", ",")
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            "  csv: {seperator: ';'}\n",
+            "'csv.seperator': the nearest is 'csv.separator'",
+        ),
+        ("  csv: {separator: ';;'}\n", "csv.separator"),
+        ("  csv: {encoding: utf9}\n", "an encoding that Python knows, found 'utf9'"),
+        ("  csv: {decimal: ','}\n", "separator and decimal are both ','"),
+        ("  format: excel\n", "'auto', 'parquet' or 'csv', found 'excel'"),
+        ("  task: ranking\n", "'classification' or 'regression', found 'ranking'"),
+        ("  task: regression\n", "target 'kind' has dtype string"),
+        ("  clean: {keep_rows: {size: {min: 3, max: 1}}}\n", "min 3 is above max 1"),
+        ("  clean: {keep_rows: {size: {mn: 3}}}\n", "the nearest is 'clean.keep_rows.size.min'"),
+        ("  clean: {drop_columns: [size]}\n", "'size' is declared in columns: choose one"),
+        ("  clean: {drop_nulls: 3}\n", "clean.drop_nulls"),
+        ("  derived: {area: size * size}\n", "derived: unknown column 'area'"),
+        ("  derived: {size: size *}\n", "'size *' is no expression"),
+        ("  derived: {size: __import__('os')}\n", "only columns, numbers"),
+        ("  derived: {size: colour.upper}\n", "only columns, numbers"),
+        ("  checks: {min_rows: 5, max_rows: 4}\n", "min_rows 5 is above max_rows 4"),
+        ("  checks: {min_class_share: 2}\n", "checks.min_class_share must be less than or equal"),
+        ("  leakage: maybe\n", "'off', 'warn' or 'fail', found 'maybe'"),
+        ("  stratify: knd\n", "stratify: unknown column 'knd': the nearest is 'kind'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_the_file_and_what_is_allowed(tmp_path, keys, said):
+    sentence = refusal(tmp_path, keys)
+    assert said in sentence
+    assert sentence.startswith(str(tmp_path / "table.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("{dtype: float, role: numerical, max_null_rate: 0.1}", "max_null_rate needs nullable"),
+        ("{dtype: string, role: date}", "role date needs dtype datetime, found string"),
+        ("{dtype: string, role: numerical}", "use text or categorical"),
+        ("{dtype: datetime, role: numerical}", "use date"),
+        ("{dtype: float, role: numerical, encoding: one_hot}", "belong to role categorical"),
+        ("{dtype: string, role: categorical, ordered: true}", "ordered needs `allowed`"),
+        ("{dtype: float, role: numerical, min: 2024-01-01, max: 3}", "are of two kinds"),
+    ],
+)
+def test_keys_of_a_column_that_do_not_fit_together_are_refused(tmp_path, column, said):
+    columns = f"  columns:\n    x: {column}\n    kind: {{dtype: string, role: target}}\n"
+    assert said in refusal(tmp_path, columns=columns)
+
+
+def test_a_regression_has_no_classes_to_stratify_by_or_to_count(tmp_path):
+    columns = """
+  columns:
+    size: {dtype: float, role: numerical}
+    kind: {dtype: float, role: target}
+"""
+    assert load(tmp_path, "  task: regression\n", columns).task == "regression"
+    for keys, said in (
+        ("  stratify: kind\n", "stratify: 'kind' is a number to predict"),
+        ("  checks: {min_class_share: 0.1}\n", "belongs to task classification"),
+    ):
+        assert said in refusal(tmp_path, f"  task: regression\n{keys}", columns)
+
+
+def test_an_expression_names_its_columns_also_those_in_backticks():
+    found = expressions.columns_of("(size + `unit price`) / size > 2 and not colour == 'red'", "x")
+    assert sorted(found) == ["colour", "size", "unit price"]
+
+
+def test_what_the_pipeline_hands_a_step_reads_as_the_same_declaration(tmp_path):
+    data = load(tmp_path, "  clean: {keep_rows: {born: {min: 2020-01-01}}}\n")
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(data.model_dump()))
+    assert dataset.load(path) == data
+
+
+def test_the_documented_keys_are_those_of_the_schema():
+    text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    begin, end = "<!-- made by: python -m util_lib.dataset -->\n", "<!-- end -->"
+    assert text.partition(begin)[2].partition(end)[0] == dataset.reference(), (
+        "run python -m util_lib.dataset and put what it prints into docs/datasets.md"
+    )
