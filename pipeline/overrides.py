@@ -20,6 +20,7 @@ from util_lib.project import ROOT
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 STEPS_KEY = "main.execute_steps"
+FLAGS = {"--explain": "main.explain=true", "--plan": "main.plan=true"}
 
 # Keys of the NYC rental pipeline (columns: theirs, ours), so that its commands work unchanged.
 ALIASES = {
@@ -91,7 +92,7 @@ def command_line(arguments: list[str]) -> list[str]:
             f"execute_steps ({known.execute_steps!r}) and steps ({known.steps!r}) mean the same: "
             "give one of them"
         )
-    given = split(known.hydra_options) + rest
+    given = [FLAGS.get(word, word) for word in split(known.hydra_options) + rest]
     # Hydra's own parser wants the overrides in one piece: its flag goes first
     overrides = ["-m"] if {"-m", "--multirun"} & set(given) else []
     if steps := known.execute_steps or known.steps:

@@ -5,9 +5,31 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.settings import STEPS, Settings
-from util_lib.urls import without_secrets
 
 TRAIN_TEST_ROOT = "data"  # segregate makes data_train and data_test
+
+# Where a step's parameter comes from, where it is not called as in the configuration.
+CONFIG_KEYS = {
+    "file_url": "data.file_url",
+    "sha256": "data.sha256",
+    "max_bytes": "data.max_bytes",
+    "ks_alpha": "data.ks_alpha",
+    "test_size": "data.test_size",
+    "val_size": "data.val_size",
+    "stratify": "data.stratify",
+    "random_state": "main.random_seed",
+    "random_seed": "main.random_seed",
+    "export_artifact": "random_forest_pipeline.export_artifact",
+    "dataset_config": "data",
+    "model_config": "random_forest_pipeline",
+}
+
+# Keys of `data` that a step has no use for. It does not get them (they have their defaults there),
+# so that changing one does not make the step run again.
+SPLIT_KEYS = ("test_size", "val_size")
+SOURCE_KEYS = ("sha256", "max_bytes")
+CHECK_KEYS = ("reference_dataset", "ks_alpha", "min_effect", "kl_threshold", "leakage", "checks")
+CLEAN_KEYS = ("format", "csv", "clean", "drop_duplicates", "derived", "reference_half")
 
 
 @dataclass(frozen=True)
@@ -35,7 +57,19 @@ def plan(settings: Settings) -> list[Step]:
     suffix = PurePosixPath(preprocessed).suffix
     train, test = f"{TRAIN_TEST_ROOT}_train{suffix}", f"{TRAIN_TEST_ROOT}_test{suffix}"
     # no step but get_data needs the address, and it may hold secrets
-    dataset_config = {**data.model_dump(), "file_url": without_secrets(data.file_url)}
+    declared = {**data.model_dump(), "file_url": "in get_data"}
+    to_clean = _without(declared, *SOURCE_KEYS, *SPLIT_KEYS, *CHECK_KEYS)
+    if not data.reference_half:
+        to_clean = _without(to_clean, "stratify")
+    to_check = _without(
+        declared,
+        *SOURCE_KEYS,
+        *SPLIT_KEYS,
+        *CLEAN_KEYS,
+        "ks_alpha",
+        "reference_dataset",
+        "stratify",
+    )
     every = {
         "get_data": Step(
             name="get_data",
@@ -55,7 +89,7 @@ def plan(settings: Settings) -> list[Step]:
                 "input_artifact": f"{raw}:latest",
                 "artifact_name": preprocessed,
             },
-            files={"dataset_config": dataset_config},
+            files={"dataset_config": to_clean},
             inputs=(f"{raw}:latest",),
             outputs=(preprocessed,),
             uri="preprocess",
@@ -67,7 +101,7 @@ def plan(settings: Settings) -> list[Step]:
                 "sample_artifact": f"{preprocessed}:latest",
                 "ks_alpha": _text(data.ks_alpha),
             },
-            files={"dataset_config": dataset_config},
+            files={"dataset_config": to_check},
             inputs=(data.reference_dataset, f"{preprocessed}:latest"),
             outputs=("check_data_log",),
             uri="check_data",
@@ -124,6 +158,10 @@ def _placed(step: Step, settings: Settings) -> Step:
         uri = f"{repository.rstrip('/')}{'/' if '#' in repository else '#'}{step.name}"
         version = settings.main.components_version
     return Step(**{**vars(step), "uri": uri, "version": version})
+
+
+def _without(mapping: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in mapping.items() if key not in keys}
 
 
 def _text(value: object) -> str:

@@ -1,46 +1,20 @@
-"""One pipeline run: environments, then `mlflow.run` on each step, then what came of it.
+"""One pipeline run: each step is reused or run, then what came of it is shown."""
 
-MLflow is imported here and not above: `main.py --help` and a config error need not wait for it.
-"""
-
-import json
-import logging
 import os
 import shlex
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from pipeline import environments
+from pipeline import cache, reuse, session
 from pipeline.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
+from pipeline.session import ROOT_RUN, Session, StepFailed
 from pipeline.settings import Settings
 from util_lib.errors import UserError
-from util_lib.project import ROOT
-from util_lib.tracking import choice, surroundings
-from util_lib.tracking.publish import mlflow_lock, publish, publish_report
-from util_lib.tracking.store import open_store, store_directory
-from util_lib.urls import without_credentials, without_secrets
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
-END_RUN = "import sys, mlflow; mlflow.MlflowClient().set_terminated(sys.argv[1], 'KILLED')"
-# MLflow asks a server that does not answer for minutes; the first question need not.
-RETRIES, FIRST_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
-# MLflow works without these (as mlflow-skinny) and imports them where they are installed: nearly a
-# third of its start, for nothing that main.py uses.
-OPTIONAL_IN_MLFLOW = ("pandas", "numpy", "scipy", "sklearn", "pyarrow", "matplotlib")
+from util_lib.tracking import choice
+from util_lib.tracking.store import Store, open_store, store_directory
 
 
 def adopt_surroundings(home: Path) -> None:
@@ -67,7 +41,7 @@ def adopt_surroundings(home: Path) -> None:
 
 
 def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) -> list[Outcome]:
-    """Run `steps` one after the other and print what came of them.
+    """Run or reuse `steps` one after the other and print what came of them.
 
     `job` is the number of a multirun's job, None for a single run. Raises `UserError` for the
     first step that fails and `Stopped` when told to stop; the outcome table is printed first.
@@ -80,33 +54,21 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     chosen = choice.choose(settings.main.tracking)
     os.environ[choice.VARIABLE] = chosen.backend
     failure: BaseException | None = None
-    opened = False
+    store = open_store() if chosen.backend == "local" else None
     with screen.relayed():
         try:
-            with stoppable():
-                screen.now("starting MLflow")
-                with _parent_run(settings, job) as client:
-                    opened = True
-                    screen.say(_where_results_go(settings, chosen))
-                    _run_steps(settings, steps, outcomes, screen, client)
+            with stoppable(), ExitStack() as stack:
+                screen.say(_where_results_go(settings, chosen))
+                _run_steps(settings, steps, outcomes, screen, store, job, stack)
         except (UserError, Stopped) as error:
             failure = error
-            if isinstance(error, Stopped) and not opened:
-                _end_root_run()
+            if isinstance(error, Stopped):
+                session.end_root_run()
         screen.table(outcomes)
         _say_where_to_look(screen, chosen, settings)
     if failure:
         raise failure
     return outcomes
-
-
-def _end_root_run() -> None:
-    """End the root's run where main.py was stopped before it took the run over.
-
-    In a process of its own: an import of MLflow that was broken off cannot be repeated here.
-    """
-    if root := os.environ.get(ROOT_RUN):
-        subprocess.run([sys.executable, "-c", END_RUN, root], capture_output=True, check=False)
 
 
 def _where_results_go(settings: Settings, chosen: choice.Choice) -> str:
@@ -119,253 +81,76 @@ def _where_results_go(settings: Settings, chosen: choice.Choice) -> str:
     )
 
 
-@contextmanager
-def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]:
-    """Open the run under which MLflow nests the steps' runs: the root's own where there is one."""
-    with mlflow_lock(store_directory()), _hidden(OPTIONAL_IN_MLFLOW):
-        import mlflow
-        import mlflow.projects
-
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-        chosen = os.environ.get(RETRIES)
-        os.environ.setdefault(RETRIES, FIRST_RETRIES)
-        try:
-            client = mlflow.MlflowClient()
-            client.search_experiments(max_results=1)
-        except Exception as error:  # of MLflow, SQLAlchemy or the disk: the address is no use
-            raise UserError(
-                f"MLflow cannot use the tracking address {mlflow.get_tracking_uri()}: "
-                f"{_one_line(error)}; set MLFLOW_TRACKING_URI to another one, or delete "
-                "a database whose making was interrupted"
-            ) from error
-        finally:
-            if chosen is None:
-                del os.environ[RETRIES]
-    tags = {"project": settings.main.project_name, "group": settings.main.experiment_name}
-    root = os.environ.get(ROOT_RUN)
-    name = settings.main.experiment_name
-    if job is None:
-        with mlflow.start_run(run_id=root, run_name=None if root else name, tags=tags):
-            yield client
-    elif root is None:
-        with mlflow.start_run(run_name=f"{name} {job}", tags=tags):
-            yield client
-    else:
-        with mlflow.start_run(run_id=root):
-            with mlflow.start_run(nested=True, run_name=f"{name} {job}", tags=tags):
-                yield client
-
-
-@contextmanager
-def _hidden(names: tuple[str, ...]) -> Iterator[None]:
-    """Let modules that are not imported yet seem not to be installed."""
-    hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
-
-
 def _run_steps(
     settings: Settings,
     steps: list[Step],
     outcomes: list[Outcome],
     screen: Screen,
-    client: "MlflowClient",
+    store: Store | None,
+    job: int | None,
+    stack: ExitStack,
 ) -> None:
-    import mlflow
+    """Fill in `outcomes`; MLflow is started, in `stack`, for the first step that must run.
 
-    code = surroundings.git(ROOT)
-    if code.get("dirty"):
-        screen.say(
-            f"the code has uncommitted changes since {code['commit'][:10]}: commit before you run, "
-            "so that results and code belong together"
-        )
-    environments.use_own_tools()
-    root = os.environ.get(ROOT_RUN)
-    root_manager = (
-        client.get_run(root).data.tags.get(environments.ROOT_MANAGER_TAG) if root else None
-    )
-    manager = environments.choose(settings.main.env_manager, root_manager)
-    mlflow.log_dict(_without_secrets(settings), "config.yaml")
-    with tempfile.TemporaryDirectory(prefix="pipeline_") as folder:
-        _prepare(manager, steps, screen, Path(folder))
-        reports = Path(folder, "runs.jsonl")  # what each step's run on W&B leaves behind
-        os.environ["TRACKING_RUNS"] = str(reports)
-        made: dict[str, str] = {}
-        runs: set[str] = set()
-        for number, (step, outcome) in enumerate(zip(steps, outcomes, strict=True), start=1):
-            label = f"[{number}/{len(steps)}] {step.name}"
-            screen.forget()
-            screen.now(label)
-            started = time.monotonic()
-            outcome.outcome = "failed"
-            try:
-                _run_step(step, manager, made, Path(folder))
-                outcome.outcome = "done"
-            except StepFailed as error:
-                error.add_last_words(screen.last_words())
-                raise
-            except Stopped:
-                outcome.outcome = "stopped"
-                raise
-            finally:
-                outcome.seconds = time.monotonic() - started
-                _collect(outcome, client, runs, reports)
-                screen.drain()
-                names = ", ".join(outcome.artifacts)
-                screen.say(
-                    f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s"
-                    + (f", made {names}" if names else "")
-                )
-            made |= {name.split(":")[0]: name for name in outcome.artifacts}
-            if os.environ[choice.VARIABLE] == "local":  # metrics on W&B stay there
-                for name, value in outcome.metrics.items():
-                    mlflow.log_metric(name, value)
-
-
-def _run_step(step: Step, manager: str, made: dict[str, str], folder: Path) -> None:
-    """Call `mlflow.run` on one step.
-
-    An input that this pipeline run made is passed as the very version that it made: `latest` may
-    meanwhile belong to another pipeline.
+    Without a store there is no record of earlier runs, and every step runs.
     """
-    import mlflow
+    made: dict[str, str] = {}
+    opened: Session | None = None
+    for number, (step, outcome) in enumerate(zip(steps, outcomes, strict=True), start=1):
+        label = f"[{number}/{len(steps)}] {step.name}"
+        decision = reuse.decide(step, settings, store, made)
+        if store and decision.result:
+            outcome.outcome = "cached"
+            outcome.artifacts = cache.take(store, settings.main.project_name, decision.result)
+            outcome.metrics = decision.result.metrics
+            screen.say(f"{label}: cached" + _listed(outcome))
+        else:
+            if settings.main.explain:
+                screen.say(f"{label}: runs, because: {decision.reason}")
+            if opened is None:
+                rest = steps[number - 1 :]
+                opened = stack.enter_context(session.opened(settings, rest, screen, job))
+                for earlier in outcomes[: number - 1]:
+                    session.log_metrics(earlier)
+            _run_step(opened, step, outcome, label, made, screen)
+            if store:
+                reuse.record(step, settings, store, decision, made, outcome)
+        if opened:
+            session.log_metrics(outcome)
+        made |= {name.split(":")[0]: name for name in outcome.artifacts}
 
-    parameters = {
-        key: made.get(value.removesuffix(":latest"), value) if value.endswith(":latest") else value
-        for key, value in step.parameters.items()
-    }
-    if url := parameters.get("file_url"):
-        # MLflow records parameters: the secrets of the address go by the environment
-        os.environ["GET_DATA_URL"] = url
-        parameters["file_url"] = without_secrets(url)
-    for key, content in step.files.items():
-        path = folder / f"{step.name}_{key}.yaml"
-        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-        parameters[key] = str(path)
+
+def _run_step(
+    opened: Session,
+    step: Step,
+    outcome: Outcome,
+    label: str,
+    made: dict[str, str],
+    screen: Screen,
+) -> None:
+    screen.forget()
+    screen.now(label)
+    started = time.monotonic()
+    outcome.outcome = "failed"
     try:
-        mlflow.run(
-            _location(step.uri),
-            version=step.version,
-            parameters=parameters,
-            env_manager=manager,
-            storage_dir=str(folder),  # MLflow's own would stay behind
-            run_name=step.name,
-        )
-    except mlflow.exceptions.ExecutionException as error:
-        raise StepFailed(step.name, _one_line(error)) from error
+        session.run_step(opened, step, made)
+        outcome.outcome = "done"
+    except StepFailed as error:
+        error.add_last_words(screen.last_words())
+        raise
+    except Stopped:
+        outcome.outcome = "stopped"
+        raise
+    finally:
+        outcome.seconds = time.monotonic() - started
+        session.collect(opened, outcome)
+        screen.drain()
+        screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s" + _listed(outcome))
 
 
-def _without_secrets(settings: Settings) -> dict[str, Any]:
-    dumped = settings.model_dump()
-    dumped["data"]["file_url"] = without_secrets(settings.data.file_url)
-    return dumped
-
-
-class StepFailed(UserError):
-    """A step ended with an exit code other than 0, or could not be started."""
-
-    def __init__(self, step: str, reason: str) -> None:
-        """Keep what MLflow said, which is little: that the run failed."""
-        super().__init__(f"step {step} failed: {reason}")
-        self.step = step
-
-    def add_last_words(self, words: str) -> None:
-        """Say what the step itself said last, where it said anything."""
-        if words:
-            self.args = (f"step {self.step} failed: {words.removeprefix(f'{self.step}: ')}",)
-
-
-def _prepare(manager: str, steps: list[Step], screen: Screen, folder: Path) -> None:
-    """Make the environments of all steps ahead; a remote step is fetched to read its own."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.projects.utils import fetch_and_validate_project
-
-    if manager == "local":
-        screen.say("environments: none, every step uses the packages installed here")
-        return
-    projects, fetched = [], []
-    for step in steps:
-        location = _location(step.uri)
-        if Path(location).is_dir() and not step.version:
-            projects.append(Path(location))
-            continue
-        screen.now(f"fetching {step.name} from {without_credentials(step.uri)}")
-        given = {**step.parameters, **{key: "" for key in step.files}}
-        try:
-            project = Path(fetch_and_validate_project(location, step.version, "main", given))
-        except (MlflowException, OSError) as error:
-            raise UserError(
-                f"step {step.name} could not be fetched from {without_credentials(step.uri)}"
-                f"{f' at version {step.version}' if step.version else ''}: {_one_line(error)}"
-            ) from error
-        projects.append(project)
-        fetched.append(project)
-    screen.now(f"checking environments ({manager})")
-    environments.prepare(environments.needed(manager, projects), screen.now)
-    for project in fetched:
-        if Path(tempfile.gettempdir()) in project.parents:
-            shutil.rmtree(project, ignore_errors=True)
-
-
-def _location(uri: str) -> str:
-    """Return a local step's folder as an absolute path, a remote one's address as it is."""
-    local = ROOT / uri
-    return str(local) if local.exists() else uri
-
-
-def _collect(outcome: Outcome, client: "MlflowClient", earlier: set[str], reports: Path) -> None:
-    """Read what the step recorded, and publish it to the step's MLflow run.
-
-    `earlier` holds the MLflow runs of the steps before; the new child of the parent is added.
-    `reports` is emptied: a step's run on W&B says there what it made.
-    """
-    import mlflow
-
-    parent = mlflow.active_run().info
-    children = client.search_runs(
-        [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
-    )
-    for run in children:
-        if run.info.run_id in earlier:
-            continue
-        earlier.add(run.info.run_id)
-        if run.info.status == "RUNNING":  # stopped before MLflow waited for it
-            client.set_terminated(run.info.run_id, "KILLED")
-        if os.environ[choice.VARIABLE] == "wandb":
-            for report in _take_reports(reports):
-                outcome.artifacts += report.get("logged", ())
-                outcome.metrics |= _numbers(report.get("summary", {}))
-                publish_report(report, run.info.run_id)
-            continue
-        for record in open_store().runs(mlflow_run_id=run.info.run_id):
-            outcome.artifacts += [
-                f"{version.name}:v{version.number}" for version in record.logged_artifacts()
-            ]
-            outcome.metrics |= _numbers(record.summary)
-            publish(record, run.info.run_id)
-
-
-def _take_reports(path: Path) -> list[dict[str, Any]]:
-    """Return the last line of each run in the file at `path`, and remove it."""
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    path.unlink()
-    return [*{line["path"]: line for line in lines}.values()]
-
-
-def _numbers(summary: dict[str, Any]) -> dict[str, float]:
-    return {
-        name: value
-        for name, value in summary.items()
-        if isinstance(value, int | float) and not name.startswith("_")
-    }
+def _listed(outcome: Outcome) -> str:
+    verb = "has" if outcome.outcome == "cached" else "made"
+    return f", {verb} {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
 
 
 def _say_where_to_look(screen: Screen, chosen: choice.Choice, settings: Settings) -> None:
@@ -373,7 +158,3 @@ def _say_where_to_look(screen: Screen, chosen: choice.Choice, settings: Settings
     if chosen.backend == "wandb":
         screen.say(f"On W&B: project {settings.main.project_name} at {choice.base_url()}")
     screen.say(f"Look next: mlflow ui --backend-store-uri {shlex.quote(uri)}")
-
-
-def _one_line(error: Any) -> str:
-    return without_credentials(" ".join(str(error).split()))

@@ -21,12 +21,18 @@ from rich.text import Text
 PIPE_WIDTH = 120  # columns of the table where there is no terminal to ask
 KEPT_LINES = 50  # of each stream, to find a failed step's last words
 SYNC = b"\0sync\n"  # ends what was written so far; no step writes a NUL
-COLOURS = {"done": "green", "failed": "red", "stopped": "yellow", "not run": "dim"}
+COLOURS = {
+    "done": "green",
+    "cached": "cyan",
+    "failed": "red",
+    "stopped": "yellow",
+    "not run": "dim",
+}
 
 
 @dataclass
 class Outcome:
-    """How one step ended: done, failed, stopped or not run; artifacts are `name:vN`."""
+    """How one step ended: done, cached, failed, stopped or not run; artifacts are `name:vN`."""
 
     step: str
     outcome: str = "not run"
@@ -171,7 +177,7 @@ class Screen:
         table.add_column("step", no_wrap=True)
         table.add_column("outcome", no_wrap=True)
         table.add_column("seconds", justify="right", no_wrap=True)
-        table.add_column("artifacts made", overflow="fold")
+        table.add_column("artifacts", overflow="fold")
         table.add_column("metrics", overflow="fold")
         for row in outcomes:
             table.add_row(

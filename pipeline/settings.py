@@ -55,6 +55,9 @@ class Main(Section):
     random_seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     env_manager: EnvManager
     tracking: Literal["auto", "wandb", "local"]
+    cache: bool
+    explain: bool
+    plan: bool
     components_repository: str | None
     components_version: str | None
 

@@ -1,0 +1,135 @@
+"""What a step's outcome depends on, part by part: the same parts, the same outcome.
+
+The parts are a flat mapping of names that people know ("preprocess/run.py", "data.test_size",
+"input raw_data.parquet") to short texts, so that two of them can be compared in words.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.plan import CONFIG_KEYS, Step
+from pipeline.settings import Settings
+from util_lib.project import ROOT
+from util_lib.tracking.values import flatten
+
+FORMAT = "1"  # another number makes all earlier fingerprints unknown
+NO_CODE = (".md", ".pyc", ".log")  # what a folder holds beside its code
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Unknown(Exception):
+    """A part cannot be told without running the step; the text says why."""
+
+
+def parts(step: Step, settings: Settings, inputs: dict[str, str], source: str) -> dict[str, str]:
+    """Return all that the outcome of `step` depends on.
+
+    `inputs` maps each input artifact's name to its version and digest; `source` identifies what
+    get_data would download, and is empty for other steps. Raises `Unknown` for a step whose code
+    lies where it can change unseen.
+    """
+    found = {"format": FORMAT, "project": settings.main.project_name}
+    found |= _code(step)
+    found |= _environment(settings.main.env_manager)
+    for name, value in step.parameters.items():
+        if value not in step.inputs and name != "file_url":
+            found[CONFIG_KEYS.get(name, name)] = value
+    for name, content in step.files.items():
+        for key, value in flatten(content).items():
+            found[f"{CONFIG_KEYS.get(name, name)}.{key}"] = json.dumps(value, default=str)
+    if source:
+        found["data.file_url"] = source
+    return found | {f"input {name}": version for name, version in inputs.items()}
+
+
+def digest(found: dict[str, str]) -> str:
+    """Return the fingerprint of `parts`: 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def difference(before: dict[str, str] | None, now: dict[str, str]) -> str:
+    """Say in words what changed between two runs of a step; at most three parts are named."""
+    if before is None:
+        return "first time"
+    said = []
+    for name in sorted({*before, *now}, key=_importance):
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        if _is_code(name):
+            what = "is new" if old is None else "is gone" if new is None else "changed"
+            said.append(f"{name} {what}")
+        else:
+            said.append(f"{name} {_shown(old)} -> {_shown(new)}")
+    if not said:
+        return "its outcome is no longer recorded"
+    more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+    return ", ".join(said[:3]) + more
+
+
+def _code(step: Step) -> dict[str, str]:
+    """Digest every file of the step and of util_lib, also those it imports only indirectly."""
+    folder = ROOT / step.uri
+    if not folder.is_dir() or step.version:
+        if not COMMIT.fullmatch(step.version or ""):
+            version = f"version {step.version}" if step.version else "no version"
+            raise Unknown(f"its code comes from {step.uri} at {version}, which can change")
+        return {"code": f"{step.uri} {step.version}"}
+    return {**_files(folder, step.name), **_files(ROOT / "util_lib", "util_lib")}
+
+
+@functools.cache
+def _files(folder: Path, name: str) -> dict[str, str]:
+    return {
+        f"{name}/{path.relative_to(folder).as_posix()}": _sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix not in NO_CODE and path.is_file() and not _is_hidden(path, folder)
+    }
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@functools.cache
+def _environment(manager: str) -> dict[str, str]:
+    """Tell environments apart beyond conda.yml, which is one of the step's files."""
+    machine = f"{sys.platform} {platform.machine()}"
+    if manager != "local":
+        return {"machine": machine}
+    # Their folders' names hold name and version; reading 200 metadata files takes far longer.
+    installed = sorted(
+        name
+        for folder in sys.path
+        if os.path.isdir(folder)
+        for name in os.listdir(folder)
+        if name.endswith((".dist-info", ".egg-info"))
+    )
+    packages = hashlib.sha256("\n".join(installed).encode()).hexdigest()
+    return {"machine": machine, "python": platform.python_version(), "packages": packages}
+
+
+def _is_code(name: str) -> bool:
+    return "/" in name and not name.startswith("input ")
+
+
+def _importance(name: str) -> tuple[int, str]:
+    return (0 if name.startswith("input ") else 2 if _is_code(name) else 1, name)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "(none)"
+    text = str(value).partition(" sha256 ")[0].partition(" digest ")[0]
+    return text if len(text) <= 60 else f"{text[:57]}..."

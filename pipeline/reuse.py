@@ -1,0 +1,134 @@
+"""Whether a step must run: its fingerprint, what is recorded under it, and why not if not."""
+
+import hashlib
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from pipeline import cache, fingerprint
+from pipeline.cache import Result
+from pipeline.plan import Step
+from pipeline.screen import Outcome
+from pipeline.settings import Settings
+from util_lib.dataset import Data
+from util_lib.project import resolve_path
+from util_lib.tracking.files import read_content
+from util_lib.tracking.names import parse_reference
+from util_lib.tracking.store import Store
+from util_lib.urls import without_secrets
+
+ABSENT = "absent"  # an input that no version has yet, such as the first reference
+TIMEOUT_S = 10  # for a server to say whether its file has changed
+
+
+class Decision(NamedTuple):
+    """What is to be done with a step.
+
+    `result` is what an earlier run made and can be used again; without one the step runs, and
+    `reason` says why. `parts` is None where the fingerprint cannot be told.
+    """
+
+    parts: dict[str, str] | None
+    result: Result | None
+    reason: str
+
+
+def decide(step: Step, settings: Settings, store: Store | None, made: dict[str, str]) -> Decision:
+    """Compare a step with the record of earlier runs, which is kept in the store, if there is one.
+
+    `made` maps the artifacts that this pipeline run has made or reused so far to `name:vN`.
+    """
+    if store is None:
+        return Decision(None, None, "nothing is cached where runs and artifacts go to W&B")
+    project = settings.main.project_name
+    try:
+        source = _source(settings.data) if step.name == "get_data" else ""
+        inputs = _inputs(step, project, store, made)
+        parts = fingerprint.parts(step, settings, inputs, source)
+    except fingerprint.Unknown as unknown:
+        return Decision(None, None, str(unknown))
+    if not settings.main.cache:
+        return Decision(parts, None, "main.cache is false")
+    result = cache.find(store, fingerprint.digest(parts))
+    if result is None:
+        before = cache.last(store, project, step.name)
+        return Decision(parts, None, fingerprint.difference(before and before.parts, parts))
+    if damage := cache.missing(store, project, result):
+        return Decision(parts, None, damage)
+    return Decision(parts, result, "")
+
+
+def record(
+    step: Step,
+    settings: Settings,
+    store: Store,
+    decision: Decision,
+    made: dict[str, str],
+    outcome: Outcome,
+) -> None:
+    """Keep what a finished step came to; `made` as it was for `decide`."""
+    if decision.parts is None:
+        return
+    project = settings.main.project_name
+    versions = [store.version(parse_reference(output, project)) for output in outcome.artifacts]
+    found = [(version.name, version.number, version.digest) for version in versions if version]
+    for parts in (decision.parts, _bootstrapped(step, project, store, made, decision.parts)):
+        result = Result(
+            fingerprint.digest(parts), parts, found, outcome.metrics, outcome.seconds or 0.0
+        )
+        cache.add(store, project, step.name, result)
+
+
+def _inputs(step: Step, project: str, store: Store, made: dict[str, str]) -> dict[str, str]:
+    found = {}
+    for reference in step.inputs:
+        name = reference.removesuffix(":latest")
+        version = store.version(parse_reference(made.get(name, reference), project))
+        found[name] = f"v{version.number} digest {version.digest}" if version else ABSENT
+    return found
+
+
+def _bootstrapped(
+    step: Step, project: str, store: Store, made: dict[str, str], parts: dict[str, str]
+) -> dict[str, str]:
+    """Return `parts` as the next run will find them.
+
+    The first good data become the reference: an input that was absent is then the same version
+    as another input. That changes nothing for the step.
+    """
+    inputs = {
+        f"input {name}": version for name, version in _inputs(step, project, store, made).items()
+    }
+    known = set(parts.values())
+    return {
+        name: inputs[name] if value == ABSENT and inputs.get(name) in known else value
+        for name, value in parts.items()
+    }
+
+
+def _source(data: Data) -> str:
+    """Identify what get_data would download, without downloading it."""
+    address = urlsplit(data.file_url)
+    if address.scheme not in ("http", "https"):
+        path = resolve_path(unquote(address.path) if address.scheme == "file" else data.file_url)
+        try:
+            return f"{path} sha256 {read_content(path).sha256}"
+        except OSError as error:
+            raise fingerprint.Unknown(f"{path} cannot be read ({error.strerror})") from None
+    digest = data.sha256.lower() if data.sha256 else _state_on_server(data.file_url)
+    return f"{without_secrets(data.file_url)} sha256 {digest}"
+
+
+def _state_on_server(url: str) -> str:
+    """Ask the server for the file's ETag and date; without either nobody knows if it changed."""
+    import requests  # most runs need not ask
+
+    address = without_secrets(url)
+    try:
+        answer = requests.head(url, timeout=TIMEOUT_S, allow_redirects=True)
+        answer.raise_for_status()
+    except requests.RequestException:
+        raise fingerprint.Unknown(f"the server of {address} does not say what it has") from None
+    said = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified", "Content-Length")]
+    if not any(said[:2]):
+        raise fingerprint.Unknown(f"the server of {address} gives neither ETag nor date")
+    return hashlib.sha256("\n".join([url, *said]).encode()).hexdigest()
