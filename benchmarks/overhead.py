@@ -112,7 +112,7 @@ def main() -> None:
         uris = " ".join(
             f"steps.{step.name}.uri={home}" for step, (home, _) in zip(steps, trivial, strict=True)
         )
-        options = f"hydra_options=main.env_manager=local {uris}"
+        options = f"hydra_options=main.env_manager=local main.cache=false {uris}"
         local = ["--env-manager", "local"]
         ways = {
             "python run.py x 6": ["bash", "-c", floor],

@@ -79,7 +79,13 @@ def missing(store: Store, project: str, result: Result) -> str | None:
 
 
 def take(store: Store, project: str, result: Result) -> list[str]:
-    """Make a result's outputs the latest ones, as logging them again would; return `name:vN`."""
+    """Make a result's outputs the latest ones, as logging them again would; return `name:vN`.
+
+    The result counts as recorded last: `last` compares the next run with it.
+    """
+    with _database(store) as db:
+        known = (time.time(), result.fingerprint)
+        db.execute("UPDATE results SET at = ? WHERE fingerprint = ?", known)
     for name, number, _ in result.outputs:
         version = store.version(Reference(project, name, f"v{number}"))
         if version and "latest" not in version.aliases:

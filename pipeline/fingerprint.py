@@ -20,7 +20,9 @@ from util_lib.project import ROOT
 from util_lib.tracking.values import flatten
 
 FORMAT = "1"  # another number makes all earlier fingerprints unknown
-NO_CODE = (".md", ".pyc", ".log")  # what a folder holds beside its code
+# What a step's folder holds beside its code: words for people, and what programs leave there.
+NO_CODE = (".md", ".pyc", ".log")
+LEFT_THERE = ("__pycache__", "artifacts", "mlruns", "multirun", "outputs", "wandb")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -90,12 +92,13 @@ def _files(folder: Path, name: str) -> dict[str, str]:
     return {
         f"{name}/{path.relative_to(folder).as_posix()}": _sha256(path)
         for path in sorted(folder.rglob("*"))
-        if path.suffix not in NO_CODE and path.is_file() and not _is_hidden(path, folder)
+        if path.suffix not in NO_CODE and path.is_file() and not _is_left_over(path, folder)
     }
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith((".", "__pycache__")) for part in path.relative_to(folder).parts)
+def _is_left_over(path: Path, folder: Path) -> bool:
+    parts = path.relative_to(folder).parts
+    return parts[0] in LEFT_THERE or any(p.startswith(".") or p == "__pycache__" for p in parts)
 
 
 def _sha256(path: Path) -> str:

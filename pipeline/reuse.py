@@ -111,7 +111,7 @@ def _source(data: Data) -> str:
     if address.scheme not in ("http", "https"):
         path = resolve_path(unquote(address.path) if address.scheme == "file" else data.file_url)
         try:
-            return f"{path} sha256 {read_content(path).sha256}"
+            return f"{data.file_url} sha256 {read_content(path).sha256}"
         except OSError as error:
             raise fingerprint.Unknown(f"{path} cannot be read ({error.strerror})") from None
     digest = data.sha256.lower() if data.sha256 else _state_on_server(data.file_url)

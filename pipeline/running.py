@@ -6,15 +6,16 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline import cache, reuse, session
+from pipeline import session
 from pipeline.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
 from pipeline.session import ROOT_RUN, Session, StepFailed
 from pipeline.settings import Settings
+from pipeline.walk import Execute, position, walk
 from util_lib.errors import UserError
 from util_lib.tracking import choice
-from util_lib.tracking.store import Store, open_store, store_directory
+from util_lib.tracking.store import open_store, store_directory
 
 
 def adopt_surroundings(home: Path) -> None:
@@ -59,7 +60,8 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
         try:
             with stoppable(), ExitStack() as stack:
                 screen.say(_where_results_go(settings, chosen))
-                _run_steps(settings, steps, outcomes, screen, store, job, stack)
+                execute = _executor(settings, steps, outcomes, screen, job, stack)
+                walk(settings, steps, outcomes, store, screen.say, execute)
         except (UserError, Stopped) as error:
             failure = error
             if isinstance(error, Stopped):
@@ -81,43 +83,31 @@ def _where_results_go(settings: Settings, chosen: choice.Choice) -> str:
     )
 
 
-def _run_steps(
+def _executor(
     settings: Settings,
     steps: list[Step],
     outcomes: list[Outcome],
     screen: Screen,
-    store: Store | None,
     job: int | None,
     stack: ExitStack,
-) -> None:
-    """Fill in `outcomes`; MLflow is started, in `stack`, for the first step that must run.
+) -> Execute:
+    """Return what runs one step; MLflow is started, in `stack`, with the first one."""
+    opened: list[Session] = []
 
-    Without a store there is no record of earlier runs, and every step runs.
-    """
-    made: dict[str, str] = {}
-    opened: Session | None = None
-    for number, (step, outcome) in enumerate(zip(steps, outcomes, strict=True), start=1):
-        label = f"[{number}/{len(steps)}] {step.name}"
-        decision = reuse.decide(step, settings, store, made)
-        if store and decision.result:
-            outcome.outcome = "cached"
-            outcome.artifacts = cache.take(store, settings.main.project_name, decision.result)
-            outcome.metrics = decision.result.metrics
-            screen.say(f"{label}: cached" + _listed(outcome))
-        else:
-            if settings.main.explain:
-                screen.say(f"{label}: runs, because: {decision.reason}")
-            if opened is None:
-                rest = steps[number - 1 :]
-                opened = stack.enter_context(session.opened(settings, rest, screen, job))
-                for earlier in outcomes[: number - 1]:
-                    session.log_metrics(earlier)
-            _run_step(opened, step, outcome, label, made, screen)
-            if store:
-                reuse.record(step, settings, store, decision, made, outcome)
-        if opened:
-            session.log_metrics(outcome)
-        made |= {name.split(":")[0]: name for name in outcome.artifacts}
+    def log_cached_metrics() -> None:
+        for outcome in outcomes:
+            if outcome.outcome == "cached":
+                session.log_metrics(outcome)
+
+    def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> None:
+        if not opened:
+            rest = steps[steps.index(step) :]
+            opened.append(stack.enter_context(session.opened(settings, rest, screen, job)))
+            stack.callback(log_cached_metrics)
+        _run_step(opened[0], step, outcome, position(steps, step), made, screen)
+        session.log_metrics(outcome)
+
+    return execute
 
 
 def _run_step(
@@ -145,12 +135,8 @@ def _run_step(
         outcome.seconds = time.monotonic() - started
         session.collect(opened, outcome)
         screen.drain()
-        screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s" + _listed(outcome))
-
-
-def _listed(outcome: Outcome) -> str:
-    verb = "has" if outcome.outcome == "cached" else "made"
-    return f", {verb} {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
+        listed = f", made {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
+        screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s{listed}")
 
 
 def _say_where_to_look(screen: Screen, chosen: choice.Choice, settings: Settings) -> None:

@@ -1,0 +1,48 @@
+"""The way through the steps: each is reused, or executed and recorded."""
+
+from collections.abc import Callable
+
+from pipeline import cache, reuse
+from pipeline.plan import Step
+from pipeline.screen import Outcome
+from pipeline.settings import Settings
+from util_lib.tracking.store import Store
+
+# Runs one step and fills in its outcome; the mapping says what was made so far, name to `name:vN`.
+Execute = Callable[[Step, Outcome, dict[str, str]], None]
+
+
+def walk(
+    settings: Settings,
+    steps: list[Step],
+    outcomes: list[Outcome],
+    store: Store | None,
+    say: Callable[[str], None],
+    execute: Execute,
+) -> None:
+    """Go through `steps` in order and fill in `outcomes`, one for each.
+
+    Without a store there is no record of earlier runs, and every step is executed. Whatever
+    `execute` raises ends the walk; what was recorded before is reused the next time.
+    """
+    made: dict[str, str] = {}
+    for step, outcome in zip(steps, outcomes, strict=True):
+        decision = reuse.decide(step, settings, store, made)
+        if store and decision.result:
+            outcome.outcome = "cached"
+            outcome.artifacts = cache.take(store, settings.main.project_name, decision.result)
+            outcome.metrics = decision.result.metrics
+            held = f", has {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
+            say(f"{position(steps, step)}: cached{held}")
+        else:
+            if settings.main.explain:
+                say(f"{position(steps, step)}: runs, because: {decision.reason}")
+            execute(step, outcome, made)
+            if store:
+                reuse.record(step, settings, store, decision, made, outcome)
+        made |= {name.split(":")[0]: name for name in outcome.artifacts}
+
+
+def position(steps: list[Step], step: Step) -> str:
+    """Return the step's name with its place: `[2/6] preprocess`."""
+    return f"[{steps.index(step) + 1}/{len(steps)}] {step.name}"

@@ -1,0 +1,217 @@
+"""A step runs again when, and only when, something that it depends on has changed."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import overrides, settings
+from pipeline.plan import plan
+from pipeline.settings import STEPS
+from tests.pipeline.trivial_steps import make_project
+
+GET, CLEAN, CHECK, SPLIT, TRAIN, TEST = STEPS
+
+
+class Place:
+    """A copy of the project with trivial steps, a table, and a folder in which a user stands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project, self.home = folder / "project", folder / "home"
+        self.table = self.project / "table.csv"
+        self.environment = {**os.environ, "RAN": str(folder / "ran")}
+        self.environment.pop("TRACKING_STORE", None)
+
+    def run(self, *given: str, **more: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(self.project / "main.py"), "main.env_manager=local"]
+        options = ["data.file_url=table.csv", "data.sha256=null", *given]
+        Path(self.environment["RAN"]).write_text("")
+        return subprocess.run(
+            [*command, *options],
+            cwd=self.home,
+            env={**self.environment, **more},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def ran(self, *given: str, **more: str) -> list[str]:
+        """Run the pipeline and name the steps that really ran."""
+        done = self.run(*given, **more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return Path(self.environment["RAN"]).read_text().split()
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.project / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    @property
+    def store(self) -> Path:
+        return self.home / "tracking_store"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A place where the pipeline has run once."""
+    folder = tmp_path_factory.mktemp("template")
+    settings.register_resolvers()
+    make_project(folder / "project", plan(settings.check(overrides.base_config([]))))
+    (folder / "home").mkdir()
+    place = Place(folder)
+    place.table.write_text("a,b\n1,2\n")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("TRACKING_", "MLFLOW_"))]:
+            patch.delenv(name)
+        assert place.ran() == list(STEPS)
+    return folder
+
+
+@pytest.fixture
+def place(template, tmp_path) -> Place:
+    folder = tmp_path / "place"
+    shutil.copytree(template, folder)
+    return Place(folder)
+
+
+def test_nothing_changed_nothing_runs_and_mlflow_is_not_even_imported(place):
+    asked = "print('mlflow' in sys.modules, 'pandas' in sys.modules)"
+    place.edit("main.py", "sys.exit(main())", f"code = main()\n    {asked}\n    sys.exit(code)")
+    done = place.run("--explain")
+    assert done.returncode == 0, done.stderr
+    assert Path(place.environment["RAN"]).read_text() == "", done.stdout
+    assert done.stdout.count(": cached") == 6
+    assert done.stdout.rstrip().endswith("False False")
+    table = done.stdout[done.stdout.index("artifacts ") :]
+    assert "model_export:v0" in table
+    assert "letters" in table
+
+
+def test_an_edit_runs_its_step_and_those_after_it_only_if_it_makes_something_else(place):
+    place.edit("segregate/run.py", "import hashlib", "# a remark\nimport hashlib")
+    assert place.ran() == [SPLIT]
+    place.edit("segregate/run.py", 'salt = "plain"', 'salt = "rock"')
+    assert place.ran() == [SPLIT, TRAIN, TEST]
+    (place.project / "segregate" / "README.md").write_text("# New words\n")
+    assert place.ran() == []
+
+
+def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_others(place):
+    place.edit("util_lib/urls.py", "import re\n", "import re  # a remark\n")
+    done = place.run("--explain")
+    assert Path(place.environment["RAN"]).read_text().split() == list(STEPS)
+    assert "[2/6] preprocess: runs, because: util_lib/urls.py changed" in done.stdout
+
+
+def test_an_edit_of_the_environment_runs_its_step(place):
+    place.edit("train_random_forest/conda.yml", "trivial", "other")
+    done = place.run("--explain")
+    assert Path(place.environment["RAN"]).read_text().split() == [TRAIN]
+    assert "runs, because: train_random_forest/conda.yml changed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "why"),
+    [
+        ("data.test_size=0.2", [SPLIT, TRAIN, TEST], "data.test_size 0.3 -> 0.2"),
+        ("data.val_size=0.2", [TRAIN, TEST], "data.val_size 0.3 -> 0.2"),
+        ("data.ks_alpha=0.1", [CHECK], "data.ks_alpha 0.05 -> 0.1"),
+        ("main.random_seed=7", [SPLIT, TRAIN, TEST], "main.random_seed 42 -> 7"),
+        (
+            "random_forest_pipeline.random_forest.max_depth=3",
+            [TRAIN, TEST],
+            "random_forest_pipeline.random_forest.max_depth 13 -> 3",
+        ),
+        (
+            "data.columns.tempo.max=300",
+            [CLEAN, CHECK, SPLIT, TRAIN, TEST],
+            "data.columns.tempo.max 250 -> 300",
+        ),
+        ("main.project_name=other", list(STEPS), "first time"),
+        ("main.cache=false", list(STEPS), "main.cache is false"),
+    ],
+)
+def test_a_changed_parameter_runs_the_steps_that_get_it(place, given, steps, why):
+    done = place.run(given, "--explain")
+    assert done.returncode == 0, done.stderr
+    assert Path(place.environment["RAN"]).read_text().split() == steps
+    assert f"runs, because: {why}" in done.stdout
+    if "cache" not in given:
+        assert place.ran(given) == []
+        assert place.ran() == []  # and the first result is still known
+
+
+def test_another_content_of_the_same_file_runs_everything_that_comes_of_it(place):
+    place.table.write_text("a,b\n1,3\n")
+    done = place.run("--explain")
+    assert Path(place.environment["RAN"]).read_text().split() == list(STEPS)
+    assert "[2/6] preprocess: runs, because: input raw_data.parquet v0 -> v1" in done.stdout
+    place.table.write_text("a,b\n1,2\n")
+    assert place.ran() == []
+    held = sqlite3.connect(place.store / "tracking.db").execute(
+        "SELECT c.name, v.number FROM aliases a JOIN versions v ON v.id = a.version_id"
+        " JOIN collections c ON c.id = v.collection_id WHERE a.alias = 'latest'"
+    )
+    assert dict(held)["raw_data.parquet"] == 0, "latest follows what the pipeline run has used"
+
+
+@pytest.mark.parametrize("how", ["damaged", "removed"])
+def test_a_damaged_or_removed_output_is_made_again(place, how):
+    (digest,) = (
+        sqlite3.connect(place.store / "tracking.db")
+        .execute(
+            "SELECT f.sha256 FROM version_files f JOIN versions v ON v.id = f.version_id"
+            " JOIN collections c ON c.id = v.collection_id WHERE c.name = 'model_export'"
+        )
+        .fetchone()
+    )
+    kept = place.store / "files" / digest[:2] / digest
+    kept.unlink()
+    if how == "damaged":
+        kept.write_text("something else")
+    done = place.run("--explain")
+    assert done.returncode == 0, done.stderr
+    assert Path(place.environment["RAN"]).read_text().split() == [TRAIN]
+    assert "runs, because: output model_export:v0: 'text' is" in done.stdout
+    assert place.ran() == []
+
+
+def test_a_reference_that_moved_or_went_is_noticed_by_the_check(place):
+    db = sqlite3.connect(place.store / "tracking.db", isolation_level=None)
+    db.execute(
+        "INSERT INTO aliases SELECT c.id, 'reference', v.id FROM versions v JOIN collections c"
+        " ON c.id = v.collection_id WHERE c.name = 'preprocessed_data.parquet'"
+    )
+    assert place.ran() == [CHECK]
+    db.execute("DELETE FROM aliases WHERE alias = 'reference'")
+    done = place.run("--explain")
+    assert "check_data: cached" in done.stdout  # as in the first run, when there was none
+
+
+def test_after_a_failure_the_same_command_goes_on_where_it_failed(place):
+    place.table.write_text("a,b\n9,9\n")
+    failed = place.run(FAILS=SPLIT)
+    assert failed.returncode == 1
+    assert Path(place.environment["RAN"]).read_text().split() == [GET, CLEAN, CHECK, SPLIT]
+    assert place.ran() == [SPLIT, TRAIN, TEST]
+
+
+def test_a_file_of_record_that_is_no_database_is_named(place):
+    (place.store / "cache.db").write_text("scribble" * 1000)
+    done = place.run()
+    assert done.returncode == 1
+    assert "cache.db" in done.stderr.splitlines()[-1]
+    assert "main.cache=false" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_one_step_alone_is_reused_too(place):
+    done = place.run("main.execute_steps=train_random_forest", "--explain")
+    assert done.returncode == 0, done.stderr
+    assert "[1/1] train_random_forest: cached, has model_export:v0" in done.stdout
