@@ -86,7 +86,7 @@ def test_the_pipeline_says_at_its_start_which_backend_it_uses_and_why(finished, 
 
 def test_the_table_names_what_every_step_made_and_measured(finished):
     said = finished.done.stdout
-    table = said[said.index("artifacts ") :]
+    table = said[said.index("┃ artifacts") :]
     assert table.count("done") == 6
     made = ("raw_data.parquet", "preprocessed_data.parquet", "check_data_log")
     for name in (*made, "data_train.parquet", "data_test.parquet", "model_export"):

@@ -142,7 +142,7 @@ def test_steps_run_in_the_pipelines_order_nested_under_one_run(place):
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in place.runs()} == {"FINISHED"}
     assert "[2/3] preprocess: done in" in done.stdout
-    table = done.stdout[done.stdout.index("artifacts ") :]
+    table = done.stdout[done.stdout.index("┃ artifacts") :]
     assert table.index("get_data") < table.index("preprocess") < table.index("evaluate")
     assert f"mlflow ui --backend-store-uri sqlite:///{place.folder}/mlflow.db" in done.stdout
 
@@ -198,7 +198,7 @@ def test_a_failing_step_stops_the_pipeline_and_has_the_last_word(place):
     assert "Traceback" not in done.stderr
     assert {"get_data": "FINISHED", "preprocess": "FAILED"}.items() <= place.statuses().items()
     assert place.runs()[0].info.status == "FAILED"
-    assert "not run" in done.stdout[done.stdout.index("artifacts ") :]
+    assert "not run" in done.stdout[done.stdout.index("┃ artifacts") :]
 
 
 def test_a_crashing_step_keeps_its_traceback_and_its_last_line_is_the_message(place):
@@ -223,7 +223,7 @@ def test_a_signal_stops_the_running_step_and_leaves_no_run_running(place, number
     assert err.strip().splitlines()[-1] == f"error: stopped by {number.name}"
     assert "RUNNING" not in place.statuses().values()
     assert place.statuses()["get_data"] == "FINISHED"
-    assert "stopped" in out[out.index("artifacts ") :]
+    assert "stopped" in out[out.index("┃ artifacts") :]
 
 
 def test_a_step_that_ignores_the_signal_is_killed_by_the_second(place):

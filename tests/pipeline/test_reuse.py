@@ -88,7 +88,7 @@ def test_nothing_changed_nothing_runs_and_mlflow_is_not_even_imported(place):
     assert Path(place.environment["RAN"]).read_text() == "", done.stdout
     assert done.stdout.count(": cached") == 6
     assert done.stdout.rstrip().endswith("False False")
-    table = done.stdout[done.stdout.index("artifacts ") :]
+    table = done.stdout[done.stdout.index("┃ artifacts") :]
     assert "model_export:v0" in table
     assert "letters" in table
 
