@@ -14,6 +14,7 @@ from typing import Any
 from tests.wandb_service.database import Database, now
 
 MAX_NAME = 128
+NEWEST_CLIENT = "0.31.0"  # what older clients are told; some of what they send depends on it
 DEFAULT_PROJECT = "uncategorized"
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "$eq": lambda found, wanted: found == wanted,
@@ -95,7 +96,12 @@ class Query:
         return User(self.service)
 
     def server_info(self) -> dict:
-        return {"features": []}
+        versions = {"max_cli_version": NEWEST_CLIENT}
+        return {
+            "features": [],
+            "cli_version_info": versions,
+            "latest_local_version_info": None,
+        }
 
     def entity(self, name: str | None = None) -> "Entity":
         return Entity(name or self.service.own_entity)
@@ -248,7 +254,7 @@ class ArtifactType:
 
 
 class Run(Node):
-    sweep_name, read_only, system_metrics = None, False, "{}"
+    sweep_name, read_only, stopped, system_metrics = None, False, False, "{}"
 
     def name(self) -> str:
         return self.row["name"]
@@ -529,11 +535,8 @@ class Membership:
     def artifact(self) -> "Artifact":
         return self._artifact
 
-    def files(
-        self, names: list[str] | None = None, after: str | None = None, first: int | None = None
-    ) -> dict:
-        files = [file for file in self._artifact.files() if not names or file.name in names]
-        return page(files, after, first)
+    def files(self, **which: Any) -> dict:
+        return self._artifact.files(**which)
 
 
 class Artifact(Node):
@@ -581,9 +584,11 @@ class Artifact(Node):
         query = "SELECT * FROM aliases WHERE artifact = ? ORDER BY id"
         return [Alias(self.service, row) for row in self.db.all(query, self.row["id"])]
 
-    def files(self) -> list["File"]:
+    def files(
+        self, names: list[str] | None = None, after: str | None = None, first: int | None = None
+    ) -> dict:
         rows = self.db.all("SELECT * FROM entries WHERE artifact = ?", self.row["id"])
-        return [
+        files = [
             File(
                 self.service,
                 row["path"],
@@ -594,6 +599,7 @@ class Artifact(Node):
             )
             for row in rows
         ]
+        return page([file for file in files if not names or file.name in names], after, first)
 
     def current_manifest(self) -> "Manifest | None":
         row = self.db.one(
