@@ -429,6 +429,15 @@ class Store:
             "c.project = ? AND c.name = ? AND c.type = coalesce(?, c.type)", project, name, type
         )
 
+    def all_versions(self) -> list[VersionRecord]:
+        """Return every version of every artifact."""
+        return self._versions("1")
+
+    def lineage(self) -> list[tuple[str, str, int, float]]:
+        """Return which run logged ("out") or used ("in") which version first, and when."""
+        query = "SELECT run_id, direction, version_id, at FROM lineage ORDER BY at, version_id"
+        return [tuple(row) for row in self._rows(query)]
+
     def versions_of_run(self, run_id: str, direction: str) -> list[VersionRecord]:
         """Return the versions that a run logged (direction "out") or used ("in"), in order."""
         query = (
