@@ -242,7 +242,7 @@ def end_service() -> None:
 
 
 def abandon() -> None:
-    """End the client at once: runs that are open get no end, as if their process had been killed."""
+    """End the client at once; open runs get no end, as if their process had been killed."""
     _kill(_service_processes())
     with contextlib.suppress(Exception):  # it misses the process that was just killed
         wandb.teardown()

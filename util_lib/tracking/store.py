@@ -644,5 +644,7 @@ def check_type(name: str, existing: str | None, type: str) -> None:
 
 
 def _span(versions: list[VersionRecord]) -> str:
-    last = versions[0].number  # newest first, and no number is ever left out
-    return "v0" if last == 0 else f"v0 to v{last}"
+    first, last = versions[-1].number, versions[0].number  # newest first
+    if last - first + 1 > len(versions):  # single ones that were brought from W&B
+        return ", ".join(f"v{version.number}" for version in reversed(versions))
+    return f"v{first}" if first == last else f"v{first} to v{last}"

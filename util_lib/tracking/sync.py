@@ -17,7 +17,7 @@ from util_lib.tracking import choice, files, online, sync_aliases
 from util_lib.tracking.service import Service, connected
 from util_lib.tracking.store import RunRecord, Store, VersionRecord, open_store
 from util_lib.tracking.sync_plan import Event, Plan, plan
-from util_lib.tracking.sync_replay import Missing, OpenRun, missing
+from util_lib.tracking.sync_replay import Missing, OpenRun, complete_summary, missing
 
 AGAIN = "sync again later: nothing is lost, and it goes on where it stopped"
 MARK = "TRACKING_SYNC"  # in the environment of the client's service process: whose it is
@@ -111,9 +111,7 @@ def _sync(
     lacks = {
         run.id: missing(service, run, seen.get(run.id), of_run[run.id]) for run in planned.runs
     }
-    there = {
-        version.id for version in planned.versions() if service.has(version)
-    }
+    there = {version.id for version in planned.versions() if service.has(version)}
     if not dry_run:
         sync_aliases.forget_latest(
             store, service, [e.version for one in lacks.values() for e in one.events]
@@ -145,9 +143,7 @@ def _sync(
     )
 
 
-def _replay(
-    service: Service, planned: Plan, lacks: dict[str, Missing], folder: Path
-) -> None:
+def _replay(service: Service, planned: Plan, lacks: dict[str, Missing], folder: Path) -> None:
     """Send what is missing: runs in the order of their starts, events in the order of time.
 
     Runs that were active at the same time are open at the same time.
@@ -164,13 +160,16 @@ def _replay(
             f"{f' ({run.job_type})' if run.job_type else ''}: {_contents(lacks[run.id])}",
             flush=True,
         )
+        if not any(lacks[run.id][:-1]):
+            _complete(service, run)
+            return
         opened[run.id] = OpenRun(service, run, lacks[run.id], folder)
         if not left[run.id]:
             finish(run)
 
     def finish(run: RunRecord) -> None:
         opened.pop(run.id).finish()
-        _check_arrival(service, run)
+        _complete(service, run)
 
     wanted = {(e.run_id, e.direction, e.version.id) for one in lacks.values() for e in one.events}
     runs = {run.id: run for run in waiting}
@@ -187,12 +186,13 @@ def _replay(
         start(run)
 
 
-def _check_arrival(service: Service, record: RunRecord) -> None:
-    """Raise `UserError` unless the run is seen as it was sent; the client may lose it silently."""
+def _complete(service: Service, record: RunRecord) -> None:
+    """Add the last figures once the run is seen as it was sent: the client may lose it silently."""
     for _ in range(ARRIVAL_S):
         seen = service.run(record)
         lacks = missing(service, record, seen, [])
-        if not any(lacks):
+        if not any(lacks[:-1]):
+            complete_summary(record, seen)
             return
         time.sleep(1)
     what = "the end" if lacks.end else _contents(lacks)
@@ -253,7 +253,11 @@ def describe(report: Report) -> str:
     """Return the end table."""
     would = "would be new" if report.dry_run else "new"
     lines = ["", f"{'':24}{would:>14}{'there already':>15}"]
-    counted = {"runs": report.runs, "steps of metrics": report.steps, "files, figures": report.files}
+    counted = {
+        "runs": report.runs,
+        "steps of metrics": report.steps,
+        "files, figures": report.files,
+    }
     versions = [row.versions for row in report.artifacts]
     counted["versions"] = Counts(sum(v.new for v in versions), sum(v.there for v in versions))
     for what, counts in counted.items():

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 
 from util_lib.tracking import choice, files
+from util_lib.tracking.names import Reference
 from util_lib.tracking.service import SeenVersion, Service
 from util_lib.tracking.store import Store, VersionRecord
 
@@ -67,12 +68,61 @@ def settle(
     return done, notes
 
 
+def take(
+    store: Store,
+    service: Service,
+    wanted: Reference,
+    target: str,
+    there: Iterable[SeenVersion],
+    chosen: list[SeenVersion],
+    held: dict[str, str],
+) -> tuple[dict[str, str | None], list[str], dict[str, str]]:
+    """Say how aliases of the store follow W&B: changes, notes, and what to `remember`.
+
+    `there` are all versions at W&B, `chosen` those that are brought, `held` the aliases of the
+    store under `target` with the digests that hold them. A change to None removes an alias. What
+    a version that W&B does not have holds, it keeps; what was given here, stays given.
+    """
+    key = _key(service, wanted.project, wanted.name, target)
+    before = _read(store).get(key, {})
+    known = {version.digest for version in there} | {version.digest for version in chosen}
+    changes: dict[str, str | None] = {}
+    notes, sent = [], dict(before)
+    for version in chosen:
+        for alias in version.aliases:
+            holder = held.get(alias)
+            if holder is not None and holder not in known:
+                notes.append(
+                    f"{alias} stays on a version that W&B does not have; there it is on "
+                    f"v{version.number}"
+                )
+                continue
+            sent[alias] = version.digest
+            if holder != version.digest:
+                changes[alias] = version.digest
+        for alias, digest in before.items():
+            if digest == version.digest and alias not in version.aliases:
+                sent.pop(alias, None)
+                if held.get(alias) == digest:
+                    changes.setdefault(alias, None)
+    return changes, notes, sent
+
+
+def remember(
+    store: Store, service: Service, wanted: Reference, target: str, sent: dict[str, str]
+) -> None:
+    """Note what `take` has set."""
+    key = _key(service, wanted.project, wanted.name, target)
+    _write(store, {**_read(store), key: sent})
+
+
 def _at(version: SeenVersion) -> str:
     return f"v{version.number} at W&B"
 
 
-def _key(service: Service, project: str, name: str) -> str:
-    return f"{choice.base_url()} {service.entity}/{project}/{name}"
+def _key(service: Service, project: str, name: str, target: str | None = None) -> str:
+    here = "" if target in (None, project) else f" as {target}"
+    return f"{choice.base_url()} {service.entity}/{project}/{name}{here}"
 
 
 def _read(store: Store) -> dict[str, dict[str, str]]:

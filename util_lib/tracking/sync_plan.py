@@ -53,7 +53,7 @@ def plan(
             if event.version.project != project and not is_there(event.version):
                 left_out.setdefault(
                     event.run_id,
-                    f"used {event.version.reference}, which W&B does not have: sync without project",
+                    f"used {event.version.reference}, which W&B lacks: sync without a project",
                 )
         runs = {run_id: run for run_id, run in runs.items() if run_id in runs_here}
     _leave_out_what_follows(left_out, events, runs)

@@ -1,11 +1,13 @@
 """Log a run of the embedded store to W&B as if it had been logged there: what is missing of it."""
 
 import glob
+import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import wandb
+from wandb.proto.wandb_internal_pb2 import HistoryRecord
 
 from util_lib.errors import UserError
 from util_lib.tracking.service import Service
@@ -26,6 +28,7 @@ class Missing(NamedTuple):
     files: list[tuple[str, str, int]]
     events: list[Event]
     end: bool
+    runtime: bool
 
 
 def missing(service: Service, record: RunRecord, seen: Any, events: list[Event]) -> Missing:
@@ -35,7 +38,7 @@ def missing(service: Service, record: RunRecord, seen: Any, events: list[Event])
     """
     history, files = record.history(), record.files()
     if seen is None:
-        return Missing(True, history, files, events, True)
+        return Missing(True, history, files, events, True, True)
     if record.state in ENDS:
         ended = seen.state in ENDS[record.state]
     else:
@@ -54,7 +57,16 @@ def missing(service: Service, record: RunRecord, seen: Any, events: list[Event])
     if ended:  # then all that it logged has been logged, be it also by another run
         done |= {("out", *_of(e.version)) for e in events if service.has(e.version)}
     events = [event for event in events if (event.direction, *_of(event.version)) not in done]
-    return Missing(False, history, files, events, not ended)
+    runtime = seen.summary.get("_runtime") != _runtime(record)["_runtime"]
+    return Missing(False, history, files, events, not ended, runtime)
+
+
+def complete_summary(record: RunRecord, seen: Any) -> None:
+    """Set what the client does not send: how long the run took, and values that are NaN."""
+    summary = _summary(record)
+    absent = {key: summary[key] for key in summary if key not in seen.summary.keys()}
+    seen.summary._json_dict.update(absent | _runtime(record))  # as an item a NaN becomes null
+    seen.summary.update()
 
 
 class OpenRun:
@@ -84,9 +96,13 @@ class OpenRun:
         """Send the steps that were logged up to a moment, with their own step, time, runtime."""
         while self._rows and self._rows[0].get("_timestamp", 0.0) <= until:
             row = self._rows.pop(0)
-            values = {key: _as_the_client_has_it(value) for key, value in row.items()}
+            record = HistoryRecord()
+            record.step.num = row["_step"]
+            for key, value in row.items():
+                item = record.item.add()
+                item.key, item.value_json = key, json.dumps(_as_the_client_has_it(value))
             # `run.log` would put the runtime of this process in the place of the run's own.
-            self._run._interface.publish_history(self._run, values, step=row["_step"])
+            self._run._interface._publish_history(record)
 
     def replay(self, event: Event) -> None:
         """Log or use a version."""
@@ -103,10 +119,7 @@ class OpenRun:
     def finish(self) -> None:
         """Send the rest and the end."""
         self.send_history(float("inf"))
-        summary = {key: _as_the_client_has_it(v) for key, v in self.record.summary.items()}
-        if history := self.record.history():
-            summary |= {key: history[-1][key] for key in ("_step", "_timestamp")}
-        self._run.summary.update(summary)
+        self._run.summary.update(_summary(self.record))
         self._run.finish(exit_code=self.record.exit_code or 0)
 
     def _send_files(self, folder: Path) -> None:
@@ -120,6 +133,23 @@ class OpenRun:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(self.record.store.files.path(sha256))
             self._run.save(glob.escape(str(link)), base_path=str(folder), policy="now")
+
+
+def _summary(record: RunRecord) -> dict[str, Any]:
+    summary = {key: _as_the_client_has_it(value) for key, value in record.summary.items()}
+    if history := record.history():
+        summary |= {key: history[-1][key] for key in ("_step", "_timestamp")}
+    return summary
+
+
+def _runtime(record: RunRecord) -> dict[str, Any]:
+    """Return the two times that the client writes: of the last step, and of the whole run."""
+    history = record.history()
+    whole = (record.finished_at or record.started_at) - record.started_at
+    return {
+        "_runtime": history[-1]["_runtime"] if history else int(whole),
+        "_wandb": {"runtime": int(whole)},
+    }
 
 
 def _settings(record: RunRecord, folder: Path) -> wandb.Settings:
