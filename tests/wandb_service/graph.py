@@ -252,6 +252,19 @@ class ArtifactType:
         found = self.project.artifact_collection(name)
         return found if found and found.row["type"] == self.name else None
 
+    def artifact_collections(
+        self,
+        after: str | None = None,
+        first: int | None = None,
+        filters: str | None = None,
+        order: str | None = None,
+    ) -> dict:
+        if order or json.loads(filters or "{}"):
+            raise Refused(f"the double does not know order {order!r}, filters {filters!r}")
+        query = "SELECT * FROM collections WHERE project = ? AND type = ? ORDER BY name"
+        rows = self.project.db.all(query, self.project.row["id"], self.name)
+        return page([Collection(self.project.service, row) for row in rows], after, first)
+
 
 class Run(Node):
     sweep_name, read_only, stopped, system_metrics = None, False, False, "{}"

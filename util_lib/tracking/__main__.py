@@ -1,38 +1,105 @@
-"""Show a run of the store in MLflow, again or for the first time.
+"""Work on the embedded store: send it to W&B, bring versions from there, show runs in MLflow.
 
+python -m util_lib.tracking sync [--project NAME] [--dry-run]
+python -m util_lib.tracking pull project/name:alias [--project NAME] [--versions all]
 python -m util_lib.tracking publish <run id>
 """
 
 import argparse
+import signal
 import sys
+from types import FrameType
 
 from util_lib.errors import UserError
-from util_lib.tracking.publish import publish_own
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store import open_store, store_directory
+
+ANSWERS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    args = build_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _stop)  # so that everything is closed as after Ctrl-C
+    try:
+        args.act(args)
+    except UserError as error:
+        print(f"tracking: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("tracking: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Name the commands; the entry points of the root's MLproject give the same options."""
     parser = argparse.ArgumentParser(
         prog="python -m util_lib.tracking", description=__doc__.splitlines()[0]
     )
     commands = parser.add_subparsers(required=True, metavar="command")
+
+    command = commands.add_parser("sync", help="send what W&B does not have of the store")
+    command.add_argument("--project", default="", help="one project; default: all")
+    command.add_argument(
+        *("--dry-run", "--dry_run"),
+        nargs="?",
+        const=True,
+        default=False,
+        type=_answer,
+        help="only list what would go",
+    )
+    command.set_defaults(act=_sync)
+
+    command = commands.add_parser("pull", help="bring versions of an artifact from W&B")
+    command.add_argument("artifact", help="[entity/]project/name:alias")
+    command.add_argument("--project", default="", help="keep it here under this project")
+    command.add_argument("--versions", default="", help="all: the whole artifact")
+    command.set_defaults(act=_pull)
+
     command = commands.add_parser("publish", help="show a run of the store in MLflow")
     command.add_argument("run_id", help="as in the message that asked for this")
-    args = parser.parse_args(argv)
-    try:
-        store = open_store()
-        record = store.run(args.run_id)
-        if record is None:
-            raise UserError(
-                f"there is no run {args.run_id!r} in {store.directory}; go to the directory where "
-                "the run was started, or set TRACKING_STORE"
-            )
-        publish_own(record)
-    except UserError as error:
-        print(f"tracking: {error}", file=sys.stderr)
-        return 1
-    return 0
+    command.set_defaults(act=_publish)
+    return parser
+
+
+def _sync(args: argparse.Namespace) -> None:
+    if not (store_directory() / "tracking.db").exists():
+        raise UserError(
+            f"there is no store at {store_directory()}: go to the directory where the runs were "
+            "started, or set TRACKING_STORE or MLFLOW_TRACKING_URI as it was for them"
+        )
+    from util_lib.tracking.sync import sync
+
+    sync(args.project or None, args.dry_run)
+
+
+def _pull(args: argparse.Namespace) -> None:
+    from util_lib.tracking.pull import pull
+
+    pull(args.artifact, args.project or None, args.versions or None)
+
+
+def _publish(args: argparse.Namespace) -> None:
+    from util_lib.tracking.publish import publish_own
+
+    store = open_store()
+    record = store.run(args.run_id)
+    if record is None:
+        raise UserError(
+            f"there is no run {args.run_id!r} in {store.directory}; go to the directory where "
+            "the run was started, or set TRACKING_STORE"
+        )
+    publish_own(record)
+
+
+def _answer(text: str) -> bool:
+    if text.strip().lower() not in ANSWERS:
+        raise argparse.ArgumentTypeError(f"must be true or false, found {text!r}")
+    return ANSWERS[text.strip().lower()]
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Importing this module imports the client. What a step says when W&B says no is `
 leaves for main.py is one line per run in the file that `TRACKING_RUNS` names (see `report`).
 """
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +63,7 @@ __all__ = ["Api", "Artifact", "Image", "Run", "active_run", "init"]
 _started: list[Run] = []
 
 
-def _prepare() -> None:
+def prepare() -> None:
     """Say to the client, which reads it when it is first used, what the user left open."""
     for name, value in LIMITS.items():
         os.environ.setdefault(name, value)
@@ -81,7 +83,7 @@ def Image(data_or_path: Any, **given: Any) -> wandb.Image:  # noqa: N802 - the c
 
 def Api(*given: Any, **named: Any) -> wandb.Api:  # noqa: N802 - the client's name
     """Return the client's read side."""
-    _prepare()
+    prepare()
     return wandb.Api(*given, **named)
 
 
@@ -96,7 +98,7 @@ def init(project: str | None = None, **given: Any) -> Run:
             f"there are no credentials for W&B at {choice.base_url()}: run `wandb login`, set "
             "WANDB_API_KEY, or use main.tracking=local"
         )
-    _prepare()
+    prepare()
     try:
         run = wandb.init(project=project or names.default_project(), **given)
     except (wandb.Error, TimeoutError, OSError) as error:
@@ -124,14 +126,17 @@ def is_from_client(error: BaseException) -> bool:
     return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] == "wandb"
 
 
-def explain(error: BaseException) -> str:
-    """Return one sentence on what W&B or its client had against it, with the way out."""
+def explain(error: BaseException, instead: str = "use main.tracking=local") -> str:
+    """Return one sentence on what W&B or its client had against it, with the way out.
+
+    `instead` is the other way out, for who can't correct what W&B complains of.
+    """
     text, url = f"{type(error).__name__} {error}", choice.base_url()
     said = _what_was_said(str(error))
     if cause := re.search(UNREACHABLE, text, re.IGNORECASE):
         return (
             f"W&B at {url} cannot be reached or does not answer ({cause[0].lower()}): check the "
-            f"network and WANDB_BASE_URL, or use main.tracking=local{_where_it_is_kept()}"
+            f"network and WANDB_BASE_URL, or {instead}{_where_it_is_kept()}"
         )
     if missing := re.search(NOT_THERE, text):
         what = f"artifact {missing[1]} in {missing[2]}" if missing[1] else f"project {missing[3]}"
@@ -142,14 +147,14 @@ def explain(error: BaseException) -> str:
     if re.search(BAD_KEY, text, re.IGNORECASE):
         return (
             f"W&B at {url} does not accept the credentials ({said}): run `wandb login --relogin`, "
-            "correct WANDB_API_KEY, or use main.tracking=local"
+            f"correct WANDB_API_KEY, or {instead}"
         )
     if "429" in text:
         return (
-            f"W&B at {url} takes no more for now ({said}): wait and run again, or use "
-            f"main.tracking=local{_where_it_is_kept()}"
+            f"W&B at {url} takes no more for now ({said}): wait and run again, or {instead}"
+            f"{_where_it_is_kept()}"
         )
-    return f"W&B at {url} refused: {said}; correct that, or use main.tracking=local"
+    return f"W&B at {url} refused: {said}; correct that, or {instead}"
 
 
 def close(failed: bool) -> None:
@@ -167,7 +172,7 @@ def close(failed: bool) -> None:
     except (wandb.Error, TimeoutError, OSError, ValueError) as error:
         raise UserError(explain(error)) from error
     finally:
-        _end_service()
+        end_service()
         _started.clear()
 
 
@@ -228,12 +233,37 @@ def _where_it_is_kept() -> str:
     return f"; what was logged is kept: `wandb sync {' '.join(folders)}` sends it later"
 
 
-def _end_service() -> None:
+def end_service() -> None:
     """Let the client's service process end, which finishes open runs; kill it if it does not."""
     thread = threading.Thread(target=wandb.teardown, daemon=True)
     thread.start()
     thread.join(TEARDOWN_S)
-    for pid in _service_processes():
+    _kill(_service_processes())
+
+
+def abandon() -> None:
+    """End the client at once; open runs get no end, as if their process had been killed."""
+    _kill(_service_processes())
+    with contextlib.suppress(Exception):  # it misses the process that was just killed
+        wandb.teardown()
+
+
+def end_left_over(mark: str, value: str) -> None:
+    """End service processes that have this in their environment and whose own process has died.
+
+    One may go on for a moment, and send, after its process was killed. Only Linux tells.
+    """
+    for pid, _ in _processes():
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            given = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if f"{mark}={value}".encode() in given:
+                os.kill(pid, signal.SIGKILL)
+                while (Path("/proc") / str(pid) / "exe").exists():
+                    time.sleep(0.01)
+
+
+def _kill(pids: Iterator[int]) -> None:
+    for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -243,6 +273,11 @@ def _end_service() -> None:
 
 def _service_processes() -> Iterator[int]:
     """Give the ids of this process's own service processes."""
+    return (pid for pid, parent in _processes() if parent == os.getpid())
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    """Give the ids and parents of all service processes of the client on this machine."""
     if not sys.platform.startswith("linux"):
         return
     for folder in Path("/proc").glob("[0-9]*"):
@@ -251,5 +286,5 @@ def _service_processes() -> Iterator[int]:
         except OSError:  # it has ended
             continue
         state, parent = rest.split()[:2]
-        if name == CORE and int(parent) == os.getpid() and state != "Z":
-            yield int(folder.name)
+        if name == CORE and state != "Z":
+            yield int(folder.name), int(parent)

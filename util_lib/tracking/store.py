@@ -429,6 +429,15 @@ class Store:
             "c.project = ? AND c.name = ? AND c.type = coalesce(?, c.type)", project, name, type
         )
 
+    def all_versions(self) -> list[VersionRecord]:
+        """Return every version of every artifact."""
+        return self._versions("1")
+
+    def lineage(self) -> list[tuple[str, str, int, float]]:
+        """Return which run logged ("out") or used ("in") which version first, and when."""
+        query = "SELECT run_id, direction, version_id, at FROM lineage ORDER BY at, version_id"
+        return [tuple(row) for row in self._rows(query)]
+
     def versions_of_run(self, run_id: str, direction: str) -> list[VersionRecord]:
         """Return the versions that a run logged (direction "out") or used ("in"), in order."""
         query = (
@@ -635,5 +644,7 @@ def check_type(name: str, existing: str | None, type: str) -> None:
 
 
 def _span(versions: list[VersionRecord]) -> str:
-    last = versions[0].number  # newest first, and no number is ever left out
-    return "v0" if last == 0 else f"v0 to v{last}"
+    first, last = versions[-1].number, versions[0].number  # newest first
+    if last - first + 1 > len(versions):  # single ones that were brought from W&B
+        return ", ".join(f"v{version.number}" for version in reversed(versions))
+    return f"v{first}" if first == last else f"v{first} to v{last}"
