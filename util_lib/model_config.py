@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from util_lib import validation
+from util_lib import hyperparameters, validation
 from util_lib.validation import Section
 
 
@@ -55,6 +55,14 @@ class RandomForestPipeline(Section):
     numerical_imputer: Literal["median", "mean", "zero"] = "median"
     tfidf: Tfidf = Tfidf(max_features=10)
     random_forest: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _the_forest_takes_its_parameters(self) -> "RandomForestPipeline":
+        try:
+            hyperparameters.check(self.random_forest, self.task)
+        except ValueError as error:
+            raise ValueError(f"random_forest: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _target_is_no_feature(self) -> "RandomForestPipeline":

@@ -75,6 +75,15 @@ def test_all_means_every_step():
             "random_forest_pipeline.numerical_imputer=mode",
             "'median', 'mean' or 'zero', found 'mode'",
         ),
+        (
+            "+random_forest_pipeline.random_forest.max_depht=3",
+            "unknown hyperparameter 'max_depht': the nearest is 'max_depth'",
+        ),
+        (
+            "random_forest_pipeline.random_forest.max_depth=-3",
+            "must be a whole number of at least 1, or null, found -3",
+        ),
+        ("random_forest_pipeline.random_forest.max_features=auto", "write 'sqrt'"),
         ("random_forest_pipeline.features.numerical=[tempoo]", "the nearest is 'tempo'"),
         ("random_forest_pipeline.features.categorical=[genre]", "holds the target 'genre'"),
         ("random_forest_pipeline.features.nlp=[tempo]", "column 'tempo' is named twice"),
