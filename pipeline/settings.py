@@ -176,6 +176,15 @@ def _parts_agree(settings: Settings) -> None:
         for name in names:
             if name not in columns:
                 raise UserError(f"config: {key}: {validation.choose('column', name, columns)}")
+    for name in model.features.numerical:
+        column = settings.data.columns.get(name)
+        dtype = column.dtype if column else "string"  # the joined text is no column of the file
+        if dtype in ("string", "datetime"):
+            raise UserError(
+                f"config: random_forest_pipeline.features.numerical: column {name!r} has dtype "
+                f"{dtype}, and a numerical feature needs numbers: move it to another kind of "
+                "features, or leave it out"
+            )
     if not model.export_artifact and "evaluate" in settings.main.execute_steps:
         raise UserError(
             "config: evaluate needs a model, and random_forest_pipeline.export_artifact is null: "

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from util_lib import hyperparameters, validation
-from util_lib.validation import Section
+from util_lib.tracking.names import check_artifact_name
+from util_lib.validation import Section, null_word
 
 
 class Features(Section):
@@ -49,7 +50,9 @@ class RandomForestPipeline(Section):
 
     target: str
     task: Literal["classification", "regression"] = "classification"
-    export_artifact: str | None = None
+    export_artifact: Annotated[
+        Annotated[str, AfterValidator(check_artifact_name)] | None, BeforeValidator(null_word)
+    ] = None
     features: Features
     category_orders: dict[str, list[Any]] = {}  # from low to high; other categories are sorted
     numerical_imputer: Literal["median", "mean", "zero"] = "median"

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from util_lib import cli
 from util_lib.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -16,6 +17,11 @@ class Section(BaseModel):
     """A part of a YAML file: no unknown keys, no silent conversion of types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def null_word(value: Any) -> Any:
+    """Take `null`, `none` and the empty text for None, as the steps' command lines do."""
+    return cli.optional(value) if isinstance(value, str) else value
 
 
 def nearest(name: object, names: list[str]) -> str | None:

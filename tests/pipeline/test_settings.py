@@ -63,7 +63,14 @@ def test_all_means_every_step():
         ("data.test_size=many", "data.test_size must be a valid number, found 'many'"),
         ("data.val_size=true", "data.val_size"),
         ("data.ks_alpha=2", "data.ks_alpha"),
-        ("data.sha256=abc", "data.sha256"),
+        ("data.sha256=abc", "data.sha256: must be 64 hexadecimal digits or null, found 'abc'"),
+        ("data.raw_artifact=a/b", "data.raw_artifact: Artifact name may only contain"),
+        ("data.raw_artifact='a:v1'", "Invalid name: 'a:v1'"),
+        ("data.preprocessed_artifact='a b.csv'", "data.preprocessed_artifact: Artifact name may"),
+        ("data.preprocessed_artifact=table.pq", "must end in .parquet or .csv"),
+        ("data.preprocessed_artifact=table", "found 'table'"),
+        ("data.reference_dataset=table.csv", "data.reference_dataset: Attempted to fetch artifact"),
+        ("random_forest_pipeline.export_artifact='a:b'", "export_artifact: Artifact name may only"),
         ("+data.tset_size=0.2", "the nearest is 'data.test_size'"),
         ("+main.seed=1", "unknown key 'main.seed'"),
         (
@@ -85,9 +92,14 @@ def test_all_means_every_step():
         ),
         ("random_forest_pipeline.random_forest.max_features=auto", "write 'sqrt'"),
         ("random_forest_pipeline.features.numerical=[tempoo]", "the nearest is 'tempo'"),
+        (
+            "random_forest_pipeline.features.numerical=[tempo,title]",
+            "numerical: column 'title' has dtype string, and a numerical feature needs numbers",
+        ),
         ("random_forest_pipeline.features.categorical=[genre]", "holds the target 'genre'"),
         ("random_forest_pipeline.features.nlp=[tempo]", "column 'tempo' is named twice"),
         ("random_forest_pipeline.export_artifact=null", "evaluate needs"),
+        ("random_forest_pipeline.export_artifact=none", "evaluate needs"),
         ("data.target=gender", "the nearest is 'genre'"),
         ("data.stratify=gender", "the nearest is 'genre'"),
         ("data.task=clustering", "data.task"),
@@ -136,6 +148,12 @@ def test_every_documented_key_has_its_place(key):
     assert key in overrides.config_keys(overrides.base_config([]))
 
 
+def test_the_joined_text_is_no_number():
+    features = "random_forest_pipeline.features"
+    said = refusal(f"{features}.numerical=[text_feature]", f"{features}.nlp=[]")
+    assert "column 'text_feature' has dtype string" in said
+
+
 def test_the_documented_hyperparameters_are_the_defaults():
     forest = check().random_forest_pipeline.random_forest
     assert forest == {
@@ -174,8 +192,9 @@ def test_features_come_from_the_columns_roles_in_their_order():
     assert features.nlp == ["text_feature"]
 
 
-def test_no_stratification_is_possible():
-    assert check("data.stratify=null").data.stratify is None
+@pytest.mark.parametrize("word", ["null", "none", "None", "''"])
+def test_no_stratification_is_possible(word):
+    assert check(f"data.stratify={word}").data.stratify is None
 
 
 def test_a_fault_in_the_data_section_names_the_dataset_file():
