@@ -33,9 +33,12 @@ EnvManager = Literal["auto", "conda", "uv", "virtualenv", "local"]
 
 def _step_names(value: Any) -> Any:
     """Accept a list, a comma-separated text with spaces, or `all`; return them in running order."""
-    names = value.split(",") if isinstance(value, str) else value
+    value = validation.null_word(value)  # "null" is text here, and names no step
+    names = value.split(",") if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"must be a list or a comma-separated text of step names, found {value!r}")
+    if len(names) > 1 and "all" in [name.strip() for name in names]:
+        raise ValueError(f"'all' means every step and stands alone, found {', '.join(names)}")
     wanted = {OTHER_NAMES.get(name.strip(), name.strip()) for name in names} - {""}
     if wanted == {"all"}:
         wanted = set(STEPS)
@@ -145,6 +148,7 @@ def check(config: DictConfig, dataset: str | None = None) -> Settings:
 
     `dataset` is the dataset file chosen, which the sentence names where the fault may lie there.
     """
+    _refuse_what_is_missing(config, dataset)
     try:
         mapping = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
@@ -161,6 +165,21 @@ def check(config: DictConfig, dataset: str | None = None) -> Settings:
             raise UserError(f"config: steps: {validation.choose('step', step, list(STEPS))}")
     _parts_agree(settings)
     return settings
+
+
+def _refuse_what_is_missing(config: DictConfig, dataset: str | None) -> None:
+    """Keys that every dataset file sets: not there, or deleted with ~ on the command line."""
+    file = f"conf/dataset/{dataset}.yaml" if dataset else "the dataset file"
+    if "dataset" in config:
+        raise UserError(
+            f"{file} must have `# @package _global_` as its first line: without it Hydra puts its "
+            "keys under 'dataset', where nothing reads them"
+        )
+    for key in ("main.project_name", "data.file_url", "data.target", "data.columns"):
+        section, _, name = key.partition(".")
+        part = config.get(section)
+        if part is None or name not in part or OmegaConf.is_missing(part, name):
+            raise UserError(f"config: key {key!r} is required and is not set: set it in {file}")
 
 
 def _parts_agree(settings: Settings) -> None:

@@ -167,7 +167,7 @@ class Data(Section):
         Field(description="`auto`: by the file's name, else by its first bytes"),
     ] = "auto"
     csv: Annotated[Csv, Field(description="how a CSV file is written")] = Csv()
-    target: Annotated[str, Field(description="column to predict; it has role `target`")]
+    target: Annotated[Text, Field(description="column to predict; it has role `target`")]
     task: Annotated[
         Literal["classification", "regression"],
         Field(description="predict a class or a number"),
@@ -258,6 +258,18 @@ class Data(Section):
         AfterValidator(_names_a_table),
         Field(description="name of the cleaned table, in `.parquet` or `.csv`: it says the format"),
     ] = "preprocessed_data.parquet"
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _no_column_by_accident(cls, columns: Any) -> Any:
+        """An override that mistypes a column's name looks like a new column."""
+        for name, column in columns.items() if isinstance(columns, dict) else ():
+            if isinstance(column, dict) and not {"dtype", "role"} & set(column):
+                others = [other for other in columns if other != name]
+                raise ValueError(
+                    f"{validation.choose('column', name, others)}; a new one needs dtype and role"
+                )
+        return columns
 
     @field_validator("derived")
     @classmethod

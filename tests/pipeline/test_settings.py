@@ -51,13 +51,22 @@ def test_all_means_every_step():
         ("main.execute_steps=preproces", "unknown step 'preproces': the nearest is 'preprocess'"),
         ("main.execute_steps=[get_data,zzz]", "unknown step 'zzz': choose from get_data, prepro"),
         ("main.execute_steps=''", "names no step"),
+        ("main.execute_steps=null", "names no step"),
+        ("main.execute_steps='null'", "names no step"),
+        ("main.execute_steps='all,get_data'", "'all' means every step and stands alone"),
+        ("main.execute_steps=GET_DAT", "the nearest is 'get_data'"),
+        ("main.execute_steps=trian", "the nearest is 'train_random_forest'"),
         ("main.execute_steps=3", "main.execute_steps: must be a list or a comma-separated text"),
         ("main.random_seed=abc", "main.random_seed must be a valid integer, found 'abc'"),
         ("main.random_seed=-1", "main.random_seed must be greater than or equal to 0, found -1"),
         ("main.env_manager=condo", "found 'condo'; the nearest is 'conda'"),
         ("main.tracking=remote", "main.tracking must be"),
         ("main.project_name=a/b", "main.project_name: 'a/b' cannot contain /"),
-        ("main.project_name=''", "main.project_name"),
+        ("main.project_name=''", "main.project_name must not be empty"),
+        ("data.target=''", "data.target must not be empty"),
+        ("data.file_url=''", "data.file_url must not be empty"),
+        ("~data.target", "key 'data.target' is required and is not set: set it in the dataset"),
+        ("~main", "key 'main.project_name' is required"),
         ("data.test_size=1.5", "data.test_size must be less than 1, found 1.5"),
         ("data.test_size=0", "data.test_size must be greater than 0, found 0"),
         ("data.test_size=many", "data.test_size must be a valid number, found 'many'"),
@@ -195,6 +204,39 @@ def test_features_come_from_the_columns_roles_in_their_order():
 @pytest.mark.parametrize("word", ["null", "none", "None", "''"])
 def test_no_stratification_is_possible(word):
     assert check(f"data.stratify={word}").data.stratify is None
+
+
+def test_a_columns_key_is_set_whether_the_dataset_file_has_it_or_not():
+    given = ["data.columns.tempo.nullable=true", "data.columns.tempo.max=260"]
+    column = check(*overrides.command_line(given)).data.columns["tempo"]
+    assert column.nullable and column.max == 260
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (
+            "main: {project_name: mine}\ndata: {target: a}\n",
+            "conf/dataset/mine.yaml must have `# @package _global_` as its first line",
+        ),
+        (
+            "# @package _global_\ndata: {target: a}\n",
+            "key 'main.project_name' is required and is not set: set it in conf/dataset/mine.yaml",
+        ),
+        (
+            "# @package _global_\nmain: {project_name: mine}\ndata: {file_url: x, target: a}\n",
+            "key 'data.columns' is required",
+        ),
+        ("", "must have `# @package _global_` as its first line"),
+    ],
+)
+def test_what_a_dataset_file_lacks_is_named_with_the_file(tmp_path, file, said):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text(file)
+    config = overrides.base_config(["dataset=mine", f"hydra.searchpath=[{tmp_path}]"])
+    with pytest.raises(UserError) as refused:
+        settings.check(config, dataset="mine")
+    assert said in str(refused.value)
 
 
 def test_a_fault_in_the_data_section_names_the_dataset_file():
