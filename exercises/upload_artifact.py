@@ -25,7 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="without a version; it need not be the name of the file",
     )
-    parser.add_argument("--artifact_type", required=True, help="groups artifacts")
+    parser.add_argument(
+        "--artifact_type", type=cli.artifact_type, required=True, help="groups artifacts"
+    )
     parser.add_argument("--artifact_description", required=True, help="one sentence")
     parser.add_argument(
         "--project",

@@ -92,6 +92,16 @@ def artifact_name(text: str) -> str:
     return _checked(names.check_artifact_name, text)
 
 
+def optional_artifact_name(text: str) -> str | None:
+    """Check a name like `artifact_name`; "null" stands for None."""
+    return None if optional(text) is None else artifact_name(text)
+
+
+def artifact_type(text: str) -> str:
+    """Check that artifacts can be of the type `text`."""
+    return _checked(lambda type: names.check_artifact_type(type, name=""), text)
+
+
 def artifact_reference(text: str) -> str:
     """Check that `text` names one version: `name:alias`, `project/name:v3`, ..."""
     return _checked(names.parse_reference, text)
