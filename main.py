@@ -16,6 +16,7 @@ if os.environ.get("MLFLOW_RUN_ID"):
     sys.dont_write_bytecode = False
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -78,6 +79,8 @@ def _main() -> int:
         return _fail("stopped", 130)
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(overrides.explain(error, sys.argv[1:]), 1)
+    except yaml.YAMLError as error:
+        return _fail(f"no YAML file: {' '.join(str(error).split())}", 1)
     return 0
 
 

@@ -265,8 +265,12 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="http(s) address or path of the raw file; a relative path starts at the project root",
     )
-    parser.add_argument("--artifact_name", required=True, help="e.g. raw_data.parquet")
-    parser.add_argument("--artifact_type", default="raw_data", help="groups artifacts")
+    parser.add_argument(
+        "--artifact_name", type=cli.artifact_name, required=True, help="e.g. raw_data.parquet"
+    )
+    parser.add_argument(
+        "--artifact_type", type=cli.artifact_type, default="raw_data", help="groups artifacts"
+    )
     parser.add_argument("--artifact_description", default="Data as downloaded", help="one sentence")
     parser.add_argument(
         "--sha256",

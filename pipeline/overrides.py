@@ -8,6 +8,7 @@ import argparse
 import re
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
@@ -17,10 +18,12 @@ from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 
+MULTIRUN = {"-m", "--multirun"}
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 STEPS_KEY = "main.execute_steps"
 FLAGS = {"--explain": "main.explain=true", "--plan": "main.plan=true"}
+COLUMN_KEY = re.compile(r"data\.columns\.\w+\.\w+")
 
 # Keys of the NYC rental pipeline (columns: theirs, ours), so that its commands work unchanged.
 ALIASES = {
@@ -93,12 +96,13 @@ def command_line(arguments: list[str]) -> list[str]:
             "give one of them"
         )
     given = [FLAGS.get(word, word) for word in split(known.hydra_options) + rest]
+    _refuse_unknown_options(given)
     # Hydra's own parser wants the overrides in one piece: its flag goes first
-    overrides = ["-m"] if {"-m", "--multirun"} & set(given) else []
+    overrides = ["-m"] if MULTIRUN & set(given) else []
     if steps := known.execute_steps or known.steps:
         quoted = steps.strip().strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
         overrides.append(f"{STEPS_KEY}='{quoted}'")
-    given = [use_our_key(word) for word in given if word not in ("-m", "--multirun")]
+    given = [use_our_key(word) for word in given if word not in MULTIRUN]
     # a shell may have eaten the quotes of main.execute_steps='a,b', and nobody sweeps over steps
     return overrides + [
         f"{STEPS_KEY}='{word.removeprefix(STEPS_KEY + '=')}'"
@@ -108,12 +112,30 @@ def command_line(arguments: list[str]) -> list[str]:
     ]
 
 
+def _refuse_unknown_options(words: list[str]) -> None:
+    """`mlflow run . -P stesp=x` arrives as `--stesp x`, which Hydra would answer with its usage."""
+    flags = [flag for action in get_args_parser()._actions for flag in action.option_strings]
+    for word in words:
+        name = word.partition("=")[0]
+        if word.startswith("--") and name not in flags:
+            ours = ["hydra_options", "execute_steps", "steps"]
+            raise UserError(
+                f"{validation.choose('parameter', name.removeprefix('--'), ours)}; keys of the "
+                "configuration go into hydra_options, as key=value"
+            )
+
+
 def use_our_key(override: str) -> str:
-    """Rewrite an override that uses a key of `ALIASES`; return others as they are."""
+    """Rewrite an override that uses a key of `ALIASES`; return others as they are.
+
+    A key of a column may be set whether the dataset file has it or not: Hydra's `++`.
+    """
     match = re.fullmatch(r"([+~]*)([\w.]+)(=.*|)", override, re.DOTALL)
     if not match:
         return override
     mark, key, value = match.groups()
+    if not mark and COLUMN_KEY.fullmatch(key):
+        return f"++{override}"
     for theirs, ours in ALIASES.items():
         if key == theirs or key.startswith(theirs + "."):
             return mark + ours + key[len(theirs) :] + value
@@ -143,7 +165,10 @@ def datasets() -> list[str]:
 def explain(error: Exception, overrides: list[str]) -> UserError:
     """Turn Hydra's refusal of `overrides` into one sentence: key, value, allowed, nearest key."""
     parsed = []
-    for override in (o for o in overrides if "=" in o or o.startswith("~")):
+    for before, override in zip(["", *overrides], overrides, strict=False):
+        is_value = before.startswith("-") and before not in MULTIRUN and "=" not in override
+        if override.startswith("-") or is_value:  # an option of Hydra
+            continue
         try:
             parsed += OverridesParser.create().parse_overrides([override])
         except (OverrideParseException, HydraException) as refusal:
@@ -152,7 +177,7 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
                 "key=value, and put values with spaces or any of ; ~ ` ( ) ’ in quotes, "
                 "key='the value'"
             )
-    multirun = {"-m", "--multirun"} & set(overrides)
+    multirun = MULTIRUN & set(overrides)
     for override in parsed:
         key, value = override.key_or_group, override.input_line.partition("=")[2]
         if override.is_sweep_override() and not multirun:

@@ -33,9 +33,12 @@ EnvManager = Literal["auto", "conda", "uv", "virtualenv", "local"]
 
 def _step_names(value: Any) -> Any:
     """Accept a list, a comma-separated text with spaces, or `all`; return them in running order."""
-    names = value.split(",") if isinstance(value, str) else value
+    value = validation.null_word(value)  # "null" is text here, and names no step
+    names = value.split(",") if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"must be a list or a comma-separated text of step names, found {value!r}")
+    if len(names) > 1 and "all" in [name.strip() for name in names]:
+        raise ValueError(f"'all' means every step and stands alone, found {', '.join(names)}")
     wanted = {OTHER_NAMES.get(name.strip(), name.strip()) for name in names} - {""}
     if wanted == {"all"}:
         wanted = set(STEPS)
@@ -145,6 +148,7 @@ def check(config: DictConfig, dataset: str | None = None) -> Settings:
 
     `dataset` is the dataset file chosen, which the sentence names where the fault may lie there.
     """
+    _refuse_what_is_missing(config, dataset)
     try:
         mapping = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
@@ -163,6 +167,21 @@ def check(config: DictConfig, dataset: str | None = None) -> Settings:
     return settings
 
 
+def _refuse_what_is_missing(config: DictConfig, dataset: str | None) -> None:
+    """Keys that every dataset file sets: not there, or deleted with ~ on the command line."""
+    file = f"conf/dataset/{dataset}.yaml" if dataset else "the dataset file"
+    if "dataset" in config:
+        raise UserError(
+            f"{file} must have `# @package _global_` as its first line: without it Hydra puts its "
+            "keys under 'dataset', where nothing reads them"
+        )
+    for key in ("main.project_name", "data.file_url", "data.target", "data.columns"):
+        section, _, name = key.partition(".")
+        part = config.get(section)
+        if part is None or name not in part or OmegaConf.is_missing(part, name):
+            raise UserError(f"config: key {key!r} is required and is not set: set it in {file}")
+
+
 def _parts_agree(settings: Settings) -> None:
     """What one section names, another one declares."""
     columns = list(settings.data.columns)
@@ -176,6 +195,15 @@ def _parts_agree(settings: Settings) -> None:
         for name in names:
             if name not in columns:
                 raise UserError(f"config: {key}: {validation.choose('column', name, columns)}")
+    for name in model.features.numerical:
+        column = settings.data.columns.get(name)
+        dtype = column.dtype if column else "string"  # the joined text is no column of the file
+        if dtype in ("string", "datetime"):
+            raise UserError(
+                f"config: random_forest_pipeline.features.numerical: column {name!r} has dtype "
+                f"{dtype}, and a numerical feature needs numbers: move it to another kind of "
+                "features, or leave it out"
+            )
     if not model.export_artifact and "evaluate" in settings.main.execute_steps:
         raise UserError(
             "config: evaluate needs a model, and random_forest_pipeline.export_artifact is null: "

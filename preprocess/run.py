@@ -110,10 +110,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--artifact_name",
+        type=cli.artifact_name,
         required=True,
         help="e.g. preprocessed_data.parquet; a name ending in .csv writes CSV",
     )
-    parser.add_argument("--artifact_type", default="preprocessed_data", help="groups artifacts")
+    parser.add_argument(
+        "--artifact_type",
+        type=cli.artifact_type,
+        default="preprocessed_data",
+        help="groups artifacts",
+    )
     parser.add_argument(
         "--artifact_description",
         default="Preprocessed data: duplicates dropped, missing text filled",

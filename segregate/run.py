@@ -147,10 +147,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--artifact_root",
+        type=cli.artifact_name,
         required=True,
         help="data makes data_train.parquet and data_test.parquet; the suffix is the input's",
     )
-    parser.add_argument("--artifact_type", default="segregated_data", help="groups artifacts")
+    parser.add_argument(
+        "--artifact_type",
+        type=cli.artifact_type,
+        default="segregated_data",
+        help="groups artifacts",
+    )
     parser.add_argument(
         "--test_size",
         type=cli.fraction,

@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ DOCUMENTS = sorted(
     for path in ROOT.rglob("*.md")
     if not {".venv", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
+# Its blocks belong together: they are run one after the other, on either backend.
+WALK = ROOT / "docs" / "artifacts.md"
 
 
 def code_lines(document: Path) -> list[str]:
@@ -33,7 +36,7 @@ def code_lines(document: Path) -> list[str]:
 
 def commands() -> list:
     found = []
-    for document in DOCUMENTS:
+    for document in (document for document in DOCUMENTS if document != WALK):
         for line in code_lines(document):
             words = shlex.split(line, comments=True)
             while words and re.fullmatch(r"\w+=.*", words[0]):  # WANDB_PROJECT=... before it
@@ -129,7 +132,7 @@ def test_a_command_in_the_documents_is_one_that_works(document, words):
 
 def python_blocks() -> list:
     found = []
-    for document in DOCUMENTS:
+    for document in (document for document in DOCUMENTS if document != WALK):
         text = document.read_text(encoding="utf-8")
         blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         for number, block in enumerate(blocks):
@@ -151,6 +154,55 @@ def test_a_python_block_in_the_documents_runs(block, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def walk() -> tuple[str, list[list[str]]]:
+    """The page's blocks as one script that prints a mark where an output is shown, and these."""
+    script, shown = ["set -e"], []
+    text = WALK.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        if language == "python":
+            block = f"python - <<'END_OF_BLOCK'\n{block}END_OF_BLOCK\n"
+        if language:
+            script.append(block)
+        else:
+            script.append("echo = output shown =")
+            shown.append(block.splitlines())
+    return "\n".join(script), shown
+
+
+@pytest.mark.parametrize("backend", ["local", "wandb"])
+def test_the_walk_through_versions_and_lineage_prints_what_it_shows(backend, tmp_path, request):
+    shutil.copytree(ROOT / "exercises", tmp_path / "walk" / "exercises")
+    (tmp_path / "walk" / "util_lib").symlink_to(ROOT / "util_lib")
+    environment = {**os.environ, "TRACKING_PUBLISH": "parent"}
+    del environment["TRACKING_STORE"]
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    expected = {"upload_artifact.py", "use_artifact.py"}
+    if backend == "wandb":
+        pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
+        account = request.getfixturevalue("wandb_account")
+        environment |= {**account.environment, "WANDB_DIR": str(tmp_path / "walk" / "exercises")}
+        # the client makes a folder of this name where it reads runs
+        expected.add(account.entity)
+    script, shown = walk()
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path / "walk",
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    sections = done.stdout.split("= output shown =\n")
+    assert len(shown) > 5 and len(sections) == len(shown) + 1
+    for section, lines in zip(sections, shown, strict=False):
+        for line in lines:
+            assert line in section, f"{line!r} is not in {section}"
+    assert "Attempted to fetch artifact without alias" in done.stderr
+    left = {path.name for path in (tmp_path / "walk" / "exercises").iterdir()}
+    assert left - {"__pycache__"} == expected
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

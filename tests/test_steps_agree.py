@@ -2,7 +2,12 @@ import importlib
 
 import pytest
 import yaml
-from step_support import ROOT
+from step_support import ROOT, steps
+
+from util_lib.errors import UserError
+from util_lib.tracking.store import store_directory
+
+__all__ = ["steps"]
 
 STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
 ENTRIES = [(step, "main", "run") for step in STEPS]
@@ -101,6 +106,35 @@ def test_the_test_environment_holds_the_packages_of_every_step():
     installed |= {*requirements(ROOT / "requirements-dev.txt")}
     for step in STEPS:
         assert set(packages(ROOT / step / "conda.yml")[1]) <= installed, step
+
+
+GIVEN = {
+    "get_data": "--file_url x.csv --artifact_name raw.csv",
+    "preprocess": "--input_artifact raw.csv:latest --artifact_name clean.csv",
+    "segregate": "--input_artifact clean.csv:latest --artifact_root data --test_size 0.3 "
+    "--random_state 1 --stratify null",
+    "train_random_forest": "--train_data data_train.csv:latest --model_config x.yaml "
+    "--export_artifact model --random_seed 1 --val_size 0.3 --stratify null",
+}
+
+
+@pytest.mark.parametrize(
+    ("step", "option", "value"),
+    [
+        ("get_data", "--artifact_name", "raw:v1"),
+        ("get_data", "--artifact_type", "raw/data"),
+        ("preprocess", "--artifact_name", "a/b"),
+        ("preprocess", "--artifact_type", "a:b"),
+        ("segregate", "--artifact_root", "a b"),
+        ("segregate", "--artifact_type", "wandb-data"),
+        ("train_random_forest", "--export_artifact", "model:prod"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_before_the_step_begins(steps, step, option, value):
+    module = importlib.import_module(f"{step}.run")
+    with pytest.raises(UserError, match=f"argument {option}: "):
+        module.main([*GIVEN[step].split(), option, value])
+    assert not store_directory().exists()
 
 
 @pytest.mark.parametrize("step", ["get_data", "preprocess", "check_data", "segregate"])

@@ -174,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--export_artifact",
-        type=cli.optional,
+        type=cli.optional_artifact_name,
         required=True,
         help="name of the exported model, e.g. model_export; null = measure, export nothing",
     )

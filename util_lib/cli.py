@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from util_lib.errors import UserError
+from util_lib.tracking import names
 
 NOTHING = ("null", "none", "")
 SEED_LIMIT = 2**32  # scikit-learn takes seeds below it
@@ -86,12 +87,29 @@ def positive_int(text: str) -> int:
     return number
 
 
+def artifact_name(text: str) -> str:
+    """Check that an artifact can be called `text`: a name, without project and version."""
+    return _checked(names.check_artifact_name, text)
+
+
+def optional_artifact_name(text: str) -> str | None:
+    """Check a name like `artifact_name`; "null" stands for None."""
+    return None if optional(text) is None else artifact_name(text)
+
+
+def artifact_type(text: str) -> str:
+    """Check that artifacts can be of the type `text`."""
+    return _checked(lambda type: names.check_artifact_type(type, name=""), text)
+
+
 def artifact_reference(text: str) -> str:
     """Check that `text` names one version: `name:alias`, `project/name:v3`, ..."""
-    from util_lib.tracking.names import parse_reference
+    return _checked(names.parse_reference, text)
 
+
+def _checked(check: Callable[[str], Any], text: str) -> str:
     try:
-        parse_reference(text)
+        check(text)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -4,14 +4,17 @@ What a key means is said here, beside its type: docs/datasets.md shows these des
 `python -m util_lib.dataset` prints them.
 """
 
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from util_lib import expressions, validation
 from util_lib.columns import Column, Limits, Share
-from util_lib.validation import Section
+from util_lib.errors import UserError
+from util_lib.tracking.names import check_artifact_name, parse_reference
+from util_lib.validation import Section, null_word
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -123,6 +126,26 @@ class TextFeature(Section):
     ]
 
 
+def _is_sha256(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise ValueError(f"must be 64 hexadecimal digits or null, found {text!r}")
+    return text
+
+
+def _is_reference(text: str) -> str:
+    try:
+        parse_reference(text)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _names_a_table(name: str) -> str:
+    if PurePosixPath(name).suffix not in (".parquet", ".csv"):
+        raise ValueError(f"must end in .parquet or .csv, which says its format, found {name!r}")
+    return name
+
+
 class Data(Section):
     """The `data` section: one table, how it is cleaned, checked and split."""
 
@@ -134,7 +157,8 @@ class Data(Section):
         ),
     ]
     sha256: Annotated[
-        Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None,
+        Annotated[str, AfterValidator(_is_sha256)] | None,
+        BeforeValidator(null_word),
         Field(description="64 hexadecimal digits (`sha256sum FILE`); another content is refused"),
     ] = None
     max_bytes: Annotated[int, Field(gt=0, description="a longer file is refused")] = 2_000_000_000
@@ -143,7 +167,7 @@ class Data(Section):
         Field(description="`auto`: by the file's name, else by its first bytes"),
     ] = "auto"
     csv: Annotated[Csv, Field(description="how a CSV file is written")] = Csv()
-    target: Annotated[str, Field(description="column to predict; it has role `target`")]
+    target: Annotated[Text, Field(description="column to predict; it has role `target`")]
     task: Annotated[
         Literal["classification", "regression"],
         Field(description="predict a class or a number"),
@@ -171,6 +195,7 @@ class Data(Section):
     ] = None
     stratify: Annotated[
         str | None,
+        BeforeValidator(null_word),
         Field(
             description="column whose classes keep their shares in every split; `null` = random "
             "(config.yaml: the target of a classification)"
@@ -191,7 +216,9 @@ class Data(Section):
         ),
     ] = False
     reference_dataset: Annotated[
-        str, Field(description="artifact that `check_data` compares new data with")
+        str,
+        AfterValidator(_is_reference),
+        Field(description="artifact that `check_data` compares new data with"),
     ] = "preprocessed_data.parquet:reference"
     ks_alpha: Annotated[
         Fraction,
@@ -220,13 +247,29 @@ class Data(Section):
         Field(description="what is done about columns that give the target away"),
     ] = "warn"
     checks: Annotated[Checks, Field(description="what is asked of the table as a whole")] = Checks()
-    raw_artifact: Annotated[str, Field(description="name of the table as downloaded")] = (
-        "raw_data.parquet"
-    )
+    raw_artifact: Annotated[
+        str,
+        AfterValidator(check_artifact_name),
+        Field(description="name of the table as downloaded"),
+    ] = "raw_data.parquet"
     preprocessed_artifact: Annotated[
         str,
-        Field(description="name of the cleaned table; one that ends in `.csv` is written as CSV"),
+        AfterValidator(check_artifact_name),
+        AfterValidator(_names_a_table),
+        Field(description="name of the cleaned table, in `.parquet` or `.csv`: it says the format"),
     ] = "preprocessed_data.parquet"
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _no_column_by_accident(cls, columns: Any) -> Any:
+        """An override that mistypes a column's name looks like a new column."""
+        for name, column in columns.items() if isinstance(columns, dict) else ():
+            if isinstance(column, dict) and not {"dtype", "role"} & set(column):
+                others = [other for other in columns if other != name]
+                raise ValueError(
+                    f"{validation.choose('column', name, others)}; a new one needs dtype and role"
+                )
+        return columns
 
     @field_validator("derived")
     @classmethod

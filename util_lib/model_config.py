@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from util_lib import validation
-from util_lib.validation import Section
+from util_lib import hyperparameters, validation
+from util_lib.tracking.names import check_artifact_name
+from util_lib.validation import Section, null_word
 
 
 class Features(Section):
@@ -49,12 +50,22 @@ class RandomForestPipeline(Section):
 
     target: str
     task: Literal["classification", "regression"] = "classification"
-    export_artifact: str | None = None
+    export_artifact: Annotated[
+        Annotated[str, AfterValidator(check_artifact_name)] | None, BeforeValidator(null_word)
+    ] = None
     features: Features
     category_orders: dict[str, list[Any]] = {}  # from low to high; other categories are sorted
     numerical_imputer: Literal["median", "mean", "zero"] = "median"
     tfidf: Tfidf = Tfidf(max_features=10)
     random_forest: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _the_forest_takes_its_parameters(self) -> "RandomForestPipeline":
+        try:
+            hyperparameters.check(self.random_forest, self.task)
+        except ValueError as error:
+            raise ValueError(f"random_forest: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _target_is_no_feature(self) -> "RandomForestPipeline":

@@ -1,12 +1,14 @@
 """Checks a mapping read from YAML against a pydantic model; one sentence says what is wrong."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from util_lib import cli
 from util_lib.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -18,10 +20,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def null_word(value: Any) -> Any:
+    """Take `null`, `none` and the empty text for None, as the steps' command lines do."""
+    return cli.optional(value) if isinstance(value, str) else value
+
+
 def nearest(name: object, names: list[str]) -> str | None:
-    """Return the entry of `names` most like `name`, or None where none is near."""
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
-    return near[0] if near else None
+    """Return the entry of `names` most like `name`, or None where none is near.
+
+    Upper and lower case are alike; a word of an entry counts where no whole entry is near.
+    """
+    wholes = {entry.lower(): entry for entry in reversed(names)}
+    words = {word: entry for whole, entry in wholes.items() for word in re.split(r"\W|_", whole)}
+    for known, cutoff in ((wholes, 0.6), (words, 0.8)):
+        if near := difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=cutoff):
+            return known[near[0]]
+    return None
 
 
 def choose(kind: str, name: object, names: list[str]) -> str:
@@ -79,6 +93,8 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
         return f"key {key!r} is required and is not set"
     if kind == "value_error":
         return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+    if kind == "string_too_short" and error["ctx"]["min_length"] == 1:
+        return f"{key} must not be empty"
     expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     sentence = f"{key} must be {expected}, found {found}"
     if kind in ("literal_error", "enum"):

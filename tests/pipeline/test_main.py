@@ -163,6 +163,14 @@ def test_an_unknown_step_runs_nothing_and_names_the_nearest(place):
         ("dataset=song_demo", "the nearest is 'songs_demo'"),
         ("data.test_size=0.1,0.2", "add -m"),
         ("data.test_size=;", "cannot read the override"),
+        ("@/nofile.txt", "cannot read the override '@/nofile.txt'"),
+        ("--stesp=get_data", "unknown parameter 'stesp': the nearest is 'steps'"),
+        ("data.columns.tmpo.nullable=true", "unknown column 'tmpo': the nearest is 'tempo'"),
+        ("data.columns.tempo.nulable=true", "the nearest is 'data.columns.tempo.nullable'"),
+        (
+            "~data",
+            "key 'data.file_url' is required and is not set: set it in conf/dataset",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_one_line_before_anything_runs(place, given, said):
@@ -171,6 +179,15 @@ def test_a_wrong_configuration_is_one_line_before_anything_runs(place, given, sa
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert place.ran() == [] and place.runs() == []
+
+
+def test_a_dataset_file_that_is_no_yaml_is_named(place):
+    (place.folder / "dataset").mkdir()
+    (place.folder / "dataset" / "mine.yaml").write_text("# @package _global_\ndata: [")
+    done = run_main(place, "dataset=mine", f"hydra.searchpath=[{place.folder}]")
+    assert done.returncode == 1
+    assert "no YAML file" in done.stderr and "mine.yaml" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_a_section_of_the_configuration_is_printed_resolved(place):

@@ -96,6 +96,11 @@ def test_steps_whose_quotes_a_shell_took_are_still_a_list():
     ]
 
 
+@pytest.mark.parametrize("word", ["--cfg", "--resolve", "--multirun", "--package=main"])
+def test_options_of_hydra_pass(word):
+    assert overrides.command_line(["a=1", word])[-2:] in (["a=1", word], ["-m", "a=1"])
+
+
 def test_choosing_steps_twice_is_refused():
     with pytest.raises(UserError, match="give one of them"):
         overrides.command_line(["--execute_steps", "get_data", "--steps", "preprocess"])
@@ -113,6 +118,8 @@ def test_choosing_steps_twice_is_refused():
         ("main.steps=download,preprocess", "main.execute_steps='download,preprocess'"),
         ("modeling.random_forestry=1", "modeling.random_forestry=1"),
         ("data.test_size=0.2", "data.test_size=0.2"),
+        ("data.columns.tempo.nullable=true", "++data.columns.tempo.nullable=true"),
+        ("~data.columns.tempo.min", "~data.columns.tempo.min"),
     ],
 )
 def test_keys_of_the_rental_pipeline_mean_ours(theirs, ours):

@@ -51,19 +51,35 @@ def test_all_means_every_step():
         ("main.execute_steps=preproces", "unknown step 'preproces': the nearest is 'preprocess'"),
         ("main.execute_steps=[get_data,zzz]", "unknown step 'zzz': choose from get_data, prepro"),
         ("main.execute_steps=''", "names no step"),
+        ("main.execute_steps=null", "names no step"),
+        ("main.execute_steps='null'", "names no step"),
+        ("main.execute_steps='all,get_data'", "'all' means every step and stands alone"),
+        ("main.execute_steps=GET_DAT", "the nearest is 'get_data'"),
+        ("main.execute_steps=trian", "the nearest is 'train_random_forest'"),
         ("main.execute_steps=3", "main.execute_steps: must be a list or a comma-separated text"),
         ("main.random_seed=abc", "main.random_seed must be a valid integer, found 'abc'"),
         ("main.random_seed=-1", "main.random_seed must be greater than or equal to 0, found -1"),
         ("main.env_manager=condo", "found 'condo'; the nearest is 'conda'"),
         ("main.tracking=remote", "main.tracking must be"),
         ("main.project_name=a/b", "main.project_name: 'a/b' cannot contain /"),
-        ("main.project_name=''", "main.project_name"),
+        ("main.project_name=''", "main.project_name must not be empty"),
+        ("data.target=''", "data.target must not be empty"),
+        ("data.file_url=''", "data.file_url must not be empty"),
+        ("~data.target", "key 'data.target' is required and is not set: set it in the dataset"),
+        ("~main", "key 'main.project_name' is required"),
         ("data.test_size=1.5", "data.test_size must be less than 1, found 1.5"),
         ("data.test_size=0", "data.test_size must be greater than 0, found 0"),
         ("data.test_size=many", "data.test_size must be a valid number, found 'many'"),
         ("data.val_size=true", "data.val_size"),
         ("data.ks_alpha=2", "data.ks_alpha"),
-        ("data.sha256=abc", "data.sha256"),
+        ("data.sha256=abc", "data.sha256: must be 64 hexadecimal digits or null, found 'abc'"),
+        ("data.raw_artifact=a/b", "data.raw_artifact: Artifact name may only contain"),
+        ("data.raw_artifact='a:v1'", "Invalid name: 'a:v1'"),
+        ("data.preprocessed_artifact='a b.csv'", "data.preprocessed_artifact: Artifact name may"),
+        ("data.preprocessed_artifact=table.pq", "must end in .parquet or .csv"),
+        ("data.preprocessed_artifact=table", "found 'table'"),
+        ("data.reference_dataset=table.csv", "data.reference_dataset: Attempted to fetch artifact"),
+        ("random_forest_pipeline.export_artifact='a:b'", "export_artifact: Artifact name may only"),
         ("+data.tset_size=0.2", "the nearest is 'data.test_size'"),
         ("+main.seed=1", "unknown key 'main.seed'"),
         (
@@ -75,10 +91,24 @@ def test_all_means_every_step():
             "random_forest_pipeline.numerical_imputer=mode",
             "'median', 'mean' or 'zero', found 'mode'",
         ),
+        (
+            "+random_forest_pipeline.random_forest.max_depht=3",
+            "unknown hyperparameter 'max_depht': the nearest is 'max_depth'",
+        ),
+        (
+            "random_forest_pipeline.random_forest.max_depth=-3",
+            "must be a whole number of at least 1, or null, found -3",
+        ),
+        ("random_forest_pipeline.random_forest.max_features=auto", "write 'sqrt'"),
         ("random_forest_pipeline.features.numerical=[tempoo]", "the nearest is 'tempo'"),
+        (
+            "random_forest_pipeline.features.numerical=[tempo,title]",
+            "numerical: column 'title' has dtype string, and a numerical feature needs numbers",
+        ),
         ("random_forest_pipeline.features.categorical=[genre]", "holds the target 'genre'"),
         ("random_forest_pipeline.features.nlp=[tempo]", "column 'tempo' is named twice"),
         ("random_forest_pipeline.export_artifact=null", "evaluate needs"),
+        ("random_forest_pipeline.export_artifact=none", "evaluate needs"),
         ("data.target=gender", "the nearest is 'genre'"),
         ("data.stratify=gender", "the nearest is 'genre'"),
         ("data.task=clustering", "data.task"),
@@ -127,6 +157,12 @@ def test_every_documented_key_has_its_place(key):
     assert key in overrides.config_keys(overrides.base_config([]))
 
 
+def test_the_joined_text_is_no_number():
+    features = "random_forest_pipeline.features"
+    said = refusal(f"{features}.numerical=[text_feature]", f"{features}.nlp=[]")
+    assert "column 'text_feature' has dtype string" in said
+
+
 def test_the_documented_hyperparameters_are_the_defaults():
     forest = check().random_forest_pipeline.random_forest
     assert forest == {
@@ -165,8 +201,42 @@ def test_features_come_from_the_columns_roles_in_their_order():
     assert features.nlp == ["text_feature"]
 
 
-def test_no_stratification_is_possible():
-    assert check("data.stratify=null").data.stratify is None
+@pytest.mark.parametrize("word", ["null", "none", "None", "''"])
+def test_no_stratification_is_possible(word):
+    assert check(f"data.stratify={word}").data.stratify is None
+
+
+def test_a_columns_key_is_set_whether_the_dataset_file_has_it_or_not():
+    given = ["data.columns.tempo.nullable=true", "data.columns.tempo.max=260"]
+    column = check(*overrides.command_line(given)).data.columns["tempo"]
+    assert column.nullable and column.max == 260
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (
+            "main: {project_name: mine}\ndata: {target: a}\n",
+            "conf/dataset/mine.yaml must have `# @package _global_` as its first line",
+        ),
+        (
+            "# @package _global_\ndata: {target: a}\n",
+            "key 'main.project_name' is required and is not set: set it in conf/dataset/mine.yaml",
+        ),
+        (
+            "# @package _global_\nmain: {project_name: mine}\ndata: {file_url: x, target: a}\n",
+            "key 'data.columns' is required",
+        ),
+        ("", "must have `# @package _global_` as its first line"),
+    ],
+)
+def test_what_a_dataset_file_lacks_is_named_with_the_file(tmp_path, file, said):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text(file)
+    config = overrides.base_config(["dataset=mine", f"hydra.searchpath=[{tmp_path}]"])
+    with pytest.raises(UserError) as refused:
+        settings.check(config, dataset="mine")
+    assert said in str(refused.value)
 
 
 def test_a_fault_in_the_data_section_names_the_dataset_file():

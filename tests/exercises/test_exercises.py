@@ -1,0 +1,67 @@
+"""The two scripts of docs/artifacts.md, whose good case tests/test_docs.py runs."""
+
+import subprocess
+import sys
+
+import pytest
+from step_support import ROOT
+
+from util_lib import tracking
+
+UPLOAD = {
+    "--input_file": "zen.txt",
+    "--artifact_name": "zen_of_python",
+    "--artifact_type": "text_file",
+    "--artifact_description": "aphorisms",
+}
+
+
+def script(name, options):
+    command = [sys.executable, ROOT / "exercises" / name]
+    for option in options.items():
+        command += option
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"--input_file": "zne.txt"}, "--input_file 'zne.txt' is no file"),
+        ({"--input_file": "."}, "--input_file '.' is no file"),
+        ({"--artifact_name": "zen:v1"}, "argument --artifact_name: Artifact name may only contain"),
+        ({"--artifact_type": "a/b"}, "Artifact types must not contain"),
+        ({"--project": "a/b"}, "Invalid project"),
+    ],
+)
+def test_what_cannot_be_logged_is_one_sentence_and_nothing_is_logged(steps, changed, said):
+    (steps.folder / "zen.txt").write_text("Beautiful is better than ugly.")
+    done = script("upload_artifact.py", UPLOAD | changed)
+    assert done.returncode == 1
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not tracking.Api().artifact_exists("tests/zen_of_python:latest")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tests/zen_of_python", "fetch artifact without alias"),
+        ("tests/zen_of_python:v7", "v7"),
+        ("tests/zen_of_pyton:v0", "zen_of_pyton"),
+        ("tests/picture:v0", "is no text that could be shown"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_sentence(steps, name, said):
+    steps.put(b"Beautiful is better than ugly.", "zen_of_python")
+    steps.put(b"\x89PNG", "picture")
+    done = script("use_artifact.py", {"--artifact_name": name})
+    assert done.returncode == 1
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_the_project_is_the_one_of_the_environment_unless_it_is_named(steps):
+    (steps.folder / "zen.txt").write_text("Beautiful is better than ugly.")
+    assert script("upload_artifact.py", UPLOAD).returncode == 0
+    assert script("upload_artifact.py", UPLOAD | {"--project": "mine"}).returncode == 0
+    for project in ("tests", "mine"):
+        assert tracking.Api().artifact_exists(f"{project}/zen_of_python:v0")
