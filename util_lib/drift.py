@@ -1,0 +1,329 @@
+"""Whether a table is distributed as another one, its reference, is: column by column.
+
+Numbers and dates are compared by the two-sample Kolmogorov-Smirnov (KS) test; categories, classes
+and text lengths by the chi-square test and the Kullback-Leibler (KL) divergence of their shares;
+missing values are left out of both and their rate is compared on its own. A test tells whether two
+tables differ, and in large tables everything does: so a verdict needs an effect of some size too,
+`data.min_effect` or `data.kl_threshold`. docs/data_gate.md says how to set them.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from util_lib.columns import Column
+from util_lib.dataset import Data
+from util_lib.values import as_numbers, missing
+
+TOP_CATEGORIES = 50  # the most frequent of both tables; the others count as one
+LENGTH_BINS = 10  # of text lengths, at the quantiles of both tables together
+MIN_EXPECTED = 5  # rows that chi-square needs in each cell (Cochran's rule)
+OTHERS = "(others)"
+
+
+class Comparison(NamedTuple):
+    """One test of one column, and its verdict.
+
+    `kind` is `numerical`, `categorical`, `text length`, `null rate` or `target`. `statistic` is KS
+    or chi-square; `effect` is in the unit of its threshold: the KS statistic for numbers (0 to 1),
+    KL in bits for categories, classes and text lengths, the difference of the two rates for nulls.
+    Not `tested`: one of the tables has no values; then p is 1 and nothing drifts.
+    """
+
+    column: str
+    kind: str
+    statistic: float
+    p: float
+    level: float
+    effect: float
+    drifted: bool
+    sentence: str
+    tested: bool = True
+
+
+class _Test(NamedTuple):
+    """A comparison before all are counted, which its level depends on."""
+
+    column: str
+    kind: str
+    statistic: float
+    p: float
+    effect: float
+    enough: bool  # whether the effect reaches its threshold
+    measure: str  # "KS statistic 0.123 >= 0.05"
+    detail: str  # "medians 3 and 4"
+
+
+class _Untested(NamedTuple):
+    column: str
+    kind: str
+    reason: str
+
+
+def compare(
+    sample: pd.DataFrame, reference: pd.DataFrame, data: Data, ks_alpha: float
+) -> list[Comparison]:
+    """Compare each declared column that is not ignored, in the order of the declaration.
+
+    `ks_alpha` is the chance of at least one false alarm over all tests together; each test is held
+    to its Šidák level. A column that one of the tables lacks or has no values of is returned as
+    not tested.
+    """
+    tests = [
+        test
+        for name, column in data.columns.items()
+        if column.role != "ignore"
+        for test in _tests(sample, reference, name, column, data)
+    ]
+    level = sidak(ks_alpha, max(1, sum(isinstance(test, _Test) for test in tests)))
+    return [_judged(test, level) for test in tests]
+
+
+def sidak(alpha: float, n_tests: int) -> float:
+    """Return the level of each of `n_tests` tests so that all together err with chance `alpha`.
+
+    Šidák's correction: 1 - (1 - alpha)^(1 / n).
+    """
+    return 1 - (1 - alpha) ** (1 / n_tests)
+
+
+def divergence(counts: np.ndarray) -> float:
+    """Return the KL divergence, in bits, of the shares in column 0 from those in column 1.
+
+    `counts` has a row for each category. Half a row is added to every cell, so that a category
+    that one side lacks gives a large number and not an infinite one.
+    """
+    shares = (counts + 0.5) / (counts + 0.5).sum(axis=0)
+    return max(0.0, float((shares[:, 0] * np.log2(shares[:, 0] / shares[:, 1])).sum()))
+
+
+def _tests(
+    sample: pd.DataFrame, reference: pd.DataFrame, name: str, column: Column, data: Data
+) -> Iterator[_Test | _Untested]:
+    kind = _kind(column, data)
+    for frame, which in ((sample, "sample"), (reference, "reference")):
+        if name not in frame.columns:
+            yield _Untested(name, kind, f"the {which} does not have it")
+            return
+    text = column.role == "text"
+    numeric = _is_numeric(column, data)
+    sides = [_values(frame[name], text=text, numeric=numeric) for frame in (sample, reference)]
+    for frame, values, which in zip(
+        (sample, reference), sides, ("sample", "reference"), strict=True
+    ):
+        if values.empty:
+            why = "has no rows" if frame.empty else "has no values of it"
+            yield _Untested(name, kind, f"the {which} {why}")
+            break
+    else:
+        if numeric:
+            yield _numbers(name, kind, *sides, data)
+        else:
+            if text:
+                sides = _length_bins(*sides)
+            yield _categories(name, kind, _counts(*sides), data)
+    if (column.nullable or text) and len(sample) and len(reference):
+        n_missing = [int(missing(frame[name], text=text).sum()) for frame in (sample, reference)]
+        if any(n_missing):
+            yield _null_rates(name, n_missing, (len(sample), len(reference)), data)
+
+
+def _kind(column: Column, data: Data) -> str:
+    if column.role == "target":
+        return "target"
+    if column.role == "text":
+        return "text length"
+    return "numerical" if _is_numeric(column, data) else "categorical"
+
+
+def _is_numeric(column: Column, data: Data) -> bool:
+    if column.role == "target":
+        return data.task == "regression"
+    return column.role in ("numerical", "date")
+
+
+def _values(values: pd.Series, *, text: bool, numeric: bool) -> pd.Series:
+    """Return the values to compare: numbers, lengths of text, or categories; no nulls among them.
+
+    What is of another type is left out: `check_data` names it elsewhere.
+    """
+    values = values[~missing(values, text=text)]
+    if text:
+        if not pd.api.types.is_string_dtype(values) and values.dtype != object:
+            return values.iloc[:0]
+        return values.str.len().dropna().astype("float64")
+    if numeric:
+        return as_numbers(values).dropna()
+    return values
+
+
+def _length_bins(sample: pd.Series, reference: pd.Series) -> list[pd.Series]:
+    both = np.concatenate([sample, reference])
+    edges = np.unique(np.quantile(both, np.arange(1, LENGTH_BINS) / LENGTH_BINS))
+    names = np.array(
+        [f"up to {edges[0]:.0f} characters"]
+        + [f"{low + 1:.0f} to {high:.0f} characters" for low, high in pairwise(edges)]
+        + [f"more than {edges[-1]:.0f} characters"],
+        dtype=object,
+    )
+    return [pd.Series(names[np.searchsorted(edges, side)]) for side in (sample, reference)]
+
+
+def _counts(sample: pd.Series, reference: pd.Series) -> pd.DataFrame:
+    """Return how often each category occurs: a row for each, the sample's counts first.
+
+    Beyond the TOP_CATEGORIES most frequent of both tables together, all count as one. Which those
+    are does not depend on which table has them, or chance would find differences among them.
+    """
+    sides = []
+    for values in (sample, reference):
+        try:
+            side = values.value_counts()
+        except TypeError:  # lists and records have no hash
+            side = values.astype(str).value_counts()
+        sides.append(side.set_axis(side.index.astype(object)))
+    counts = pd.concat(sides, axis=1, keys=["sample", "reference"]).fillna(0)
+    order = np.argsort(-counts.sum(axis=1).to_numpy(), kind="stable")
+    counts = counts.iloc[order]
+    counts = counts[counts.sum(axis=1) > 0]
+    if len(counts) <= TOP_CATEGORIES + 1:
+        return counts
+    return _with_others(counts.iloc[:TOP_CATEGORIES], counts.iloc[TOP_CATEGORIES:])
+
+
+def _with_others(kept: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([kept, others.sum().to_frame(OTHERS).T])
+
+
+def _pooled(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return `counts` with rare categories as one, so that chi-square may be trusted.
+
+    Rare is what is expected in fewer than MIN_EXPECTED rows of the smaller table if both are alike.
+    The most frequent category is never pooled; two rows remain where there were two or more.
+    """
+    totals = counts.sum()
+    expected = counts.sum(axis=1).to_numpy() * (totals.min() / totals.sum())
+    rare = expected < MIN_EXPECTED
+    rare[expected.argmax()] = False
+    if not rare.any():
+        return counts
+    if expected[rare].sum() < MIN_EXPECTED and (~rare).sum() > 2:
+        kept = np.flatnonzero(~rare)
+        rare[kept[expected[kept].argmin()]] = True  # or the pool itself would be rare
+    return _with_others(counts[~rare], counts[rare])
+
+
+def _categories(name: str, kind: str, counts: pd.DataFrame, data: Data) -> _Test:
+    from scipy import stats
+
+    cells = _pooled(counts)
+    table = cells.to_numpy(dtype="float64")
+    totals = table.sum(axis=0)
+    expected = np.outer(table.sum(axis=1), totals) / totals.sum()
+    gaps = (table - expected) ** 2 / expected
+    statistic, bits = float(gaps.sum()), divergence(table)
+    if len(table) == 1:
+        p = 1.0
+    elif expected.min() >= MIN_EXPECTED:
+        p = float(stats.chi2.sf(statistic, len(table) - 1))
+    else:  # only two rows may still be rare: Fisher's exact test
+        p = float(stats.fisher_exact(table.astype("int64")).pvalue)
+    worst = int(gaps.max(axis=1).argmax())
+    ours, theirs = table[worst] / totals
+    enough = bits >= data.kl_threshold
+    return _Test(
+        name,
+        kind,
+        statistic,
+        p,
+        bits,
+        enough,
+        f"KL divergence {bits:.3g} bits {'>=' if enough else '<'} {data.kl_threshold:g}",
+        f"{_shown(cells.index[worst])} in {ours:.2%} of the rows, of the reference's {theirs:.2%}",
+    )
+
+
+def _numbers(name: str, kind: str, sample: pd.Series, reference: pd.Series, data: Data) -> _Test:
+    from scipy import stats
+
+    result = stats.ks_2samp(sample.to_numpy(), reference.to_numpy())
+    statistic = float(result.statistic)
+    enough = statistic >= data.min_effect
+    medians = [values.median() for values in (sample, reference)]
+    if data.columns[name].dtype == "datetime":
+        shown = [str(pd.Timestamp(int(median)).round("s")) for median in medians]
+    else:
+        shown = [f"{median:.6g}" for median in medians]
+    return _Test(
+        name,
+        kind,
+        statistic,
+        float(result.pvalue),
+        statistic,
+        enough,
+        f"KS statistic {statistic:.3f} {'>=' if enough else '<'} {data.min_effect:g}",
+        f"medians {shown[0]} and {shown[1]}",
+    )
+
+
+def _null_rates(name: str, n_missing: list[int], n_rows: tuple[int, int], data: Data) -> _Test:
+    """Compare the two rates: as two categories, for rates near 0, and by their difference."""
+    counts = pd.DataFrame(
+        [n_missing, [n - k for n, k in zip(n_rows, n_missing, strict=True)]],
+        index=["null", "not null"],
+        columns=["sample", "reference"],
+    )
+    counts = counts.iloc[np.argsort(-counts.sum(axis=1).to_numpy(), kind="stable")]
+    test = _categories(name, "null rate", counts[counts.sum(axis=1) > 0], data)
+    ours, theirs = (k / n for k, n in zip(n_missing, n_rows, strict=True))
+    difference = abs(ours - theirs)
+    by_difference = difference >= data.min_effect
+    return test._replace(
+        effect=difference,
+        enough=by_difference or test.enough,
+        measure=test.measure
+        if test.enough and not by_difference
+        else f"a difference of {difference:.3f} {'>=' if by_difference else '<'} "
+        f"{data.min_effect:g}",
+        detail=f"{ours:.2%} of the rows are null, of the reference's {theirs:.2%}",
+    )
+
+
+def _judged(test: _Test | _Untested, level: float) -> Comparison:
+    if isinstance(test, _Untested):
+        sentence = f"column {test.column!r} was not compared: {test.reason}"
+        return Comparison(
+            test.column, test.kind, 0.0, 1.0, level, 0.0, False, sentence, tested=False
+        )
+    unlikely = test.p < level
+    what = {"target": "target ", "null rate": "null rate of column "}.get(test.kind, "column ")
+    if test.kind == "text length":
+        what = "text length of column "
+    verdict = (
+        "drifts from the reference"
+        if unlikely and test.enough
+        else "differs from the reference, by too little to call it drift"
+        if unlikely
+        else "shows no drift from the reference"
+    )
+    compared = f"p = {test.p:.2g} {'<' if unlikely else '>='} {level:.4g}"
+    return Comparison(
+        test.column,
+        test.kind,
+        test.statistic,
+        test.p,
+        level,
+        test.effect,
+        unlikely and test.enough,
+        f"{what}{test.column!r} {verdict}: {test.measure}, {compared} ({test.detail})",
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
+    text = repr(value) if value not in (OTHERS,) and isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
