@@ -16,6 +16,7 @@ import pandas as pd
 
 from util_lib.columns import Column
 from util_lib.dataset import Data
+from util_lib.values import as_numbers, missing
 
 TOP_CATEGORIES = 50  # the most frequent of both tables; the others count as one
 LENGTH_BINS = 10  # of text lengths, at the quantiles of both tables together
@@ -125,9 +126,9 @@ def _tests(
                 sides = _length_bins(*sides)
             yield _categories(name, kind, _counts(*sides), data)
     if (column.nullable or text) and len(sample) and len(reference):
-        missing = [int(_missing(frame[name], text=text).sum()) for frame in (sample, reference)]
-        if any(missing):
-            yield _null_rates(name, missing, (len(sample), len(reference)), data)
+        n_missing = [int(missing(frame[name], text=text).sum()) for frame in (sample, reference)]
+        if any(n_missing):
+            yield _null_rates(name, n_missing, (len(sample), len(reference)), data)
 
 
 def _kind(column: Column, data: Data) -> str:
@@ -144,41 +145,19 @@ def _is_numeric(column: Column, data: Data) -> bool:
     return column.role in ("numerical", "date")
 
 
-def _missing(values: pd.Series, *, text: bool) -> pd.Series:
-    """Mark nulls; of text also the empty, which is what `preprocess` makes of nulls."""
-    missing = values.isna()
-    return missing | values.isin([""]) if text else missing
-
-
 def _values(values: pd.Series, *, text: bool, numeric: bool) -> pd.Series:
     """Return the values to compare: numbers, lengths of text, or categories; no nulls among them.
 
     What is of another type is left out: `check_data` names it elsewhere.
     """
-    values = values[~_missing(values, text=text)]
+    values = values[~missing(values, text=text)]
     if text:
         if not pd.api.types.is_string_dtype(values) and values.dtype != object:
             return values.iloc[:0]
         return values.str.len().dropna().astype("float64")
     if numeric:
-        return _as_numbers(values)
+        return as_numbers(values).dropna()
     return values
-
-
-def _as_numbers(values: pd.Series) -> pd.Series:
-    """Return numbers as they are and dates as nanoseconds since 1970; what is neither is left out.
-
-    Dates may be written as text (ISO 8601), as they are in CSV.
-    """
-    types = pd.api.types
-    if types.is_numeric_dtype(values):
-        return values.astype("float64").dropna()
-    if not types.is_datetime64_any_dtype(values):
-        numbers = pd.to_numeric(values, errors="coerce")
-        if numbers.notna().any():
-            return numbers.dropna().astype("float64")
-    dates = pd.to_datetime(values, errors="coerce", format="ISO8601", utc=True).dropna()
-    return dates.dt.as_unit("ns").astype("int64").astype("float64")
 
 
 def _length_bins(sample: pd.Series, reference: pd.Series) -> list[pd.Series]:
@@ -290,16 +269,16 @@ def _numbers(name: str, kind: str, sample: pd.Series, reference: pd.Series, data
     )
 
 
-def _null_rates(name: str, missing: list[int], n_rows: tuple[int, int], data: Data) -> _Test:
+def _null_rates(name: str, n_missing: list[int], n_rows: tuple[int, int], data: Data) -> _Test:
     """Compare the two rates: as two categories, for rates near 0, and by their difference."""
     counts = pd.DataFrame(
-        [missing, [n - k for n, k in zip(n_rows, missing, strict=True)]],
+        [n_missing, [n - k for n, k in zip(n_rows, n_missing, strict=True)]],
         index=["null", "not null"],
         columns=["sample", "reference"],
     )
     counts = counts.iloc[np.argsort(-counts.sum(axis=1).to_numpy(), kind="stable")]
     test = _categories(name, "null rate", counts[counts.sum(axis=1) > 0], data)
-    ours, theirs = (k / n for k, n in zip(missing, n_rows, strict=True))
+    ours, theirs = (k / n for k, n in zip(n_missing, n_rows, strict=True))
     difference = abs(ours - theirs)
     by_difference = difference >= data.min_effect
     return test._replace(

@@ -1,11 +1,64 @@
-"""Columns that give the target away, rows in its order, rows that would be in both splits."""
+"""Whether columns give the target away, and whether rows do.
 
+Looked at are the columns that a model gets: role `ignore` is the way out, and ends a finding. Every
+finding says how it was found and how strong it is; none proves a leak: a column that is known when
+the model is used may be as good as it looks. docs/data_gate.md says what is looked for and where
+the thresholds lie.
+"""
+
+import numpy as np
 import pandas as pd
 
+from util_lib import leakage_columns, leakage_rows
 from util_lib.dataset import Data
 from util_lib.findings import Finding
+from util_lib.leakage_columns import MIN_ROWS, Feature, Target
 
 
 def find(sample: pd.DataFrame, data: Data) -> list[Finding]:
-    """Return what was found, the whole table first, then in the order of the columns."""
-    return []
+    """Return what was found: of the rows first, then of the columns as they are declared.
+
+    Empty where `data.leakage` is `off`. A finding is fatal where it is `fail`, except for the order
+    of the rows, which no model sees. The same table gives the same findings: what is drawn at
+    random is drawn with a fixed seed. Columns that are missing are passed over, and so are values
+    of another type than declared: `check_data` names them elsewhere.
+    """
+    if data.leakage == "off" or data.target not in sample.columns:
+        return []
+    target = _target(sample[data.target], data)
+    known = ~np.isnan(target.values)
+    if known.sum() < MIN_ROWS or len(np.unique(target.values[known])) < 2:
+        return []
+    sample = sample.reset_index(drop=True)[known]
+    target = target._replace(values=target.values[known])
+    features = _features(sample, data)
+    copies, first = leakage_rows.copies(features, target)
+    found = [*leakage_rows.order(features, target), *copies]
+    # A copy of a row says nothing new of a column, and would make chance look like a rule.
+    target = target._replace(values=target.values[first])
+    features = {name: feature.at(first) for name, feature in features.items()}
+    found += leakage_columns.sums(features, target)
+    for name, feature in features.items():
+        found += leakage_columns.alone(name, feature, target)
+    return [
+        finding._replace(fatal=data.leakage == "fail" and finding.rule != leakage_rows.ROW_ORDER)
+        for finding in found
+    ]
+
+
+def _target(values: pd.Series, data: Data) -> Target:
+    if data.task == "regression":
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy("float64", na_value=np.nan)
+        return Target(data.target, np.where(np.isfinite(numbers), numbers, np.nan), None)
+    codes, classes = pd.factorize(values.astype("str").where(values.notna()), sort=True)
+    return Target(data.target, np.where(codes < 0, np.nan, codes), list(classes))
+
+
+def _features(sample: pd.DataFrame, data: Data) -> dict[str, Feature]:
+    joined = data.text_feature.columns if data.text_feature else []
+    return {
+        name: leakage_columns.feature(sample[name], column)
+        for name, column in data.columns.items()
+        if name in sample.columns
+        and (column.role not in ("ignore", "target") or (name in joined and name != data.target))
+    }

@@ -1,0 +1,126 @@
+"""Rows that stand in the order of the target, and rows that a split would put on both sides."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from util_lib.findings import Finding
+from util_lib.leakage_columns import Feature, Target
+
+ROW_ORDER = "row order"
+COPIES = "repeated rows"
+MAX_RUNS = 0.5  # of the runs that shuffled rows would have
+MIN_AUTOCORRELATION = 0.5
+MIN_SIGMAS = 6
+MIN_COPIES = 0.05  # of the rows
+MAX_BY_CHANCE = 0.1  # of the copies
+
+
+def order(features: dict[str, Feature], target: Target) -> Iterator[Finding]:
+    """Say whether neighbouring rows have like targets, and which columns count the rows.
+
+    Classes: the number of runs of equal classes against that of shuffled rows (Wald and Wolfowitz;
+    mean and variance for several classes after Mood 1940). Numbers: the correlation of the ranks of
+    neighbouring rows.
+    """
+    n = len(target.values)
+    if target.classes is None:
+        ranks = pd.Series(target.values).rank().to_numpy()
+        before, after = ranks[:-1], ranks[1:]
+        if before.std() == 0 or after.std() == 0:
+            return
+        correlation = float(np.corrcoef(before, after)[0, 1])
+        if correlation < MIN_AUTOCORRELATION or correlation * np.sqrt(n) < MIN_SIGMAS:
+            return
+        how = f"the ranks of neighbours correlate by {correlation:.2f}, those of shuffled rows by 0"
+        strength = {"autocorrelation": correlation}
+    else:
+        runs = 1 + int((np.diff(target.values) != 0).sum())
+        expected, deviation = _runs_of_shuffled(np.bincount(target.values.astype(int)))
+        if runs > MAX_RUNS * expected or runs > expected - MIN_SIGMAS * deviation:
+            return
+        how = f"{runs:,} runs of one class, shuffled rows have about {expected:,.0f}"
+        strength = {"runs": float(runs), "expected": expected}
+    counters = [name for name, feature in features.items() if _counts_rows(feature)]
+    if not counters:
+        yield Finding(
+            None,
+            ROW_ORDER,
+            f"the rows stand in the order of {target.name!r} ({how}): a column that counts the "
+            "rows would give it away; shuffle them before the table is used elsewhere",
+            strength=strength,
+        )
+    for name in counters:
+        yield Finding(
+            name,
+            "row number",
+            f"column {name!r} counts the rows, and they stand in the order of {target.name!r} "
+            f"({how}): leave the column out (role: ignore)",
+            strength=strength,
+        )
+
+
+def copies(features: dict[str, Feature], target: Target) -> tuple[list[Finding], np.ndarray]:
+    """Say how many rows equal another in every feature but text; mark the rows that come first.
+
+    First are rows without an earlier one that equals it in these and in the target. Where values
+    are so few that rows must meet by chance, nothing is said and every row is marked.
+    """
+    n = len(target.values)
+    plain = {name: feature for name, feature in features.items() if feature.role != "text"}
+    everything = np.ones(n, dtype=bool)
+    if not plain:
+        return [], everything
+    keys = pd.DataFrame({i: feature.codes() for i, feature in enumerate(plain.values())})
+    rows = pd.util.hash_pandas_object(keys, index=False).to_numpy()
+    _, group, sizes = np.unique(rows, return_inverse=True, return_counts=True)
+    shared = sizes[group] > 1
+    share = float(shared.mean())
+    # How many would share theirs if columns were independent: no more than n * P(two rows agree).
+    agree = np.prod([float((np.bincount(keys[i]) / n) @ (np.bincount(keys[i]) / n)) for i in keys])
+    if share < MIN_COPIES or min(1.0, n * agree) > MAX_BY_CHANCE * share:
+        return [], everything
+    pairs = pd.DataFrame({"group": group, "target": target.values})
+    first = ~pairs.duplicated().to_numpy()
+    conflicting = int(np.isin(group[shared], _with_several(pairs, first)).sum())
+    n_groups = int((sizes > 1).sum())
+    return [
+        Finding(
+            None,
+            COPIES,
+            f"{shared.sum():,} of {n:,} rows equal another in every feature but text "
+            f"({n_groups:,} groups; {conflicting:,} rows are in groups of several targets): a "
+            "random split puts some on both sides; drop repetitions before, or split by group",
+            count=int(shared.sum()),
+            examples=[{"row": int(row), "value": None} for row in _rows(plain)[shared][:3]],
+            strength={"share": share, "groups": float(n_groups), "conflicting": float(conflicting)},
+        )
+    ], first
+
+
+def _rows(features: dict[str, Feature]) -> np.ndarray:
+    return next(iter(features.values())).values.index.to_numpy()
+
+
+def _with_several(pairs: pd.DataFrame, first: np.ndarray) -> np.ndarray:
+    n_targets = pairs[first].groupby("group").size()
+    return n_targets.index[n_targets > 1].to_numpy()
+
+
+def _runs_of_shuffled(sizes: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation of the number of runs; `sizes` = rows of each class."""
+    sizes = sizes.astype("float64")
+    n, squares, cubes = sizes.sum(), (sizes**2).sum(), (sizes**3).sum()
+    mean = 1 + n - squares / n
+    variance = (squares * (squares + n * (n + 1)) - 2 * n * cubes - n**3) / (n**2 * (n - 1))
+    return float(mean), float(np.sqrt(max(variance, 0.0)))
+
+
+def _counts_rows(feature: Feature) -> bool:
+    """Tell whether every row has a number, and each a larger one than the row before."""
+    numbers = feature.numbers
+    if numbers is None or feature.missing.any() or feature.role == "text":
+        return False
+    steps = np.diff(numbers)
+    return bool((steps > 0).all() or (steps < 0).all())
