@@ -78,6 +78,13 @@ class Column(Limits):
     def _keys_fit_together(self) -> "Column":
         if self.max_null_rate is not None and not self.nullable:
             raise ValueError("max_null_rate needs nullable: true; without it no value may be null")
+        dates = [
+            isinstance(each, datetime.date) for each in (self.min, self.max) if each is not None
+        ]
+        if dates and (self.dtype not in ("float", "int", "datetime")):
+            raise ValueError(f"min and max belong to numbers and dates, found dtype {self.dtype}")
+        if any(is_date != (self.dtype == "datetime") for is_date in dates):
+            raise ValueError(f"min and max must be of dtype {self.dtype}, as the column is")
         if self.role == "date" and self.dtype != "datetime":
             raise ValueError(f"role date needs dtype datetime, found {self.dtype}")
         if self.role == "numerical" and self.dtype in ("string", "datetime"):

@@ -1,0 +1,123 @@
+"""A declaration as a pandera schema, and what a table has against it, as findings.
+
+`build` gives the schema, for whoever wants pandera itself. `faults` validates lazily, in one pass,
+and turns each failure into one sentence with the number of rows and the first of them. Rows are
+counted from 0.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from util_lib import checks, sentences
+from util_lib.columns import Column
+from util_lib.dataset import Data
+from util_lib.findings import Finding
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
+    from pandera.errors import SchemaError
+
+
+def build(data: Data) -> "pa.DataFrameSchema":
+    """Return the pandera schema of a table after `preprocess`.
+
+    The joined text feature may be there: `preprocess` adds it.
+    """
+    pa = _pandera()
+    columns = {name: _column(pa, column) for name, column in data.columns.items()}
+    if data.text_feature:
+        columns[data.text_feature.name] = pa.Column(nullable=True, required=False)
+    asked = data.checks
+    whole = {
+        "row count": checks.rows_are_enough,
+        "target varies": checks.target_varies,
+        "class share": checks.classes_are_large,
+    }
+    return pa.DataFrameSchema(
+        columns,
+        checks=[_check(pa, rule, judge, data=data) for rule, judge in whole.items()],
+        strict=not asked.other_columns,
+        ordered=asked.column_order,
+    )
+
+
+def faults(frame: pd.DataFrame, data: Data) -> list[Finding]:
+    """Return what is wrong with `frame`: the columns as declared, then the table as a whole."""
+    schema, frame = build(data), _plain(frame)
+    from pandera.errors import SchemaErrors
+
+    try:
+        # In place: pandera changes nothing here, and would copy the table otherwise.
+        schema.validate(frame, lazy=True, inplace=True)
+    except SchemaErrors as errors:
+        found = {}
+        for error in errors.schema_errors:
+            finding = _finding(frame, data, error)
+            found.setdefault((finding.rule, finding.column), finding)
+        order = [*data.columns, None]
+        return sorted(found.values(), key=lambda finding: order.index(finding.column))
+    return []
+
+
+def _finding(frame: pd.DataFrame, data: Data, error: "SchemaError") -> Finding:
+    """Return one failure of the schema in our words."""
+    from pandera.errors import SchemaErrorReason as Reason
+
+    if error.reason_code == Reason.CHECK_ERROR:
+        raise RuntimeError(f"check {error.check.name!r} could not run: {error}") from error
+    if error.reason_code == Reason.COLUMN_NOT_IN_DATAFRAME:
+        return sentences.missing(frame, str(error.failure_cases))
+    if error.reason_code == Reason.COLUMN_NOT_ORDERED:
+        return sentences.order(frame, data)
+    if error.reason_code == Reason.COLUMN_NOT_IN_SCHEMA:
+        return sentences.others(frame, data)
+    if error.column_name is None:
+        return sentences.of_table(frame, data, error.check.name)
+    name = error.column_name
+    if error.reason_code == Reason.SERIES_CONTAINS_NULLS:
+        return sentences.nulls(frame[name], name)
+    wrong = None if isinstance(error.check_output, bool) else ~error.check_output
+    return sentences.of_column(frame[name], name, data.columns[name], error.check.name, wrong)
+
+
+def _pandera() -> Any:
+    """Import pandera as it is: PANDERA_* variables of the machine could switch all checks off."""
+    for name in [name for name in os.environ if name.startswith("PANDERA_")]:
+        del os.environ[name]
+    import pandera.pandas
+
+    return pandera.pandas
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with its rows counted from 0 and categories as the values they stand for."""
+    plain = {
+        name: values.astype(values.cat.categories.dtype)
+        for name, values in frame.items()
+        if isinstance(values.dtype, pd.CategoricalDtype)
+    }
+    return frame.reset_index(drop=True).assign(**plain) if plain else frame.reset_index(drop=True)
+
+
+def _column(pa: Any, column: Column) -> "pa.Column":
+    rules = {"type": checks.right_type}
+    if column.min is not None or column.max is not None:
+        rules["range"] = checks.in_range
+    if column.allowed is not None:
+        rules["allowed values"] = checks.is_allowed
+    if column.unique:
+        rules["unique"] = checks.is_unique
+    if column.max_null_rate is not None:
+        rules["null rate"] = checks.null_rate_is_low
+    listed = [_check(pa, rule, judge, column=column) for rule, judge in rules.items()]
+    return pa.Column(nullable=column.nullable, checks=listed)
+
+
+def _check(pa: Any, rule: str, judge: Callable, **declared: Any) -> "pa.Check":
+    # pandera would list every wrong value; what a sentence shows is taken from the mask instead.
+    # A partial has no name: by its name pandera would take `in_range` for its own.
+    return pa.Check(partial(judge, **declared), name=rule, ignore_na=False, n_failure_cases=1)
