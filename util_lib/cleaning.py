@@ -28,8 +28,9 @@ def names_in_file(data: Data) -> list[str]:
 
 
 def text_in_file(data: Data) -> list[str]:
-    """Return the declared columns of text, as the file calls them."""
-    texts = {name for name, column in data.columns.items() if column.dtype == "string"}
+    """Return the declared columns of text and of dates, which CSV has as text, by those names."""
+    columns = data.columns.items()
+    texts = {name for name, column in columns if column.dtype in ("string", "datetime")}
     declared = [name for name in data.columns if name not in data.derived]
     return [old for name, old in zip(declared, names_in_file(data), strict=True) if name in texts]
 
