@@ -2,8 +2,9 @@
 """Measure an exported model on rows that training never saw.
 
 Step 6 of 6. Reads a model directory and the test rows; writes the metrics `test_roc_auc_ovo_macro`,
-`test_accuracy`, `test_f1_macro` and the figure `confusion_matrix`. The model gets the columns it
-was fitted on and no other.
+`test_accuracy`, `test_f1_macro` and the figure `confusion_matrix`, or of a model that predicts
+numbers `test_r2`, `test_mae`, `test_rmse` and `residuals`. The model gets the columns it was fitted
+on and no other.
 """
 
 import argparse
@@ -17,27 +18,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
 
-from util_lib import cli, metrics, model_export, plots, tables, tracking, validation
+from util_lib import cli, measuring, model_export, tables, tracking, validation
 from util_lib.errors import UserError
+from util_lib.model_config import Features
 
 logger = logging.getLogger("evaluate")
 
 
-def used_columns(metadata: dict[str, Any], where: str) -> tuple[list[str], list[str], str]:
-    """Return a model's columns, those of text among them, and its target."""
+def described(metadata: dict[str, Any], where: str) -> tuple[Features, str, str]:
+    """Return a model's features, its target and its task, as training wrote them."""
     try:
-        features, target = metadata["features"], metadata["target"]
-        columns = [*features["numerical"], *features["categorical"], *features["nlp"]]
-        return columns, list(features["nlp"]), target
-    except (KeyError, TypeError):
+        features = validation.check(Features, metadata["features"], "features")
+        return features, metadata["target"], metadata.get("task", "classification")
+    except (KeyError, TypeError, UserError):
         raise UserError(
             f"model {where} does not say which columns it uses: expected metadata with target and "
             "features, such as train_random_forest writes"
         ) from None
 
 
-def check_columns(frame: pd.DataFrame, columns: list[str], target: str) -> None:
-    """Raise `UserError` if the table lacks a column, or has rows without target."""
+def check_columns(frame: pd.DataFrame, columns: list[str], target: str, task: str) -> None:
+    """Raise `UserError` if the table lacks a column, or has rows without a usable target."""
     for name in [*columns, target]:
         if name not in frame.columns:
             names = list(map(str, frame.columns))
@@ -46,6 +47,11 @@ def check_columns(frame: pd.DataFrame, columns: list[str], target: str) -> None:
         raise UserError(
             f"target {target!r} must have a value in every row, {n_missing:,} of {len(frame):,} "
             "rows of the test data have none"
+        )
+    if task == "regression" and not pd.api.types.is_numeric_dtype(frame[target]):
+        raise UserError(
+            f"target {target!r} must hold numbers, as the model predicts them, found "
+            f"{frame[target].iloc[0]!r} in the test data"
         )
 
 
@@ -77,24 +83,22 @@ def main(argv: list[str] | None = None) -> None:
         exported = run.use_artifact(args.model_export)
         data = run.use_artifact(args.test_data)
         model, metadata = model_export.load(exported.download(str(Path(tmp, "model"))))
-        columns, texts, target = used_columns(metadata, exported.source_name)
+        features, target, task = described(metadata, exported.source_name)
+        texts = [*features.nlp, *features.dates]
         frame = tables.read(data.file(str(Path(tmp, "data"))), text_columns=texts)
-        check_columns(frame, columns, target)
+        check_columns(frame, features.names(), target, task)
         model_name, data_name = exported.source_name, data.source_name
         logger.info("measuring %s on %s, %s rows", model_name, data_name, f"{len(frame):,}")
 
-        classes = model.classes_
-        truth = frame[target].to_numpy()
+        rows, truth = frame[features.names()], frame[target].to_numpy()
         try:
-            probabilities = model.predict_proba(frame[columns])
+            scores, figures = measuring.measure(model, rows, truth, task, "test")
         except ValueError as error:
             raise UserError(f"model {model_name} cannot predict {data_name}: {error}") from error
-        for name, value in metrics.scores(truth, probabilities, classes, "test").items():
+        for name, value in scores.items():
             run.summary[name] = value
             logger.info("%s %.4f", name, value)
-        predicted = classes[probabilities.argmax(axis=1)]
-        figure = plots.confusion_matrix(truth, predicted, classes)
-        run.log({"confusion_matrix": tracking.Image(figure)})
+        run.log({name: tracking.Image(figure) for name, figure in figures.items()})
 
 
 if __name__ == "__main__":

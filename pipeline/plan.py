@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.settings import STEPS, Settings
 
+REFERENCE = "reference_data.parquet"  # the half of the rows that preprocess sets aside
 TRAIN_TEST_ROOT = "data"  # segregate makes data_train and data_test
 
 # Where a step's parameter comes from, where it is not called as in the configuration.
@@ -88,10 +89,11 @@ def plan(settings: Settings) -> list[Step]:
             parameters={
                 "input_artifact": f"{raw}:latest",
                 "artifact_name": preprocessed,
+                "random_state": _text(settings.main.random_seed),
             },
             files={"dataset_config": to_clean},
             inputs=(f"{raw}:latest",),
-            outputs=(preprocessed,),
+            outputs=(preprocessed, REFERENCE) if data.reference_half else (preprocessed,),
             uri="preprocess",
         ),
         "check_data": Step(

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Drop duplicates, fill missing text, join text columns; log the table as an artifact.
+"""Clean the raw table as its dataset file declares; log it as an artifact.
 
-Step 2 of 6. Reads the raw table, parquet or CSV; writes the artifact `--artifact_name`. Only what
-training needs and new data do not: all that a request needs too belongs in the inference pipeline.
-Which columns are text, and which are joined, says the dataset file, not this code.
+Step 2 of 6. Reads the raw table, parquet or CSV; writes the artifact `--artifact_name`, and with
+`reference_half` also `reference_data.parquet`. Only what training needs and new data do not: all
+that a request needs too belongs in the inference pipeline. The rules are in `util_lib.cleaning`.
 """
 
 import argparse
@@ -11,92 +11,66 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 import pandas as pd
 
-from util_lib import cli, dataset, tables, tracking, validation
+from util_lib import cleaning, cli, dataset, tables, tracking
 from util_lib.dataset import Data
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 
 logger = logging.getLogger("preprocess")
 
-
-def check_columns(frame: pd.DataFrame, data: Data) -> None:
-    """Raise `UserError` for a declared column that the table does not have."""
-    columns = list(map(str, frame.columns))
-    for name in data.columns:
-        if name not in columns:
-            near = validation.nearest(name, [c for c in columns if c not in data.columns])
-            raise UserError(
-                f"column {name!r} is declared and the table does not have it"
-                + (f"; the nearest is {near!r}" if near else "")
-                + f"; it has {', '.join(columns)}"
-            )
-    if data.text_feature and data.text_feature.name in columns:
-        raise UserError(
-            f"text_feature.name {data.text_feature.name!r} is a column of the table already: "
-            "choose another name"
-        )
+REFERENCE = "reference_data.parquet"  # the half that data.reference_half sets aside
 
 
-def drop_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `frame` without repetitions, the first of each kept, counted from 0."""
-    try:
-        return frame.drop_duplicates(ignore_index=True)
-    except TypeError:
-        nested = [
-            name
-            for name, column in frame.items()
-            if column.map(
-                lambda value: isinstance(value, list | dict) or hasattr(value, "shape")
-            ).any()
-        ]
-        raise UserError(
-            f"column {nested[0]!r} holds lists or records: expected one value in each cell"
-            if nested
-            else "rows cannot be compared: expected one value in each cell"
-        ) from None
+def halves(
+    frame: pd.DataFrame, seed: int, labels: pd.Series | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return two halves of the rows, drawn at random, each in the order of `frame`.
 
-
-def fill_missing_text(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """Return `frame` with '' for missing values in the columns of role text.
-
-    A column that holds something else than text is left as it is: `check_data` will say so.
+    `labels`, one for each row, keep their shares in both, within one row each; missing ones are a
+    class of their own. The first half has the odd row.
     """
-    filled = {}
-    for name, column in data.columns.items():
-        if column.role != "text":
-            continue
-        if frame[name].isna().all():
-            filled[name] = pd.Series("", index=frame.index, dtype="str")
-        elif pd.api.types.is_string_dtype(frame[name].dropna()):
-            filled[name] = frame[name].fillna("")
-    return frame.assign(**filled)
+    if len(frame) < 2:
+        raise UserError(f"reference_half needs at least 2 rows, found {len(frame)}")
+    order = np.random.default_rng(seed).permutation(len(frame))
+    if labels is not None:
+        codes = pd.factorize(labels)[0]
+        order = order[np.argsort(codes[order], kind="stable")]
+    return frame.iloc[np.sort(order[::2])], frame.iloc[np.sort(order[1::2])]
 
 
-def add_text_feature(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """Return `frame` with one more column: the configured ones joined with one space."""
-    if data.text_feature is None:
-        return frame
-    joined = None
-    for name in data.text_feature.columns:
-        column = frame[name].astype("str").fillna("")
-        joined = column if joined is None else joined + " " + column
-    return frame.assign(**{data.text_feature.name: joined})
+def labels_of(frame: pd.DataFrame, data: Data) -> pd.Series | None:
+    """Return the raw column that `data.stratify` names, None where there is none to stratify by."""
+    if data.stratify is None:
+        return None
+    in_file = {new: old for old, new in data.clean.rename.items()}
+    name = in_file.get(data.stratify, data.stratify)
+    if name not in frame.columns:
+        logger.warning("%s is no column of the raw table: its halves are not stratified", name)
+        return None
+    return frame[name]
 
 
-def preprocess(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """Return `frame` cleaned as `data` declares; its columns keep their order and types."""
-    check_columns(frame, data)
-    frame = frame.reset_index(drop=True)
-    if data.drop_duplicates:
-        n_rows = len(frame)
-        frame = drop_duplicates(frame)
-        logger.info("dropped %s duplicates of %s rows", f"{n_rows - len(frame):,}", f"{n_rows:,}")
-    return add_text_feature(fill_missing_text(frame, data), data)
+def log_table(run: Any, frame: pd.DataFrame, name: str, kind: str, text: str, tmp: str) -> None:
+    """Log a table as the artifact `name`, of type `kind` and description `text`."""
+    suffix = "" if Path(name).suffix in (".csv", ".parquet") else ".parquet"
+    path = Path(tmp, "out", f"{name}{suffix}")
+    path.parent.mkdir(exist_ok=True)
+    tables.write(frame, path)
+    metadata = {"rows": len(frame), "columns": len(frame.columns)}
+    artifact = tracking.Artifact(name, type=kind, description=text, metadata=metadata)
+    artifact.add_file(str(path))
+    logged = run.log_artifact(artifact)
+    logged.wait()
+    logger.info(
+        "logged %s: %s rows, %d columns", logged.name, f"{len(frame):,}", len(frame.columns)
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -130,6 +104,12 @@ def build_parser() -> argparse.ArgumentParser:
         default="conf/dataset/songs_demo.yaml",
         help="YAML file that declares the columns; relative to the project root",
     )
+    parser.add_argument(
+        "--random_state",
+        type=cli.seed,
+        default="42",
+        help="seeds the draw of the rows set aside where the dataset says reference_half",
+    )
     return parser
 
 
@@ -142,26 +122,23 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         source = run.use_artifact(args.input_artifact)
-        texts = [name for name, column in data.columns.items() if column.dtype == "string"]
-        frame = preprocess(tables.read(source.file(tmp), text_columns=texts), data)
-        name = args.artifact_name
-        path = Path(
-            tmp, "out", name if Path(name).suffix in (".csv", ".parquet") else f"{name}.parquet"
+        frame = tables.read(
+            source.file(tmp),
+            text_columns=cleaning.text_in_file(data),
+            csv=data.csv,
+            format=data.format,
+            names=cleaning.names_in_file(data),
         )
-        path.parent.mkdir()
-        tables.write(frame, path)
-        artifact = tracking.Artifact(
-            name,
-            type=args.artifact_type,
-            description=args.artifact_description,
-            metadata={"rows": len(frame), "columns": len(frame.columns)},
-        )
-        artifact.add_file(str(path))
-        logged = run.log_artifact(artifact)
-        logged.wait()
-        logger.info(
-            "logged %s: %s rows, %d columns", logged.name, f"{len(frame):,}", len(frame.columns)
-        )
+        reference = None
+        if data.reference_half:
+            frame, other = halves(frame, args.random_state, labels_of(frame, data))
+            logger.info("reference_half: %s rows are set aside", f"{len(other):,}")
+            reference = cleaning.clean(other, data)
+        frame = cleaning.clean(frame, data)
+        kind = args.artifact_type
+        log_table(run, frame, args.artifact_name, kind, args.artifact_description, tmp)
+        if reference is not None:
+            log_table(run, reference, REFERENCE, kind, "The half of the data set aside", tmp)
 
 
 if __name__ == "__main__":

@@ -18,78 +18,138 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from util_lib import cli, metrics, model_config, model_export, plots, tables, tracking, validation
+from util_lib import (
+    cli,
+    measuring,
+    model_config,
+    model_export,
+    plots,
+    tables,
+    tracking,
+    validation,
+)
 from util_lib.errors import UserError
 from util_lib.model_config import RandomForestPipeline
 from util_lib.project import ROOT, resolve_path
 from util_lib.tracking import surroundings
-from util_lib.transformers import FeatureColumns, MeanImputer, ModeImputer, to_texts
+from util_lib.transformers import (
+    DaysBeforeNewest,
+    FeatureColumns,
+    MeanImputer,
+    ModeImputer,
+    to_texts,
+)
 
 logger = logging.getLogger("train_random_forest")
 
+RandomForest = RandomForestClassifier | RandomForestRegressor
 UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
 
 
-def make_forest(parameters: dict[str, Any]) -> RandomForestClassifier:
-    """Return an unfitted forest; `UserError` for a hyperparameter that it does not have."""
-    known = list(RandomForestClassifier().get_params())
+def make_forest(parameters: dict[str, Any], task: str) -> RandomForest:
+    """Return an unfitted forest; `UserError` for a hyperparameter that it does not have.
+
+    A regressor has no class_weight: null there, as the shared configuration writes it, is no fault.
+    """
+    kind = RandomForestRegressor if task == "regression" else RandomForestClassifier
+    known = list(kind().get_params())
+    if task == "regression" and parameters.get("class_weight", "") is None:
+        parameters = {key: value for key, value in parameters.items() if key != "class_weight"}
     for name in parameters:
+        if name == "class_weight" and name not in known:
+            raise UserError("random_forest.class_weight belongs to classification: set it to null")
         if name not in known:
             raise UserError(f"random_forest: {validation.choose('hyperparameter', name, known)}")
     if parameters.get("max_features") == "auto":
+        meant = "1.0" if task == "regression" else "'sqrt'"
         raise UserError(
-            "random_forest.max_features 'auto' no longer exists in scikit-learn: write 'sqrt', "
-            "which is what it meant for a classifier"
+            f"random_forest.max_features 'auto' no longer exists in scikit-learn: write {meant}, "
+            f"which is what it meant for a {kind.__name__}"
         )
-    return RandomForestClassifier(**parameters)
+    return kind(**parameters)
 
 
 def make_inference_pipeline(config: RandomForestPipeline) -> Pipeline:
-    """Return the unfitted pipeline columns -> processor -> classifier."""
-    features = config.features
-    numerical = (
-        MeanImputer() if config.numerical_imputer == "mean" else SimpleImputer(strategy="median")
-    )
+    """Return the unfitted pipeline columns -> processor -> forest.
+
+    The last stage is called classifier or regressor.
+    """
+    features, orders = config.features, config.category_orders
+    ordered = [name for name in features.categorical if name in orders]
+    sorted_ = [name for name in features.categorical if name not in orders]
+    numbers = make_pipeline(_numerical_imputer(config), StandardScaler())
     treatments = [
-        ("numerical", make_pipeline(numerical, StandardScaler()), features.numerical),
-        (
-            "categorical",
-            make_pipeline(
-                ModeImputer(),
-                OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=UNKNOWN_CATEGORY),
-            ),
-            features.categorical,
-        ),
+        ("numerical", numbers, features.numerical),
+        ("categorical", make_pipeline(ModeImputer(), _ordinal()), sorted_),
     ]
+    if ordered:
+        encoder = _ordinal([_order(name, orders[name]) for name in ordered])
+        treatments.append(("ordered", make_pipeline(ModeImputer(), encoder), ordered))
+    if features.one_hot:
+        encoder = OneHotEncoder(handle_unknown="ignore")
+        treatments.append(("one_hot", make_pipeline(ModeImputer(), encoder), features.one_hot))
+    if features.dates:
+        treatments.append(("dates", DaysBeforeNewest(), features.dates))
     for column in features.nlp:
         words = make_pipeline(
             SimpleImputer(strategy="constant", fill_value=""),
             FunctionTransformer(to_texts, feature_names_out="one-to-one"),
-            TfidfVectorizer(binary=True, max_features=config.tfidf.max_features),
+            TfidfVectorizer(**config.tfidf.model_dump()),
         )
         treatments.append((f"nlp_{column}", words, [column]))
+    columns = FeatureColumns(
+        features.numerical,
+        [*features.categorical, *features.one_hot],
+        features.dates,
+        features.nlp,
+    )
+    last = "regressor" if config.task == "regression" else "classifier"
     return Pipeline(
         [
-            ("columns", FeatureColumns(features.numerical, features.categorical, features.nlp)),
+            ("columns", columns),
             ("processor", ColumnTransformer(treatments, remainder="drop")),
-            ("classifier", make_forest(config.random_forest)),
+            (last, make_forest(config.random_forest, config.task)),
         ]
     )
 
 
+def _numerical_imputer(config: RandomForestPipeline) -> Any:
+    if config.numerical_imputer == "mean":
+        return MeanImputer()
+    if config.numerical_imputer == "zero":
+        return SimpleImputer(strategy="constant", fill_value=0)
+    return SimpleImputer(strategy="median")
+
+
+def _ordinal(categories: list[list[Any]] | str = "auto") -> OrdinalEncoder:
+    return OrdinalEncoder(
+        categories=categories, handle_unknown="use_encoded_value", unknown_value=UNKNOWN_CATEGORY
+    )
+
+
+def _order(name: str, categories: list[Any]) -> list[Any]:
+    """Return the categories of an ordered feature as `FeatureColumns` hands them over."""
+    if not all(isinstance(value, int | float) for value in categories):
+        return [str(value) for value in categories]
+    numbers = [float(value) for value in categories]
+    if numbers != sorted(set(numbers)):
+        raise UserError(
+            f"category_orders.{name}: numbers are ordered from low to high, found {categories}"
+        )
+    return numbers
+
+
 def check_columns(frame: pd.DataFrame, config: RandomForestPipeline, stratify: str | None) -> None:
     """Raise `UserError` if a column is missing, or is empty where it must not be."""
-    features = config.features
     columns = list(map(str, frame.columns))
-    used = [config.target, *features.numerical, *features.categorical, *features.nlp]
-    for name in used + [stratify] * bool(stratify):
+    for name in [config.target, *config.features.names()] + [stratify] * bool(stratify):
         if name not in frame.columns:
             raise UserError(f"training data: {validation.choose('column', name, columns)}")
     for name in dict.fromkeys([config.target, stratify or config.target]):
@@ -98,18 +158,40 @@ def check_columns(frame: pd.DataFrame, config: RandomForestPipeline, stratify: s
                 f"column {name!r} must have a value in every row, {n_missing:,} of {len(frame):,} "
                 "rows have none"
             )
-    if frame[config.target].nunique() < 2:
-        raise UserError(
-            f"target {config.target!r} must have at least two classes, found only "
-            f"{str(frame[config.target].iloc[0])!r}"
-        )
-    for name in features.numerical:
-        column = frame[name]
-        n_infinite = int(np.isinf(column).sum()) if column.dtype.kind == "f" else 0
-        if n_infinite:
+    check_target(frame[config.target], config.task)
+    for name in config.features.numerical:
+        _refuse_infinite(frame[name], f"feature {name!r}")
+
+
+def check_target(target: pd.Series, task: str) -> None:
+    """Raise `UserError` for a target that the task cannot predict."""
+    first = target.iloc[0]
+    is_number = pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target)
+    if task == "regression":
+        if not is_number:
             raise UserError(
-                f"feature {name!r} must be finite, {n_infinite:,} of {len(frame):,} rows are not"
+                f"target {target.name!r} must hold numbers for task regression, found {first!r}: "
+                "set data.task to classification, or choose another target"
             )
+        _refuse_infinite(target, f"target {target.name!r}")
+        if target.nunique() < 2:
+            raise UserError(f"target {target.name!r} is {first} in every row: nothing to learn")
+        return
+    if target.nunique() < 2:
+        raise UserError(
+            f"target {target.name!r} must have at least two classes, found only {str(first)!r}"
+        )
+    if is_number and (fractions := target[target % 1 != 0]).size:
+        raise UserError(
+            f"target {target.name!r} holds numbers such as {fractions.iloc[0]}, and task "
+            "classification needs classes: set data.task to regression"
+        )
+
+
+def _refuse_infinite(column: pd.Series, what: str) -> None:
+    n_infinite = int(np.isinf(column).sum()) if column.dtype.kind == "f" else 0
+    if n_infinite:
+        raise UserError(f"{what} must be finite, {n_infinite:,} of {len(column):,} rows are not")
 
 
 def split(
@@ -128,8 +210,7 @@ def split(
 
 def fit(pipeline: Pipeline, frame: pd.DataFrame, config: RandomForestPipeline) -> None:
     """Fit `pipeline`; what scikit-learn refuses, and why, becomes a `UserError`."""
-    features = config.features
-    for name in [*features.numerical, *features.categorical, *features.nlp]:
+    for name in config.features.names():
         if frame[name].isna().all():
             raise UserError(
                 f"feature {name!r} has no value in any of the {len(frame):,} rows to fit on: "
@@ -146,15 +227,20 @@ def fit(pipeline: Pipeline, frame: pd.DataFrame, config: RandomForestPipeline) -
 
 
 def feature_importances(pipeline: Pipeline) -> dict[str, float]:
-    """Return each feature's share; that of a text feature is the sum over its words."""
-    processor, values = pipeline["processor"], pipeline["classifier"].feature_importances_
+    """Return each feature's share; that of a text or one-hot feature is the sum over its parts."""
+    processor, values = pipeline["processor"], pipeline[-1].feature_importances_
     importances: dict[str, float] = {}
-    for treatment, _, columns in processor.transformers_:
+    for treatment, fitted, columns in processor.transformers_:
+        if not len(columns):
+            continue
         part = values[processor.output_indices_[treatment]]
+        widths = [1] * len(columns)
         if treatment.startswith("nlp_"):
-            importances[columns[0]] = float(part.sum())
-        elif len(columns):
-            importances |= {name: float(v) for name, v in zip(columns, part, strict=True)}
+            widths = [len(part)]
+        elif treatment == "one_hot":
+            widths = [len(categories) for categories in fitted[-1].categories_]
+        parts = np.split(part, np.cumsum(widths)[:-1])
+        importances |= {n: float(p.sum()) for n, p in zip(columns, parts, strict=True)}
     return importances
 
 
@@ -208,24 +294,19 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         data = run.use_artifact(args.train_data)
-        frame = tables.read(data.file(tmp), text_columns=config.features.nlp)
+        texts = [*config.features.nlp, *config.features.dates]
+        frame = tables.read(data.file(tmp), text_columns=texts)
         check_columns(frame, config, args.stratify)
         train, val = split(frame, args.val_size, args.random_seed, args.stratify)
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
         fit(pipeline, train, config)
 
-        classes = pipeline["classifier"].classes_
         truth = val[config.target].to_numpy()
-        probabilities = pipeline.predict_proba(val)
-        scores = metrics.scores(truth, probabilities, classes, "val")
+        scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
         for name, value in scores.items():
             run.summary[name] = value
             logger.info("%s %.4f", name, value)
-        predicted = classes[probabilities.argmax(axis=1)]
-        figures = {
-            "feature_importance": plots.feature_importance(feature_importances(pipeline)),
-            "confusion_matrix": plots.confusion_matrix(truth, predicted, classes),
-        }
+        figures["feature_importance"] = plots.feature_importance(feature_importances(pipeline))
         run.log({name: tracking.Image(figure) for name, figure in figures.items()})
 
         if args.export_artifact is None:
@@ -247,7 +328,8 @@ def main(argv: list[str] | None = None) -> None:
         }
         directory = Path(tmp, "model")
         example = pipeline["columns"].transform(train)
-        model_export.save(pipeline, directory, example, classes, about)
+        answers = pipeline.predict(train.head(1))
+        model_export.save(pipeline, directory, example, answers, about)
         artifact = tracking.Artifact(
             args.export_artifact,
             type="model_export",

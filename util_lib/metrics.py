@@ -1,10 +1,17 @@
-"""Scores of a classifier, the same ones on every split."""
+"""Scores of a classifier or a regressor, the same ones on every split."""
 
 import logging
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
 
 from util_lib.errors import UserError
 
@@ -53,6 +60,21 @@ def scores(
                 zero_division=np.nan,
             )
         ),
+    }
+
+
+def regression_scores(truth: Sequence, predicted: np.ndarray, split: str) -> dict[str, float]:
+    """Return `<split>_r2`, and `<split>_mae` and `<split>_rmse` in units of the target.
+
+    R² is 1 - (sum of squared errors) / (sum of squared distances from the split's own mean): 0 is
+    what the mean achieves. Where all values are equal it is 1 if they are met and else 0.
+    """
+    if len(truth) < 2:
+        raise UserError(f"the {split} split holds {len(truth)} row and R² needs two: take a larger")
+    return {
+        f"{split}_r2": float(r2_score(truth, predicted)),
+        f"{split}_mae": float(mean_absolute_error(truth, predicted)),
+        f"{split}_rmse": float(root_mean_squared_error(truth, predicted)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Figures of a classifier. They are made without pyplot, so no display and no global state."""
+"""Figures of a classifier or a regressor, made without pyplot: no display and no global state."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 LARGEST_LABELLED = 40  # classes; beyond, the numbers in the cells would overlap
+
+LARGEST_SCATTER = 5_000  # points; more would only be a blot, and a large file
 
 
 def confusion_matrix(truth: Sequence, predicted: Sequence, classes: Sequence) -> Figure:
@@ -34,6 +36,28 @@ def confusion_matrix(truth: Sequence, predicted: Sequence, classes: Sequence) ->
         for (row, column), value in np.ndenumerate(fractions):
             colour = "black" if value > 0.5 else "white"
             axes.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour)
+    return figure
+
+
+def residuals(truth: Sequence, predicted: Sequence) -> Figure:
+    """Draw true minus predicted over predicted, with a line at 0, and how the errors spread.
+
+    Of more than 5,000 rows, 5,000 evenly spaced ones are shown; the histogram has all.
+    """
+    predicted = np.asarray(predicted, dtype=float)
+    errors = np.asarray(truth, dtype=float) - predicted
+    shown = np.unique(np.linspace(0, len(errors) - 1, LARGEST_SCATTER).astype(int))
+
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes, spread = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+    axes.scatter(predicted[shown], errors[shown], s=8, alpha=0.5)
+    axes.axhline(0, color="black", linewidth=1)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true - predicted")
+    axes.set_title(f"Errors of {len(shown):,} of {len(errors):,} rows")
+    spread.hist(errors, bins=40, orientation="horizontal")
+    spread.axhline(0, color="black", linewidth=1)
+    spread.set_xlabel("rows")
     return figure
 
 

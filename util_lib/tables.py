@@ -1,13 +1,13 @@
 """Reads and writes tables: parquet and CSV files. No row index is ever written."""
 
-import csv
-import sys
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from util_lib import csv_files
+from util_lib.csv_files import PARQUET_MAGIC, refuse_repeated
+from util_lib.dataset import Csv
 from util_lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
-PARQUET_MAGIC = b"PAR1"
-OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+OURS = Csv()  # how `write` writes a CSV file
 
 
-def is_parquet(path: str | Path) -> bool:
-    """Say whether a file is to be read as parquet: by its suffix, else by its first bytes."""
+def is_parquet(path: str | Path, format: str = "auto") -> bool:
+    """Say whether a file is to be read as parquet: by its suffix, else by its first bytes.
+
+    A `format` other than auto decides alone.
+    """
+    if format != "auto":
+        return format == "parquet"
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in PARQUET_SUFFIXES or suffix == ".csv":
@@ -37,22 +41,31 @@ def shape(path: str | Path) -> tuple[list[str], int]:
         with _parquet(path) as file:
             names, n_rows = file.schema_arrow.names, file.metadata.num_rows
     else:
-        names, n_rows = _check_csv(path)
+        names, n_rows = csv_files.check(path, OURS)
     _check_shape(path, len(names), n_rows)
     return names, n_rows
 
 
-def read(path: str | Path, text_columns: Iterable[str] = ()) -> "pd.DataFrame":
+def read(
+    path: str | Path,
+    text_columns: Iterable[str] = (),
+    csv: Csv = OURS,
+    format: str = "auto",
+    names: list[str] | None = None,
+) -> "pd.DataFrame":
     """Return the table in a parquet or CSV file; `UserError` if it holds none.
 
-    In a CSV file an empty field is missing. Words such as NA are missing in columns of numbers
-    only: elsewhere they may be values (NA is also Namibia). `text_columns` stay text even where
-    every value looks like a number ("007").
+    `csv` says how a CSV file is written, and where it has no header `names` are its columns. An
+    empty field and the words of `csv.missing` are missing. Words such as NA are missing in columns
+    of numbers only: elsewhere they may be values (NA is also Namibia). `text_columns` stay text
+    even where every value looks like a number ("007").
     """
     path = Path(path)
     _check_file(path)
-    parquet = is_parquet(path)
-    frame = _read_parquet(path) if parquet else _read_csv(path, set(text_columns))
+    if is_parquet(path, format):
+        frame = _read_parquet(path)
+    else:
+        frame = csv_files.read(path, set(text_columns), csv, names)
     _check_shape(path, frame.shape[1], len(frame))
     return frame
 
@@ -93,7 +106,7 @@ def _parquet(path: Path) -> Iterator["pq.ParquetFile"]:
 
     try:
         with pq.ParquetFile(path) as file:
-            _refuse_repeated(path, file.schema_arrow.names)
+            refuse_repeated(path, file.schema_arrow.names)
             yield file
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0].strip().rstrip(".")
@@ -108,87 +121,3 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
     # A named index is a column that some writer set aside; an unnamed one only counts rows.
     named = [name for name in frame.index.names if name is not None]
     return frame.reset_index(level=named) if named else frame
-
-
-def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
-    import pandas as pd
-
-    header, _ = _check_csv(path)
-    options = {
-        "low_memory": False,  # else a column can change its type in the middle of a file
-        "index_col": False,
-    }
-    text = {name: "str" for name in header if name in text_columns}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(path, dtype=text, **options)
-            # In a column of text only an empty field is missing: read those again.
-            texts = [
-                name
-                for name, column in frame.items()
-                if not pd.api.types.is_numeric_dtype(column) and column.isna().any()
-            ] + [name for name, column in frame.items() if column.isna().all()]
-            if texts:
-                again = pd.read_csv(
-                    path,
-                    dtype=text,
-                    usecols=list(dict.fromkeys(texts)),
-                    keep_default_na=False,
-                    na_values=[""],
-                    **options,
-                )
-                for name in again:
-                    frame[name] = again[name]
-    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise UserError(f"{path.name} is no readable CSV file: {error}") from error
-    return frame
-
-
-def _check_csv(path: Path) -> tuple[list[str], int]:
-    """Read through a CSV file once; return its header and its number of rows.
-
-    Every row must have as many fields as the header; blank lines are no rows.
-    """
-    with path.open("rb") as file:
-        if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
-            raise UserError(f"{path.name} is a parquet file: give it a name ending in .parquet")
-    n_rows = 0
-    csv.field_size_limit(sys.maxsize)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            header = next(rows, [])
-            if not any(name.strip() for name in header):
-                raise UserError(f"{path.name} has no columns: its first line is empty")
-            if len(header) == 1:
-                for separator, word in OTHER_SEPARATORS.items():
-                    if separator in header[0]:
-                        raise UserError(
-                            f"{path.name} has its fields separated by {word}: expected commas"
-                        )
-            _refuse_repeated(path, header)
-            for row in rows:
-                if len(row) not in (len(header), 0):
-                    raise UserError(
-                        f"{path.name} line {rows.line_num} has {len(row)} fields, its header has "
-                        f"{len(header)}: the file is truncated or not CSV"
-                    )
-                n_rows += bool(row)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path.name} is not UTF-8 text (byte 0x{error.object[error.start]:02x}): save it as "
-            "UTF-8"
-        ) from error
-    except csv.Error as error:
-        raise UserError(
-            f"{path.name} is no complete CSV file (line {rows.line_num}: {error})"
-        ) from error
-    return header, n_rows
-
-
-def _refuse_repeated(path: Path, names: list[str]) -> None:
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(
-            f"{path.name} has several columns called {repeated[0]!r}: column names must differ"
-        )

@@ -138,17 +138,61 @@ def to_texts(X: Any) -> np.ndarray:
     return np.array(texts, dtype=object)
 
 
+class DaysBeforeNewest(TransformerMixin, BaseEstimator):
+    """Turn columns of dates into days before the newest date of training.
+
+    The newest date is kept from `fit`, so that a row gets the same number alone and in a batch; a
+    later date gives a negative number. A missing date counts as one day older than the oldest of
+    training: it is like a long time ago, and a tree can still tell it from every date.
+
+    Attributes
+    ----------
+    newest_, oldest_ : list of pandas.Timestamp, one for each column
+        Set by `fit`.
+
+    Raises
+    ------
+    ValueError
+        If a column holds something else than dates, or at `fit` no date at all.
+    """
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> "DaysBeforeNewest":
+        """Learn the newest and the oldest date of each column."""
+        self.feature_names_in_ = np.array(X.columns, dtype=object)
+        dates = [as_dates(X[name]) for name in X]
+        if empty := [str(column.name) for column in dates if column.isna().all()]:
+            raise ValueError(f"DaysBeforeNewest: columns without any date: {empty}")
+        self.newest_ = [column.max() for column in dates]
+        self.oldest_ = [column.min() for column in dates]
+        return self
+
+    def transform(self, X: pd.DataFrame) -> np.ndarray:
+        """Return the days, whole and parts of them, one column for each of `X`."""
+        check_is_fitted(self)
+        day = pd.Timedelta(days=1)
+        columns = [
+            (newest - as_dates(X[name]).fillna(oldest - day)) / day
+            for name, newest, oldest in zip(X, self.newest_, self.oldest_, strict=True)
+        ]
+        return np.column_stack(columns)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns, which stay as they are."""
+        return self.feature_names_in_
+
+
 class FeatureColumns(TransformerMixin, BaseEstimator):
     """Take a model's columns out of a table, in the types that the model was fitted with.
 
     A request is not the table a model was fitted with: JSON has null for a missing number, which
-    arrives as None; an integer column with a null comes as floats; a key may be left out. All of
-    it becomes a table with every column, numbers as doubles, texts as objects, missing as NaN.
+    arrives as None; an integer column with a null comes as floats; a date comes as text; a key may
+    be left out. All of it becomes a table with every column: numbers as doubles, texts and dates
+    (ISO 8601) as objects, missing as NaN.
 
     Parameters
     ----------
-    numerical, categorical, nlp : list of str
-        Names of the columns, by treatment. Other columns of `X` are ignored.
+    numerical, categorical, dates, nlp : list of str
+        Names of the columns, by what they hold. Other columns of `X` are ignored.
 
     Attributes
     ----------
@@ -159,14 +203,17 @@ class FeatureColumns(TransformerMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If a column of numbers holds something else, if a column is not in `X` at `fit`, or if
-        none of them is in `X` later.
+        If a column of numbers or dates holds something else, if a column is not in `X` at `fit`,
+        or if none of them is in `X` later.
     """
 
-    def __init__(self, numerical: list[str], categorical: list[str], nlp: list[str]):
+    def __init__(
+        self, numerical: list[str], categorical: list[str], dates: list[str], nlp: list[str]
+    ):
         """Store the names; nothing else, as scikit-learn wants it."""
         self.numerical = numerical
         self.categorical = categorical
+        self.dates = dates
         self.nlp = nlp
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> "FeatureColumns":
@@ -178,7 +225,7 @@ class FeatureColumns(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the columns, in the order numerical, categorical, nlp."""
+        """Return the columns, in the order numerical, categorical, dates, nlp."""
         check_is_fitted(self)
         names = self._names()
         if not any(name in X.columns for name in names):
@@ -190,6 +237,8 @@ class FeatureColumns(TransformerMixin, BaseEstimator):
                 columns[name] = pd.Series(np.nan, index=X.index, dtype=kind)
             elif name in self.number_columns_:
                 columns[name] = _as_numbers(X[name])
+            elif name in self.dates:
+                columns[name] = _as_iso(X[name])
             else:
                 texts = [np.nan if pd.isna(value) else str(value) for value in X[name]]
                 columns[name] = pd.Series(texts, index=X.index, dtype=object)
@@ -200,7 +249,35 @@ class FeatureColumns(TransformerMixin, BaseEstimator):
         return np.array(self._names(), dtype=object)
 
     def _names(self) -> list[str]:
-        return [*self.numerical, *self.categorical, *self.nlp]
+        return [*self.numerical, *self.categorical, *self.dates, *self.nlp]
+
+
+def as_dates(column: pd.Series) -> pd.Series:
+    """Return a column as dates without time zone (those with one, in UTC); missing as NaT.
+
+    Raises `ValueError` for a value that is neither a date nor an ISO 8601 text.
+    """
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        texts = column.astype(object)
+        is_number = texts.map(
+            lambda value: isinstance(value, bool | int | float) and value == value
+        )
+        texts = texts.where(column.notna() & ~is_number, None)
+        read = pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=True)
+        wrong = read.isna() & column.notna()
+        if wrong.any():
+            example = column[wrong].tolist()[0]
+            raise ValueError(
+                f"column {column.name!r} must hold dates as in 2019-05-26, found {example!r}"
+            )
+        column = read
+    return column.dt.tz_convert(None) if column.dt.tz is not None else column
+
+
+def _as_iso(column: pd.Series) -> pd.Series:
+    dates = as_dates(column)
+    texts = [np.nan if pd.isna(d) else d.isoformat().removesuffix("T00:00:00") for d in dates]
+    return pd.Series(texts, index=column.index, dtype=object)
 
 
 def _as_numbers(column: pd.Series) -> pd.Series:

@@ -140,3 +140,54 @@ def test_an_input_that_was_never_made_is_said_to_be_missing(steps):
         run.main(["--input_artifact", "raw_data.parquet:latest", *arguments])
     with pytest.raises(UserError, match="without alias"):
         run.main(["--input_artifact", "raw_data.parquet", *arguments])
+
+
+def test_a_csv_file_is_read_and_cleaned_as_declared_whatever_it_is_called(preprocess, caplog):
+    lines = "made on a Monday\n0,2;Pop;x;NA\n0,9;Emo;;\n0,3;Polka;y;z\n".encode("utf-16")
+    columns = {
+        "energy": {"dtype": "float", "role": "numerical"},
+        "genre": {"dtype": "string", "role": "target"},
+        "title": {"dtype": "string", "role": "text", "nullable": True},
+        "song_name": {"dtype": "string", "role": "text", "nullable": True},
+    }
+    options = {"separator": ";", "decimal": ",", "encoding": "utf-16", "header": False}
+    table = preprocess(
+        lines,
+        raw="songs",
+        columns=columns,
+        csv={**options, "skip_lines": 1},
+        clean={"keep_rows": {"genre": {"allowed": ["Pop", "Emo"]}}},
+    )
+    assert table["energy"].tolist() == [0.2, 0.9]
+    assert table["text_feature"].tolist() == ["x NA", " "]
+    assert "clean.keep_rows.genre: dropped 1 of 3 rows" in caplog.text
+
+
+def test_half_of_the_rows_becomes_the_reference_with_the_same_shares_and_rules(preprocess, steps):
+    songs = make_songs(600).drop(columns="loudness").assign(number=range(600))
+    columns = {k: v for k, v in DECLARED["columns"].items() if k != "loudness"}
+    given = {"columns": columns, "clean": {"drop_columns": ["key"]}, "reference_half": True}
+    columns.pop("key")
+    ours = preprocess(songs, **given)
+    theirs = steps.table("reference_data.parquet:latest")
+    assert sorted([*ours["number"], *theirs["number"]]) == list(range(600))
+    assert ours["genre"].value_counts().to_dict() == theirs["genre"].value_counts().to_dict()
+    assert list(ours) == list(theirs) and "key" not in theirs and "text_feature" in theirs
+    assert ours["number"].is_monotonic_increasing and ours["number"].tolist()[:9] != list(range(9))
+    preprocess(songs, **given)
+    assert steps.artifact("reference_data.parquet:latest").version == "v0"
+
+
+def test_the_halves_of_rare_and_missing_classes_differ_by_one_row_at_most():
+    frame = pd.DataFrame({"kind": ["a"] * 7 + ["b"] + [None] * 3})
+    ours, theirs = run.halves(frame, 1, frame["kind"])
+    assert (len(ours), len(theirs)) == (6, 5)
+    assert abs((ours["kind"] == "a").sum() - (theirs["kind"] == "a").sum()) == 1
+    other, _ = run.halves(frame, 2, frame["kind"])
+    assert list(other.index) != list(ours.index)
+
+
+def test_a_table_of_one_row_has_no_second_half(preprocess, steps):
+    with pytest.raises(UserError, match="reference_half needs at least 2 rows, found 1"):
+        preprocess(make_songs(1), reference_half=True)
+    assert not steps.exists(f"{NAME}:latest")

@@ -80,7 +80,7 @@ def test_text_is_one_bar_and_all_bars_together_are_one(exported):
     assert importances["text_feature"] > importances["tempo"]
 
 
-@pytest.mark.parametrize("imputer", ["median", "mean"])
+@pytest.mark.parametrize("imputer", ["median", "mean", "zero"])
 def test_missing_numbers_are_filled_as_configured(imputer):
     config = model_config.RandomForestPipeline.model_validate(
         {**MODEL, "numerical_imputer": imputer}
@@ -95,8 +95,8 @@ def test_missing_numbers_are_filled_as_configured(imputer):
         .named_transformers_["numerical"][0]
         .transform(pipeline["columns"].transform(table)[["energy", "loudness", "tempo"]])
     )
-    expected = 100 if imputer == "median" else table["tempo"].mean()
-    assert np.asarray(filled)[0, 2] == pytest.approx(expected)
+    expected = {"median": 100, "mean": table["tempo"].mean(), "zero": 0}
+    assert np.asarray(filled)[0, 2] == pytest.approx(expected[imputer])
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,9 @@ def test_a_wrong_hyperparameter_is_named(train, forest, sentence):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"task": "regression"}, "task.*'regression'.*classifiers only"),
-        ({"numerical_imputer": "mod"}, "numerical_imputer must be 'median' or 'mean'"),
+        ({"task": "regression"}, "'genre' must hold numbers for task regression, found 'Emo'"),
+        ({"task": "ranking"}, "task must be 'classification' or 'regression'"),
+        ({"numerical_imputer": "mod"}, "numerical_imputer must be 'median', 'mean' or 'zero'"),
         ({"features": {"numerical": [], "categorical": [], "nlp": []}}, "no feature is named"),
         (
             {"features": {"numerical": ["energy"], "categorical": ["energy"], "nlp": []}},
@@ -191,7 +192,8 @@ def test_the_export_is_described(train, steps):
     )
     about = artifact.metadata
     assert about["parameters"]["random_forest"] == MODEL["random_forest"]
-    assert about["target"] == "genre" and about["features"] == MODEL["features"]
+    assert about["target"] == "genre" and about["task"] == "classification"
+    assert about["features"] == {**MODEL["features"], "one_hot": [], "dates": []}
     assert about["data"]["artifact"] == f"tests/{DATA}:v0"
     assert about["data"]["digest"] == steps.artifact(f"{DATA}:v0").digest
 

@@ -68,6 +68,27 @@ def test_a_split_of_one_class_is_refused():
         metrics.scores(["a", "a"], np.ones((2, 3)) / 3, CLASSES, "val")
 
 
+def test_scores_of_numbers_are_scikit_learns_and_the_error_is_in_units_of_the_target():
+    truth, predicted = np.array([1.0, 2, 3, 6]), np.array([1.0, 2, 4, 4])
+    assert metrics.regression_scores(truth, predicted, "test") == pytest.approx(
+        {"test_r2": 1 - 5 / 14, "test_mae": 0.75, "test_rmse": np.sqrt(5 / 4)}
+    )
+
+
+def test_one_row_has_no_r2():
+    with pytest.raises(UserError, match="the val split holds 1 row and R² needs two"):
+        metrics.regression_scores([1.0], np.array([1.0]), "val")
+
+
+@pytest.mark.parametrize(("n_rows", "n_shown"), [(4, 4), (12_000, 5_000)])
+def test_residuals_are_drawn_for_each_row_up_to_a_readable_number(n_rows, n_shown):
+    predicted = np.arange(n_rows)
+    scatter, spread = plots.residuals(predicted + 2, predicted).axes
+    points = scatter.collections[0].get_offsets()
+    assert len(points) == n_shown and set(points[:, 1]) == {2}
+    assert sum(bar.get_width() for bar in spread.patches) == n_rows
+
+
 def test_the_confusion_matrix_shows_shares_of_each_true_class():
     figure = plots.confusion_matrix(["a", "a", "b", "z"], ["a", "b", "b", "a"], CLASSES)
     axes = figure.axes[0]

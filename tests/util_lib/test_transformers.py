@@ -8,7 +8,13 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from step_support import ROOT
 
-from util_lib.transformers import FeatureColumns, MeanImputer, ModeImputer, to_texts
+from util_lib.transformers import (
+    DaysBeforeNewest,
+    FeatureColumns,
+    MeanImputer,
+    ModeImputer,
+    to_texts,
+)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -20,6 +26,11 @@ def test_the_imputers_keep_scikit_learns_conventions(estimator, check):
 @pytest.fixture
 def frame():
     return pd.DataFrame({"a": [1.0, 3.0, np.nan], "b": ["x", None, "y"], "c": [1, 1, 2]})
+
+
+@pytest.fixture
+def dated(frame):
+    return frame.assign(d=pd.to_datetime(["2019-07-01", None, "2019-06-01"]))
 
 
 def test_the_mean_fills_the_named_columns_and_no_other(frame):
@@ -61,15 +72,16 @@ def test_texts_become_a_flat_array_without_missing_values():
 
 
 @pytest.fixture
-def columns(frame):
-    return FeatureColumns(numerical=["a"], categorical=["c"], nlp=["b"]).fit(frame)
+def columns(dated):
+    return FeatureColumns(numerical=["a"], categorical=["c"], dates=["d"], nlp=["b"]).fit(dated)
 
 
 def test_a_request_becomes_the_table_the_model_knows(columns):
     request = pd.DataFrame({"z": [1], "b": [None], "c": [None], "a": ["2"]}, dtype=object)
     table = columns.transform(request)
-    assert list(table) == ["a", "c", "b"] == list(columns.get_feature_names_out())
-    assert [str(kind) for kind in table.dtypes] == ["float64", "float64", "object"]
+    assert list(table) == ["a", "c", "d", "b"] == list(columns.get_feature_names_out())
+    assert [str(kind) for kind in table.dtypes] == ["float64", "float64", "object", "object"]
+    assert table["d"].isna()[0]
     assert table["a"][0] == 2 and table["c"].isna()[0] and table["b"].isna()[0]
 
 
@@ -82,6 +94,37 @@ def test_a_column_left_out_is_missing_and_all_left_out_is_an_error(columns):
 def test_text_among_numbers_is_an_error_that_names_the_column(columns):
     with pytest.raises(ValueError, match="column 'a' must hold numbers, found 'fast'"):
         columns.transform(pd.DataFrame({"a": ["fast"], "c": [1], "b": ["x"]}))
+
+
+@pytest.mark.parametrize(
+    "given", ["2019-06-20", pd.Timestamp("2019-06-20"), "2019-06-20T02:00:00+02:00"]
+)
+def test_a_date_is_the_same_however_a_request_brings_it(columns, given):
+    request = pd.DataFrame({"d": [given, None]}, dtype=object)
+    assert columns.transform(request)["d"].tolist() == [
+        "2019-06-20",
+        pytest.approx(np.nan, nan_ok=True),
+    ]
+
+
+@pytest.mark.parametrize("given", ["20/06/2019", "soon", 20190620, 1.5, True])
+def test_what_is_no_date_is_an_error_that_names_the_column(columns, given):
+    with pytest.raises(ValueError, match=f"column 'd' must hold dates .* found {given!r}"):
+        columns.transform(pd.DataFrame({"d": [given, None]}, dtype=object))
+
+
+def test_days_are_counted_from_the_newest_date_of_training_for_a_row_and_a_batch(dated):
+    days = DaysBeforeNewest().fit(dated[["d"]])
+    batch = days.transform(pd.DataFrame({"d": ["2019-06-01", "2019-07-11", None]}, dtype=object))
+    assert batch.ravel().tolist() == [30, -10, 31]
+    alone = days.transform(pd.DataFrame({"d": ["2019-06-01"]}))
+    assert alone.tolist() == [[30]]
+    assert list(days.get_feature_names_out()) == ["d"]
+
+
+def test_dates_that_are_all_missing_cannot_be_learned_from(dated):
+    with pytest.raises(ValueError, match=r"without any date: \['d'\]"):
+        DaysBeforeNewest().fit(dated[["d"]].assign(d=pd.NaT))
 
 
 def test_the_module_stands_alone_because_it_travels_with_models(tmp_path):

@@ -1,0 +1,268 @@
+"""How a raw table becomes the one that is declared: pure functions, in the order of `clean`.
+
+Every rule says in the log what it changed. A rule that names a column which is not there, or that
+leaves no row, is a `UserError`; values of a wrong type are left for check_data to name.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from util_lib import csv_files, expressions, validation
+from util_lib.columns import Column
+from util_lib.dataset import Data, Keep
+from util_lib.errors import UserError
+
+logger = logging.getLogger("cleaning")
+
+# How CSV files write yes and no, in any case; numbers 0 and 1 count too.
+BOOLS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+
+
+def names_in_file(data: Data) -> list[str]:
+    """Return the declared columns as the file calls them: without those that are derived."""
+    old = {new: name for name, new in data.clean.rename.items()}
+    return [old.get(name, name) for name in data.columns if name not in data.derived]
+
+
+def text_in_file(data: Data) -> list[str]:
+    """Return the declared columns of text and of dates, which CSV has as text, by those names."""
+    columns = data.columns.items()
+    texts = {name for name, column in columns if column.dtype in ("string", "datetime")}
+    declared = [name for name in data.columns if name not in data.derived]
+    return [old for name, old in zip(declared, names_in_file(data), strict=True) if name in texts]
+
+
+def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """Return `frame` cleaned as `data` declares, its rows counted from 0.
+
+    In this order: rename, dates and booleans from text, keep_rows, drop_nulls, drop_columns,
+    duplicates, derived columns, missing text, text feature.
+    """
+    rules = data.clean
+    frame = rename(frame.reset_index(drop=True), rules.rename)
+    for name in rules.drop_columns:
+        _known(frame, "clean.drop_columns", name)
+    frame = parse(frame, data.columns)
+    gaps = [name for name, column in frame.items() if column.isna().any()]
+    for name, keep in rules.keep_rows.items():
+        rule = f"clean.keep_rows.{name}"
+        frame = _logged(frame, rule, lambda rows, n=name, k=keep: keep_rows(rows, n, k))
+    if rules.drop_nulls:
+        frame = _logged(frame, "clean.drop_nulls", lambda rows: drop_nulls(rows, rules.drop_nulls))
+    frame = frame.drop(columns=rules.drop_columns)
+    check_columns(frame, data)
+    frame = narrow(frame, [n for n in gaps if n in data.columns], data.columns)
+    if data.drop_duplicates:
+        frame = _logged(frame, "drop_duplicates", drop_duplicates)
+    for name, expression in data.derived.items():
+        frame = frame.assign(**{name: derive(frame, name, expression)})
+    return add_text_feature(fill_missing_text(frame, data.columns), data)
+
+
+def rename(frame: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """Return `frame` with columns called anew; every old name must be there, no new one yet."""
+    for old in names:
+        _known(frame, "clean.rename", old)
+    renamed = [names.get(name, name) for name in frame.columns]
+    if twice := [name for name in names.values() if renamed.count(name) > 1]:
+        raise UserError(
+            f"clean.rename: the table would have several columns called {twice[0]!r}: choose "
+            "another name"
+        )
+    return frame.set_axis(renamed, axis="columns")
+
+
+def parse(frame: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
+    """Return `frame` with dates and booleans in the declared columns, where all values are such.
+
+    Dates are read from ISO 8601 texts, booleans from the words and numbers of `BOOLS`. A column
+    with another value is left as it is: check_data shows which.
+    """
+    readers: dict[str, Callable[[pd.Series], pd.Series]] = {"datetime": _dates, "bool": _bools}
+    parsed = {}
+    for name, column in columns.items():
+        if name in frame.columns and column.dtype in readers:
+            values = readers[column.dtype](frame[name])
+            if values.notna().sum() == frame[name].notna().sum():
+                parsed[name] = values
+    return frame.assign(**parsed)
+
+
+def _dates(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return values
+    if pd.api.types.is_numeric_dtype(values) and not values.isna().all():
+        return pd.Series(pd.NaT, index=values.index)
+    return pd.to_datetime(values, errors="coerce", format="ISO8601")
+
+
+def _bools(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_bool_dtype(values):
+        return values
+    if pd.api.types.is_numeric_dtype(values):
+        read = values.map({1: True, 0: False})
+    else:
+        read = values.map(lambda value: BOOLS.get(str(value).strip().lower()), na_action="ignore")
+    return read.astype("bool" if read.notna().all() else "object")
+
+
+def keep_rows(frame: pd.DataFrame, name: str, keep: Keep) -> pd.DataFrame:
+    """Return the rows whose value of column `name` is within the limits of `keep`."""
+    rule = f"clean.keep_rows.{name}"
+    _known(frame, rule, name)
+    column = frame[name]
+    kept = column.notna()
+    for bound, compare in ((keep.min, pd.Series.ge), (keep.max, pd.Series.le)):
+        if bound is not None:
+            kept &= _compared(column, bound, compare, rule)
+    if keep.allowed is not None:
+        kept &= column.isin(keep.allowed)
+    return frame[kept | column.isna()] if keep.nullable else frame[kept]
+
+
+def _compared(column: pd.Series, bound: Any, compare: Callable, rule: str) -> pd.Series:
+    """Compare a column with a bound of its own kind: a number, or a date."""
+    is_date = not isinstance(bound, int | float)
+    if is_date and pd.api.types.is_datetime64_any_dtype(column):
+        timestamp = pd.Timestamp(bound)
+        if (column.dt.tz is None) != (timestamp.tz is None):
+            column, timestamp = (
+                pd.to_datetime(column, utc=True),
+                pd.to_datetime(timestamp, utc=True),
+            )
+        return compare(column, timestamp)
+    if is_date or not pd.api.types.is_numeric_dtype(column):
+        kind = "dates (dtype datetime, ISO 8601)" if is_date else "numbers"
+        values = column.dropna()
+        if not is_date:
+            values = values[pd.to_numeric(values, errors="coerce").isna()]
+        found = repr(values.tolist()[0]) if len(values) else str(column.dtype)
+        raise UserError(f"{rule}: a bound of {bound} needs a column of {kind}, found {found}")
+    return compare(column, bound)
+
+
+def drop_nulls(frame: pd.DataFrame, names: bool | list[str]) -> pd.DataFrame:
+    """Return the rows with a value in the named columns; True = in every column."""
+    if names is True:
+        return frame.dropna()
+    for name in names or []:
+        _known(frame, "clean.drop_nulls", name)
+    return frame.dropna(subset=names or [])
+
+
+def narrow(frame: pd.DataFrame, names: list[str], columns: dict[str, Column]) -> pd.DataFrame:
+    """Return `frame` with those of `names` as integers or booleans that are declared so and can be.
+
+    A missing value turns a column of integers into one of floats, and one of booleans into
+    objects, also where its row was dropped since.
+    """
+    types = {}
+    for name in names:
+        column, dtype = frame[name], columns[name].dtype
+        whole = pd.api.types.is_float_dtype(column) and (column % 1 == 0).all()
+        if dtype == "int" and whole:
+            types[name] = "int64"
+        elif dtype == "bool" and column.map(lambda value: isinstance(value, bool)).all():
+            types[name] = "bool"
+    return frame.astype(types)
+
+
+def check_columns(frame: pd.DataFrame, data: Data) -> None:
+    """Raise `UserError` for a declared column that the table lacks, or a new one that it has."""
+    columns = list(map(str, frame.columns))
+    for name in data.columns:
+        if name not in columns and name not in data.derived:
+            near = validation.nearest(name, [c for c in columns if c not in data.columns])
+            no_header = csv_files.looks_like_values(columns)
+            raise UserError(
+                f"column {name!r} is declared and the table does not have it"
+                + (f"; the nearest is {near!r}" if near else "")
+                + f"; it has {', '.join(columns)}"
+                + (": if these are values, set data.csv.header to false" if no_header else "")
+            )
+    new = dict.fromkeys(data.derived, "derived")
+    if data.text_feature:
+        new[data.text_feature.name] = "text_feature.name"
+    for name, key in new.items():
+        if name in columns:
+            raise UserError(f"{key} {name!r} is a column of the table already: choose another name")
+
+
+def drop_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `frame` without repetitions, the first of each kept."""
+    try:
+        return frame.drop_duplicates()
+    except TypeError:
+        nested = [
+            name
+            for name, column in frame.items()
+            if column.map(
+                lambda value: isinstance(value, list | dict) or hasattr(value, "shape")
+            ).any()
+        ]
+        raise UserError(
+            f"column {nested[0]!r} holds lists or records: expected one value in each cell"
+            if nested
+            else "rows cannot be compared: expected one value in each cell"
+        ) from None
+
+
+def derive(frame: pd.DataFrame, name: str, expression: str) -> Any:
+    """Return the values of a derived column."""
+    for column in expressions.columns_of(expression, name):
+        _known(frame, f"derived.{name}", column)
+    try:
+        return frame.eval(expression, engine="python")
+    except (TypeError, ValueError, NotImplementedError, ArithmeticError, SyntaxError) as error:
+        raise UserError(
+            f"derived.{name}: {expression!r} cannot be computed: {' '.join(str(error).split())}"
+        ) from error
+
+
+def fill_missing_text(frame: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
+    """Return `frame` with '' for missing values in the columns of role text.
+
+    A column that holds something else than text is left as it is: `check_data` will say so.
+    """
+    filled = {}
+    for name, column in columns.items():
+        if column.role != "text":
+            continue
+        if frame[name].isna().all():
+            filled[name] = pd.Series("", index=frame.index, dtype="str")
+        elif pd.api.types.is_string_dtype(frame[name].dropna()):
+            filled[name] = frame[name].fillna("")
+    return frame.assign(**filled)
+
+
+def add_text_feature(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """Return `frame` with one more column: the configured ones joined with one space."""
+    if data.text_feature is None:
+        return frame
+    joined = None
+    for name in data.text_feature.columns:
+        column = frame[name].astype("str").fillna("")
+        joined = column if joined is None else joined + " " + column
+    return frame.assign(**{data.text_feature.name: joined})
+
+
+def _known(frame: pd.DataFrame, rule: str, name: str) -> None:
+    """Raise `UserError` if a rule names a column that the table does not have."""
+    if name not in frame.columns:
+        raise UserError(f"{rule}: {validation.choose('column', name, [*map(str, frame.columns)])}")
+
+
+def _logged(
+    frame: pd.DataFrame, rule: str, select: Callable[[pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame:
+    """Apply a rule that drops rows and say how many; `UserError` if none is left."""
+    kept = select(frame).reset_index(drop=True)
+    kind = " duplicates" if rule == "drop_duplicates" else ""
+    dropped, n_rows = f"{len(frame) - len(kept):,}", f"{len(frame):,}"
+    if kept.empty:
+        raise UserError(f"{rule} leaves no row of {n_rows}: correct the rule, or the data")
+    logger.info("%s: dropped %s%s of %s rows", rule, dropped, kind, n_rows)
+    return kept
