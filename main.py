@@ -38,7 +38,10 @@ def go(config: DictConfig) -> None:
     job = _job_number()
     try:
         checked = settings.check(config, HydraConfig.get().runtime.choices.get("dataset"))
-        running.run_pipeline(checked, plan(checked), job)
+        if checked.main.plan:
+            running.show_plan(checked, plan(checked))
+        else:
+            running.run_pipeline(checked, plan(checked), job)
     except UserError as error:
         if job is None:  # Hydra would print a line of its own below the message
             sys.exit(_fail(error, 1))

@@ -89,7 +89,12 @@ def plan(settings: Settings) -> list[Step]:
             parameters={
                 "input_artifact": f"{raw}:latest",
                 "artifact_name": preprocessed,
-                "random_state": _text(settings.main.random_seed),
+                # Only halves are drawn at random; another seed alone gives no other table.
+                **(
+                    {"random_state": _text(settings.main.random_seed)}
+                    if data.reference_half
+                    else {}
+                ),
             },
             files={"dataset_config": to_clean},
             inputs=(f"{raw}:latest",),

@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline import session
+from pipeline import graph, session
 from pipeline.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
@@ -71,6 +71,16 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     if failure:
         raise failure
     return outcomes
+
+
+def show_plan(settings: Settings, steps: list[Step]) -> None:
+    """Print what `run_pipeline` would do; nothing is run, and nothing is recorded."""
+    if settings.main.plan == "mermaid":
+        print(graph.mermaid(steps), end="")
+        return
+    chosen = choice.choose(settings.main.tracking)
+    store = open_store() if chosen.backend == "local" else None
+    Screen().show(graph.table(settings, steps, store))
 
 
 def _where_results_go(settings: Settings, chosen: choice.Choice) -> str:

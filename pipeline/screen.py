@@ -187,6 +187,10 @@ class Screen:
                 "\n".join(row.artifacts),
                 "\n".join(f"{name} {_figure(value)}" for name, value in row.metrics.items()),
             )
+        self.show(table)
+
+    def show(self, table: Table) -> None:
+        """Print a table, in a pipe or a file at a width of its own."""
         console = self._console
         if not self.is_terminal:
             console = Console(file=self._out, width=PIPE_WIDTH, highlight=False)

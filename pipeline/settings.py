@@ -60,7 +60,7 @@ class Main(Section):
     tracking: Literal["auto", "wandb", "local"]
     cache: bool
     explain: bool
-    plan: bool
+    plan: bool | Literal["mermaid"]
     components_repository: str | None
     components_version: str | None
 

@@ -1,0 +1,70 @@
+"""What a run would do, without doing it: the steps, what goes from one to the next, how long."""
+
+from rich.table import Table
+
+from pipeline import cache, reuse
+from pipeline.plan import Step
+from pipeline.settings import Settings
+from util_lib.tracking.names import parse_reference
+from util_lib.tracking.store import Store
+
+
+def table(settings: Settings, steps: list[Step], store: Store | None) -> Table:
+    """Return one row for each step: cached or not and why, inputs, outputs, seconds.
+
+    A step whose input is still to be made may turn out to be cached: nobody knows before that
+    input is there. The seconds are those that the step took last in this project.
+    """
+    shown = Table(title_justify="left")
+    for name in ("step", "will", "inputs", "outputs"):
+        shown.add_column(name, overflow="fold", no_wrap=name == "step")
+    shown.add_column("seconds", justify="right", no_wrap=True)
+    total, unknown = 0.0, False
+    made: dict[str, str] = {}
+    open_ends: dict[str, str] = {}  # artifacts that may become others, and the step that makes them
+    for step in steps:
+        decision = reuse.decide(step, settings, store, made)
+        waits = [open_ends[name] for name in map(_name, step.inputs) if name in open_ends]
+        will = "be cached" if decision.result else f"run: {decision.reason}"
+        if waits and decision.result:
+            will = f"be cached, unless {waits[0]} makes something new"
+        before = cache.last(store, settings.main.project_name, step.name) if store else None
+        seconds = 0.0 if decision.result else before.seconds if before else None
+        if waits or not decision.result:
+            open_ends |= {output: step.name for output in step.outputs}
+        else:
+            made |= {name: f"{name}:v{number}" for name, number, _ in decision.result.outputs}
+        total, unknown = total + (seconds or 0.0), unknown or seconds is None
+        shown.add_row(
+            step.name,
+            will,
+            "\n".join(step.inputs),
+            "\n".join(step.outputs),
+            "?" if seconds is None else f"{seconds:.1f}",
+        )
+    shown.caption = f"expected: {total:.1f} s{' and what is not known yet' if unknown else ''}"
+    return shown
+
+
+def mermaid(steps: list[Step]) -> str:
+    """Return the graph of steps and artifacts as Mermaid text, which GitHub and others draw."""
+    lines = ["flowchart LR"]
+    for step in steps:
+        lines.append(f'    {step.name}["{step.name}"]')
+    outputs = [output for step in steps for output in step.outputs]
+    for artifact in dict.fromkeys(outputs):
+        lines.append(f'    {_identifier(artifact)}(["{artifact}"])')
+    for step in steps:
+        for name in dict.fromkeys(map(_name, step.inputs)):
+            lines.append(f"    {_identifier(name)} --> {step.name}")
+        for output in step.outputs:
+            lines.append(f"    {step.name} --> {_identifier(output)}")
+    return "\n".join(lines) + "\n"
+
+
+def _name(reference: str) -> str:
+    return parse_reference(reference).name
+
+
+def _identifier(artifact: str) -> str:
+    return "artifact_" + "".join(c if c.isalnum() else "_" for c in artifact)
