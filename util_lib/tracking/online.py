@@ -26,15 +26,15 @@ from util_lib.tracking.store import store_directory
 # is told why a step hangs. Whoever has a slow line sets these variables to more.
 LIMITS = {
     "WANDB_INIT_TIMEOUT": "15",
-    "WANDB_HTTP_TIMEOUT": "8",
-    "WANDB_FINISH_TIMEOUT": "10",
+    "WANDB_HTTP_TIMEOUT": "6",
+    "WANDB_FINISH_TIMEOUT": "8",
     "WANDB_FINISH_TIMEOUT_RAISES": "true",
-    "WANDB__GRAPHQL_RETRY_MAX": "3",
+    "WANDB__GRAPHQL_RETRY_MAX": "1",
     "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "3",
-    "WANDB__GRAPHQL_TIMEOUT_SECONDS": "8",
-    "WANDB__FILE_STREAM_RETRY_MAX": "3",
+    "WANDB__GRAPHQL_TIMEOUT_SECONDS": "6",
+    "WANDB__FILE_STREAM_RETRY_MAX": "2",
     "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "3",
-    "WANDB__FILE_TRANSFER_RETRY_MAX": "3",
+    "WANDB__FILE_TRANSFER_RETRY_MAX": "2",
     "WANDB__FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "3",
 }
 TEARDOWN_S = 5  # for the client's service process to end, before it is killed
@@ -148,6 +148,11 @@ def explain(error: BaseException, instead: str = "use main.tracking=local") -> s
         return (
             f"W&B at {url} does not accept the credentials ({said}): run `wandb login --relogin`, "
             f"correct WANDB_API_KEY, or {instead}"
+        )
+    if fault := re.search(r"\bHTTP (?:status )?(5\d\d)\b", text):
+        return (
+            f"W&B at {url} has a fault of its own (HTTP {fault[1]}: {said}): try again later, or "
+            f"use main.tracking=local{_where_it_is_kept()}"
         )
     if "429" in text:
         return (

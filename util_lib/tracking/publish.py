@@ -72,11 +72,22 @@ def publish_own(record: RunRecord) -> None:
 
 
 def publish_address(url: str) -> None:
-    """Note on the MLflow run of this process, if it has one, where W&B shows its run."""
+    """Note on the MLflow run of this process, if it has one, where W&B shows its run.
+
+    Without MLflow a line on stderr says that it is not noted there, and why.
+    """
     if not (mlflow_run_id := os.environ.get("MLFLOW_RUN_ID")):
         return
-    with _client(store_directory()) as client:
-        client.set_tag(mlflow_run_id, ADDRESS_TAG, url)
+    try:
+        with _client(store_directory()) as client:
+            client.set_tag(mlflow_run_id, ADDRESS_TAG, url)
+    except ImportError as error:
+        print(f"tracking: {url} could not be noted in MLflow: {error}", file=sys.stderr)
+    except Exception as error:
+        raise UserError(
+            f"{url} could not be noted in MLflow: {_first_line(error)}; correct what hinders it, "
+            "or unset MLFLOW_RUN_ID, and run the step again"
+        ) from error
 
 
 def publish_report(report: dict[str, Any], mlflow_run_id: str) -> None:

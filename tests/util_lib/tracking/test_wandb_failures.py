@@ -1,80 +1,17 @@
-"""What a step says when W&B says no or nothing, how long that takes, and what it leaves running."""
+"""What a step says when W&B says no or nothing, how long that takes, and what it leaves running.
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
+    pytest -m "slow or not slow" -rP tests/util_lib/tracking/test_wandb_failures.py | grep " | "
 
-import psutil
-import pytest
-
-pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
-
-LIMIT_S = 30
-STEP = """
-import sys
-sys.path.insert(0, {root!r})
-from util_lib import cli, tracking
-
-def main():
-    with tracking.init(project=sys.argv[1]) as run:
-        run.log({{"loss": 1.0}})
-        print("started", flush=True)
-        sys.stdin.readline()
-        if sys.argv[2] == "log":
-            artifact = tracking.Artifact("songs", type="raw_data")
-            with artifact.new_file("a.txt") as file:
-                file.write("one")
-            run.log_artifact(artifact).wait()
-        if sys.argv[2] == "use":
-            run.use_artifact("songs:latest")
-        if sys.argv[2] == "fail":
-            raise cli.UserError("column 'tempo' is missing")
-
-sys.exit(cli.exit_code(main))
+prints a table of all cases: test | seconds | message.
 """
 
+import signal
+import socket
 
-class Step:
-    """A small step in a process of its own, on an account of the double."""
+import pytest
+from small_step import LIMIT_S, Step
 
-    def __init__(self, folder, account, does="log", project="failures", **changes):
-        from tests.wandb_service.process import ROOT
-
-        (folder / "small_step").mkdir()
-        (folder / "small_step" / "run.py").write_text(STEP.format(root=str(ROOT)))
-        more = {"TRACKING_BACKEND": "wandb", "TRACKING_PUBLISH": "parent", **changes}
-        given = {**os.environ, **account.environment, **more}
-        self.name = account.entity
-        self.started = time.monotonic()
-        self._process = subprocess.Popen(
-            [sys.executable, str(folder / "small_step" / "run.py"), project, does],
-            env={key: value for key, value in given.items() if value is not None}
-            | {"WANDB_TAGS": self.name},  # tells its service process from others
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def wait_until_started(self):
-        assert self._process.stdout.readline() == "started\n"
-
-    def end(self):
-        """Return exit code, last line and seconds; nothing that it started is left."""
-        begun = time.monotonic()
-        _, said = self._process.communicate("\n", timeout=100)
-        seconds = time.monotonic() - begun
-        assert not [p for p in psutil.process_iter() if self._is_mine(p)]
-        return self._process.returncode, said.strip().rpartition("\n")[2], seconds
-
-    def _is_mine(self, process):
-        try:
-            return process.environ().get("WANDB_TAGS") == self.name
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return False
+pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 
 
 @pytest.fixture
@@ -169,10 +106,31 @@ def test_a_service_that_stops_answering_in_the_middle_is_given_up(tmp_path, mort
     assert "cannot be reached or does not answer" in last
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("match", "said"),
+    [
+        ("UpsertBucket", "cannot be reached or does not answer"),
+        ("CreateArtifact", "cannot be reached or does not answer"),
+        ("CommitArtifact", "cannot be reached or does not answer"),
+        ("file_stream", "cannot be reached or does not answer"),
+    ],
+)
+def test_one_question_that_is_never_answered_is_given_up(step, wandb_service, match, said):
+    wandb_service.order({"match": match, "seconds": 60})
+    code, last, seconds = step("log").end()
+    assert code == 1 and seconds < LIMIT_S
+    assert said in last
+
+
 @pytest.mark.parametrize(
     ("does", "fault", "said"),
     [
         ("log", {"match": "upload", "status": 403}, "refused: "),
+        pytest.param(
+            *("log", {"match": "upload", "status": 500}, "sends it later"),
+            marks=pytest.mark.slow,
+        ),
         ("log", {"match": "CreateArtifact", "status": 403}, "refused: the quota is used up"),
         ("log", {"match": "CreateArtifact", "status": 200}, "the quota is used up"),
         pytest.param(
@@ -180,9 +138,25 @@ def test_a_service_that_stops_answering_in_the_middle_is_given_up(tmp_path, mort
             marks=pytest.mark.slow,
         ),
         ("no", {"match": "UpsertBucket", "status": 400}, "refused: the quota is used up"),
+        ("no", {"match": "UpsertBucket", "status": 403}, "refused: the quota is used up"),
         ("no", {"match": "file_stream", "status": 403}, "did not arrive at W&B"),
+        pytest.param(
+            *("no", {"match": "file_stream", "status": 500}, "sends it later"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("no", {"match": "file_stream", "status": 429}, "sends it later"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("no", {"match": "UpsertBucket", "status": 500}, "a fault of its own (HTTP 500: "),
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["upload", "quota", "quota_as_200", "rate", "project", "stream"],
+    ids=[
+        *("upload", "upload_500", "quota", "quota_as_200", "rate", "project", "project_403"),
+        *("stream", "stream_500", "stream_429", "project_500"),
+    ],
 )
 def test_what_the_service_refuses_is_repeated_in_its_own_words(
     step, wandb_service, does, fault, said

@@ -1,0 +1,84 @@
+"""A step on W&B: where its run goes, what MLflow is told, and how it ends when it is stopped."""
+
+import signal
+import time
+
+import pytest
+from small_step import Step
+
+pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
+
+
+@pytest.fixture
+def step(tmp_path, wandb_account):
+    def start(*given, **named):
+        return Step(tmp_path, wandb_account, *given, **named)
+
+    return start
+
+
+@pytest.fixture
+def api(wandb_account, monkeypatch):
+    for name, value in wandb_account.environment.items():
+        monkeypatch.setenv(name, value)
+    import wandb
+
+    yield wandb.Api()
+    wandb.teardown()
+
+
+def test_entity_project_and_group_of_the_environment_are_where_the_run_goes(step, api):
+    names = {"WANDB_ENTITY": "our-team", "WANDB_PROJECT": "songs", "WANDB_RUN_GROUP": "nightly"}
+    code, last, _ = step("log", project="", **names).end()
+    assert (code, last) == (0, "")
+    [run] = api.runs("our-team/songs")
+    assert (run.entity, run.project, run.group) == ("our-team", "songs", "nightly")
+    assert [artifact.source_name for artifact in run.logged_artifacts()] == ["songs:v0"]
+
+
+def test_a_step_that_is_run_alone_tells_its_mlflow_run_the_address_of_its_run(
+    step, api, tmp_path, wandb_service
+):
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = mlflow.MlflowClient(uri, uri)
+    shown = client.create_run(client.create_experiment("e", str(tmp_path / "mlruns")))
+    alone = {"TRACKING_PUBLISH": None, "MLFLOW_TRACKING_URI": uri}
+    code, last, _ = step("no", MLFLOW_RUN_ID=shown.info.run_id, **alone).end()
+    assert (code, last) == (0, "")
+    [run] = api.runs("failures")
+    tags = client.get_run(shown.info.run_id).data.tags
+    assert tags["wandb.url"] == run.url
+    assert tags["wandb.url"].startswith(wandb_service.url)
+
+
+def test_an_mlflow_that_does_not_know_the_run_is_named_in_one_sentence(step, tmp_path):
+    pytest.importorskip("mlflow", reason="MLflow is not installed")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    given = {"TRACKING_PUBLISH": None, "MLFLOW_TRACKING_URI": uri, "MLFLOW_RUN_ID": "f" * 32}
+    code, last, _ = step("no", **given).end()
+    assert code == 1 and "unexpected" not in last
+    assert "could not be noted in MLflow" in last and "f" * 32 in last
+
+
+def test_a_step_that_is_asked_to_stop_ends_its_run_and_its_client(step, api):
+    stopped = step("log")
+    stopped.wait_until_started()
+    stopped.process.send_signal(signal.SIGTERM)
+    code, last, _ = stopped.end()
+    assert code == 143
+    assert [run.state for run in api.runs("failures")] == ["failed"]
+
+
+def test_the_client_notices_that_its_step_was_killed_and_ends(step, api):
+    killed = step("log")
+    killed.wait_until_started()
+    assert "wandb-core" in [process.name() for process in killed.left()]
+    killed.process.kill()
+    killed.process.wait()
+    patience = time.monotonic() + 60
+    while killed.left() and time.monotonic() < patience:
+        time.sleep(0.1)
+    assert not killed.left()
+    # What the real service makes of a run without heartbeats is for it to decide.
+    assert [run.state for run in api.runs("failures")] == ["running"]
