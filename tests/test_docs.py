@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pipeline import overrides, settings
+from util_lib.tracking import __main__ as tracking_commands
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -84,6 +85,11 @@ def mlproject_call(folder: str, words: list[str], document: Path) -> None:
     assert set(given) <= set(declared)
     missing = {name for name, value in declared.items() if value.get("default") is None}
     assert missing <= set(given)
+    if folder == "." and entry != "main":
+        values = {name: given.get(name, value.get("default")) for name, value in declared.items()}
+        filled = spec["command"].format(**{name: shlex.quote(v) for name, v in values.items()})
+        tracking_commands.build_parser().parse_args(shlex.split(filled)[3:])
+        return
     if folder == ".":
         main_words = [f"--{name}={value}" for name, value in given.items()]
         composes(main_words, document)
@@ -108,7 +114,8 @@ def test_a_command_in_the_documents_is_one_that_works(document, words):
         if "://" in place:
             composes([f"--{pair}" for pair in options(words, "-P")], document)
         else:
-            folder = home if place == "." else place.removeprefix("./").rstrip("/")
+            here = home if (ROOT / home / "MLproject").is_file() else "."
+            folder = here if place == "." else place.removeprefix("./").rstrip("/")
             mlproject_call(folder, words, document)
     elif words[:2] == ["python", "main.py"]:
         if not any(word.startswith("--") for word in words):

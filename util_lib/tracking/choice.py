@@ -38,7 +38,7 @@ def choose(setting: str | None = None) -> Choice:
     if setting == "local":
         return Choice("local", f"{source}=local")
     settings = _settings()
-    mode = os.environ.get("WANDB_MODE") or settings.get("mode") or ""
+    mode = current_mode()
     if setting == "wandb":
         if mode in NOT_ONLINE:
             raise UserError(
@@ -58,6 +58,17 @@ def choose(setting: str | None = None) -> Choice:
 def base_url() -> str:
     """Return the address of the W&B service that the client would use."""
     return os.environ.get("WANDB_BASE_URL") or _settings().get("base_url") or DEFAULT_URL
+
+
+def current_mode() -> str:
+    """Return the mode that the client would work in; the empty string is its usual one."""
+    return os.environ.get("WANDB_MODE") or _settings().get("mode") or ""
+
+
+def as_variables() -> dict[str, str]:
+    """Return what the client's settings files say of the service, as environment variables."""
+    known = {"base_url": "WANDB_BASE_URL", "entity": "WANDB_ENTITY", "api_key": "WANDB_API_KEY"}
+    return {known[key]: value for key, value in _settings().items() if key in known}
 
 
 def has_credentials() -> bool:

@@ -51,7 +51,7 @@ def pull(artifact: str, project: str | None = None, versions: str | None = None)
     )
     target = names.check_project(project or wanted.project)
     store = open_store()
-    with _workspace(store) as folder, connected(AGAIN) as service:
+    with _workspace(store) as folder, connected(folder, AGAIN) as service:
         if artifact.count("/") == 2:
             service.entity = artifact.partition("/")[0]
         chosen = _find(service, wanted, everything)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import wandb
@@ -112,15 +113,18 @@ def see(artifact: wandb.Artifact) -> SeenVersion:
 
 
 @contextmanager
-def connected(instead: str) -> Iterator[Service]:
+def connected(folder: Path, instead: str) -> Iterator[Service]:
     """Give the service, and end the client in the end, however it ends.
 
-    What the client complains of is one sentence; `instead` is the way out for who cannot correct
-    it. Raises `UserError` without credentials, and where the client must not send anything.
+    `folder` is for what the client writes meanwhile. What it complains of is one sentence;
+    `instead` is the way out for who cannot correct it. Raises `UserError` without credentials, and
+    where the client must not send anything.
     """
-    mode = os.environ.get("WANDB_MODE") or ""
-    if mode in choice.NOT_ONLINE:
-        raise UserError(f"WANDB_MODE is {mode}, and then nothing is sent or fetched: unset it")
+    if (mode := choice.current_mode()) in choice.NOT_ONLINE:
+        raise UserError(
+            f"the mode of W&B is {mode}, and then nothing is sent or fetched: unset WANDB_MODE or "
+            "run `wandb online`"
+        )
     if wandb.run is not None:
         raise UserError(f"run {wandb.run.name} of this process is active at W&B: finish it first")
     if not choice.has_credentials():
@@ -132,6 +136,9 @@ def connected(instead: str) -> Iterator[Service]:
     try:
         for name in OF_ONE_RUN:
             os.environ.pop(name, None)
+        for name, value in choice.as_variables().items():  # one of the files is in WANDB_DIR
+            os.environ.setdefault(name, value)
+        os.environ["WANDB_DIR"] = str(folder)
         os.environ.setdefault("WANDB_FINISH_TIMEOUT", FINISH_TIMEOUT_S)
         os.environ.setdefault("WANDB_SILENT", "true")
         online.prepare()

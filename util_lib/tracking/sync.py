@@ -65,7 +65,7 @@ def sync(project: str | None = None, dry_run: bool = False) -> Report:
             f"there is no project {project!r} in {store.directory}: choose from "
             f"{', '.join(here) or 'none, the store is empty'}"
         )
-    with _alone(store) as folder, connected(AGAIN) as service:
+    with _alone(store) as folder, connected(folder, AGAIN) as service:
         report = _sync(store, service, project, dry_run, folder)
     print(describe(report))
     return report

@@ -68,12 +68,13 @@ def _leave_out_what_follows(
     left_out: dict[str, str], events: list[Event], runs: dict[str, RunRecord]
 ) -> None:
     """Add to `left_out`, until nothing changes, the runs that need what is left out."""
-    before = -1
+    before, projects = -1, {run.project for run in runs.values()}
     while len(left_out) != before:
         before = len(left_out)
         first_gone: dict[tuple[str, str], VersionRecord] = {}
         for version in sorted({e.version.id: e.version for e in events}.values(), key=_number):
-            if version.logged_by in left_out or version.logged_by not in runs:
+            known_there = version.project not in projects  # else its users are left out already
+            if not known_there and (version.logged_by in left_out or version.logged_by not in runs):
                 first_gone.setdefault((version.project, version.name), version)
         for event in events:
             version, first = event.version, first_gone.get(_name(event))

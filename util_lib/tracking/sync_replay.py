@@ -200,8 +200,8 @@ def _as_the_client_has_it(value: Any) -> Any:
         "count": len(value),
         "filenames": [item["path"] for item in value],
     }
-    if any("caption" in item for item in value):
-        images["captions"] = [item.get("caption", "") for item in value]
+    if "caption" in value[0]:  # the client's own rule
+        images["captions"] = [item.get("caption") for item in value]
     return images
 
 

@@ -1,6 +1,7 @@
 """Fixtures of the tracking tests: an empty store, and the backends that keep the contract."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,33 @@ def answer(python):
         return process.returncode, stdout, stderr
 
     return run
+
+
+@pytest.fixture(scope="session")
+def local_history(tmp_path_factory):
+    """The folder of a store in which the history of sync_support.py was played."""
+    from tests.util_lib.tracking.sync_support import play
+
+    folder = tmp_path_factory.mktemp("offline")
+    play(folder, {"TRACKING_BACKEND": "local", "TRACKING_STORE": str(folder / "store")})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def direct(tmp_path_factory, _wandb_double):
+    """What W&B shows of the same history, logged directly."""
+    from tests.util_lib.tracking.sync_support import play, snapshot
+
+    folder = tmp_path_factory.mktemp("online")
+    environment = _wandb_double.account(folder).environment
+    play(folder, {"TRACKING_BACKEND": "wandb", **environment})
+    return snapshot(environment)
+
+
+@pytest.fixture
+def offline(local_history, wandb_account, tmp_path):
+    """A machine with a copy of that store, and an account where nothing is yet."""
+    from tests.util_lib.tracking.sync_support import Plane
+
+    shutil.copytree(local_history / "store", tmp_path / "plane" / "store")
+    return Plane(tmp_path / "plane", wandb_account)

@@ -8,6 +8,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+import psutil
+
+from util_lib.tracking.store import Store
+
 ROOT = Path(__file__).resolve().parents[3]
 
 ACTOR = """
@@ -214,3 +218,55 @@ def run_command(*given, **named):
     process = command(*given, **named)
     stdout, stderr = process.communicate(timeout=300)
     return process.returncode, stdout, stderr
+
+
+class Plane:
+    """A machine that was offline, with an account of the double."""
+
+    def __init__(self, folder, account):
+        self.folder, self.account = folder, account
+        self.environment = {**account.environment, "TRACKING_STORE": str(folder / "store")}
+
+    def command(self, *given, **more):
+        return run_command(*given, environment={**self.environment, **more}, folder=self.folder)
+
+    def sync(self, *given, **more):
+        code, stdout, stderr = self.command("sync", *given, **more)
+        assert code == 0, stdout + stderr
+        assert not [p for p in psutil.process_iter() if self._is_mine(p)]
+        return stdout
+
+    def refused(self, *given, **more):
+        code, stdout, stderr = self.command(*given, **more)
+        assert code == 1 and stderr.count("\n") == 1, stdout + stderr
+        assert self.account.api_key not in stdout + stderr
+        assert not [p for p in psutil.process_iter() if self._is_mine(p)]
+        return stderr
+
+    def snapshot(self, *projects):
+        return snapshot(self.account.environment, *([projects] if projects else []))
+
+    def clocks(self):
+        """Return step, timestamp and runtime of every step in the store, run by run."""
+        return {
+            f"{run.project}/{run.id}": [
+                [row["_step"], row["_timestamp"], row["_runtime"]] for row in run.history()
+            ]
+            for run in Store(self.folder / "store").runs()
+        }
+
+    def _is_mine(self, process):
+        try:
+            mark = process.environ().get("TRACKING_SYNC")
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+        return process.name() == "wandb-core" and mark == str(self.folder / "store")
+
+
+def same(found, expected):
+    """Compare two snapshots, run by run and version by version; clocks differ."""
+    for part in ("runs", "artifacts"):
+        assert sorted(found[part]) == sorted(expected[part])
+        for name in expected[part]:
+            for key, value in expected[part][name].items():
+                assert found[part][name][key] == value, (name, key)

@@ -1,83 +1,63 @@
 """What was worked out offline arrives at W&B as if it had been logged there."""
 
-import shutil
+import copy
 
-import psutil
 import pytest
 
-from tests.util_lib.tracking.sync_support import play, run_command, snapshot
+from tests.util_lib.tracking.sync_support import same
 
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 
-
-@pytest.fixture(scope="module")
-def local_history(tmp_path_factory):
-    """The folder of a store in which the history was played."""
-    folder = tmp_path_factory.mktemp("offline")
-    play(folder, {"TRACKING_BACKEND": "local", "TRACKING_STORE": str(folder / "store")})
-    return folder
+WRITES = {"UpsertBucket", "CreateArtifact", "AddAliases", "UpdateArtifact", "UseArtifact", "upload"}
 
 
-@pytest.fixture(scope="module")
-def direct(tmp_path_factory, _wandb_double):
-    """What W&B shows of the same history, logged directly."""
-    folder = tmp_path_factory.mktemp("online")
-    environment = _wandb_double.account(folder).environment
-    play(folder, {"TRACKING_BACKEND": "wandb", **environment})
-    return snapshot(environment)
+def counts(said):
+    """Return what an end table counts: new and there already."""
+    words = [line.split() for line in said.splitlines()]
+    return {
+        row[0]: tuple(map(int, row[-2:])) for row in words if row[:1] in (["runs"], ["versions"])
+    }
 
 
-@pytest.fixture
-def offline(local_history, wandb_account, tmp_path):
-    """A copy of that store, and an account where nothing is yet."""
-    shutil.copytree(local_history / "store", tmp_path / "plane" / "store")
-    return Plane(tmp_path / "plane", wandb_account)
-
-
-class Plane:
-    """A machine that was offline, with an account of the double."""
-
-    def __init__(self, folder, account):
-        self.folder, self.account = folder, account
-        self.environment = {**account.environment, "TRACKING_STORE": str(folder / "store")}
-
-    def command(self, *given, **more):
-        return run_command(*given, environment={**self.environment, **more}, folder=self.folder)
-
-    def sync(self, *given, **more):
-        code, stdout, stderr = self.command("sync", *given, **more)
-        assert code == 0, stdout + stderr
-        assert not [p for p in psutil.process_iter() if self._is_mine(p)]
-        return stdout
-
-    def refused(self, *given, **more):
-        code, stdout, stderr = self.command(*given, **more)
-        assert code == 1 and stderr.count("\n") == 1, stdout + stderr
-        assert self.account.api_key not in stdout + stderr
-        assert not [p for p in psutil.process_iter() if self._is_mine(p)]
-        return stderr
-
-    def snapshot(self, *projects):
-        return snapshot(self.account.environment, *([projects] if projects else []))
-
-    def _is_mine(self, process):
-        try:
-            mark = process.environ().get("TRACKING_SYNC")
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return False
-        return process.name() == "wandb-core" and mark == str(self.folder / "store")
-
-
-def same(found, expected):
-    for part in ("runs", "artifacts"):
-        assert sorted(found[part]) == sorted(expected[part])
-        for name in expected[part]:
-            for key, value in expected[part][name].items():
-                assert found[part][name][key] == value, (name, key)
-
-
-def test_a_synced_history_is_the_same_as_one_that_was_logged_directly(offline, direct):
-    offline.sync()
+def test_a_synced_history_is_one_that_was_logged_directly_and_is_sent_once(
+    offline, direct, wandb_service
+):
+    assert counts(offline.sync()) == {"runs": (7, 0), "versions": (5, 0)}
     found = offline.snapshot()
     same(found, direct)
     assert found["ids"] == direct["ids"]  # in the order of their starts
+    assert found["clocks"] == offline.clocks()
+    assert [path.name for path in offline.folder.iterdir()] == ["store"]
+    assert [*(offline.folder / "store" / "tmp").iterdir()] == []
+
+    wandb_service.order()
+    again = offline.sync()
+    assert WRITES.isdisjoint(wandb_service.requests())
+    assert counts(again) == {"runs": (0, 7), "versions": (0, 5)}
+    assert "sending" not in again and "completing" not in again
+
+
+def test_a_dry_run_lists_what_would_go_and_writes_nothing(offline, wandb_service):
+    wandb_service.order()
+    said = offline.sync("--dry-run")
+    assert WRITES.isdisjoint(wandb_service.requests())
+    assert counts(said) == {"runs": (7, 0), "versions": (5, 0)}
+    assert "would be new" in said and "songs/table" in said and "other/model" in said
+    assert not (offline.folder / "store" / "sent_aliases.json").exists()
+
+
+def test_projects_can_go_one_by_one_and_a_run_waits_for_what_it_used(offline, direct):
+    said = offline.sync("--project=other")
+    assert "left out: run other/calm-oak-1 (third) used songs/table:v0, which W&B lacks" in said
+    offline.sync("--project=songs")
+    expected = copy.deepcopy(
+        {
+            part: {name: one for name, one in direct[part].items() if name.startswith("songs/")}
+            for part in ("runs", "artifacts")
+        }
+    )
+    for one in expected["artifacts"].values():
+        one["used_by"] = [user for user in one["used_by"] if user != "third"]
+    same(offline.snapshot("songs"), expected)
+    offline.sync("--project=other")
+    same(offline.snapshot(), direct)
