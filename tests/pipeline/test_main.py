@@ -38,9 +38,11 @@ if does == "fail":
     sys.exit(3)
 if does == "crash":
     raise ValueError("the cat sat on the keyboard")
-if does in ("wait", "ignore"):
+if does in ("wait", "ignore", "interrupt"):
     if does == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if does == "interrupt":  # its traceback begins before main.py's signal comes
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     Path(os.environ["RAN"] + ".waiting").write_text(str(os.getpid()))
     time.sleep(120)
 """
@@ -241,6 +243,31 @@ def test_a_signal_stops_the_running_step_and_leaves_no_run_running(place, number
     assert "RUNNING" not in place.statuses().values()
     assert place.statuses()["get_data"] == "FINISHED"
     assert "stopped" in out[out.index("┃ artifacts") :]
+
+
+def test_ctrl_c_in_a_step_that_cannot_answer_yet_shows_no_traceback(place):
+    """A terminal sends SIGINT to all processes at once; the step has no handler of its own."""
+    command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
+    process = place.start(*command, DOES='{"get_data": "interrupt"}')
+    step = place.wait_for_step()
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not step.is_running()
+    assert "Traceback" not in err and "KeyboardInterrupt" not in err
+    assert err.strip().splitlines()[-1] == "error: stopped by SIGINT"
+
+
+def test_ctrl_c_while_main_itself_starts_shows_no_traceback(place, tmp_path):
+    """The first module that main.py imports from elsewhere is one that stops it."""
+    (tmp_path / "modules").mkdir()
+    stop = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+    (tmp_path / "modules" / "hydra.py").write_text(stop)
+    process = place.start(
+        sys.executable, str(ROOT / "main.py"), PYTHONPATH=str(tmp_path / "modules")
+    )
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "error: stopped\n")
 
 
 def test_a_step_that_ignores_the_signal_is_killed_by_the_second(place):
