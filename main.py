@@ -83,6 +83,8 @@ def _main() -> int:
         if {"-h", "--help"} & set(sys.argv):
             print(overrides.help_text(sys.argv[1:]))
             return 0
+        if not [word for word in sys.argv[1:] if word.startswith("-") and word != "-m"]:
+            running.refuse_unwritable(store_directory().parent)  # other options only print
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         go()
     except UserError as error:

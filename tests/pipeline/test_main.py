@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -46,6 +47,7 @@ if does in ("wait", "ignore", "interrupt"):
     Path(os.environ["RAN"] + ".waiting").write_text(str(os.getpid()))
     time.sleep(120)
 """
+FULL = "database or disk is full"  # SQLite's own words
 
 
 @pytest.fixture(scope="session")
@@ -368,6 +370,63 @@ def test_a_tracking_server_that_does_not_answer_is_named(place):
     assert place.ran() == []
 
 
+@pytest.mark.parametrize("table", ["runs", "params"])
+def test_a_disk_that_fills_up_under_mlflows_database_is_one_sentence(place, table):
+    """In the database itself stands who refuses: a full disk cannot be had in a test."""
+    refuse = f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT RAISE(FAIL, '{FULL}'); END"
+    with sqlite3.connect(place.folder / "mlflow.db") as database:
+        database.execute(refuse)
+    done = place.main("main.execute_steps=get_data")
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"error: MLflow cannot record the run in sqlite:///{place.folder}")
+    assert FULL in last and "SQL:" not in last
+
+
+def test_a_place_that_cannot_be_written_to_is_named(place):
+    done = place.main(TRACKING_STORE="/proc/nowhere/tracking_store")
+    assert done.returncode == 1
+    assert "/proc/nowhere" in done.stderr and "that you may write to" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("manager", ["local", "uv"])
+def test_code_of_a_step_that_is_nowhere_is_named(place, manager):
+    done = place.main("steps.segregate.uri=nofolder", f"main.env_manager={manager}")
+    assert done.returncode == 1
+    assert "the code of step segregate is to come from 'nofolder'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert place.ran() == []
+
+
+def test_a_repository_that_does_not_answer_is_one_sentence(place):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"https://127.0.0.1:{closed.getsockname()[1]}/steps.git"
+        done = place.main(f"steps.segregate.uri='{address}'", "main.execute_steps=segregate")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"step segregate could not be fetched from {address}" in last
+
+
+def test_a_relative_database_that_the_root_found_elsewhere_is_explained(place):
+    """`mlflow run <other folder>` stands here, main.py there."""
+    other = place.folder / "other"
+    other.mkdir()
+    process = place.start(
+        *("bash", "-c", f"cd other && {sys.executable} {ROOT / 'main.py'}"),
+        MLFLOW_TRACKING_URI="sqlite:///x.db",
+        MLFLOW_RUN_ID="made_by_mlflow_run",
+    )
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "MLFLOW_TRACKING_URI=sqlite:///x.db is relative" in err and "$PWD/x.db" in err
+    assert len(err.splitlines()) == 1, err
+    assert not list(other.iterdir())
+
+
 def test_the_secrets_of_an_address_reach_get_data_and_nothing_that_is_kept(place):
     url = "https://${oc.env:WHO}@files.example/a.csv?token=${oc.env:TOKEN}"
     secrets = {"WHO": "ann:passw0rd", "TOKEN": "t0ps3cret"}
@@ -464,8 +523,12 @@ def test_a_step_may_live_in_another_git_repository(place, tmp_path):
         "GIT_CONFIG_VALUE_0": address,
     }
     remote = [f"steps.segregate.uri='{address}#steps/segregate'", "main.execute_steps=segregate"]
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    rewritten["TMPDIR"] = str(temporary)
     done = place.main(*remote, "steps.segregate.version=v1", **rewritten)
     assert done.returncode == 0, done.stderr
+    assert not list(temporary.iterdir()), "a clone was left behind"
     assert place.ran() == ["segregate"]
     newest = place.main(*remote, **rewritten)
     assert newest.returncode == 1 and "not v1" in newest.stderr
