@@ -25,7 +25,7 @@ from pipeline.settings import Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, surroundings
-from util_lib.tracking.publish import mlflow_lock, publish, publish_report
+from util_lib.tracking.publish import make_database, mlflow_lock, publish, publish_report
 from util_lib.tracking.store import open_store, store_directory
 from util_lib.urls import without_credentials, without_secrets
 
@@ -143,6 +143,7 @@ def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]
         chosen = os.environ.get(RETRIES)
         os.environ.setdefault(RETRIES, FIRST_RETRIES)
         try:
+            make_database(os.environ["MLFLOW_TRACKING_URI"])
             client = mlflow.MlflowClient()
             client.search_experiments(max_results=1)
         except Exception as error:  # of MLflow, SQLAlchemy or the disk: the address is no use

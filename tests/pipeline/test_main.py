@@ -347,6 +347,25 @@ def test_two_pipelines_that_start_at_once_in_an_empty_folder_both_succeed(place)
     assert len(place.runs()) == 14
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_first_run_stopped_while_mlflow_builds_its_database_leaves_none_half_made(place, number):
+    database = place.folder / "mlflow.db"
+    database.unlink()
+    command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
+    process = place.start(*command)
+    deadline = time.monotonic() + 60
+    while not list(place.folder.glob("mlflow.db.*")):
+        assert time.monotonic() < deadline and not database.exists()
+        time.sleep(0.005)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[number]
+    assert not database.exists()
+    done = place.main("main.execute_steps=get_data")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in place.folder.glob("mlflow.db*")] == ["mlflow.db"]
+
+
 def test_a_run_whose_output_nobody_reads_any_more_still_finishes(place):
     program = f"{sys.executable} {ROOT / 'main.py'} main.env_manager=local {' '.join(place.uris)}"
     process = place.start("bash", "-c", f"set -o pipefail; {program} | head -1")
