@@ -173,7 +173,10 @@ class Screen:
         os.close(original)
 
     def table(self, outcomes: list[Outcome]) -> None:
-        """Print one row for each step: outcome, seconds, artifacts made, metrics."""
+        """Print one row for each step: outcome, seconds, artifacts made, metrics.
+
+        On a terminal too narrow for the rows they become lines, so that every name stays whole.
+        """
         table = Table(title_justify="left")
         table.add_column("step", no_wrap=True)
         table.add_column("outcome", no_wrap=True)
@@ -186,9 +189,18 @@ class Screen:
                 Text(row.outcome, style=COLOURS[row.outcome]),
                 "" if row.seconds is None else f"{row.seconds:.1f}",
                 "\n".join(row.artifacts),
-                "\n".join(f"{name} {_figure(value)}" for name, value in row.metrics.items()),
+                "\n".join(_measured(row)),
             )
-        self.show(table)
+        unbounded = self._console.options.update(max_width=10_000)
+        needed = self._console.measure(table, options=unbounded).maximum
+        if not self.is_terminal or needed <= self._console.width:
+            self.show(table)
+            return
+        for row in outcomes:
+            took = "" if row.seconds is None else f", {row.seconds:.1f} s"
+            self.say(f"{row.step}: {row.outcome}{took}")
+            for line in (*row.artifacts, *_measured(row)):
+                self.say(f"  {line}")
 
     def show(self, table: Table) -> None:
         """Print a table, in a pipe or a file at a width of its own."""
@@ -218,6 +230,10 @@ def _without_interrupts(lines: Iterable[bytes]) -> Iterator[bytes]:
                 yield line
             held = []
     yield from held
+
+
+def _measured(row: Outcome) -> list[str]:
+    return [f"{name} {_figure(value)}" for name, value in row.metrics.items()]
 
 
 def _figure(value: object) -> str:
