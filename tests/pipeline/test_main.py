@@ -19,6 +19,7 @@ from benchmarks.overhead import make_steps
 from pipeline import overrides, settings
 from pipeline.plan import plan
 from pipeline.settings import STEPS
+from util_lib.tracking.publish import mlflow_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -270,6 +271,23 @@ def test_ctrl_c_while_main_itself_starts_shows_no_traceback(place, tmp_path):
     )
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "error: stopped\n")
+
+
+def test_a_run_of_the_root_that_is_stopped_before_mlflow_is_up_is_ended(place):
+    """Another process uses the database just now, so main.py waits before it imports MLflow."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place.folder / 'mlflow.db'}")
+    root = client.create_run("0").info.run_id
+    command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
+    with mlflow_lock(place.folder / "tracking_store"):
+        process = place.start(*command, MLFLOW_RUN_ID=root)
+        said = [process.stdout.readline() for _ in range(2)]
+        assert said[-1] == "starting MLflow\n", said
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert client.get_run(root).info.status == "KILLED"
 
 
 def test_a_step_that_ignores_the_signal_is_killed_by_the_second(place):
