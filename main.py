@@ -9,6 +9,15 @@ import os
 import signal
 import sys
 
+
+def _stop_early(_number: int, _frame: object) -> None:
+    """Answer Ctrl-C while modules are imported: nothing has begun, and a traceback helps nobody."""
+    os.write(2, b"error: stopped\n")
+    os._exit(130)
+
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _stop_early)
 # Most of main.py's time is importing MLflow, and the collector would walk its modules in vain.
 gc.set_threshold(200_000)
 if os.environ.get("MLFLOW_RUN_ID"):
@@ -56,6 +65,8 @@ def _job_number() -> int | None:
 
 def main() -> int:
     """Run `go`; every error is one sentence and an exit code other than 0."""
+    if signal.getsignal(signal.SIGINT) is _stop_early:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = _main()
         sys.stdout.flush()
@@ -72,6 +83,8 @@ def _main() -> int:
         if {"-h", "--help"} & set(sys.argv):
             print(overrides.help_text(sys.argv[1:]))
             return 0
+        if not [word for word in sys.argv[1:] if word.startswith("-") and word != "-m"]:
+            running.refuse_unwritable(store_directory().parent)  # other options only print
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         go()
     except UserError as error:

@@ -83,7 +83,7 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     """
     ours = run.use_artifact(sample)
     texts = [name for name, column in data.columns.items() if column.dtype == "string"]
-    table = tables.read(ours.file(str(Path(directory, "sample"))), text_columns=texts)
+    table = tables.read(tables.fetch(ours, Path(directory, "sample")), text_columns=texts)
     wanted = parse_reference(reference, run.project)
     same_artifact = (wanted.project, wanted.name) == tuple(parse_reference(sample, run.project))[:2]
     known = tracking.Api().artifact_exists(f"{wanted.project}/{wanted.name}:{wanted.alias}")
@@ -97,7 +97,7 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
             "against itself says nothing"
         )
         return Inputs(table, None, why, None, ours)
-    path = theirs.file(str(Path(directory, "reference")))
+    path = tables.fetch(theirs, Path(directory, "reference"))
     return Inputs(table, tables.read(path, text_columns=texts), "", None, ours)
 
 

@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         model, metadata = model_export.load(exported.download(str(Path(tmp, "model"))))
         features, target, task = described(metadata, exported.source_name)
         texts = [*features.nlp, *features.dates]
-        frame = tables.read(data.file(str(Path(tmp, "data"))), text_columns=texts)
+        frame = tables.read(tables.fetch(data, Path(tmp, "data")), text_columns=texts)
         check_columns(frame, features.names(), target, task)
         model_name, data_name = exported.source_name, data.source_name
         logger.info("measuring %s on %s, %s rows", model_name, data_name, f"{len(frame):,}")

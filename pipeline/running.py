@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,8 +15,14 @@ from pipeline.session import ROOT_RUN, Session, StepFailed
 from pipeline.settings import Settings
 from pipeline.walk import Execute, position, walk
 from util_lib.errors import UserError
-from util_lib.tracking import choice
+from util_lib.project import ROOT
+from util_lib.tracking import choice, files
 from util_lib.tracking.store import open_store, store_directory
+
+HOME_WAY_OUT = (
+    "results are kept where you stand: go to a folder that you may write to, or name one by "
+    "MLFLOW_TRACKING_URI=sqlite:////path/to/mlflow.db"
+)
 
 
 def adopt_surroundings(home: Path) -> None:
@@ -23,10 +30,11 @@ def adopt_surroundings(home: Path) -> None:
 
     `home` holds the MLflow database and the store. Called once, before Hydra starts.
     """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    _refuse_another_relative_database(uri)
     os.environ["PIPELINE_HOME"] = str(home)
     os.environ["TRACKING_STORE"] = str(store_directory())
     os.environ.setdefault("PIPELINE_LOG", str(home / "ml_pipeline.log"))
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
         uri = f"sqlite:///{home / 'mlflow.db'}"
     elif uri.startswith("sqlite:///"):  # steps have another working directory
@@ -41,12 +49,32 @@ def adopt_surroundings(home: Path) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+def _refuse_another_relative_database(uri: str) -> None:
+    """A relative path, read here, is not what `mlflow run <this folder>` read where it started."""
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    relative = path != uri and path and not Path(path).is_absolute()
+    if relative and "MLFLOW_RUN_ID" in os.environ and not Path(path).exists():
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri} is relative, and {path} is not in {Path.cwd()}, where the "
+            "project runs: give the whole path, for example "
+            f"MLFLOW_TRACKING_URI=sqlite:///$PWD/{path}"
+        )
+
+
+def refuse_unwritable(home: Path) -> None:
+    """Raise `UserError` where nothing can be written to `home`."""
+    with files.writing(home, HOME_WAY_OUT):
+        home.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()
+
+
 def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) -> list[Outcome]:
     """Run or reuse `steps` one after the other and print what came of them.
 
     `job` is the number of a multirun's job, None for a single run. Raises `UserError` for the
     first step that fails and `Stopped` when told to stop; the outcome table is printed first.
     """
+    _refuse_missing_folders(steps)
     screen = Screen()
     outcomes = [Outcome(step.name) for step in steps]
     os.environ["WANDB_PROJECT"] = settings.main.project_name
@@ -66,6 +94,8 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
             failure = error
             if isinstance(error, Stopped):
                 session.end_root_run()
+        except Exception as error:
+            failure = session.explain(error)
         screen.table(outcomes)
         _say_where_to_look(screen, chosen, settings)
     if failure:
@@ -81,6 +111,17 @@ def show_plan(settings: Settings, steps: list[Step]) -> None:
     chosen = choice.choose(settings.main.tracking)
     store = open_store() if chosen.backend == "local" else None
     Screen().show(graph.table(settings, steps, store))
+
+
+def _refuse_missing_folders(steps: list[Step]) -> None:
+    for step in steps:
+        path = step.uri.partition("#")[0]
+        if ":" not in path and not (ROOT / path).exists():  # with a colon: an address
+            raise UserError(
+                f"config: the code of step {step.name} is to come from {step.uri!r}, which is "
+                f"neither a folder (looked for {ROOT / path}) nor the address of a repository: "
+                f"correct steps.{step.name}.uri or main.components_repository"
+            )
 
 
 def _where_results_go(settings: Settings, chosen: choice.Choice) -> str:

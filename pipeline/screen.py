@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,6 +21,7 @@ from rich.text import Text
 PIPE_WIDTH = 120  # columns of the table where there is no terminal to ask
 KEPT_LINES = 50  # of each stream, to find a failed step's last words
 SYNC = b"\0sync\n"  # ends what was written so far; no step writes a NUL
+TRACEBACK, INTERRUPT = b"Traceback (most recent call last)", b"KeyboardInterrupt"
 COLOURS = {
     "done": "green",
     "cached": "cyan",
@@ -158,7 +159,7 @@ class Screen:
         original = os.dup(original)
         unheard = False
         with os.fdopen(reader, "rb") as stream:
-            for raw in stream:
+            for raw in _without_interrupts(stream):
                 before, marker, _ = raw.partition(SYNC)
                 if before:
                     text = before.decode("utf-8", errors="replace").rstrip("\n")
@@ -172,7 +173,10 @@ class Screen:
         os.close(original)
 
     def table(self, outcomes: list[Outcome]) -> None:
-        """Print one row for each step: outcome, seconds, artifacts made, metrics."""
+        """Print one row for each step: outcome, seconds, artifacts made, metrics.
+
+        On a terminal too narrow for the rows they become lines, so that every name stays whole.
+        """
         table = Table(title_justify="left")
         table.add_column("step", no_wrap=True)
         table.add_column("outcome", no_wrap=True)
@@ -185,9 +189,18 @@ class Screen:
                 Text(row.outcome, style=COLOURS[row.outcome]),
                 "" if row.seconds is None else f"{row.seconds:.1f}",
                 "\n".join(row.artifacts),
-                "\n".join(f"{name} {_figure(value)}" for name, value in row.metrics.items()),
+                "\n".join(_measured(row)),
             )
-        self.show(table)
+        unbounded = self._console.options.update(max_width=10_000)
+        needed = self._console.measure(table, options=unbounded).maximum
+        if not self.is_terminal or needed <= self._console.width:
+            self.show(table)
+            return
+        for row in outcomes:
+            took = "" if row.seconds is None else f", {row.seconds:.1f} s"
+            self.say(f"{row.step}: {row.outcome}{took}")
+            for line in (*row.artifacts, *_measured(row)):
+                self.say(f"  {line}")
 
     def show(self, table: Table) -> None:
         """Print a table, in a pipe or a file at a width of its own."""
@@ -197,6 +210,30 @@ class Screen:
         with self._unheard():
             console.print(table)
             self._out.flush()
+
+
+def _without_interrupts(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Give the lines without tracebacks that end in KeyboardInterrupt.
+
+    Ctrl-C reaches a step too, perhaps while it imports its modules and cannot answer yet.
+    """
+    held: list[bytes] = []
+    for line in lines:
+        if line.startswith(TRACEBACK):
+            yield from held
+            held = [line]
+        elif held and line.startswith(b" "):
+            held.append(line)
+        else:
+            if line.rstrip() != INTERRUPT or not held:
+                yield from held
+                yield line
+            held = []
+    yield from held
+
+
+def _measured(row: Outcome) -> list[str]:
+    return [f"{name} {_figure(value)}" for name, value in row.metrics.items()]
 
 
 def _figure(value: object) -> str:

@@ -7,7 +7,6 @@ must run, and not before.
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from pipeline.settings import Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, surroundings
-from util_lib.tracking.publish import mlflow_lock, publish, publish_report
+from util_lib.tracking.publish import make_database, mlflow_lock, publish, publish_report
 from util_lib.tracking.store import open_store, store_directory
 from util_lib.urls import without_credentials, without_secrets
 
@@ -86,11 +85,39 @@ def opened(
         )
         manager = environments.choose(settings.main.env_manager, root_manager)
         mlflow.log_dict(_without_secrets(settings), "config.yaml")
-        with tempfile.TemporaryDirectory(prefix="pipeline_") as folder:
-            _prepare(manager, steps, screen, Path(folder))
-            session = Session(client, manager, Path(folder))
+        with _temporary_folder() as folder:
+            _prepare(manager, steps, screen)
+            session = Session(client, manager, folder)
             os.environ["TRACKING_RUNS"] = str(session.reports)
             yield session
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder that goes at the end, with the repositories that MLflow fetches into it."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="pipeline_") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = before
+
+
+def explain(error: Exception) -> UserError:
+    """Return what MLflow, or its database, had against the run; raise any other `error` again."""
+    if not _is_from(error, "mlflow", "sqlalchemy", "sqlite3"):
+        raise error
+    before = error.__context__ if isinstance(error.__context__, UserError) else None
+    return UserError(
+        f"MLflow cannot record the run in {os.environ['MLFLOW_TRACKING_URI']}: "
+        f"{_one_line(error)}; see whether the disk is full, or set MLFLOW_TRACKING_URI to another "
+        "place" + (f"; before that, {before}" if before else "")
+    )
+
+
+def _is_from(error: Exception, *packages: str) -> bool:
+    return type(error).__module__.partition(".")[0] in packages
 
 
 def end_root_run() -> None:
@@ -116,6 +143,7 @@ def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]
         chosen = os.environ.get(RETRIES)
         os.environ.setdefault(RETRIES, FIRST_RETRIES)
         try:
+            make_database(os.environ["MLFLOW_TRACKING_URI"])
             client = mlflow.MlflowClient()
             client.search_experiments(max_results=1)
         except Exception as error:  # of MLflow, SQLAlchemy or the disk: the address is no use
@@ -187,6 +215,17 @@ def run_step(session: Session, step: Step, made: dict[str, str]) -> None:
         )
     except mlflow.exceptions.ExecutionException as error:
         raise StepFailed(step.name, _one_line(error)) from error
+    except Exception as error:
+        if not _is_from(error, "git"):
+            raise
+        raise _not_fetched(step, error) from error
+
+
+def _not_fetched(step: Step, error: Exception) -> UserError:
+    return UserError(
+        f"step {step.name} could not be fetched from {without_credentials(step.uri)}"
+        f"{f' at version {step.version}' if step.version else ''}: {_one_line(error)}"
+    )
 
 
 def _without_secrets(settings: Settings) -> dict[str, Any]:
@@ -209,15 +248,14 @@ class StepFailed(UserError):
             self.args = (f"step {self.step} failed: {words.removeprefix(f'{self.step}: ')}",)
 
 
-def _prepare(manager: str, steps: list[Step], screen: Screen, folder: Path) -> None:
+def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
     """Make the environments of all steps ahead; a remote step is fetched to read its own."""
-    from mlflow.exceptions import MlflowException
     from mlflow.projects.utils import fetch_and_validate_project
 
     if manager == "local":
         screen.say("environments: none, every step uses the packages installed here")
         return
-    projects, fetched = [], []
+    projects = []
     for step in steps:
         location = _location(step.uri)
         if Path(location).is_dir() and not step.version:
@@ -227,18 +265,13 @@ def _prepare(manager: str, steps: list[Step], screen: Screen, folder: Path) -> N
         given = {**step.parameters, **{key: "" for key in step.files}}
         try:
             project = Path(fetch_and_validate_project(location, step.version, "main", given))
-        except (MlflowException, OSError) as error:
-            raise UserError(
-                f"step {step.name} could not be fetched from {without_credentials(step.uri)}"
-                f"{f' at version {step.version}' if step.version else ''}: {_one_line(error)}"
-            ) from error
+        except Exception as error:
+            if not _is_from(error, "mlflow", "git") and not isinstance(error, OSError):
+                raise
+            raise _not_fetched(step, error) from error
         projects.append(project)
-        fetched.append(project)
     screen.now(f"checking environments ({manager})")
     environments.prepare(environments.needed(manager, projects), screen.now)
-    for project in fetched:
-        if Path(tempfile.gettempdir()) in project.parents:
-            shutil.rmtree(project, ignore_errors=True)
 
 
 def _location(uri: str) -> str:
@@ -306,4 +339,5 @@ def _numbers(summary: dict[str, Any]) -> dict[str, float]:
 
 
 def _one_line(error: Any) -> str:
-    return without_credentials(" ".join(str(error).split()))
+    said = str(error).partition("[SQL: ")[0]  # SQLAlchemy adds the statement, a page long
+    return without_credentials(" ".join(said.split()))

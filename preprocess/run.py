@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     ):
         source = run.use_artifact(args.input_artifact)
         frame = tables.read(
-            source.file(tmp),
+            tables.fetch(source, tmp),
             text_columns=cleaning.text_in_file(data),
             csv=data.csv,
             format=data.format,

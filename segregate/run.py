@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         source = run.use_artifact(args.input_artifact)
-        path = Path(source.file(tmp))
+        path = Path(tables.fetch(source, tmp))
         _, n_rows = tables.shape(path)
         labels = read_labels(path, args.stratify) if args.stratify else None
         train, test = split(n_rows, args.test_size, args.random_state, labels, args.stratify)

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from step_support import ROOT, steps
 
+from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.store import store_directory
 
@@ -111,6 +112,8 @@ def test_the_test_environment_holds_the_packages_of_every_step():
 GIVEN = {
     "get_data": "--file_url x.csv --artifact_name raw.csv",
     "preprocess": "--input_artifact raw.csv:latest --artifact_name clean.csv",
+    "check_data": "--sample_artifact clean.csv:latest --reference_artifact clean.csv:reference "
+    "--ks_alpha 0.05",
     "segregate": "--input_artifact clean.csv:latest --artifact_root data --test_size 0.3 "
     "--random_state 1 --stratify null",
     "train_random_forest": "--train_data data_train.csv:latest --model_config x.yaml "
@@ -135,6 +138,22 @@ def test_a_name_that_cannot_be_is_refused_before_the_step_begins(steps, step, op
     with pytest.raises(UserError, match=f"argument {option}: "):
         module.main([*GIVEN[step].split(), option, value])
     assert not store_directory().exists()
+
+
+@pytest.mark.parametrize("step", ["preprocess", "check_data", "segregate"])
+def test_an_artifact_of_several_files_is_no_table(steps, step):
+    folder = steps.folder / "model"
+    folder.mkdir()
+    for name in ("MLmodel", "model.pkl"):
+        (folder / name).write_text("content")
+    with tracking.init() as run:
+        model = tracking.Artifact("model_export", type="model_export")
+        model.add_dir(str(folder))
+        run.log_artifact(model).wait()
+    given = GIVEN[step].replace("raw.csv:latest", "clean.csv:latest")
+    module = importlib.import_module(f"{step}.run")
+    with pytest.raises(UserError, match="'model_export:latest' .* holds 2 files, and a table is"):
+        module.main(given.replace("clean.csv:latest", "model_export:latest").split())
 
 
 @pytest.mark.parametrize("step", ["get_data", "preprocess", "check_data", "segregate"])

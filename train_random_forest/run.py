@@ -295,7 +295,7 @@ def main(argv: list[str] | None = None) -> None:
     ):
         data = run.use_artifact(args.train_data)
         texts = [*config.features.nlp, *config.features.dates]
-        frame = tables.read(data.file(tmp), text_columns=texts)
+        frame = tables.read(tables.fetch(data, tmp), text_columns=texts)
         check_columns(frame, config, args.stratify)
         train, val = split(frame, args.val_size, args.random_seed, args.stratify)
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from util_lib import csv_files
 from util_lib.csv_files import PARQUET_MAGIC, refuse_repeated
@@ -31,6 +31,16 @@ def is_parquet(path: str | Path, format: str = "auto") -> bool:
         return suffix != ".csv"
     with path.open("rb") as file:
         return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+
+
+def fetch(artifact: Any, folder: str | Path) -> str:
+    """Fetch the table that `artifact` holds, its one file, into `folder`; return its path."""
+    if (n_files := len(artifact.manifest.entries)) != 1:
+        raise UserError(
+            f"artifact {artifact.name!r} (type {artifact.type}) holds {n_files} files, and a table "
+            "is one file: give the name of an artifact with a table"
+        )
+    return artifact.file(str(folder))
 
 
 def shape(path: str | Path) -> tuple[list[str], int]:

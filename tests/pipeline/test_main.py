@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from benchmarks.overhead import make_steps
 from pipeline import overrides, settings
 from pipeline.plan import plan
 from pipeline.settings import STEPS
+from util_lib.tracking.publish import mlflow_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,12 +40,15 @@ if does == "fail":
     sys.exit(3)
 if does == "crash":
     raise ValueError("the cat sat on the keyboard")
-if does in ("wait", "ignore"):
+if does in ("wait", "ignore", "interrupt"):
     if does == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if does == "interrupt":  # its traceback begins before main.py's signal comes
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     Path(os.environ["RAN"] + ".waiting").write_text(str(os.getpid()))
     time.sleep(120)
 """
+FULL = "database or disk is full"  # SQLite's own words
 
 
 @pytest.fixture(scope="session")
@@ -243,6 +248,48 @@ def test_a_signal_stops_the_running_step_and_leaves_no_run_running(place, number
     assert "stopped" in out[out.index("┃ artifacts") :]
 
 
+def test_ctrl_c_in_a_step_that_cannot_answer_yet_shows_no_traceback(place):
+    """A terminal sends SIGINT to all processes at once; the step has no handler of its own."""
+    command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
+    process = place.start(*command, DOES='{"get_data": "interrupt"}')
+    step = place.wait_for_step()
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not step.is_running()
+    assert "Traceback" not in err and "KeyboardInterrupt" not in err
+    assert err.strip().splitlines()[-1] == "error: stopped by SIGINT"
+
+
+def test_ctrl_c_while_main_itself_starts_shows_no_traceback(place, tmp_path):
+    """The first module that main.py imports from elsewhere is one that stops it."""
+    (tmp_path / "modules").mkdir()
+    stop = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+    (tmp_path / "modules" / "hydra.py").write_text(stop)
+    process = place.start(
+        sys.executable, str(ROOT / "main.py"), PYTHONPATH=str(tmp_path / "modules")
+    )
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "error: stopped\n")
+
+
+def test_a_run_of_the_root_that_is_stopped_before_mlflow_is_up_is_ended(place):
+    """Another process uses the database just now, so main.py waits before it imports MLflow."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place.folder / 'mlflow.db'}")
+    root = client.create_run("0").info.run_id
+    command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
+    with mlflow_lock(place.folder / "tracking_store"):
+        process = place.start(*command, MLFLOW_RUN_ID=root)
+        said = [process.stdout.readline() for _ in range(2)]
+        assert said[-1] == "starting MLflow\n", said
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert client.get_run(root).info.status == "KILLED"
+
+
 def test_a_step_that_ignores_the_signal_is_killed_by_the_second(place):
     command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
     process = place.start(*command, DOES='{"get_data": "ignore"}')
@@ -318,6 +365,25 @@ def test_two_pipelines_that_start_at_once_in_an_empty_folder_both_succeed(place)
     assert len(place.runs()) == 14
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_first_run_stopped_while_mlflow_builds_its_database_leaves_none_half_made(place, number):
+    database = place.folder / "mlflow.db"
+    database.unlink()
+    command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
+    process = place.start(*command)
+    deadline = time.monotonic() + 60
+    while not list(place.folder.glob("mlflow.db.*")):
+        assert time.monotonic() < deadline and not database.exists()
+        time.sleep(0.005)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[number]
+    assert not database.exists()
+    done = place.main("main.execute_steps=get_data")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in place.folder.glob("mlflow.db*")] == ["mlflow.db"]
+
+
 def test_a_run_whose_output_nobody_reads_any_more_still_finishes(place):
     program = f"{sys.executable} {ROOT / 'main.py'} main.env_manager=local {' '.join(place.uris)}"
     process = place.start("bash", "-c", f"set -o pipefail; {program} | head -1")
@@ -339,6 +405,63 @@ def test_a_tracking_server_that_does_not_answer_is_named(place):
     assert f"cannot use the tracking address {address}" in last
     assert "set MLFLOW_TRACKING_URI" in last
     assert place.ran() == []
+
+
+@pytest.mark.parametrize("table", ["runs", "params"])
+def test_a_disk_that_fills_up_under_mlflows_database_is_one_sentence(place, table):
+    """In the database itself stands who refuses: a full disk cannot be had in a test."""
+    refuse = f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT RAISE(FAIL, '{FULL}'); END"
+    with sqlite3.connect(place.folder / "mlflow.db") as database:
+        database.execute(refuse)
+    done = place.main("main.execute_steps=get_data")
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"error: MLflow cannot record the run in sqlite:///{place.folder}")
+    assert FULL in last and "SQL:" not in last
+
+
+def test_a_place_that_cannot_be_written_to_is_named(place):
+    done = place.main(TRACKING_STORE="/proc/nowhere/tracking_store")
+    assert done.returncode == 1
+    assert "/proc/nowhere" in done.stderr and "that you may write to" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("manager", ["local", "uv"])
+def test_code_of_a_step_that_is_nowhere_is_named(place, manager):
+    done = place.main("steps.segregate.uri=nofolder", f"main.env_manager={manager}")
+    assert done.returncode == 1
+    assert "the code of step segregate is to come from 'nofolder'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert place.ran() == []
+
+
+def test_a_repository_that_does_not_answer_is_one_sentence(place):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"https://127.0.0.1:{closed.getsockname()[1]}/steps.git"
+        done = place.main(f"steps.segregate.uri='{address}'", "main.execute_steps=segregate")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"step segregate could not be fetched from {address}" in last
+
+
+def test_a_relative_database_that_the_root_found_elsewhere_is_explained(place):
+    """`mlflow run <other folder>` stands here, main.py there."""
+    other = place.folder / "other"
+    other.mkdir()
+    process = place.start(
+        *("bash", "-c", f"cd other && {sys.executable} {ROOT / 'main.py'}"),
+        MLFLOW_TRACKING_URI="sqlite:///x.db",
+        MLFLOW_RUN_ID="made_by_mlflow_run",
+    )
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "MLFLOW_TRACKING_URI=sqlite:///x.db is relative" in err and "$PWD/x.db" in err
+    assert len(err.splitlines()) == 1, err
+    assert not list(other.iterdir())
 
 
 def test_the_secrets_of_an_address_reach_get_data_and_nothing_that_is_kept(place):
@@ -437,8 +560,12 @@ def test_a_step_may_live_in_another_git_repository(place, tmp_path):
         "GIT_CONFIG_VALUE_0": address,
     }
     remote = [f"steps.segregate.uri='{address}#steps/segregate'", "main.execute_steps=segregate"]
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    rewritten["TMPDIR"] = str(temporary)
     done = place.main(*remote, "steps.segregate.version=v1", **rewritten)
     assert done.returncode == 0, done.stderr
+    assert not list(temporary.iterdir()), "a clone was left behind"
     assert place.ran() == ["segregate"]
     newest = place.main(*remote, **rewritten)
     assert newest.returncode == 1 and "not v1" in newest.stderr

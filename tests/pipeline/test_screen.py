@@ -1,0 +1,55 @@
+"""What a person sees at the end, on a terminal wide or narrow."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOW = """
+from pipeline.screen import Outcome, Screen
+metrics = {"val_roc_auc_ovo_macro": 0.94911, "val_accuracy": 0.65}
+made = ["a_rather_long_name_of_a_model_export:v12"]
+Screen().table([Outcome("train_random_forest", "done", 11.63, made, metrics), Outcome("evaluate")])
+"""
+
+
+def shown(width: int) -> str:
+    """What a terminal of `width` columns gets."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHOW], cwd=ROOT, env=environment, stdout=theirs
+    )
+    os.close(theirs)
+    text = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            text += chunk
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    return text.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
+def test_names_of_steps_artifacts_and_metrics_are_whole_at_any_width(width):
+    text = shown(width)
+    for words in (
+        "train_random_forest",
+        "a_rather_long_name_of_a_model_export:v12",
+        "val_roc_auc_ovo_macro 0.9491",
+        "val_accuracy 0.6500",
+        "not run",
+        "11.6",
+    ):
+        assert words in text
+
+
+def test_a_wide_terminal_gets_a_table_and_a_narrow_one_lines():
+    assert "│ evaluate" in shown(140)
+    assert "evaluate: not run\n" in shown(60) and "│" not in shown(60)
