@@ -7,6 +7,7 @@ tables differ, and in large tables everything does: so a verdict needs an effect
 `data.min_effect` or `data.kl_threshold`. docs/data_gate.md says how to set them.
 """
 
+import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -110,13 +111,14 @@ def _tests(
             return
     text = column.role == "text"
     numeric = _is_numeric(column, data)
-    sides = [_values(frame[name], text=text, numeric=numeric) for frame in (sample, reference)]
+    sides = [_values(frame[name], column, numeric=numeric) for frame in (sample, reference)]
     for frame, values, which in zip(
         (sample, reference), sides, ("sample", "reference"), strict=True
     ):
         if values.empty:
-            why = "has no rows" if frame.empty else "has no values of it"
-            yield _Untested(name, kind, f"the {which} {why}")
+            values_are = "dates" if column.dtype == "datetime" else "numbers"
+            what = "rows" if frame.empty else f"{values_are if numeric else 'values'} in it"
+            yield _Untested(name, kind, f"the {which} has no {what}")
             break
     else:
         if numeric:
@@ -145,24 +147,26 @@ def _is_numeric(column: Column, data: Data) -> bool:
     return column.role in ("numerical", "date")
 
 
-def _values(values: pd.Series, *, text: bool, numeric: bool) -> pd.Series:
+def _values(values: pd.Series, column: Column, *, numeric: bool) -> pd.Series:
     """Return the values to compare: numbers, lengths of text, or categories; no nulls among them.
 
     What is of another type is left out: `check_data` names it elsewhere.
     """
+    text = column.role == "text"
     values = values[~missing(values, text=text)]
     if text:
-        if not pd.api.types.is_string_dtype(values) and values.dtype != object:
+        try:
+            return values.str.len().dropna().astype("float64")
+        except AttributeError:  # no text among them
             return values.iloc[:0]
-        return values.str.len().dropna().astype("float64")
     if numeric:
-        return as_numbers(values).dropna()
+        return as_numbers(values, dates=column.dtype == "datetime").dropna()
     return values
 
 
 def _length_bins(sample: pd.Series, reference: pd.Series) -> list[pd.Series]:
     both = np.concatenate([sample, reference])
-    edges = np.unique(np.quantile(both, np.arange(1, LENGTH_BINS) / LENGTH_BINS))
+    edges = np.unique(np.quantile(both, np.arange(1, LENGTH_BINS) / LENGTH_BINS, method="lower"))
     names = np.array(
         [f"up to {edges[0]:.0f} characters"]
         + [f"{low + 1:.0f} to {high:.0f} characters" for low, high in pairwise(edges)]
@@ -173,47 +177,38 @@ def _length_bins(sample: pd.Series, reference: pd.Series) -> list[pd.Series]:
 
 
 def _counts(sample: pd.Series, reference: pd.Series) -> pd.DataFrame:
-    """Return how often each category occurs: a row for each, the sample's counts first.
-
-    Beyond the TOP_CATEGORIES most frequent of both tables together, all count as one. Which those
-    are does not depend on which table has them, or chance would find differences among them.
-    """
-    sides = []
-    for values in (sample, reference):
-        try:
-            side = values.value_counts()
-        except TypeError:  # lists and records have no hash
-            side = values.astype(str).value_counts()
-        sides.append(side.set_axis(side.index.astype(object)))
-    counts = pd.concat(sides, axis=1, keys=["sample", "reference"]).fillna(0)
-    order = np.argsort(-counts.sum(axis=1).to_numpy(), kind="stable")
-    counts = counts.iloc[order]
-    counts = counts[counts.sum(axis=1) > 0]
-    if len(counts) <= TOP_CATEGORIES + 1:
-        return counts
-    return _with_others(counts.iloc[:TOP_CATEGORIES], counts.iloc[TOP_CATEGORIES:])
-
-
-def _with_others(kept: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([kept, others.sum().to_frame(OTHERS).T])
+    """Return how often each category occurs: a row for each, the sample's counts first."""
+    try:
+        sides = [values.value_counts() for values in (sample, reference)]
+        sides = [side.set_axis(side.index.astype(object)) for side in sides]
+        counts = pd.concat(sides, axis=1, keys=["sample", "reference"]).fillna(0)
+    except TypeError:  # lists and records have no hash
+        return _counts(sample.astype(str), reference.astype(str))
+    return counts[counts.sum(axis=1) > 0]  # a pandas category may be known and not occur
 
 
 def _pooled(counts: pd.DataFrame) -> pd.DataFrame:
     """Return `counts` with rare categories as one, so that chi-square may be trusted.
 
-    Rare is what is expected in fewer than MIN_EXPECTED rows of the smaller table if both are alike.
-    The most frequent category is never pooled; two rows remain where there were two or more.
+    Rare are all but the TOP_CATEGORIES most frequent of both tables together, and those expected in
+    fewer than MIN_EXPECTED rows of the smaller table if both are alike. Which these are must not
+    depend on which table has them, ties included, or chance would find differences among them. The
+    most frequent category is never pooled: two rows remain where there were two or more.
     """
     totals = counts.sum()
-    expected = counts.sum(axis=1).to_numpy() * (totals.min() / totals.sum())
+    both = counts.sum(axis=1).to_numpy()
+    expected = both * (totals.min() / totals.sum())
+    order = np.lexsort((pd.util.hash_array(counts.index.to_numpy(dtype=object)), -both))
     rare = expected < MIN_EXPECTED
-    rare[expected.argmax()] = False
+    rare[order[TOP_CATEGORIES:]] = True
+    rare[order[0]] = False
     if not rare.any():
         return counts
-    if expected[rare].sum() < MIN_EXPECTED and (~rare).sum() > 2:
-        kept = np.flatnonzero(~rare)
-        rare[kept[expected[kept].argmin()]] = True  # or the pool itself would be rare
-    return _with_others(counts[~rare], counts[rare])
+    kept = order[~rare[order]]
+    if expected[rare].sum() < MIN_EXPECTED and len(kept) > 2:
+        rare[kept[-1]] = True  # or what is pooled would be rare itself
+    others = counts[rare].sum().to_frame(OTHERS).T
+    return pd.concat([counts[~rare], others])
 
 
 def _categories(name: str, kind: str, counts: pd.DataFrame, data: Data) -> _Test:
@@ -233,6 +228,7 @@ def _categories(name: str, kind: str, counts: pd.DataFrame, data: Data) -> _Test
         p = float(stats.fisher_exact(table.astype("int64")).pvalue)
     worst = int(gaps.max(axis=1).argmax())
     ours, theirs = table[worst] / totals
+    label = _shown(cells.index[worst], kind)
     enough = bits >= data.kl_threshold
     return _Test(
         name,
@@ -242,14 +238,17 @@ def _categories(name: str, kind: str, counts: pd.DataFrame, data: Data) -> _Test
         bits,
         enough,
         f"KL divergence {bits:.3g} bits {'>=' if enough else '<'} {data.kl_threshold:g}",
-        f"{_shown(cells.index[worst])} in {ours:.2%} of the rows, of the reference's {theirs:.2%}",
+        f"{label} in {ours:.2%} of the rows, of the reference's {theirs:.2%}",
     )
 
 
 def _numbers(name: str, kind: str, sample: pd.Series, reference: pd.Series, data: Data) -> _Test:
     from scipy import stats
 
-    result = stats.ks_2samp(sample.to_numpy(), reference.to_numpy())
+    with warnings.catch_warnings():
+        # Where the exact p-value overflows, scipy says so and takes the asymptotic one.
+        warnings.filterwarnings("ignore", "ks_2samp: Exact calculation", RuntimeWarning)
+        result = stats.ks_2samp(sample.to_numpy(), reference.to_numpy())
     statistic = float(result.statistic)
     enough = statistic >= data.min_effect
     medians = [values.median() for values in (sample, reference)]
@@ -276,7 +275,6 @@ def _null_rates(name: str, n_missing: list[int], n_rows: tuple[int, int], data: 
         index=["null", "not null"],
         columns=["sample", "reference"],
     )
-    counts = counts.iloc[np.argsort(-counts.sum(axis=1).to_numpy(), kind="stable")]
     test = _categories(name, "null rate", counts[counts.sum(axis=1) > 0], data)
     ours, theirs = (k / n for k, n in zip(n_missing, n_rows, strict=True))
     difference = abs(ours - theirs)
@@ -322,8 +320,8 @@ def _judged(test: _Test | _Untested, level: float) -> Comparison:
     )
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, np.generic):
-        value = value.item()
-    text = repr(value) if value not in (OTHERS,) and isinstance(value, str) else str(value)
+def _shown(label: object, kind: str) -> str:
+    if kind == "text length" or label is OTHERS:
+        return str(label)
+    text = repr(label.item() if isinstance(label, np.generic) else label)
     return text if len(text) <= 60 else f"{text[:57]}..."

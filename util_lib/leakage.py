@@ -13,6 +13,7 @@ from util_lib import leakage_columns, leakage_rows
 from util_lib.dataset import Data
 from util_lib.findings import Finding
 from util_lib.leakage_columns import MIN_ROWS, Feature, Target
+from util_lib.values import as_numbers
 
 
 def find(sample: pd.DataFrame, data: Data) -> list[Finding]:
@@ -48,7 +49,7 @@ def find(sample: pd.DataFrame, data: Data) -> list[Finding]:
 
 def _target(values: pd.Series, data: Data) -> Target:
     if data.task == "regression":
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy("float64", na_value=np.nan)
+        numbers = as_numbers(values).to_numpy()
         return Target(data.target, np.where(np.isfinite(numbers), numbers, np.nan), None)
     codes, classes = pd.factorize(values.astype("str").where(values.notna()), sort=True)
     return Target(data.target, np.where(codes < 0, np.nan, codes), list(classes))

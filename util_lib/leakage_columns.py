@@ -66,7 +66,7 @@ class Feature(NamedTuple):
 def feature(values: pd.Series, column: Column) -> Feature:
     """Return a column as it is declared."""
     if column.role in ("numerical", "date"):
-        numbers = as_numbers(values).to_numpy()
+        numbers = as_numbers(values, dates=column.role == "date").to_numpy()
         return Feature(column.role, values, ~np.isfinite(numbers), numbers)
     return Feature(
         column.role, values, missing(values, text=column.role == "text").to_numpy(), None

@@ -1,5 +1,8 @@
-"""The values of a column as a comparison or a search for leaks reads them."""
+"""The values of a column, as comparisons and the search for leaks read them."""
 
+from datetime import date
+
+import numpy as np
 import pandas as pd
 
 
@@ -8,17 +11,22 @@ def missing(values: pd.Series, *, text: bool) -> pd.Series:
     return values.isna() | values.isin([""]) if text else values.isna()
 
 
-def as_numbers(values: pd.Series) -> pd.Series:
-    """Return numbers as float64, dates as nanoseconds since 1970, NaN for what is neither.
+def as_numbers(values: pd.Series, *, dates: bool = False) -> pd.Series:
+    """Return numbers as float64, or `dates` as nanoseconds since 1970; NaN for anything else.
 
-    Dates may be written as text (ISO 8601), as they are in CSV.
+    Both may be written as text, dates in ISO 8601.
     """
     types = pd.api.types
-    if types.is_numeric_dtype(values):
-        return values.astype("float64")
-    if not types.is_datetime64_any_dtype(values):
-        numbers = pd.to_numeric(values, errors="coerce")
-        if numbers.notna().any():
-            return numbers.astype("float64")
-    dates = pd.to_datetime(values, errors="coerce", format="ISO8601", utc=True)
-    return dates.dt.as_unit("ns").astype("int64").astype("float64").where(dates.notna())
+    if dates:
+        if types.is_numeric_dtype(values) or types.is_timedelta64_dtype(values):
+            return pd.Series(np.nan, index=values.index)
+        if values.dtype == object or isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(object)
+            values = values.where(values.map(lambda value: isinstance(value, str | date)))
+        moments = pd.to_datetime(values, errors="coerce", format="ISO8601", utc=True)
+        return moments.dt.as_unit("ns").astype("int64").astype("float64").where(moments.notna())
+    if types.is_complex_dtype(values) or values.dtype.kind in "mM":
+        return pd.Series(np.nan, index=values.index)
+    if not types.is_numeric_dtype(values):
+        values = pd.to_numeric(values, errors="coerce")
+    return values.astype("float64")
