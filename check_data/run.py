@@ -1,9 +1,10 @@
 #!/usr/bin/env python
 """Check a table against its declaration and for drift from a reference; stop at bad data.
 
-Step 3 of 6. Reads the sample and the reference; runs test_data.py by pytest; writes the artifact
-`check_data_log`, the whole output of pytest, whatever the outcome. All failures are named in the
-last line, and any failure stops the pipeline. The first data that pass become the reference.
+Step 3 of 6. Reads the sample and the reference; runs test_data.py by pytest; writes the artifacts
+`check_data_log`, the whole output of pytest, and `check_data_report`, what was found as JSON and as
+a page, whatever the outcome. All failures are named in the last line, and any failure stops the
+pipeline. The first data that pass become the reference.
 """
 
 import argparse
@@ -22,7 +23,9 @@ sys.path.insert(0, str(HERE.parent))
 
 import pytest
 
+from check_data import report
 from check_data.examine import Inputs, Results, examine, load_inputs
+from check_data.report import Check
 from util_lib import cli, dataset, tracking
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
@@ -32,16 +35,6 @@ logger = logging.getLogger("check_data")
 DATASET_CONFIG = "conf/dataset/songs_demo.yaml"
 NOT_OURS = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")  # the machine's pytest settings
 OURS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "140"}  # wide enough for a reason
-
-
-class Check(NamedTuple):
-    """How one check of test_data.py ended; `column` is None for a check of the whole table."""
-
-    rule: str
-    column: str | None
-    asks: str
-    outcome: str
-    says: str
 
 
 class Outcomes:
@@ -54,16 +47,16 @@ class Outcomes:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
         """Take note of a check that gave an answer or was skipped, or whose fixtures failed."""
-        report = yield
-        if report.when == "call" or report.outcome != "passed":
-            says = report.longreprtext.strip() if report.failed else ""
-            if report.skipped:
-                says = str(report.longrepr[2]).removeprefix("Skipped: ")
+        phase = yield
+        if phase.when == "call" or phase.outcome != "passed":
+            says = phase.longreprtext.strip() if phase.failed else ""
+            if phase.skipped:
+                says = str(phase.longrepr[2]).removeprefix("Skipped: ")
             name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
             rule = item.originalname.removeprefix("test_").replace("_", " ")
             asks = (item.function.__doc__ or "").strip()
-            self.checks.append(Check(rule, name, asks, report.outcome, says))
-        return report
+            self.checks.append(Check(rule, name, asks, phase.outcome, says))
+        return phase
 
     @property
     def failed(self) -> list[str]:
@@ -182,7 +175,10 @@ def main(argv: list[str] | None = None) -> None:
         try:
             outcomes = run_checks(args, inputs, results, log)
         finally:
-            log_file(run, "check_data_log", "log", "Output of the data checks", log)
+            log_files(run, "check_data_log", "log", "Output of the data checks", log)
+        said = report.build(inputs, results, outcomes.checks, data, args.ks_alpha)
+        written = report.write(Path(tmp), said, inputs, results, data)
+        log_files(run, "check_data_report", "report", "What was checked and found", *written)
         run.summary["n_checks"] = outcomes.n_checks
         run.summary["n_failed"] = len(outcomes.failed)
         run.summary["rows"] = len(inputs.sample)
@@ -193,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
         logger.info("%d checks passed on %s rows", outcomes.n_checks, f"{len(inputs.sample):,}")
 
 
-def log_file(run: Any, name: str, type: str, description: str, *paths: Path) -> None:
+def log_files(run: Any, name: str, type: str, description: str, *paths: Path) -> None:
     """Log files as one artifact, and wait for it."""
     artifact = tracking.Artifact(name, type=type, description=description)
     for path in paths:

@@ -5,33 +5,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from step_support import DECLARED, ROOT, make_songs, with_text
+from check_data_support import NAME, REFERENCE, songs
+from step_support import DECLARED, ROOT
 
-from check_data import accept_reference, run
+from check_data import accept_reference
 from util_lib.errors import UserError
-
-NAME = "preprocessed_data.parquet"
-REFERENCE = f"{NAME}:reference"
-
-
-@pytest.fixture
-def check(steps):
-    def go(
-        table=None, reference=REFERENCE, sample=f"{NAME}:latest", alpha="0.05", keys=None, **columns
-    ):
-        if table is not None:
-            steps.put(table, NAME)
-        declared = {**DECLARED, **(keys or {}), "columns": {**DECLARED["columns"], **columns}}
-        run.main(
-            ["--reference_artifact", reference, "--sample_artifact", sample, "--ks_alpha", alpha]
-            + ["--dataset_config", steps.yaml(declared)]
-        )
-
-    return go
-
-
-def songs(seed=1, n_rows=300):
-    return with_text(make_songs(n_rows, seed))
 
 
 def log_of(steps):
