@@ -110,7 +110,7 @@ def plan(settings: Settings) -> list[Step]:
             },
             files={"dataset_config": to_check},
             inputs=(data.reference_dataset, f"{preprocessed}:latest"),
-            outputs=("check_data_log",),
+            outputs=("check_data_log", "check_data_report"),
             uri="check_data",
         ),
         "segregate": Step(

@@ -1,0 +1,138 @@
+"""Small pictures of two distributions, the sample over the reference, as SVG text.
+
+Drawn by hand: a few lines that need no plotting library in the step's environment, and that are
+the same, byte for byte, for the same data.
+"""
+
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from util_lib.dataset import Data
+from util_lib.drift import Comparison
+from util_lib.values import as_numbers, missing
+
+WIDTH, HEIGHT, MARGIN = 460, 150, 18
+N_BINS = 40
+N_BARS = 12  # categories shown; the others count as one
+TAIL = 0.002  # share of rows at each end that the outer bars take in, whatever their value
+BAR = 18  # height of a category
+LABEL = 150  # width for its name
+SHARES = 110  # width for its two shares
+SHORT = 22  # characters of a name
+REFERENCE, SAMPLE = "#b7bec7", "#c2374f"
+
+
+def draw(compared: Comparison, sample: pd.DataFrame, reference: pd.DataFrame, data: Data) -> str:
+    """Return the picture that belongs to a comparison; its title is the sentence."""
+    column = data.columns[compared.column]
+    text = column.role == "text"
+    sides = [frame[compared.column] for frame in (sample, reference)]
+    gone = [missing(side, text=text) for side in sides]
+    if compared.kind == "null rate":
+        words = [lost.map({True: "null", False: "has a value"}) for lost in gone]
+        return bars(*words, compared.sentence)
+    sides = [side[~lost] for side, lost in zip(sides, gone, strict=True)]
+    if text:
+        lengths = [side.astype("str").str.len().astype("float64") for side in sides]
+        return histogram(*lengths, compared.sentence, "characters")
+    regressed = column.role == "target" and data.task == "regression"
+    if column.role in ("numerical", "date") or regressed:
+        numbers = [as_numbers(side).dropna() for side in sides]
+        return histogram(*numbers, compared.sentence, column.unit, column.dtype == "datetime")
+    return bars(*sides, compared.sentence)
+
+
+def histogram(
+    sample: pd.Series,
+    reference: pd.Series,
+    title: str,
+    unit: str | None = None,
+    dates: bool = False,
+) -> str:
+    """Draw the shares of rows by value: the reference as grey bars, the sample as a red line.
+
+    `dates` are nanoseconds since 1970. The outer bars hold all that lies beyond them.
+    """
+    both = np.concatenate([sample.to_numpy(), reference.to_numpy()])
+    both = both[np.isfinite(both)]
+    low, high = np.quantile(both, [TAIL, 1 - TAIL])
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, N_BINS + 1)
+    shares = [
+        np.histogram(np.clip(side.to_numpy(), low, high), edges)[0] / len(side)
+        for side in (sample, reference)
+    ]
+    top = max(shares[0].max(), shares[1].max())
+    step = (WIDTH - 2 * MARGIN) / N_BINS
+    floor = HEIGHT - MARGIN
+    ys = [floor - (floor - MARGIN) * side / top for side in shares]
+    parts = [
+        f'<rect x="{MARGIN + i * step:.1f}" y="{y:.1f}" width="{step:.1f}" '
+        f'height="{floor - y:.1f}" fill="{REFERENCE}"/>'
+        for i, y in enumerate(ys[1])
+        if y < floor
+    ]
+    line = " ".join(
+        f"{MARGIN + i * step:.1f},{y:.1f} {MARGIN + (i + 1) * step:.1f},{y:.1f}"
+        for i, y in enumerate(ys[0])
+    )
+    line = f"{MARGIN},{floor} {line} {WIDTH - MARGIN},{floor}"
+    parts.append(f'<polyline points="{line}" fill="none" stroke="{SAMPLE}" stroke-width="1.6"/>')
+    for x, anchor, value in (
+        (MARGIN, "start", low),
+        (WIDTH / 2, "middle", (low + high) / 2),
+        (WIDTH - MARGIN, "end", high),
+    ):
+        label = str(pd.Timestamp(int(value)).date()) if dates else f"{value:.4g}"
+        label += f" {unit}" if unit and anchor == "end" else ""
+        parts.append(_text(x, HEIGHT - 4, label, anchor))
+    parts.append(_text(MARGIN, MARGIN - 6, f"{top:.1%} of the rows", "start"))
+    return _svg(parts, HEIGHT, title)
+
+
+def bars(sample: pd.Series, reference: pd.Series, title: str) -> str:
+    """Draw the share of rows of each category, the most frequent first: red over grey."""
+    shares = pd.DataFrame(
+        {
+            name: side.map(str).value_counts(normalize=True)
+            for name, side in (("sample", sample), ("reference", reference))
+        }
+    ).fillna(0.0)
+    order = np.lexsort([shares.index.astype(str), -shares.sum(axis=1).to_numpy()])
+    shares = shares.iloc[order]
+    if len(shares) > N_BARS:
+        others = (
+            shares.iloc[N_BARS - 1 :].sum().to_frame(f"({len(shares) - N_BARS + 1:,} others)").T
+        )
+        shares = pd.concat([shares.iloc[: N_BARS - 1], others])
+    top, width = shares.to_numpy().max(), WIDTH - LABEL - SHARES
+    parts = []
+    for row, (name, ours, theirs) in enumerate(shares.itertuples()):
+        y = MARGIN / 2 + row * (BAR + 4)
+        name = name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
+        parts.append(_text(LABEL - 6, y + BAR / 2 + 4, name, "end"))
+        for share, offset, colour in ((theirs, BAR / 2, REFERENCE), (ours, 0, SAMPLE)):
+            length = width * share / top
+            parts.append(
+                f'<rect x="{LABEL}" y="{y + offset:.1f}" width="{length:.1f}" '
+                f'height="{BAR / 2:.1f}" fill="{colour}"/>'
+            )
+        label = f"{ours:.1%}, was {theirs:.1%}"
+        at = LABEL + width * max(ours, theirs) / top + 4
+        parts.append(_text(at, y + BAR / 2 + 4, label, "start"))
+    return _svg(parts, int(len(shares) * (BAR + 4) + MARGIN), title)
+
+
+def _text(x: float, y: float, words: str, anchor: str) -> str:
+    words = escape("".join(letter if letter.isprintable() else "\ufffd" for letter in words))
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
+
+
+def _svg(parts: list[str], height: int, title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )

@@ -1,0 +1,100 @@
+"""What was checked and found, for programs (report.json) and for readers (report.html).
+
+Nothing in it depends on when or where it was made: the same tables, declaration and thresholds give
+the same bytes. Rows are counted from 0.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from check_data import page, plots
+from check_data.examine import Inputs, Results
+from util_lib.dataset import Data
+
+
+class Check(NamedTuple):
+    """How one check of test_data.py ended; `column` is None for a check of the whole table."""
+
+    rule: str
+    column: str | None
+    asks: str
+    outcome: str
+    says: str
+
+
+def build(
+    inputs: Inputs, results: Results, checks: Iterable[Check], data: Data, ks_alpha: float
+) -> dict[str, Any]:
+    """Return the report as JSON can hold it."""
+    checks = list(checks)
+    failed = sum(check.outcome == "failed" for check in checks)
+    return _plain(
+        {
+            "verdict": "failed" if failed else "passed",
+            "n_checks": sum(check.outcome != "skipped" for check in checks),
+            "n_failed": failed,
+            "sample": _table(inputs.artifact, inputs.sample),
+            "reference": _table(inputs.reference_artifact, inputs.reference),
+            "drift_not_tested": inputs.no_reference or None,
+            "settings": {
+                "ks_alpha": ks_alpha,
+                "min_effect": data.min_effect,
+                "kl_threshold": data.kl_threshold,
+                "leakage": data.leakage,
+                "target": data.target,
+                "task": data.task,
+            },
+            "findings": [finding._asdict() for finding in results.faults],
+            "drift": [comparison._asdict() for comparison in results.comparisons],
+            "leakage": [finding._asdict() for finding in results.leaks],
+            "checks": [check._asdict() for check in checks],
+        }
+    )
+
+
+def write(
+    folder: Path, report: dict[str, Any], inputs: Inputs, results: Results, data: Data
+) -> list[Path]:
+    """Write report.json and report.html into `folder`; return both."""
+    drawn = {
+        number: plots.draw(comparison, inputs.sample, inputs.reference, data)
+        for number, comparison in enumerate(results.comparisons)
+        if comparison.drifted
+    }
+    written = []
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+    for name, content in (("report.json", text + "\n"), ("report.html", page.html(report, drawn))):
+        path = folder / name
+        # A lone surrogate, which JSON and parquet may hold, has no UTF-8.
+        path.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
+        written.append(path)
+    return written
+
+
+def _table(artifact: Any, frame: Any) -> dict[str, Any] | None:
+    """Return what a table was: its digest names its content, whatever version it is called."""
+    if frame is None:
+        return None
+    name = artifact.source_name.rpartition(":")[0].rpartition("/")[2]
+    return {
+        "artifact": name,
+        "digest": artifact.digest,
+        "rows": len(frame),
+        "columns": len(frame.columns),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with text for the numbers that JSON has none for."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if hasattr(value, "item"):
+        return _plain(value.item())
+    return value if value is None or isinstance(value, str | int) else str(value)
