@@ -197,7 +197,9 @@ def _refuse_infinite(column: pd.Series, what: str) -> None:
 def split(
     frame: pd.DataFrame, val_size: float, seed: int, stratify: str | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows to fit on and the validation rows."""
+    """Return the rows to fit on and the validation rows, of which `val_size` 0 gives none."""
+    if val_size == 0:
+        return frame, frame.iloc[:0]
     labels = frame[stratify] if stratify else None
     try:
         return train_test_split(frame, test_size=val_size, random_state=seed, stratify=labels)
@@ -269,9 +271,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--val_size",
-        type=cli.fraction,
+        type=cli.fraction_or_zero,
         required=True,
-        help="fraction of the rows kept for validation, in (0, 1)",
+        help="fraction of the rows kept for validation, in [0, 1); 0 = fit on all rows",
     )
     parser.add_argument(
         "--stratify",
@@ -301,8 +303,10 @@ def main(argv: list[str] | None = None) -> None:
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
         fit(pipeline, train, config)
 
-        truth = val[config.target].to_numpy()
-        scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
+        scores, figures = {}, {}
+        if args.val_size:
+            truth = val[config.target].to_numpy()
+            scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
         for name, value in scores.items():
             run.summary[name] = value
             logger.info("%s %.4f", name, value)
