@@ -54,26 +54,14 @@ UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
 
 
 def make_forest(parameters: dict[str, Any], task: str) -> RandomForest:
-    """Return an unfitted forest; `UserError` for a hyperparameter that it does not have.
+    """Return an unfitted forest; `parameters` are checked (`util_lib.hyperparameters`).
 
-    A regressor has no class_weight: null there, as the shared configuration writes it, is no fault.
+    A regressor has no class_weight: null there, as the shared configuration writes it, is left out.
     """
-    kind = RandomForestRegressor if task == "regression" else RandomForestClassifier
-    known = list(kind().get_params())
-    if task == "regression" and parameters.get("class_weight", "") is None:
-        parameters = {key: value for key, value in parameters.items() if key != "class_weight"}
-    for name in parameters:
-        if name == "class_weight" and name not in known:
-            raise UserError("random_forest.class_weight belongs to classification: set it to null")
-        if name not in known:
-            raise UserError(f"random_forest: {validation.choose('hyperparameter', name, known)}")
-    if parameters.get("max_features") == "auto":
-        meant = "1.0" if task == "regression" else "'sqrt'"
-        raise UserError(
-            f"random_forest.max_features 'auto' no longer exists in scikit-learn: write {meant}, "
-            f"which is what it meant for a {kind.__name__}"
-        )
-    return kind(**parameters)
+    if task == "classification":
+        return RandomForestClassifier(**parameters)
+    given = {name: value for name, value in parameters.items() if name != "class_weight"}
+    return RandomForestRegressor(**given)
 
 
 def make_inference_pipeline(config: RandomForestPipeline) -> Pipeline:
