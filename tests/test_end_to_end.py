@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -368,6 +369,55 @@ def test_a_tag_of_a_git_address_runs_and_its_results_stay_where_the_user_stands(
     assert (folder / "tracking_store" / "tracking.db").is_file()
     code = f"print(json.dumps(api.artifact('{PROJECT}/preprocessed_data.parquet:latest').version))"
     assert ask_store(folder, code) == "v0"
+
+
+def made_places(n_rows: int = 1_200) -> pd.DataFrame:
+    """Rows in the shape of the NYC table, none of it real: price depends on room and place."""
+    random = np.random.default_rng(3)
+    rooms = {"Shared room": 40, "Private room": 80, "Entire home/apt": 170}
+    room = random.choice(list(rooms), n_rows)
+    latitude = random.uniform(40.6, 40.9, n_rows)
+    price = pd.Series(room).map(rooms) + 400 * (latitude - 40.6) + random.normal(0, 10, n_rows)
+    price[:6] = 5_000
+    seen = pd.Timestamp("2019-07-08") - pd.to_timedelta(random.integers(0, 900, n_rows), unit="D")
+    reviewed = random.random(n_rows) < 0.8
+    return pd.DataFrame(
+        {
+            "id": np.arange(n_rows),
+            "name": random.choice(["the sunny loft", "cosy room", None], n_rows),
+            "host_id": random.integers(1, 500, n_rows),
+            "host_name": "A. Host",
+            "neighbourhood_group": random.choice(["Bronx", "Queens", "Manhattan"], n_rows),
+            "neighbourhood": "Somewhere",
+            "latitude": latitude,
+            "longitude": random.uniform(-74.1, -73.8, n_rows),
+            "room_type": room,
+            "price": price.astype(int),
+            "minimum_nights": random.integers(1, 30, n_rows),
+            "number_of_reviews": random.integers(0, 90, n_rows),
+            "last_review": pd.Series(seen.strftime("%Y-%m-%d")).where(reviewed),
+            "reviews_per_month": np.where(reviewed, random.uniform(0, 5, n_rows), np.nan),
+            "calculated_host_listings_count": random.integers(1, 9, n_rows),
+            "availability_365": random.integers(0, 366, n_rows),
+        }
+    )
+
+
+def test_numbers_are_predicted_from_a_csv_file_by_configuration_alone(tmp_path):
+    places = tmp_path / "places.csv"
+    text = made_places().to_csv(index=False, sep=";", decimal=",")
+    places.write_text(f"made for a test\n{text}", encoding="latin-1")
+    done = main(
+        tmp_path,
+        "dataset=nyc_airbnb",
+        *(f"data.file_url={places}", "data.sha256=null", "data.checks.min_rows=1000"),
+        "data.csv={separator: ';', decimal: ',', skip_lines: 1, encoding: latin-1}",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "clean.keep_rows.price: dropped 6 of 1,200 rows" in done.stdout
+    scores = dict(re.findall(r"(test_(?:r2|mae|rmse)) +([\d.]+)", done.stdout))
+    assert float(scores["test_r2"]) > 0.8 and 5 < float(scores["test_mae"]) < 30
+    assert "accuracy" not in done.stdout
 
 
 def test_the_documented_figures_are_reached_on_the_real_data(real_data, tmp_path):

@@ -1,62 +1,66 @@
-"""The figures of the real table, for which the documents give numbers to compare with."""
+"""The figures of the real tables, for which the documents give numbers to compare with."""
+
+import importlib
 
 import pytest
-import yaml
-from step_support import ROOT, steps
+from step_support import steps
 
-from check_data import run as check_data
-from evaluate import run as evaluate
-from get_data import run as get_data
-from preprocess import run as preprocess
-from segregate import run as segregate
-from train_random_forest import run as train
-from util_lib import dataset
+from pipeline import overrides, settings
+from pipeline.plan import plan
 
 __all__ = ["steps"]
 
-DATASET = "conf/dataset/music_genre.yaml"
+# rows after cleaning, rows to fit and validate on, metrics: value, how far off it may be
+FIGURES = {
+    "iris": (150, 105, {"test_accuracy": (0.95, 0.05)}),
+    "pokemon": (413, 330, {"test_r2": (0.963, 0.01), "test_mae": (17.4, 1)}),
+    "pokemon_types": (413, 330, {"test_r2": (0.32, 0.02)}),
+    "nyc_airbnb": (
+        19_001,
+        15_200,
+        {
+            "val_r2": (0.552, 0.01),
+            "val_mae": (34.13, 0.5),
+            "test_r2": (0.564, 0.01),
+            "test_mae": (33.85, 0.5),
+        },
+    ),
+    "song_halves": (21_235, 14_864, {"test_roc_auc_ovo_macro": (0.9532, 0.005)}),
+    "music_genre": (
+        41_975,
+        29_382,
+        {
+            "val_roc_auc_ovo_macro": (0.9544, 0.002),
+            "test_roc_auc_ovo_macro": (0.9532, 0.002),
+            "test_accuracy": (0.688, 0.01),
+        },
+    ),
+}
+SLOW = ("song_halves", "music_genre")
 
 
-@pytest.mark.slow
-def test_the_published_scores_of_the_music_genres_are_reproduced(real_data, steps):
-    data = dataset.load(ROOT / DATASET)
-    source = real_data / "genres_mod.parquet"
-    forest = yaml.safe_load((ROOT / "config.yaml").read_text())["random_forest_pipeline"][
-        "random_forest"
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in FIGURES]
+)
+def test_the_known_scores_of_a_table_are_reproduced(real_data, steps, monkeypatch, name):
+    monkeypatch.setenv("PIPELINE_DATA", str(real_data))
+    settings.register_resolvers()
+    configured = settings.check(overrides.base_config([f"dataset={name}"]), name)
+    if "://" in configured.data.file_url:
+        pytest.skip(f"{name}: its file is not in {real_data}")
+    for step in plan(configured):
+        files = {key: steps.yaml(value, f"{key}.yaml") for key, value in step.files.items()}
+        given = [
+            w for key, text in {**step.parameters, **files}.items() for w in (f"--{key}", text)
+        ]
+        importlib.import_module(f"{step.name}.run").main(given)
+
+    rows, train_rows, metrics = FIGURES[name]
+    sizes = [
+        steps.artifact(f"{table}:latest").metadata["rows"]
+        for table in ("preprocessed_data.parquet", "data_train.parquet")
     ]
-    names = {
-        role: [name for name, column in data.columns.items() if column.role == role]
-        for role in ("numerical", "categorical")
-    }
-    model = {
-        "target": "genre",
-        "features": {**names, "nlp": ["text_feature"]},
-        "tfidf": {"max_features": 10},
-        "random_forest": {**forest, "random_state": 42},
-    }
-    raw, table = "raw_data.parquet", "preprocessed_data.parquet"
-    get_data.main(["--file_url", str(source), "--artifact_name", raw, "--sha256", str(data.sha256)])
-    preprocess.main(
-        ["--input_artifact", f"{raw}:v0", "--artifact_name", table, "--dataset_config", DATASET]
-    )
-    check_data.main(
-        ["--reference_artifact", f"{table}:reference", "--sample_artifact", f"{table}:v0"]
-        + ["--ks_alpha", "0.05", "--dataset_config", DATASET]
-    )
-    segregate.main(
-        ["--input_artifact", f"{table}:v0", "--artifact_root", "data", "--test_size", "0.3"]
-        + ["--random_state", "42", "--stratify", "genre"]
-    )
-    train.main(
-        ["--train_data", "data_train.parquet:v0", "--model_config", steps.yaml(model)]
-        + ["--export_artifact", "model_export", "--random_seed", "42", "--val_size", "0.3"]
-        + ["--stratify", "genre"]
-    )
-    evaluate.main(["--model_export", "model_export:v0", "--test_data", "data_test.parquet:v0"])
-
-    rows = {n: steps.artifact(f"{n}:v0").metadata["rows"] for n in (table, "data_train.parquet")}
-    assert rows == {table: 41_975, "data_train.parquet": 29_382}
-    val, test = steps.run("train_random_forest").summary, steps.run("evaluate").summary
-    assert val["val_roc_auc_ovo_macro"] == pytest.approx(0.9544, abs=0.002)
-    assert test["test_roc_auc_ovo_macro"] == pytest.approx(0.9532, abs=0.002)
-    assert test["test_accuracy"] == pytest.approx(0.688, abs=0.01)
+    assert sizes == [rows, train_rows]
+    measured = {**steps.run("train_random_forest").summary, **steps.run("evaluate").summary}
+    for metric, (value, tolerance) in metrics.items():
+        assert measured[metric] == pytest.approx(value, abs=tolerance), metric

@@ -54,26 +54,14 @@ UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
 
 
 def make_forest(parameters: dict[str, Any], task: str) -> RandomForest:
-    """Return an unfitted forest; `UserError` for a hyperparameter that it does not have.
+    """Return an unfitted forest; `parameters` are checked (`util_lib.hyperparameters`).
 
-    A regressor has no class_weight: null there, as the shared configuration writes it, is no fault.
+    A regressor has no class_weight: null there, as the shared configuration writes it, is left out.
     """
-    kind = RandomForestRegressor if task == "regression" else RandomForestClassifier
-    known = list(kind().get_params())
-    if task == "regression" and parameters.get("class_weight", "") is None:
-        parameters = {key: value for key, value in parameters.items() if key != "class_weight"}
-    for name in parameters:
-        if name == "class_weight" and name not in known:
-            raise UserError("random_forest.class_weight belongs to classification: set it to null")
-        if name not in known:
-            raise UserError(f"random_forest: {validation.choose('hyperparameter', name, known)}")
-    if parameters.get("max_features") == "auto":
-        meant = "1.0" if task == "regression" else "'sqrt'"
-        raise UserError(
-            f"random_forest.max_features 'auto' no longer exists in scikit-learn: write {meant}, "
-            f"which is what it meant for a {kind.__name__}"
-        )
-    return kind(**parameters)
+    if task == "classification":
+        return RandomForestClassifier(**parameters)
+    given = {name: value for name, value in parameters.items() if name != "class_weight"}
+    return RandomForestRegressor(**given)
 
 
 def make_inference_pipeline(config: RandomForestPipeline) -> Pipeline:
@@ -197,7 +185,9 @@ def _refuse_infinite(column: pd.Series, what: str) -> None:
 def split(
     frame: pd.DataFrame, val_size: float, seed: int, stratify: str | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows to fit on and the validation rows."""
+    """Return the rows to fit on and the validation rows, of which `val_size` 0 gives none."""
+    if val_size == 0:
+        return frame, frame.iloc[:0]
     labels = frame[stratify] if stratify else None
     try:
         return train_test_split(frame, test_size=val_size, random_state=seed, stratify=labels)
@@ -269,9 +259,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--val_size",
-        type=cli.fraction,
+        type=cli.fraction_or_zero,
         required=True,
-        help="fraction of the rows kept for validation, in (0, 1)",
+        help="fraction of the rows kept for validation, in [0, 1); 0 = fit on all rows",
     )
     parser.add_argument(
         "--stratify",
@@ -301,8 +291,10 @@ def main(argv: list[str] | None = None) -> None:
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
         fit(pipeline, train, config)
 
-        truth = val[config.target].to_numpy()
-        scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
+        scores, figures = {}, {}
+        if args.val_size:
+            truth = val[config.target].to_numpy()
+            scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
         for name, value in scores.items():
             run.summary[name] = value
             logger.info("%s %.4f", name, value)

@@ -63,6 +63,16 @@ def fraction(text: str) -> float:
     return number
 
 
+def fraction_or_zero(text: str) -> float:
+    """Read a number from 0 to below 1."""
+    try:
+        return 0.0 if float(text) == 0 else fraction(text)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(
+            f"must be a number from 0 to below 1, found {text!r}"
+        ) from None
+
+
 def seed(text: str) -> int:
     """Read a seed for pseudo-random numbers."""
     try:

@@ -205,8 +205,13 @@ class Data(Section):
         Fraction, Field(description="fraction of all rows kept for `evaluate`, between 0 and 1")
     ] = 0.3
     val_size: Annotated[
-        Fraction,
-        Field(description="fraction of the remaining rows kept for validation, between 0 and 1"),
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="fraction of the remaining rows kept for validation, from 0 to below 1; "
+            "0 = the model is fitted on all of them and measured by `evaluate` only",
+        ),
     ] = 0.3
     reference_half: Annotated[
         bool,
@@ -323,8 +328,29 @@ class Data(Section):
 
 
 def load(path: str | Path) -> Data:
-    """Read the `data` section of a dataset file, or of what main.py prints of it."""
-    return validation.load(Data, path, "data")
+    """Read the `data` section of a dataset file, or of what main.py prints of it.
+
+    A file that builds on others of its folder names them under `defaults`, as Hydra wants it.
+    """
+    return validation.check(Data, _composed(Path(path)), str(path))
+
+
+def _composed(path: Path) -> Any:
+    content = validation.read(path, "data")
+    if not isinstance(content, dict):
+        return content
+    section = content.get("data", content)
+    for name in reversed(content.get("defaults", [])):
+        if name != "_self_":
+            section = _merged(_composed(path.with_name(f"{name}.yaml")), section)
+    return section
+
+
+def _merged(base: Any, changes: Any) -> Any:
+    """Return mappings merged key by key, as Hydra does; anything else is replaced."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return base | {key: _merged(base.get(key), value) for key, value in changes.items()}
 
 
 def reference() -> str:

@@ -120,8 +120,12 @@ def _parquet(path: Path) -> Iterator["pq.ParquetFile"]:
             yield file
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0].strip().rstrip(".")
+        with path.open("rb") as start:
+            other = start.read(len(PARQUET_MAGIC)) != PARQUET_MAGIC
         raise UserError(
-            f"{path.name} is no complete parquet file ({reason}): make or download it again"
+            f"{path.name} is no complete parquet file ({reason}): "
+            + ("if it is CSV, set data.format to csv; else " if other else "")
+            + "make or download it again"
         ) from error
 
 

@@ -66,9 +66,17 @@ def load(model: type[Model], path: str | Path, section: str) -> Model:
     So a step takes a whole configuration file as well as what
     `python main.py --cfg job --resolve --package <section>` prints.
     """
+    content = read(path, section)
+    if isinstance(content, dict) and section in content:
+        content = content[section]
+    return check(model, content, str(path))
+
+
+def read(path: str | Path, section: str) -> Any:
+    """Return what a YAML file holds; `section` is what a message says was expected in it."""
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}): expected a YAML file with the section "
@@ -76,9 +84,6 @@ def load(model: type[Model], path: str | Path, section: str) -> Model:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
-    if isinstance(content, dict) and section in content:
-        content = content[section]
-    return check(model, content, str(path))
 
 
 def _sentence(model: type[BaseModel], error: Any) -> str:

@@ -191,10 +191,13 @@ def test_the_export_answers_its_own_example_with_numbers(train, steps, fitted):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"forest": {"class_weight": "balanced"}}, "class_weight belongs to classification"),
+        ({"forest": {"class_weight": "balanced"}}, "'class_weight' parameter .* must be null"),
         ({"forest": {"criterion": "gini"}}, "'criterion' parameter of RandomForestRegressor"),
-        ({"forest": {"max_features": "auto"}}, "write 1.0"),
-        ({"task": "classification"}, "'price' holds numbers such as .*set data.task to regression"),
+        ({"forest": {"max_features": "auto"}}, "write 1.0, which is what 'auto' meant"),
+        (
+            {"task": "classification", "forest": {"criterion": "gini"}},
+            "'price' holds numbers such as .*set data.task to regression",
+        ),
         ({"target": "title", "features": {"numerical": ["size"], "categorical": [], "nlp": []}},
          "'title' must hold numbers for task regression"),
     ],

@@ -80,6 +80,7 @@ def test_the_declared_format_wins_over_the_name_of_the_file(read):
             "called '5.1'.*if its first line holds values, set data.csv.header to false",
         ),
         (b"PAR1rest", {"format": "csv"}, "is a parquet file"),
+        ("a,b\n1,2\n", {"file": "raw.parquet"}, "if it is CSV, set data.format to csv"),
     ],
 )
 def test_a_file_that_is_not_as_declared_is_one_sentence(read, content, given, sentence):

@@ -120,3 +120,18 @@ def test_the_documented_keys_are_those_of_the_schema():
     assert text.partition(begin)[2].partition(end)[0] == dataset.reference(), (
         "run python -m util_lib.dataset and put what it prints into docs/datasets.md"
     )
+
+
+@pytest.mark.parametrize("name", ["song_halves", "pokemon_types"])
+def test_a_file_that_builds_on_another_is_read_as_hydra_reads_it(name):
+    from pipeline import overrides, settings
+
+    settings.register_resolvers()
+    composed = settings.check(overrides.base_config([f"dataset={name}"])).data
+    alone = dataset.load(ROOT / "conf" / "dataset" / f"{name}.yaml")
+    for key in ("columns", "target", "task", "clean", "reference_half", "reference_dataset"):
+        assert getattr(alone, key) == getattr(composed, key), key
+
+
+def test_a_base_that_is_not_there_is_one_sentence(tmp_path):
+    assert "other.yaml cannot be read" in refusal(tmp_path, "defaults: [other]\n", "")
