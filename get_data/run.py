@@ -16,7 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from util_lib import cli, downloads, tracking
-from util_lib.urls import without_secrets
+from util_lib.urls import file_name, without_secrets
 
 logger = logging.getLogger("get_data")
 
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
                 "last_modified": received.last_modified,
             },
         )
-        artifact.add_file(str(path), name=downloads.file_name(args.file_url, args.artifact_name))
+        artifact.add_file(str(path), name=file_name(args.file_url, args.artifact_name))
         logged = run.log_artifact(artifact)
         logged.wait()
         logger.info("logged %s: %s bytes from %s", logged.name, f"{received.n_bytes:,}", shown)

@@ -7,10 +7,9 @@ import email.utils
 import hashlib
 import logging
 import os
-import re
 import time
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -18,7 +17,7 @@ import requests
 
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
-from util_lib.urls import without_secrets
+from util_lib.urls import file_name, without_secrets
 
 logger = logging.getLogger("downloads")
 
@@ -53,16 +52,6 @@ def whole_address(shown: str) -> str:
     """
     whole = os.environ.get(SECRET_URL, "")
     return whole if without_secrets(whole) == shown else shown
-
-
-def file_name(url: str, default: str) -> str:
-    """Return the base name of the path in `url`, without query and fragment.
-
-    `default` where the path ends in a slash or its name is not fit for a file.
-    """
-    path = urlsplit(url).path if "://" in url else url
-    name = PurePosixPath(unquote(path)).name if not path.endswith("/") else ""
-    return name if re.fullmatch(r"[^\x00-\x1f\\:*?\"<>|]+", name) and name != ".." else default
 
 
 def fetch(url: str, path: Path, max_bytes: int) -> Received:

@@ -14,6 +14,7 @@ from step_support import ROOT
 from get_data import run
 from util_lib import downloads
 from util_lib.errors import UserError
+from util_lib.urls import file_name
 
 BODY = b"PAR1 pretend this is parquet " * 5000
 SECRETS = ("s3cret", "T0KEN", "zaphod")
@@ -308,7 +309,7 @@ def test_an_empty_local_file_is_refused(steps):
     ],
 )
 def test_the_file_is_named_after_the_path_of_its_address(url, name):
-    assert downloads.file_name(url, "default") == name
+    assert file_name(url, "default") == name
 
 
 def test_a_long_download_says_how_far_it_is(web, steps, monkeypatch, caplog):
