@@ -10,6 +10,7 @@ from util_lib.tracking.store import store_directory
 __all__ = ["steps"]
 
 STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
+PROJECTS = (*STEPS, "describe")
 ENTRIES = [(step, "main", "run") for step in STEPS]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
 
