@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import overrides, settings
+from pipeline import describe, overrides, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -84,6 +84,9 @@ def mlproject_call(folder: str, words: list[str], document: Path) -> None:
     assert set(given) <= set(declared)
     missing = {name for name, value in declared.items() if value.get("default") is None}
     assert missing <= set(given)
+    if folder == "." and entry == "describe":
+        describe.build_parser().parse_args([f"--{name}={value}" for name, value in given.items()])
+        return
     if folder == ".":
         main_words = [f"--{name}={value}" for name, value in given.items()]
         composes(main_words, document)
