@@ -159,6 +159,8 @@ def _whole_numbers(filled: pd.Series, n_different: int) -> tuple[dict[str, Any],
 
 
 def _texts(filled: pd.Series, n_different: int) -> tuple[dict[str, Any], str]:
+    if filled.map(lambda value: bool(OTHER_DATE.fullmatch(value))).all():
+        return _ignored("dates in another form than 2024-12-31: as such they are no feature")
     many_each = len(filled) >= ROWS_PER_CATEGORY * n_different
     if n_different <= MOST_CATEGORIES and many_each:
         allowed = sorted(filled.unique())
@@ -168,8 +170,6 @@ def _texts(filled: pd.Series, n_different: int) -> tuple[dict[str, Any], str]:
         return {"role": "categorical", **encoding, "allowed": allowed}, ""
     if filled.map(lambda value: len(value.split())).mean() >= WORDS_OF_TEXT:
         return {"role": "text"}, ""
-    if filled.map(lambda value: bool(OTHER_DATE.fullmatch(value))).mean() > 0.9:
-        return _ignored("dates in another form than 2024-12-31: as such they are no feature")
     return _ignored(f"{n_different:,} different values, too many for categories")
 
 

@@ -1,6 +1,7 @@
 """Writes the draft: what a dataset file says of a table, with comments on every guess."""
 
 import re
+import textwrap
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -10,9 +11,10 @@ from describe import target as targets
 from describe.columns import Proposal, propose
 from describe.sniff import Sniffed
 from describe.target import Target
-from util_lib import validation
+from util_lib import cleaning, leakage, validation
 from util_lib.dataset import Csv, Data
 from util_lib.errors import UserError
+from util_lib.findings import Finding
 
 LINE = 100  # characters, then lists get a line for each entry
 PLAIN_WORD = re.compile(r"[A-Za-z_]\w*([ -]\w+)*", re.ASCII)
@@ -47,11 +49,12 @@ class Source(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """The text of the dataset file, what it declares, and what is predicted."""
+    """The text of the dataset file, what it declares, the target, and what may give it away."""
 
     text: str
     data: Data
     target: Target
+    suspects: list[Finding]
 
 
 def make(frame: pd.DataFrame, source: Source, name: str, asked_target: str | None) -> Draft:
@@ -75,9 +78,11 @@ def make(frame: pd.DataFrame, source: Source, name: str, asked_target: str | Non
     if not features:
         reasons = "; ".join(f"{n!r}: {p.comment}" for n, p in proposals.items() if p.comment)
         raise UserError(f"{source.shown} has no column that could be a feature ({reasons})")
-    text = _text(frame, source, name, proposals, renamed, target)
+    text = _text(frame, source, name, proposals, renamed, target, [])
     data = validation.check(Data, yaml.safe_load(text)["data"], "the draft")
-    return Draft(text, data, target)
+    if suspects := leakage.find(cleaning.clean(frame, data), data):
+        text = _text(frame, source, name, proposals, renamed, target, suspects)
+    return Draft(text, data, target, suspects)
 
 
 def _has_header(source: Source) -> bool:
@@ -130,8 +135,10 @@ def _text(
     proposals: dict[str, Proposal],
     renamed: dict[str, str],
     target: Target,
+    suspects: list[Finding],
 ) -> str:
     lines = [f"  {line}" for line in _location(source)]
+    lines += _warnings("  ", [s for s in suspects if s.column not in proposals])
     lines.append(f"  target: {scalar(target.name)} # {_comment(target.why)}")
     lines.append(f"  task: {target.task} # {target.about_task}")
     if target.stratify:
@@ -150,10 +157,23 @@ def _text(
     head = HEAD.format(
         shown=_comment(source.shown), n_rows=len(frame), n_columns=frame.shape[1], name=scalar(name)
     )
-    columns = [line for n, p in proposals.items() if p.keys for line in _column(n, p)]
+    columns = []
+    for column, proposal in proposals.items():
+        columns += _warnings("    ", [s for s in suspects if s.column == column])
+        columns += _column(column, proposal) if proposal.keys else []
     return (
         head + "\n".join(lines) + "\n" + ABOUT_COLUMNS + "  columns:\n" + "\n".join(columns) + "\n"
     )
+
+
+def _warnings(indent: str, suspects: list[Finding]) -> list[str]:
+    """Return comments on what may give the target away."""
+    lines = []
+    for suspect in suspects:
+        words = f"Leak? {_comment(suspect.message)}"
+        mark = f"{indent}# "
+        lines += textwrap.wrap(words, LINE, initial_indent=mark, subsequent_indent=mark)
+    return lines
 
 
 def _location(source: Source) -> list[str]:

@@ -37,7 +37,7 @@ NOT_NAMES = ("null", "true", "false", "nan", "inf")  # Hydra takes dataset=null 
 NEXT = """\
 
 Drafted {path}: {n_rows:,} rows, {n_features} features, target {target} ({why}), {task}.
-Read and correct it. Then, from {root}:
+{suspects}Read and correct it. Then, from {root}:
 
   python main.py dataset={name} main.execute_steps=get_data,preprocess,check_data
   python main.py dataset={name}
@@ -49,6 +49,7 @@ The profile page ({project}/{name}_profile) shows every column's values. To look
   python -m util_lib.tracking download {project}/{name}_profile:latest {name}_profile
   then open {name}_profile/{name}_profile.html in a browser
 """
+SUSPECTS = "What may give the target away is marked `Leak?` in it ({} findings).\n"
 
 
 def check_name(name: str) -> str:
@@ -172,6 +173,7 @@ def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
             target=made.target.name,
             why=made.target.why,
             task=made.target.task,
+            suspects=SUSPECTS.format(len(made.suspects)) if made.suspects else "",
         ),
         flush=True,
     )
