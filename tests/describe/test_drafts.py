@@ -74,7 +74,7 @@ def test_small_whole_numbers_are_codes_and_ids_and_constants_are_left_alone(draf
             month=random.integers(1, 13, n),
             smoker=random.integers(0, 2, n),
             active=random.random(n) < 0.5,
-            hostId=random.integers(10**6, 10**7, n),
+            hostId=random.integers(10**6, 10**6 + 100, n),
             line=range(100, 100 + n),
             source="web",
             town=[f"Town {number}" for number in random.integers(0, 90, n)],
