@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from check_data.run import FIRST_ALIAS, accept
+from check_data.examine import FIRST_ALIAS
+from check_data.run import accept
 from util_lib import cli, tracking
 
 logger = logging.getLogger("accept_reference")

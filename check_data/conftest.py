@@ -13,8 +13,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from check_data import examine
 from check_data import run as step
-from util_lib import checks, cli, dataset, tracking
+from util_lib import cli, dataset, tracking
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 
@@ -61,9 +62,16 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("name", names, ids=str)
 
 
-def pytest_collection_modifyitems(items):
-    """Drop checks that no column declares, instead of showing them as skipped."""
-    items[:] = [item for item in items if not item.name.endswith("[NOTSET]")]
+def pytest_collection_modifyitems(config, items):
+    """Drop checks that are not declared, instead of showing them as skipped."""
+    data = config.stash[DATA]
+    items[:] = [
+        item
+        for item in items
+        if not item.name.endswith("[NOTSET]")
+        and (hasattr(item, "callspec") or getattr(item.function, "applies", bool)(data))
+        and (data.leakage != "off" or not item.get_closest_marker("leakage"))
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -73,45 +81,43 @@ def declared(request):
 
 
 @pytest.fixture(scope="session")
-def inputs(request):
-    """The sample, the reference or why there is none to test against."""
-    brought = request.config.pluginmanager.get_plugin("check_data_inputs")
+def given(request):
+    """The two tables, and what was found in them."""
+    brought = request.config.pluginmanager.get_plugin("check_data_given")
     if brought is not None:
         yield brought
         return
-    option = request.config.getoption
+    option, data = request.config.getoption, request.config.stash[DATA]
     try:
         with (
             tracking.init(job_type="check_data", config={n: option(n) for n in REQUIRED}) as run,
             tempfile.TemporaryDirectory() as tmp,
         ):
-            yield step.load_inputs(
-                run,
-                option("sample_artifact"),
-                option("reference_artifact"),
-                request.config.stash[DATA],
-                tmp,
+            inputs = examine.load_inputs(
+                run, option("sample_artifact"), option("reference_artifact"), data, tmp
             )
+            alpha = cli.fraction(option("ks_alpha"))
+            yield inputs, examine.examine(inputs.sample, inputs.reference, data, alpha)
     except UserError as error:
         pytest.exit(f"check_data: {error}", returncode=1)
 
 
 @pytest.fixture(scope="session")
-def sample(inputs):
+def sample(given):
     """The table to check."""
-    return inputs.sample
+    return given[0].sample
 
 
 @pytest.fixture(scope="session")
-def reference(inputs):
-    """The table to compare with; what needs it is skipped where there is none."""
+def results(given):
+    """What was found."""
+    return given[1]
+
+
+@pytest.fixture(scope="session")
+def compared(given):
+    """The comparisons with the reference; what needs them is skipped where there is none."""
+    inputs, results = given
     if inputs.reference is None:
         pytest.skip(inputs.no_reference)
-    return inputs.reference
-
-
-@pytest.fixture(scope="session")
-def level(request, declared):
-    """The level of one column's drift test: `ks_alpha` after Šidák's correction."""
-    n_columns = sum(column.role == "numerical" for column in declared.columns.values())
-    return checks.sidak(cli.fraction(request.config.getoption("ks_alpha")), n_columns)
+    return results.comparisons

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,34 +20,28 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-import pandas as pd
 import pytest
 
-from util_lib import cli, dataset, tables, tracking
-from util_lib.dataset import Data
+from check_data.examine import Inputs, Results, examine, load_inputs
+from util_lib import cli, dataset, tracking
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
-from util_lib.tracking.names import parse_reference
 
 logger = logging.getLogger("check_data")
 
 DATASET_CONFIG = "conf/dataset/songs_demo.yaml"
-FIRST_ALIAS = "reference"  # the only alias that the first good data get by themselves
 NOT_OURS = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")  # the machine's pytest settings
 OURS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "140"}  # wide enough for a reason
 
 
-class Inputs(NamedTuple):
-    """What is checked. `reference` is None where `no_reference` says why there is none.
+class Check(NamedTuple):
+    """How one check of test_data.py ended; `column` is None for a check of the whole table."""
 
-    `becomes_reference` is the alias that the sample gets once it has passed, or None.
-    """
-
-    sample: pd.DataFrame
-    reference: pd.DataFrame | None
-    no_reference: str = ""
-    becomes_reference: str | None = None
-    artifact: Any = None
+    rule: str
+    column: str | None
+    asks: str
+    outcome: str
+    says: str
 
 
 class Outcomes:
@@ -54,55 +49,37 @@ class Outcomes:
 
     def __init__(self) -> None:
         """Remember nothing yet."""
-        self.passed: list[str] = []
-        self.failed: dict[str, str] = {}
-        self.skipped: list[str] = []
-        self.failed_for_good = False  # a deterministic check failed
+        self.checks: list[Check] = []
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take note of one phase of one check."""
-        if report.failed:
-            self.failed[report.nodeid] = report.longreprtext.strip()
-            self.failed_for_good |= "deterministic" in report.keywords
-        elif report.skipped:
-            self.skipped.append(report.nodeid)
-        elif report.when == "call":
-            self.passed.append(report.nodeid)
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        """Take note of a check that gave an answer or was skipped, or whose fixtures failed."""
+        report = yield
+        if report.when == "call" or report.outcome != "passed":
+            says = report.longreprtext.strip() if report.failed else ""
+            if report.skipped:
+                says = str(report.longrepr[2]).removeprefix("Skipped: ")
+            name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
+            rule = item.originalname.removeprefix("test_").replace("_", " ")
+            asks = (item.function.__doc__ or "").strip()
+            self.checks.append(Check(rule, name, asks, report.outcome, says))
+        return report
+
+    @property
+    def failed(self) -> list[str]:
+        """What each failed check says."""
+        return [check.says for check in self.checks if check.outcome == "failed"]
 
     @property
     def n_checks(self) -> int:
         """How many checks gave an answer."""
-        return len(self.passed) + len(self.failed)
+        return sum(check.outcome != "skipped" for check in self.checks)
 
 
-def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: str) -> Inputs:
-    """Fetch and read both tables.
-
-    There may be no reference yet: then the sample is to become it, if it is a version of the
-    same artifact and the alias asked for is `reference`. Any other missing reference is an error.
-    """
-    ours = run.use_artifact(sample)
-    texts = [name for name, column in data.columns.items() if column.dtype == "string"]
-    table = tables.read(ours.file(str(Path(directory, "sample"))), text_columns=texts)
-    wanted = parse_reference(reference, run.project)
-    same_artifact = (wanted.project, wanted.name) == tuple(parse_reference(sample, run.project))[:2]
-    known = tracking.Api().artifact_exists(f"{wanted.project}/{wanted.name}:{wanted.alias}")
-    if not known and wanted.alias == FIRST_ALIAS and same_artifact:
-        why = f"drift not tested: there is no {reference} yet"
-        return Inputs(table, None, why, FIRST_ALIAS, ours)
-    theirs = run.use_artifact(reference)
-    if theirs.id == ours.id:
-        why = (
-            f"drift not tested: sample and reference are both {ours.source_name}, and drift "
-            "against itself says nothing"
-        )
-        return Inputs(table, None, why, None, ours)
-    path = theirs.file(str(Path(directory, "reference")))
-    return Inputs(table, tables.read(path, text_columns=texts), "", None, ours)
-
-
-def run_checks(arguments: argparse.Namespace, inputs: Inputs, log: Path) -> Outcomes:
-    """Run test_data.py on `inputs`, its output to the file `log`.
+def run_checks(
+    arguments: argparse.Namespace, inputs: Inputs, results: Results, log: Path
+) -> Outcomes:
+    """Run test_data.py on what was found, its output to the file `log`.
 
     The console gets all of it where a check failed, else its closing line. In this process, so
     that the data are loaded once, and with nothing of the machine's own pytest settings: only
@@ -113,7 +90,7 @@ def run_checks(arguments: argparse.Namespace, inputs: Inputs, log: Path) -> Outc
     for name in ("reference_artifact", "sample_artifact", "ks_alpha", "dataset_config"):
         options.append(f"--{name}={getattr(arguments, name)}")
     with log.open("w", encoding="utf-8") as file, _own_pytest():
-        plugins = [outcomes, _Named(inputs)]
+        plugins = [outcomes, _Given(inputs, results)]
         with contextlib.chdir(HERE), contextlib.redirect_stdout(file):
             code = pytest.main(options, plugins=plugins)
     said = log.read_text(encoding="utf-8").strip()
@@ -124,14 +101,14 @@ def run_checks(arguments: argparse.Namespace, inputs: Inputs, log: Path) -> Outc
     return outcomes
 
 
-class _Named:
-    """Brings `inputs` into conftest.py, which asks for it by name."""
+class _Given:
+    """Brings what was found into conftest.py, which asks for it by name."""
 
-    def __init__(self, inputs: Inputs):
-        self._inputs = inputs
+    def __init__(self, *given: NamedTuple):
+        self._given = given
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        config.pluginmanager.register(self._inputs, "check_data_inputs")
+        config.pluginmanager.register(self._given, "check_data_given")
 
 
 @contextlib.contextmanager
@@ -152,7 +129,9 @@ def summarize(outcomes: Outcomes) -> str:
     """Return the one sentence that names every failed check."""
     n_failed = len(outcomes.failed)
     count = "1 check" if n_failed == 1 else f"{n_failed} checks"
-    return f"{count} failed: {'; '.join(outcomes.failed.values())}"
+    says = "; ".join(outcomes.failed)
+    counted = "; rows are counted from 0" if re.search(r"\brows? \d", says) else ""
+    return f"{count} failed: {says}{counted}"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -195,23 +174,31 @@ def main(argv: list[str] | None = None) -> None:
         inputs = load_inputs(run, args.sample_artifact, args.reference_artifact, data, tmp)
         if inputs.no_reference:
             logger.warning(inputs.no_reference)
+        results = examine(inputs.sample, inputs.reference, data, args.ks_alpha)
+        for leak in results.leaks:
+            if not leak.fatal:
+                logger.warning(leak.message)
         log = Path(tmp, "pytest.log")
         try:
-            outcomes = run_checks(args, inputs, log)
+            outcomes = run_checks(args, inputs, results, log)
         finally:
-            artifact = tracking.Artifact(
-                "check_data_log", type="log", description="Output of the data checks"
-            )
-            artifact.add_file(str(log))
-            run.log_artifact(artifact).wait()
+            log_file(run, "check_data_log", "log", "Output of the data checks", log)
         run.summary["n_checks"] = outcomes.n_checks
         run.summary["n_failed"] = len(outcomes.failed)
         run.summary["rows"] = len(inputs.sample)
-        if inputs.becomes_reference and not outcomes.failed_for_good:
-            accept(inputs.artifact, inputs.becomes_reference)
         if outcomes.failed:
             raise UserError(summarize(outcomes))
+        if inputs.becomes_reference:
+            accept(inputs.artifact, inputs.becomes_reference)
         logger.info("%d checks passed on %s rows", outcomes.n_checks, f"{len(inputs.sample):,}")
+
+
+def log_file(run: Any, name: str, type: str, description: str, *paths: Path) -> None:
+    """Log files as one artifact, and wait for it."""
+    artifact = tracking.Artifact(name, type=type, description=description)
+    for path in paths:
+        artifact.add_file(str(path))
+    run.log_artifact(artifact).wait()
 
 
 def accept(artifact: Any, alias: str) -> None:

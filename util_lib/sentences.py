@@ -22,7 +22,7 @@ def missing(frame: pd.DataFrame, name: str) -> Finding:
     """Say that the table lacks a column."""
     near = validation.nearest(name, list(map(str, frame.columns)))
     message = f"column {name!r} is missing" + (f"; the nearest is {near!r}" if near else "")
-    return Finding(name, "presence", message)
+    return Finding(name, "column is there", message)
 
 
 def order(frame: pd.DataFrame, data: Data) -> Finding:
@@ -44,14 +44,14 @@ def others(frame: pd.DataFrame, data: Data) -> Finding:
     joined = data.text_feature.name if data.text_feature else None
     found = [name for name in frame.columns if name not in data.columns and name != joined]
     message = f"no column may be there that is not declared, found {_listed(found)}"
-    return Finding(None, "other columns", message, len(found))
+    return Finding(None, "no other columns", message, len(found))
 
 
 def nulls(values: pd.Series, name: str) -> Finding:
     """Count the nulls of a column that may have none."""
     wrong = values.isna()
     message = f"column {name!r} must not be null, {_count(wrong)} {_verb(wrong, 'are')}"
-    return _with_rows(name, "nulls", message, "", values, wrong)
+    return _with_rows(name, "no nulls", message, "", values, wrong)
 
 
 def of_column(

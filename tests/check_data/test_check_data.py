@@ -16,10 +16,12 @@ REFERENCE = f"{NAME}:reference"
 
 @pytest.fixture
 def check(steps):
-    def go(table=None, reference=REFERENCE, sample=f"{NAME}:latest", alpha="0.05", **columns):
+    def go(
+        table=None, reference=REFERENCE, sample=f"{NAME}:latest", alpha="0.05", keys=None, **columns
+    ):
         if table is not None:
             steps.put(table, NAME)
-        declared = {**DECLARED, "columns": {**DECLARED["columns"], **columns}}
+        declared = {**DECLARED, **(keys or {}), "columns": {**DECLARED["columns"], **columns}}
         run.main(
             ["--reference_artifact", reference, "--sample_artifact", sample, "--ks_alpha", alpha]
             + ["--dataset_config", steps.yaml(declared)]
@@ -77,9 +79,10 @@ def test_every_failure_is_named_with_column_expectation_count_and_examples(check
         check(table)
     assert str(error.value) == (
         "3 checks failed: "
-        "column 'tempo' must lie in [50, 250] BPM, 3 of 300 rows do not (max 9999); "
-        "column 'key' must lie in [0, 11], 1 of 300 rows does not (max 12); "
-        "column 'genre' must be one of 3 classes, 2 of 300 rows are not ('Polka')"
+        "column 'tempo' must lie in [50, 250] BPM, 3 of 300 rows do not (max 9999; rows 0, 1, 2); "
+        "column 'key' must lie in [0, 11], 1 of 300 rows does not (max 12; row 0); "
+        "column 'genre' must be one of 3 classes, 2 of 300 rows are not ('Polka'; rows 0, 1); "
+        "rows are counted from 0"
     )
     run_ = steps.run("check_data")
     assert (run_.state, run_.summary["n_failed"]) == ("failed", 3)
@@ -93,7 +96,10 @@ def test_a_missing_column_is_named_and_the_others_are_still_checked(check):
     with pytest.raises(UserError) as error:
         check(table)
     assert "2 checks failed: column 'tempo' is missing; the nearest is 'tempi'" in str(error.value)
-    assert "column 'energy' must lie in [0, 1], 300 of 300 rows do not (max 2)" in str(error.value)
+    assert (
+        "column 'energy' must lie in [0, 1], 300 of 300 rows do not (max 2; rows 0, 1, 2, ...)"
+        in str(error.value)
+    )
 
 
 def test_a_shifted_column_is_drift(check, steps):
@@ -107,7 +113,9 @@ def test_a_changed_share_of_nulls_is_drift(check):
     check(songs())
     table = songs(seed=2)
     table.loc[: len(table) // 2, "loudness"] = np.nan
-    with pytest.raises(UserError, match=r"'loudness' drifts .* \d+.\d+% of its rows are null"):
+    with pytest.raises(
+        UserError, match=r"null rate of column 'loudness' drifts .*60.00% of the rows"
+    ):
         check(table)
 
 
@@ -157,17 +165,25 @@ def test_integers_with_nulls_pass_where_they_are_nullable(check):
 @pytest.mark.parametrize(
     ("values", "declared", "sentence"),
     [
-        (["fast", *["1"] * 299], {"dtype": "float"}, "type float, 1 of 300 rows is not ('fast')"),
+        (
+            ["fast", *["1"] * 299],
+            {"dtype": "float"},
+            "type float, 1 of 300 rows is not ('fast'; row 0)",
+        ),
         (["1"] * 300, {"dtype": "float"}, "type float, found str"),
-        ([np.inf, *[1.0] * 299], {"dtype": "float"}, "finite, 1 of 300 rows is not (inf)"),
-        ([1.5, *[1.0] * 299], {"dtype": "int"}, "type int, 1 of 300 rows is not (1.5)"),
+        ([np.inf, *[1.0] * 299], {"dtype": "float"}, "finite, 1 of 300 rows is not (inf; row 0)"),
+        ([1.5, *[1.0] * 299], {"dtype": "int"}, "type int, 1 of 300 rows is not (1.5; row 0)"),
         ([1.0] * 300, {"dtype": "int"}, "type int, found float64"),
-        ([1] * 300, {"dtype": "bool"}, "type bool, 300 of 300 rows are not (1)"),
-        ([1] * 300, {"dtype": "string"}, "type string, 300 of 300 rows are not (1)"),
-        (["soon"] * 300, {"dtype": "datetime"}, "type datetime, 300 of 300 rows are not ('soon')"),
-        ([1] * 300, {"dtype": "int", "unique": True}, "be unique, 299 of 300 rows are not (1)"),
-        ([3] * 300, {"dtype": "int", "min": 4}, "be at least 4, 300 of 300 rows do not (min 3)"),
-        ([None] * 300, {"dtype": "float"}, "must not be null, 300 of 300 rows are"),
+        ([1] * 300, {"dtype": "bool"}, "type bool, 300 of 300 rows are not (1; rows 0, 1, 2, ...)"),
+        ([1] * 300, {"dtype": "string"}, "type string, 300 of 300 rows are not (1; "),
+        (["soon"] * 300, {"dtype": "datetime"}, "type datetime, 300 of 300 rows are not ('soon'; "),
+        (
+            [1] * 300,
+            {"dtype": "int", "unique": True},
+            "be unique, 299 of 300 rows are not (1; rows 1, 2, 3",
+        ),
+        ([3] * 300, {"dtype": "int", "min": 4}, "be at least 4, 300 of 300 rows are not (min 3; "),
+        ([None] * 300, {"dtype": "float"}, "must not be null, 300 of 300 rows are (rows 0, "),
     ],
 )
 def test_a_column_that_is_not_as_declared_fails_once(check, values, declared, sentence):
@@ -192,16 +208,86 @@ def test_a_column_as_declared_passes(check, values, declared):
     check(songs().assign(x=values), x={"role": "ignore", **declared})
 
 
+@pytest.mark.parametrize(
+    ("checks", "change", "sentence"),
+    [
+        ({"min_rows": 301}, {}, "the table must have at least 301 rows, it has 300"),
+        ({"max_rows": 299}, {}, "the table must have at most 299 rows, it has 300"),
+        (
+            {"other_columns": False},
+            {"id": 1},
+            "no column may be there that is not declared, found 'id'",
+        ),
+        (
+            {"min_class_share": 0.4},
+            {},
+            "each class of target 'genre' must have at least 40.00% of the rows, 'Emo' has 33.33%",
+        ),
+        (
+            {"min_class_share": 0.1},
+            {"genre": ["Pop", "Emo"] * 150},
+            "must have at least 10.00% of the rows, 'techno' has 0.00%",
+        ),
+        ({}, {"genre": "Pop"}, "target 'genre' must have at least two classes, 300 of 300 rows"),
+    ],
+)
+def test_a_table_that_is_not_as_declared_as_a_whole_fails(check, checks, change, sentence):
+    with pytest.raises(UserError) as error:
+        check(songs().assign(**change), keys={"checks": checks})
+    assert str(error.value).startswith("1 check failed: ")
+    assert sentence in str(error.value)
+
+
+def test_the_order_of_columns_is_checked_where_it_is_asked_for(check):
+    table = songs()
+    swapped = table[["loudness", "energy", *table.columns[2:]]]
+    check(swapped)
+    check(table, keys={"checks": {"column_order": True, "other_columns": False}})
+    with pytest.raises(UserError) as error:
+        check(swapped, keys={"checks": {"column_order": True}})
+    assert str(error.value) == (
+        "1 check failed: the columns must come in the declared order, 'loudness' stands where "
+        "'energy' belongs"
+    )
+
+
+def test_the_share_of_nulls_has_a_limit_where_one_is_declared(check):
+    loudness = {"dtype": "float", "role": "numerical", "nullable": True}
+    check(songs(), loudness={**loudness, "max_null_rate": 0.2})
+    with pytest.raises(UserError, match="null in at most 19.00% of the rows, 60 of 300 .*20.00%"):
+        check(loudness={**loudness, "max_null_rate": 0.19})
+
+
+def test_rows_are_numbered_as_they_lie_in_the_table_whatever_its_index(check, steps):
+    table = songs()
+    table.loc[[7, 40], "tempo"] = 1.0
+    table.index = range(1000, 1300)
+    with pytest.raises(UserError, match=r"min 1; rows 7, 40\)"):
+        check(table)
+
+
+def test_a_leak_is_a_warning_and_stops_where_it_is_asked_to(check, steps, caplog):
+    table = songs().assign(copied=lambda t: t["genre"] + " song")
+    declared = {"dtype": "string", "role": "categorical"}
+    check(table, copied=declared)
+    assert "each value of column 'copied' belongs to one 'genre'" in caplog.text
+    assert "test_no_leak[copied] warning: each value of column 'copied'" in log_of(steps)
+    with pytest.raises(UserError, match="each value of column 'copied' belongs to one 'genre'"):
+        check(keys={"leakage": "fail"}, copied=declared)
+    check(keys={"leakage": "off"}, copied=declared)
+    assert "no_leak" not in log_of(steps)
+
+
+def test_the_first_data_with_a_leak_that_stops_do_not_become_the_reference(check, steps):
+    with pytest.raises(UserError):
+        check(songs(), keys={"leakage": "fail"})
+    assert not steps.exists(REFERENCE)
+
+
 def test_csv_data_are_checked_alike(check, steps):
     steps.put(songs(), "songs.csv")
     check(reference="songs.csv:reference", sample="songs.csv:latest")
     assert steps.exists("songs.csv:reference")
-
-
-def test_the_level_is_that_of_sidak():
-    from util_lib import checks
-
-    assert checks.sidak(0.05, 10) == pytest.approx(0.005116, abs=1e-6)
 
 
 @pytest.mark.parametrize("alpha", ["0", "1", "x"])
@@ -236,18 +322,24 @@ def test_pytest_alone_checks_and_moves_no_alias(steps):
     assert not steps.exists(REFERENCE)
 
 
-def test_the_script_alone_is_not_touched_by_the_machines_pytest_settings(steps):
+def test_the_script_alone_is_not_touched_by_the_machines_settings_of_pytest_and_pandera(steps):
     steps.put(songs().assign(tempo=1.0), NAME)
     done = subprocess.run(
         [sys.executable, "run.py", "--reference_artifact", REFERENCE, "--sample_artifact"]
         + [f"{NAME}:latest", "--ks_alpha", "0.05", "--dataset_config", steps.yaml(DECLARED)],
         cwd=ROOT / "check_data",
-        env={**os.environ, "PYTEST_ADDOPTS": "-k nothing --collect-only", "PYTEST_PLUGINS": "no"},
+        env={
+            **os.environ,
+            "PYTEST_ADDOPTS": "-k nothing --collect-only",
+            "PYTEST_PLUGINS": "no",
+            "PANDERA_VALIDATION_ENABLED": "False",
+            "PANDERA_VALIDATION_DEPTH": "nothing",
+        },
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == (
         "check_data: 1 check failed: column 'tempo' must lie in [50, 250] BPM, "
-        "300 of 300 rows do not (min 1)"
+        "300 of 300 rows do not (min 1; rows 0, 1, 2, ...); rows are counted from 0"
     )

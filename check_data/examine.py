@@ -1,0 +1,73 @@
+"""What is checked, and what was found: the two tables, and three ways to look at them."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from util_lib import drift, leakage, table_schema, tables, tracking
+from util_lib.dataset import Data
+from util_lib.drift import Comparison
+from util_lib.findings import Finding
+from util_lib.tracking.names import parse_reference
+
+FIRST_ALIAS = "reference"  # the only alias that the first good data get by themselves
+
+
+class Inputs(NamedTuple):
+    """What is checked. `reference` is None where `no_reference` says why there is none.
+
+    `becomes_reference` is the alias that the sample gets once it has passed, or None.
+    """
+
+    sample: pd.DataFrame
+    reference: pd.DataFrame | None
+    no_reference: str = ""
+    becomes_reference: str | None = None
+    artifact: Any = None
+    reference_artifact: Any = None
+
+
+class Results(NamedTuple):
+    """What was found. `comparisons` are empty where there is no reference."""
+
+    faults: list[Finding]
+    comparisons: list[Comparison]
+    leaks: list[Finding]
+
+
+def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: str) -> Inputs:
+    """Fetch and read both tables.
+
+    There may be no reference yet: then the sample is to become it, if it is a version of the
+    same artifact and the alias asked for is `reference`. Any other missing reference is an error.
+    """
+    ours = run.use_artifact(sample)
+    texts = [name for name, column in data.columns.items() if column.dtype == "string"]
+    table = tables.read(ours.file(str(Path(directory, "sample"))), text_columns=texts)
+    wanted = parse_reference(reference, run.project)
+    same_artifact = (wanted.project, wanted.name) == tuple(parse_reference(sample, run.project))[:2]
+    known = tracking.Api().artifact_exists(f"{wanted.project}/{wanted.name}:{wanted.alias}")
+    if not known and wanted.alias == FIRST_ALIAS and same_artifact:
+        why = f"drift not tested: there is no {reference} yet"
+        return Inputs(table, None, why, FIRST_ALIAS, ours)
+    theirs = run.use_artifact(reference)
+    if theirs.id == ours.id:
+        why = (
+            f"drift not tested: sample and reference are both {ours.source_name}, and drift "
+            "against itself says nothing"
+        )
+        return Inputs(table, None, why, None, ours)
+    path = theirs.file(str(Path(directory, "reference")))
+    return Inputs(table, tables.read(path, text_columns=texts), "", None, ours, theirs)
+
+
+def examine(
+    sample: pd.DataFrame, reference: pd.DataFrame | None, data: Data, ks_alpha: float
+) -> Results:
+    """Look at the sample alone, at the sample beside the reference, and for leaks of the target."""
+    return Results(
+        table_schema.faults(sample, data),
+        [] if reference is None else drift.compare(sample, reference, data, ks_alpha),
+        leakage.find(sample, data),
+    )
