@@ -8,7 +8,7 @@ import pandas as pd
 import yaml
 
 from describe import target as targets
-from describe.columns import Proposal, propose
+from describe.columns import FEWEST_VALUES, Proposal, propose
 from describe.sniff import Sniffed
 from describe.target import Target
 from util_lib import cleaning, leakage, validation
@@ -71,6 +71,12 @@ def make(frame: pd.DataFrame, source: Source, name: str, asked_target: str | Non
     asked_target = renamed.get(asked_target, asked_target)
     if asked_target not in out:
         table = table.drop(columns=out).drop_duplicates(ignore_index=True)
+    if len(out) == len(proposals) or len(table) < FEWEST_VALUES:
+        found = f"{len(table)} rows that differ" if len(out) < len(proposals) else "no usable value"
+        raise UserError(
+            f"{source.shown} has {found}: expected at least {FEWEST_VALUES} rows to train, "
+            "validate and test with"
+        )
     target = targets.choose(table, proposals, asked_target)
     proposals[target.name] = _of_target(table[target.name], target)
     proposals |= _kept_for_their_place(source, frame, out)

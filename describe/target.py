@@ -63,9 +63,12 @@ def choose(frame: pd.DataFrame, proposals: dict[str, Proposal], asked: str | Non
     last = names[-1]
     if last in fit and frame[last].nunique() <= MOST_CLASSES:
         return _of_task(frame, last, "guessed: the last column, with few different values")
-    raise UserError(
-        f"the target cannot be guessed: {_choose_from(frame, proposals)} with -P target=..."
+    way = (
+        f"{_choose_from(frame, proposals)} with -P target=..."
+        if fit
+        else "no column is fit for one"
     )
+    raise UserError(f"the target cannot be guessed: {way}")
 
 
 def candidates(frame: pd.DataFrame, proposals: dict[str, Proposal]) -> list[str]:
