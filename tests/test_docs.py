@@ -107,12 +107,12 @@ def test_a_command_in_the_documents_is_one_that_works(document, words):
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets)
     elif words[:2] == ["mlflow", "run"]:
-        place = words[2]
-        if "://" in place:
-            composes([f"--{pair}" for pair in options(words, "-P")], document)
-        else:
-            folder = home if place == "." else place.removeprefix("./").rstrip("/")
-            mlproject_call(folder, words, document)
+        folder = words[2].removeprefix("./").rstrip("/")
+        if "://" in folder:
+            folder = "."
+        elif folder == "." and (ROOT / home / "MLproject").exists():
+            folder = home
+        mlproject_call(folder, words, document)
     elif words[:2] == ["python", "main.py"]:
         if not any(word.startswith("--") for word in words):
             composes(words[2:], document)
