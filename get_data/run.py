@@ -6,248 +6,19 @@ byte for byte what was served. Nothing is parsed here; `preprocess` is the first
 """
 
 import argparse
-import email.utils
-import hashlib
 import logging
-import os
 import re
 import sys
 import tempfile
-import time
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import requests
-
-from util_lib import cli, tracking
-from util_lib.errors import UserError
-from util_lib.project import resolve_path
-from util_lib.urls import without_secrets
+from util_lib import cli, downloads, tracking
+from util_lib.urls import file_name, without_secrets
 
 logger = logging.getLogger("get_data")
-
-CHUNK_BYTES = 2**20  # memory stays near 1 MiB however large the file
-TIMEOUT_S = (10, 60)  # to connect; between two chunks
-RETRY_WAITS_S = (1, 3, 9)  # before the second, third and fourth attempt
-PROGRESS_S = 5  # between two progress lines of a long download
-TRY_AGAIN = (429, 500, 502, 503, 504)  # answers that another attempt may change
-SECRET_URL = "GET_DATA_URL"  # environment variable: the address that `--file_url` shows in part
-HTML_STARTS = (b"<!doctype html", b"<html")
-HTML_SUFFIXES = (".html", ".htm")
-
-
-class Received(NamedTuple):
-    """What arrived; `etag` and `last_modified` as the server gave them, or None."""
-
-    n_bytes: int
-    sha256: str
-    etag: str | None = None
-    last_modified: str | None = None
-
-
-class _Again(Exception):
-    """An attempt failed in a way that the next one may not."""
-
-
-def whole_address(shown: str) -> str:
-    """Return the address to read: `GET_DATA_URL` where it is the one that `shown` stands for.
-
-    Arguments are recorded by MLflow and visible to other users of the machine; main.py and careful
-    users hand over the secrets of an address by the environment.
-    """
-    whole = os.environ.get(SECRET_URL, "")
-    return whole if without_secrets(whole) == shown else shown
-
-
-def file_name(url: str, default: str) -> str:
-    """Return the base name of the path in `url`, without query and fragment.
-
-    `default` where the path ends in a slash or its name is not fit for a file.
-    """
-    path = urlsplit(url).path if "://" in url else url
-    name = PurePosixPath(unquote(path)).name if not path.endswith("/") else ""
-    return name if re.fullmatch(r"[^\x00-\x1f\\:*?\"<>|]+", name) and name != ".." else default
-
-
-def fetch(url: str, path: Path, max_bytes: int) -> Received:
-    """Write what `url` names, an http(s) address or a file, to `path`."""
-    scheme = urlsplit(url).scheme.lower() if "://" in url else ""
-    if scheme in ("http", "https"):
-        return download(url, path, max_bytes)
-    if scheme in ("", "file"):
-        return copy(url, path, max_bytes)
-    raise UserError(
-        f"file_url has the scheme {scheme!r}: expected an http(s) address, a file:// address or "
-        "a path"
-    )
-
-
-def copy(url: str, path: Path, max_bytes: int) -> Received:
-    """Copy the file at a path or file:// address; a relative path starts at the project root."""
-    source = Path(url).expanduser()
-    if "://" in url:
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost"):
-            raise UserError(
-                f"file_url {without_secrets(url)!r} names the host "
-                f"{parts.netloc.rpartition('@')[2]!r}: a file:// address has three slashes"
-            )
-        source = Path(unquote(parts.path))
-    source = resolve_path(source)
-    if source.is_dir():
-        raise UserError(f"file_url {url!r} is a directory: expected one file")
-    if not source.is_file():
-        raise UserError(f"file_url {url!r} does not exist: looked for {source}")
-    try:
-        with source.open("rb") as reader, path.open("wb") as writer:
-            n_bytes, sha256, start = _write(
-                iter(lambda: reader.read(CHUNK_BYTES), b""),
-                writer,
-                url,
-                max_bytes,
-                source.stat().st_size,
-            )
-        changed = email.utils.formatdate(source.stat().st_mtime, usegmt=True)
-    except OSError as error:
-        raise UserError(f"file_url {url!r} cannot be read: {error.strerror or error}") from error
-    _refuse_html(repr(url), source.name, None, start)
-    return Received(n_bytes, sha256, None, changed)
-
-
-def download(url: str, path: Path, max_bytes: int) -> Received:
-    """Stream `url` into `path`.
-
-    A refused or broken connection, a busy server and a truncated body are tried again three
-    times; a page of HTML where data is expected, and all other errors, are final. No message
-    says more of `url` than `without_secrets` shows.
-    """
-    shown = without_secrets(url)
-    for wait in (*RETRY_WAITS_S, None):
-        try:
-            return _attempt(url, path, max_bytes)
-        except _Again as failure:
-            reason = str(failure)
-        if wait is None:
-            break
-        logger.warning("%s %s; trying again in %g s", shown, reason, wait)
-        time.sleep(wait)
-    raise UserError(
-        f"file_url {shown} {reason}, {len(RETRY_WAITS_S) + 1} times: check the address and the "
-        "network, then run again"
-    )
-
-
-def _attempt(url: str, path: Path, max_bytes: int) -> Received:
-    shown = without_secrets(url)
-    # The bytes as they lie on the server: a compressed transfer would have another length.
-    headers = {"Accept-Encoding": "identity"}
-    try:
-        with requests.get(url, stream=True, timeout=TIMEOUT_S, headers=headers) as response:
-            if response.status_code in TRY_AGAIN:
-                raise _Again(f"answered {response.status_code} {response.reason}")
-            if response.status_code != 200:
-                raise UserError(
-                    f"file_url {shown} answered {response.status_code} {response.reason}: expected "
-                    "200 with the file; check the address"
-                )
-            announced = _content_length(response)
-            if announced is not None and announced > max_bytes:
-                raise UserError(_too_large(shown, announced, max_bytes))
-            with path.open("wb") as writer:
-                n_bytes, sha256, start = _write(
-                    response.iter_content(CHUNK_BYTES), writer, shown, max_bytes, announced
-                )
-            # `tell` counts what came over the wire, also where a server compressed it after all.
-            if announced is not None and response.raw.tell() != announced:
-                raise _Again(f"sent {response.raw.tell():,} of {announced:,} bytes")
-            _refuse_html(shown, file_name(url, ""), response.headers.get("Content-Type"), start)
-            received = response.headers
-            return Received(n_bytes, sha256, received.get("ETag"), received.get("Last-Modified"))
-    except requests.exceptions.SSLError:
-        raise UserError(f"file_url {shown}: the server's certificate cannot be trusted") from None
-    except (
-        requests.exceptions.InvalidURL,
-        requests.exceptions.InvalidSchema,
-        requests.exceptions.MissingSchema,
-        requests.exceptions.TooManyRedirects,
-    ) as error:
-        kind = {"TooManyRedirects": "redirects without end"}.get(
-            type(error).__name__, "is, or leads to, no valid http(s) address"
-        )
-        raise UserError(f"file_url {shown} {kind}") from None
-    except requests.exceptions.Timeout:
-        raise _Again(f"was silent for {TIMEOUT_S[0]} s (connecting) or {TIMEOUT_S[1]} s") from None
-    except requests.exceptions.ConnectionError:
-        raise _Again("cannot be reached, or closed the connection") from None
-    except requests.exceptions.ChunkedEncodingError:
-        raise _Again("broke off before the end of the file") from None
-    except requests.exceptions.RequestException as error:
-        # Its text may hold the address with its secrets.
-        raise UserError(f"file_url {shown} cannot be read ({type(error).__name__})") from None
-    except UnicodeError:
-        raise UserError(f"file_url {shown} is no valid http(s) address") from None
-    except OSError as error:
-        raise UserError(
-            f"the download cannot be written to {path.parent}: {error.strerror or error}"
-        ) from error
-
-
-def _write(
-    chunks: Iterable[bytes], writer: BinaryIO, shown: str, max_bytes: int, total: int | None
-) -> tuple[int, str, bytes]:
-    """Write `chunks`; return their number of bytes, their sha256 and the first of them."""
-    n_bytes, digest, start = 0, hashlib.sha256(), b""
-    said = time.monotonic()
-    for chunk in chunks:
-        start = start or chunk[:512]
-        n_bytes += len(chunk)
-        if n_bytes > max_bytes:
-            raise UserError(_too_large(shown, n_bytes, max_bytes))
-        digest.update(chunk)
-        writer.write(chunk)
-        if time.monotonic() - said >= PROGRESS_S:
-            of = f" of {total / 1e6:,.1f}" if total else ""
-            logger.info("%.1f%s MB received", n_bytes / 1e6, of)
-            said = time.monotonic()
-    if n_bytes == 0:
-        raise UserError(f"file_url {shown} is empty: expected a file with data")
-    return n_bytes, digest.hexdigest(), start
-
-
-def _too_large(shown: str, n_bytes: int, max_bytes: int) -> str:
-    return (
-        f"file_url {shown} has more than the allowed {max_bytes:,} bytes (at least {n_bytes:,}): "
-        "raise max_bytes if it is the right file"
-    )
-
-
-def _content_length(response: requests.Response) -> int | None:
-    text = response.headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() else None
-
-
-def _refuse_html(shown: str, name: str, content_type: str | None, start: bytes) -> None:
-    """Raise `UserError` for a page: many servers answer 200 with one to log in or to apologise."""
-    declared = (content_type or "").lower().startswith("text/html")
-    looks = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(HTML_STARTS)
-    if (declared or looks) and not name.lower().endswith(HTML_SUFFIXES):
-        raise UserError(
-            f"file_url {shown} gave an HTML page, not data: open it in a browser to "
-            "see why; hosts of code have an address for the raw file"
-        )
-
-
-def check_sha256(expected: str | None, received: Received) -> None:
-    """Raise `UserError` if the content is not the one that was asked for."""
-    if expected is not None and received.sha256 != expected.lower():
-        raise UserError(
-            f"the file has sha256 {received.sha256}, expected {expected.lower()}: its content has "
-            "changed or is damaged; nothing was logged"
-        )
 
 
 def _sha256(text: str) -> str | None:
@@ -297,8 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         path = Path(tmp, "download")
-        received = fetch(whole_address(args.file_url), path, args.max_bytes)
-        check_sha256(args.sha256, received)
+        received = downloads.fetch(downloads.whole_address(args.file_url), path, args.max_bytes)
+        downloads.check_sha256(args.sha256, received)
         artifact = tracking.Artifact(
             args.artifact_name,
             type=args.artifact_type,

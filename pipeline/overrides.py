@@ -5,7 +5,9 @@ that no shell ever globs, expands or evaluates a user's value.
 """
 
 import argparse
+import os
 import re
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -158,8 +160,10 @@ def config_keys(config: DictConfig) -> list[str]:
 
 
 def datasets() -> list[str]:
-    """Name the files of conf/dataset."""
-    return sorted(path.stem for path in (ROOT / "conf" / "dataset").glob("*.yaml"))
+    """Name the files of conf/dataset, the project's and those where the user stands."""
+    places = {ROOT, Path(os.environ.get("PIPELINE_HOME", "."))}
+    found = (path for place in places for path in (place / "conf" / "dataset").glob("*.yaml"))
+    return sorted({path.stem for path in found})
 
 
 def explain(error: Exception, overrides: list[str]) -> UserError:

@@ -4,7 +4,8 @@ import os
 import shlex
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline import graph, session
@@ -12,7 +13,7 @@ from pipeline.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
 from pipeline.session import ROOT_RUN, Session, StepFailed
-from pipeline.settings import Settings
+from pipeline.settings import Main, Settings
 from pipeline.walk import Execute, position, walk
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -75,21 +76,41 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     first step that fails and `Stopped` when told to stop; the outcome table is printed first.
     """
     _refuse_missing_folders(steps)
-    screen = Screen()
     outcomes = [Outcome(step.name) for step in steps]
-    os.environ["WANDB_PROJECT"] = settings.main.project_name
-    os.environ["WANDB_RUN_GROUP"] = settings.main.experiment_name
+    with _shown(settings.main, outcomes) as screen, ExitStack() as stack:
+        store = open_store() if os.environ[choice.VARIABLE] == "local" else None
+        execute = _executor(settings, steps, outcomes, screen, job, stack)
+        walk(settings, steps, outcomes, store, screen.say, execute)
+    return outcomes
+
+
+def run_alone(main: Main, step: Step) -> Outcome:
+    """Run one step that is no part of the pipeline, as `run_pipeline` runs its steps."""
+    outcome = Outcome(step.name)
+    config = {"main": main.model_dump(), step.name: session.shown_parameters(step.parameters)}
+    with (
+        _shown(main, [outcome]) as screen,
+        session.opened(main, config, [step], screen) as opened,
+    ):
+        _run_step(opened, step, outcome, step.name, {}, screen)
+    return outcome
+
+
+@contextmanager
+def _shown(main: Main, outcomes: list[Outcome]) -> Iterator[Screen]:
+    """Prepare the steps' surroundings; at the end print `outcomes`, whatever came of them."""
+    screen = Screen()
+    os.environ["WANDB_PROJECT"] = main.project_name
+    os.environ["WANDB_RUN_GROUP"] = main.experiment_name
     os.environ["TRACKING_PUBLISH"] = "parent"
-    chosen = choice.choose(settings.main.tracking)
+    chosen = choice.choose(main.tracking)
     os.environ[choice.VARIABLE] = chosen.backend
     failure: BaseException | None = None
-    store = open_store() if chosen.backend == "local" else None
     with screen.relayed():
         try:
-            with stoppable(), ExitStack() as stack:
-                screen.say(_where_results_go(settings, chosen))
-                execute = _executor(settings, steps, outcomes, screen, job, stack)
-                walk(settings, steps, outcomes, store, screen.say, execute)
+            with stoppable():
+                screen.say(_where_results_go(main, chosen))
+                yield screen
         except (UserError, Stopped) as error:
             failure = error
             if isinstance(error, Stopped):
@@ -97,10 +118,9 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
         except Exception as error:
             failure = session.explain(error)
         screen.table(outcomes)
-        _say_where_to_look(screen, chosen, settings)
+        _say_where_to_look(screen, chosen, main)
     if failure:
         raise failure
-    return outcomes
 
 
 def show_plan(settings: Settings, steps: list[Step]) -> None:
@@ -124,12 +144,12 @@ def _refuse_missing_folders(steps: list[Step]) -> None:
             )
 
 
-def _where_results_go(settings: Settings, chosen: choice.Choice) -> str:
+def _where_results_go(main: Main, chosen: choice.Choice) -> str:
     place = f"the local store {os.environ['TRACKING_STORE']}"
     if chosen.backend == "wandb":
         place = f"W&B at {choice.base_url()}"
     return (
-        f"project {settings.main.project_name}, group {settings.main.experiment_name}; runs and "
+        f"project {main.project_name}, group {main.experiment_name}; runs and "
         f"artifacts go to {place} ({chosen.reason})"
     )
 
@@ -153,7 +173,9 @@ def _executor(
     def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> None:
         if not opened:
             rest = steps[steps.index(step) :]
-            opened.append(stack.enter_context(session.opened(settings, rest, screen, job)))
+            config = session.shown_config(settings)
+            parent = session.opened(settings.main, config, rest, screen, job)
+            opened.append(stack.enter_context(parent))
             stack.callback(log_cached_metrics)
         _run_step(opened[0], step, outcome, position(steps, step), made, screen)
         session.log_metrics(outcome)
@@ -190,8 +212,8 @@ def _run_step(
         screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s{listed}")
 
 
-def _say_where_to_look(screen: Screen, chosen: choice.Choice, settings: Settings) -> None:
+def _say_where_to_look(screen: Screen, chosen: choice.Choice, main: Main) -> None:
     uri = os.environ["MLFLOW_TRACKING_URI"]
     if chosen.backend == "wandb":
-        screen.say(f"On W&B: project {settings.main.project_name} at {choice.base_url()}")
+        screen.say(f"On W&B: project {main.project_name} at {choice.base_url()}")
     screen.say(f"Look next: mlflow ui --backend-store-uri {shlex.quote(uri)}")

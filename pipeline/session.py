@@ -21,7 +21,7 @@ import yaml
 from pipeline import environments
 from pipeline.plan import Step
 from pipeline.screen import Outcome, Screen
-from pipeline.settings import Settings
+from pipeline.settings import Main, Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, surroundings
@@ -65,11 +65,14 @@ class Session:
 
 @contextmanager
 def opened(
-    settings: Settings, steps: list[Step], screen: Screen, job: int | None
+    main: Main, config: dict[str, Any], steps: list[Step], screen: Screen, job: int | None = None
 ) -> Iterator[Session]:
-    """Start MLflow, open the parent run and make the environments of `steps`."""
+    """Start MLflow, open the parent run and make the environments of `steps`.
+
+    The parent run keeps `config`, which holds no secrets any more.
+    """
     screen.now("starting MLflow")
-    with _parent_run(settings, job) as client:
+    with _parent_run(main, job) as client:
         import mlflow
 
         code = surroundings.git(ROOT)
@@ -83,8 +86,8 @@ def opened(
         root_manager = (
             client.get_run(root).data.tags.get(environments.ROOT_MANAGER_TAG) if root else None
         )
-        manager = environments.choose(settings.main.env_manager, root_manager)
-        mlflow.log_dict(_without_secrets(settings), "config.yaml")
+        manager = environments.choose(main.env_manager, root_manager)
+        mlflow.log_dict(config, "config.yaml")
         with _temporary_folder() as folder:
             _prepare(manager, steps, screen)
             session = Session(client, manager, folder)
@@ -131,7 +134,7 @@ def end_root_run() -> None:
 
 
 @contextmanager
-def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]:
+def _parent_run(main: Main, job: int | None) -> Iterator["MlflowClient"]:
     """Open the run under which MLflow nests the steps' runs: the root's own where there is one."""
     with mlflow_lock(store_directory()), _hidden(OPTIONAL_IN_MLFLOW):
         import mlflow
@@ -155,11 +158,11 @@ def _parent_run(settings: Settings, job: int | None) -> Iterator["MlflowClient"]
         finally:
             if chosen is None:
                 del os.environ[RETRIES]
-    tags = {"project": settings.main.project_name, "group": settings.main.experiment_name}
+    tags = {"project": main.project_name, "group": main.experiment_name}
     root = os.environ.get(ROOT_RUN)
     if root:
         _taken_over.append(root)
-    name = settings.main.experiment_name
+    name = main.experiment_name
     if job is None:
         with mlflow.start_run(run_id=root, run_name=None if root else name, tags=tags):
             yield client
@@ -199,7 +202,7 @@ def run_step(session: Session, step: Step, made: dict[str, str]) -> None:
     if url := parameters.get("file_url"):
         # MLflow records parameters: the secrets of the address go by the environment
         os.environ["GET_DATA_URL"] = url
-        parameters["file_url"] = without_secrets(url)
+        parameters = shown_parameters(parameters)
     for key, content in step.files.items():
         path = session.folder / f"{step.name}_{key}.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -228,10 +231,16 @@ def _not_fetched(step: Step, error: Exception) -> UserError:
     )
 
 
-def _without_secrets(settings: Settings) -> dict[str, Any]:
+def shown_config(settings: Settings) -> dict[str, Any]:
+    """Return the configuration as it may be recorded: without the secrets of the address."""
     dumped = settings.model_dump()
     dumped["data"]["file_url"] = without_secrets(settings.data.file_url)
     return dumped
+
+
+def shown_parameters(parameters: dict[str, str]) -> dict[str, str]:
+    """Return a step's parameters as they may be recorded."""
+    return {k: without_secrets(v) if k == "file_url" else v for k, v in parameters.items()}
 
 
 class StepFailed(UserError):

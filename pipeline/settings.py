@@ -105,6 +105,7 @@ def register_resolvers() -> None:
         "text_features": _text_features,
         "by_task": _by_task,
         "local_or_url": _local_or_url,
+        "own_conf": _own_conf,
     }.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
 
@@ -136,6 +137,15 @@ def _local_or_url(name: str, url: str) -> str:
     folder = os.environ.get("PIPELINE_DATA")
     path = Path(folder or "data").expanduser().absolute() / name
     return str(path) if path.is_file() else url
+
+
+def _own_conf() -> str:
+    """Return where Hydra finds the user's own dataset files: `conf` beside the user's results.
+
+    The project's own where there is none: Hydra would warn of a folder that does not exist.
+    """
+    folder = Path(os.environ.get("PIPELINE_HOME", ".")).absolute() / "conf"
+    return f"file://{folder}" if folder.is_dir() else "pkg://conf"
 
 
 def _text_features(*, _root_: DictConfig) -> ListConfig:

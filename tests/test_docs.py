@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import overrides, settings
+from pipeline import describe, overrides, settings
 from util_lib.tracking import __main__ as tracking_commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,6 +85,9 @@ def mlproject_call(folder: str, words: list[str], document: Path) -> None:
     assert set(given) <= set(declared)
     missing = {name for name, value in declared.items() if value.get("default") is None}
     assert missing <= set(given)
+    if folder == "." and entry == "describe":
+        describe.build_parser().parse_args([f"--{name}={value}" for name, value in given.items()])
+        return
     if folder == "." and entry != "main":
         values = {name: given.get(name, value.get("default")) for name, value in declared.items()}
         filled = spec["command"].format(**{name: shlex.quote(v) for name, v in values.items()})

@@ -420,6 +420,30 @@ def test_numbers_are_predicted_from_a_csv_file_by_configuration_alone(tmp_path):
     assert "accuracy" not in done.stdout
 
 
+def test_a_table_beside_the_user_is_drafted_and_run_by_a_project_from_a_git_address(tmp_path):
+    address, rewritten = git_address_of_this_tree(tmp_path, "v0.1.0")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    songs = pd.read_parquet(ROOT / "dataset" / "songs_demo.parquet").head(400)
+    songs.to_csv(folder / "songs.csv", index=False, sep=";")
+    project = ["mlflow", "run", address, "-v", "v0.1.0", "--env-manager", "local"]
+    given = ["-P", "file_url=songs.csv", "-P", "target=genre", "-P", "env_manager=local"]
+    done = run(folder, *project, "-e", "describe", *given, **rewritten)
+    assert done.returncode == 0, done.stdout + done.stderr
+    draft = folder / "conf" / "dataset" / "songs.yaml"
+    assert f"Drafted {draft}" in done.stdout and "songs_profile:v0" in done.stdout
+    assert f"The dataset file lies in {draft.parent}" in done.stdout
+
+    options = f"hydra_options=dataset=songs {LOCAL}"
+    steps = ["-P", "execute_steps=get_data,preprocess,check_data"]
+    done = run(folder, *project, "-P", options, *steps, **rewritten)
+    assert done.returncode == 0, done.stdout + done.stderr
+    code = "print(json.dumps(api.artifact('songs/preprocessed_data.parquet:reference').version))"
+    assert ask_store(folder, code) == "v0"
+    pages = sorted(path.name for path in folder.rglob("pages/*.html"))
+    assert "songs_profile.html" in pages
+
+
 def test_the_documented_figures_are_reached_on_the_real_data(real_data, tmp_path):
     table = real_data / "genres_mod.parquet"
     done = main(tmp_path, "dataset=music_genre", f"data.file_url={table}")

@@ -10,8 +10,11 @@ from util_lib.tracking.store import store_directory
 
 __all__ = ["steps"]
 
+from pipeline import describe
+
 STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
-ENTRIES = [(step, "main", "run") for step in STEPS]
+PROJECTS = (*STEPS, "describe")
+ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
 
 
@@ -49,7 +52,17 @@ def test_a_parameter_has_the_same_default_in_both_places_and_a_description(step,
         assert action.help
 
 
-@pytest.mark.parametrize("step", STEPS)
+def test_the_roots_describe_passes_on_what_its_module_reads():
+    declared = read(".", "MLproject")["entry_points"]["describe"]
+    actions = [a for a in describe.build_parser()._actions if a.dest != "help"]
+    assert list(declared["parameters"]) == [action.dest for action in actions]
+    passed = " ".join(f"--{action.dest}={{{action.dest}}}" for action in actions)
+    assert declared["command"].strip() == f"python -m pipeline.describe {passed}"
+    for action in actions:
+        assert declared["parameters"][action.dest].get("default") == action.default
+
+
+@pytest.mark.parametrize("step", PROJECTS)
 def test_a_step_has_one_name_in_all_its_files(step):
     project = read(step, "MLproject")
     assert project["name"] == step
@@ -59,7 +72,7 @@ def test_a_step_has_one_name_in_all_its_files(step):
     assert (ROOT / step / "README.md").read_text(encoding="utf-8").startswith(f"# {step}\n")
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", PROJECTS)
 def test_the_readme_of_a_step_names_every_parameter_and_how_to_run_it(step):
     text = (ROOT / step / "README.md").read_text(encoding="utf-8")
     for entry in read(step, "MLproject")["entry_points"].values():
@@ -68,7 +81,7 @@ def test_the_readme_of_a_step_names_every_parameter_and_how_to_run_it(step):
     assert f"mlflow run {step}" in text and "python run.py" in text
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", PROJECTS)
 def test_an_environment_has_the_shape_that_every_manager_takes(step):
     environment = read(step, "conda.yml")
     plain, pip = packages(ROOT / step / "conda.yml")
@@ -105,7 +118,7 @@ def test_the_launch_environment_is_the_roots_plus_the_mlflow_command():
 def test_the_test_environment_holds_the_packages_of_every_step():
     installed = {*requirements(ROOT / "requirements.txt")}
     installed |= {*requirements(ROOT / "requirements-dev.txt")}
-    for step in STEPS:
+    for step in PROJECTS:
         assert set(packages(ROOT / step / "conda.yml")[1]) <= installed, step
 
 

@@ -1,7 +1,9 @@
 """Addresses as they may be shown: without the secrets that many of them carry."""
 
 import re
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+import unicodedata
+from pathlib import PurePosixPath
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from util_lib.errors import UserError
 
@@ -30,3 +32,24 @@ def without_secrets(url: str) -> str:
     shown = [f"{key}={value if key in HARMLESS_KEYS else '***'}" for key, value in pairs]
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "&".join(shown), ""))
+
+
+def file_name(url: str, default: str) -> str:
+    """Return the base name of the path in `url`, without query and fragment.
+
+    `default` where the path ends in a slash or its name is not fit for a file.
+    """
+    path = urlsplit(url).path if "://" in url else url
+    name = PurePosixPath(unquote(path)).name if not path.endswith("/") else ""
+    return name if re.fullmatch(r"[^\x00-\x1f\\:*?\"<>|]+", name) and name != ".." else default
+
+
+def table_name(url: str) -> str:
+    """Return the name of the table at `url`: its file's, of ASCII letters, digits, `_` and `-`.
+
+    It begins with a letter, so that Hydra takes `dataset=<name>` for a text.
+    """
+    stem = file_name(url, "").partition(".")[0]
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")
+    return name if re.match("[A-Za-z]", name) else f"table_{name}".rstrip("_")

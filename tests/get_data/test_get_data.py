@@ -12,7 +12,9 @@ import pytest
 from step_support import ROOT
 
 from get_data import run
+from util_lib import downloads
 from util_lib.errors import UserError
+from util_lib.urls import file_name
 
 BODY = b"PAR1 pretend this is parquet " * 5000
 SECRETS = ("s3cret", "T0KEN", "zaphod")
@@ -86,7 +88,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web(monkeypatch):
-    monkeypatch.setattr(run, "RETRY_WAITS_S", (0, 0, 0))
+    monkeypatch.setattr(downloads, "RETRY_WAITS_S", (0, 0, 0))
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -153,7 +155,7 @@ def test_a_bad_answer_is_refused_and_nothing_is_logged(web, steps, path, sentenc
 
 
 def test_a_silent_server_is_left_after_four_attempts(web, steps, monkeypatch):
-    monkeypatch.setattr(run, "TIMEOUT_S", (0.2, 0.2))
+    monkeypatch.setattr(downloads, "TIMEOUT_S", (0.2, 0.2))
     with pytest.raises(UserError, match="was silent .* 4 times"):
         get(f"{web.url}/silent.parquet")
 
@@ -307,11 +309,11 @@ def test_an_empty_local_file_is_refused(steps):
     ],
 )
 def test_the_file_is_named_after_the_path_of_its_address(url, name):
-    assert run.file_name(url, "default") == name
+    assert file_name(url, "default") == name
 
 
 def test_a_long_download_says_how_far_it_is(web, steps, monkeypatch, caplog):
-    monkeypatch.setattr(run, "PROGRESS_S", 0)
+    monkeypatch.setattr(downloads, "PROGRESS_S", 0)
     get(f"{web.url}/songs.parquet")
     assert "0.1 of 0.1 MB received" in caplog.text
 

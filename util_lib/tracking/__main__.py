@@ -3,11 +3,13 @@
 python -m util_lib.tracking sync [--project NAME] [--dry-run]
 python -m util_lib.tracking pull project/name:alias [--project NAME] [--versions all]
 python -m util_lib.tracking publish <run id>
+python -m util_lib.tracking download project/name:alias FOLDER
 """
 
 import argparse
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from util_lib.errors import UserError
@@ -59,6 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("publish", help="show a run of the store in MLflow")
     command.add_argument("run_id", help="as in the message that asked for this")
     command.set_defaults(act=_publish)
+
+    command = commands.add_parser("download", help="write the files of an artifact into a folder")
+    command.add_argument("artifact", help="[project/]name:alias, of the store or of W&B")
+    command.add_argument("folder", help="made where it does not exist")
+    command.set_defaults(act=_download)
     return parser
 
 
@@ -90,6 +97,15 @@ def _publish(args: argparse.Namespace) -> None:
             "the run was started, or set TRACKING_STORE"
         )
     publish_own(record)
+
+
+def _download(args: argparse.Namespace) -> None:
+    from util_lib import tracking
+
+    artifact = tracking.Api().artifact(args.artifact)
+    folder = artifact.download(args.folder)
+    for name in artifact.manifest.entries:
+        print(Path(folder, name))
 
 
 def _answer(text: str) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MODEL_TYPE = "model_export"
 ADDRESS_TAG = "wandb.url"  # on an MLflow run: where W&B shows the step's run
 MODEL_FILE = "MLmodel"
+PAGE_SUFFIX = ".html"
 VERSION_TAG = "artifact"  # on a registered version: the `project/name:vN` that it was made from
 DRAFT = ".making-"  # in the name of a database that is not whole yet; the id of its process follows
 PARAM_LENGTH = 6000  # MLflow's limits
@@ -255,6 +256,8 @@ def _publish(client: "MlflowClient", record: RunRecord, mlflow_run: "MlflowRun")
     for version in logged:
         if _is_model(record.store, version):
             _register(client, record.store, version, mlflow_run)
+        else:
+            _log_pages(client, record.store, version, run_id)
     for key, value in _tags(record, logged).items():
         client.set_tag(run_id, key, value[:TAG_LENGTH])
 
@@ -313,6 +316,16 @@ def _log_figures(client: "MlflowClient", record: RunRecord, run_id: str) -> None
                 what = f"image {path!r} of run {record.name!r}"
                 record.store.files.fetch(image["sha256"], target, what)
         client.log_artifacts(run_id, folder, "figures")
+
+
+def _log_pages(client: "MlflowClient", store: Store, version: VersionRecord, run_id: str) -> None:
+    """Show an artifact's HTML pages under `pages`: `mlflow ui` opens them as a browser does."""
+    pages = [file for file in store.version_files(version.id) if file.path.endswith(PAGE_SUFFIX)]
+    with tempfile.TemporaryDirectory() as folder:
+        for file in pages:
+            target = Path(folder, Path(file.path).name)
+            store.files.fetch(file.sha256, target, f"page {file.path!r} of {version.reference!r}")
+            client.log_artifact(run_id, str(target), "pages")
 
 
 def _register(

@@ -1,0 +1,120 @@
+"""Draft the dataset file of a table: the step `describe`, in its environment, beside the pipeline.
+
+Started by `mlflow run . -e describe -P file_url=...`.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from pipeline import overrides, running, settings
+from pipeline.plan import Step
+from pipeline.processes import Stopped
+from pipeline.session import ROOT_RUN
+from pipeline.settings import Main
+from util_lib import cli, downloads, validation
+from util_lib.errors import UserError
+from util_lib.project import ROOT
+from util_lib.tracking.store import store_directory
+from util_lib.urls import table_name, without_secrets
+
+CLONE = re.compile(r"tmp[a-z0-9_]{8}")  # where MLflow puts a project that it fetched
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Name the inputs; the root MLproject declares the same ones."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--file_url", required=True, help="http(s) address or path of the table")
+    parser.add_argument("--target", default="", help="column to predict; empty = guessed")
+    parser.add_argument("--name", default="", help="of the dataset; empty = the file's name")
+    parser.add_argument("--overwrite", default="false", help="true: replace an existing file")
+    parser.add_argument("--env_manager", default="auto", help="as main.env_manager")
+    parser.add_argument("--tracking", default="auto", help="as main.tracking")
+    return parser
+
+
+def home() -> Path:
+    """Return the folder where the user's results lie."""
+    return Path(os.environ["PIPELINE_HOME"])
+
+
+def is_fetched() -> bool:
+    """Say whether this project is a copy that MLflow fetched and that nobody will find again."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    if ROOT_RUN not in os.environ or not ROOT.is_relative_to(temporary):
+        return False
+    return bool(CLONE.fullmatch(ROOT.relative_to(temporary).parts[0]))
+
+
+def locate(file_url: str) -> str:
+    """Return the address or path; a path that is not in the project is looked for in `home`."""
+    if "://" in file_url or (ROOT / Path(file_url).expanduser()).exists():
+        return file_url
+    mine = home() / file_url
+    return str(mine) if mine.is_file() else file_url
+
+
+def plan(arguments: argparse.Namespace) -> Step:
+    """Return the step to run."""
+    url = locate(downloads.whole_address(arguments.file_url))
+    parameters = {
+        "file_url": url,
+        "target": arguments.target,
+        "name": arguments.name or table_name(url),
+        "overwrite": arguments.overwrite,
+        "folder": str(home() / "conf" / "dataset") if is_fetched() else "conf/dataset",
+    }
+    return Step("describe", parameters, inputs=(), outputs=(), uri="describe")
+
+
+def go(argv: list[str]) -> None:
+    """Run the step and say what is different where the project was fetched."""
+    running.adopt_surroundings(store_directory().parent)
+    arguments = build_parser().parse_args(argv)
+    step = plan(arguments)
+    settings.register_resolvers()
+    config = OmegaConf.to_container(overrides.base_config([]).main, resolve=False)
+    config |= {"project_name": step.parameters["name"], "experiment_name": "describe"}
+    config |= {"env_manager": arguments.env_manager, "tracking": arguments.tracking}
+    if os.environ.get(ROOT_RUN) and without_secrets(arguments.file_url) != arguments.file_url:
+        print(
+            "MLflow has recorded the address with its secrets: next time put it into GET_DATA_URL "
+            f"and type {without_secrets(arguments.file_url)}",
+            flush=True,
+        )
+    running.run_alone(validation.check(Main, config, "describe"), step)
+    if is_fetched():
+        print(
+            f"The dataset file lies in {step.parameters['folder']}, for the project itself was "
+            f"fetched. Started from {home()}, `mlflow run` on the same address finds it with "
+            f'-P hydra_options="dataset={step.parameters["name"]}".',
+            flush=True,
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `go`; every error is one sentence and an exit code other than 0."""
+    try:
+        go(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        return _fail(error, 1)
+    except Stopped as stop:
+        return _fail(stop, 128 + stop.number)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    return 0
+
+
+def _fail(reason: object, code: int) -> int:
+    sys.stdout.flush()
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
