@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import describe, overrides, settings
+from pipeline import describe, graph, overrides, settings
+from pipeline.plan import plan
 from util_lib.tracking import __main__ as tracking_commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -221,3 +222,10 @@ def test_links_between_the_documents_lead_somewhere(document):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if "://" not in link:
             assert (document.parent / link).exists(), link
+
+
+def test_the_documented_graph_is_the_one_that_the_plan_makes():
+    settings.register_resolvers()
+    steps = plan(settings.check(overrides.base_config([])))
+    text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
+    assert text.partition("```mermaid\n")[2].partition("```")[0] == graph.mermaid(steps)
