@@ -116,7 +116,7 @@ def test_a_command_in_the_documents_is_one_that_works(document, words):
     elif words[:2] == ["mlflow", "run"]:
         place = words[2]
         if "://" in place:
-            composes([f"--{pair}" for pair in options(words, "-P")], document)
+            mlproject_call(".", words, document)
         else:
             here = home if (ROOT / home / "MLproject").is_file() else "."
             folder = here if place == "." else place.removeprefix("./").rstrip("/")
