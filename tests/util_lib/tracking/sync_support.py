@@ -233,15 +233,19 @@ class Plane:
     def sync(self, *given, **more):
         code, stdout, stderr = self.command("sync", *given, **more)
         assert code == 0, stdout + stderr
-        assert not [p for p in psutil.process_iter() if self._is_mine(p)]
+        assert not self.left_over()
         return stdout
 
     def refused(self, *given, **more):
         code, stdout, stderr = self.command(*given, **more)
         assert code == 1 and stderr.count("\n") == 1, stdout + stderr
         assert self.account.api_key not in stdout + stderr
-        assert not [p for p in psutil.process_iter() if self._is_mine(p)]
+        assert not self.left_over()
         return stderr
+
+    def left_over(self):
+        """Return the client's service processes that outlived their sync."""
+        return [process for process in psutil.process_iter() if self._is_mine(process)]
 
     def snapshot(self, *projects):
         return snapshot(self.account.environment, *([projects] if projects else []))
