@@ -3,13 +3,11 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
 
-from tests.util_lib.tracking.sync_support import ROOT, Plane, command
+from tests.util_lib.tracking.sync_support import Plane, command
 from util_lib.tracking import local
 from util_lib.tracking.store import Store
 
@@ -34,19 +32,6 @@ def log(monkeypatch, tmp_path, log_text):
 def plane(tmp_path, wandb_account, log):
     (tmp_path / "plane").mkdir()
     return Plane(tmp_path / "plane", wandb_account)
-
-
-def elsewhere(plane, source):
-    """Let somebody else do something at W&B."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"from util_lib import tracking\n{source}"],
-        cwd=plane.folder.parent,
-        env={**os.environ, **plane.account.environment, "PYTHONPATH": str(ROOT)}
-        | {"TRACKING_BACKEND": "wandb", "TRACKING_PUBLISH": "parent"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 LOG = """
@@ -92,7 +77,7 @@ def test_there_must_be_a_store_and_the_project_in_it(plane, log):
 
 
 def test_versions_of_others_keep_their_numbers_and_aliases(plane, log):
-    elsewhere(plane, LOG.format(texts=["a", "b"], type="raw_data", aliases=["prod"]))
+    plane.elsewhere(LOG.format(texts=["a", "b"], type="raw_data", aliases=["prod"]))
     log("one", aliases=["prod", "mine"])
     log("b")
     log("two")
@@ -110,7 +95,7 @@ def test_versions_of_others_keep_their_numbers_and_aliases(plane, log):
 
 def test_an_alias_of_a_version_that_the_store_does_not_have_stays_there(plane, log):
     log("one", aliases=["prod"])
-    elsewhere(plane, LOG.format(texts=["a"], type="raw_data", aliases=["prod", "theirs"]))
+    plane.elsewhere(LOG.format(texts=["a"], type="raw_data", aliases=["prod", "theirs"]))
     said = plane.sync()
     assert "prod stays on v0 at W&B, which the store does not have" in said
     found = plane.snapshot("p")["artifacts"]
@@ -122,8 +107,7 @@ def test_later_changes_of_aliases_follow_and_those_made_at_the_service_stay(plan
     log("one", aliases=["prod", "old"])
     log("two", aliases=["best"])
     plane.sync()
-    elsewhere(
-        plane,
+    plane.elsewhere(
         "artifact = tracking.Api().artifact('p/songs:v0')\n"
         "artifact.aliases += ['best', 'theirs']\nartifact.save()",
     )
@@ -148,7 +132,7 @@ def test_later_changes_of_aliases_follow_and_those_made_at_the_service_stay(plan
 def test_a_name_that_has_another_type_there_is_refused_before_anything_is_sent(
     plane, log, wandb_service
 ):
-    elsewhere(plane, LOG.format(texts=["a"], type="other", aliases=None))
+    plane.elsewhere(LOG.format(texts=["a"], type="other", aliases=None))
     log("one")
     wandb_service.order()
     said = plane.refused("sync")
