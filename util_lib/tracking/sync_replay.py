@@ -39,7 +39,10 @@ def missing(service: Service, record: RunRecord, seen: Any, events: list[Event])
     history, files = record.history(), record.files()
     if seen is None:
         return Missing(True, history, files, events, True, True)
-    if record.state in ENDS:
+    pulled = bool(record.environment.get("pulled_from"))  # it was W&B's to begin with
+    if pulled:
+        ended = True
+    elif record.state in ENDS:
         ended = seen.state in ENDS[record.state]
     else:
         ended = {*record.config} <= {*seen.config} and {*record.summary} <= {*seen.summary.keys()}
@@ -57,7 +60,7 @@ def missing(service: Service, record: RunRecord, seen: Any, events: list[Event])
     if ended:  # then all that it logged has been logged, be it also by another run
         done |= {("out", *_of(e.version)) for e in events if service.has(e.version)}
     events = [event for event in events if (event.direction, *_of(event.version)) not in done]
-    runtime = seen.summary.get("_runtime") != _runtime(record)["_runtime"]
+    runtime = not pulled and (seen.summary.get("_runtime") or 0) < _runtime(record)["_runtime"]
     return Missing(False, history, files, events, not ended, runtime)
 
 
