@@ -1,66 +1,26 @@
 """The whole pipeline with the genuine W&B client, against the test double of the service."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from on_wandb import ROOT, OnWandb
 
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 
-ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "songs_demo"
-
-
-class Finished:
-    """What one run of main.py on W&B left behind."""
-
-    def __init__(self, folder, account, service):
-        self.folder, self.account = folder, account
-        service.order()
-        self.done = self.run(
-            *("main.env_manager=local", "main.tracking=wandb", "main.experiment_name=nightly")
-        )
-        self.asked = service.requests()
-
-    def environment(self):
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("WANDB_", "MLFLOW_", "TRACKING_", "PIPELINE_"))
-        }
-        ours = {**self.account.environment, "HOME": self.account.environment["WANDB_DIR"]}
-        del ours["WANDB_DIR"]  # main.py has to choose it
-        return {**kept, **ours, "PATH": f"{Path(sys.executable).parent}:{kept['PATH']}"}
-
-    def run(self, *given):
-        return subprocess.run(
-            [sys.executable, str(ROOT / "main.py"), *given],
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    def command(self, *given, cwd=None):
-        return subprocess.run(
-            [str(Path(sys.executable).parent / "wandb"), *given],
-            cwd=cwd or self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, _wandb_double):
     folder = tmp_path_factory.mktemp("on_wandb")
     client = tmp_path_factory.mktemp("client")
-    finished = Finished(folder, _wandb_double.account(client), _wandb_double)
+    finished = OnWandb(folder, _wandb_double.account(client))
+    _wandb_double.order()
+    finished.done = finished.run(
+        *("main.env_manager=local", "main.tracking=wandb", "main.experiment_name=nightly")
+    )
+    finished.asked = _wandb_double.requests()
     assert finished.done.returncode == 0, finished.done.stdout + finished.done.stderr
     return finished
 

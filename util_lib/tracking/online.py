@@ -152,14 +152,14 @@ def explain(error: BaseException, instead: str = "use main.tracking=local") -> s
     if fault := re.search(r"\bHTTP (?:status )?(5\d\d)\b", text):
         return (
             f"W&B at {url} has a fault of its own (HTTP {fault[1]}: {said}): try again later, or "
-            f"use main.tracking=local{_where_it_is_kept()}"
+            f"{instead}{_where_it_is_kept()}"
         )
     if "429" in text:
         return (
             f"W&B at {url} takes no more for now ({said}): wait and run again, or {instead}"
             f"{_where_it_is_kept()}"
         )
-    return f"W&B at {url} refused: {said}; correct that, or {instead}"
+    return f"W&B at {url} refused: {said}; correct that, or {instead}{_where_it_is_kept()}"
 
 
 def close(failed: bool) -> None:
