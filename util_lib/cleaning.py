@@ -45,7 +45,7 @@ def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
     frame = rename(frame.reset_index(drop=True), rules.rename)
     for name in rules.drop_columns:
         _known(frame, "clean.drop_columns", name)
-    frame = parse(frame, data.columns)
+    frame = parse(frame, data.columns, data.csv.date_format)
     gaps = [name for name, column in frame.items() if column.isna().any()]
     for name, keep in rules.keep_rows.items():
         rule = f"clean.keep_rows.{name}"
@@ -75,28 +75,30 @@ def rename(frame: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     return frame.set_axis(renamed, axis="columns")
 
 
-def parse(frame: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
+def parse(
+    frame: pd.DataFrame, columns: dict[str, Column], date_format: str | None = None
+) -> pd.DataFrame:
     """Return `frame` with dates and booleans in the declared columns, where all values are such.
 
-    Dates are read from ISO 8601 texts, booleans from the words and numbers of `BOOLS`. A column
-    with another value is left as it is: check_data shows which.
+    Dates are read from texts as `date_format` says, None = ISO 8601; booleans from the words and
+    numbers of `BOOLS`. A column with another value is left as it is: check_data shows which.
     """
-    readers: dict[str, Callable[[pd.Series], pd.Series]] = {"datetime": _dates, "bool": _bools}
     parsed = {}
     for name, column in columns.items():
-        if name in frame.columns and column.dtype in readers:
-            values = readers[column.dtype](frame[name])
+        if name in frame.columns and column.dtype in ("datetime", "bool"):
+            old = frame[name]
+            values = _bools(old) if column.dtype == "bool" else _dates(old, date_format)
             if values.notna().sum() == frame[name].notna().sum():
                 parsed[name] = values
     return frame.assign(**parsed)
 
 
-def _dates(values: pd.Series) -> pd.Series:
+def _dates(values: pd.Series, date_format: str | None) -> pd.Series:
     if pd.api.types.is_datetime64_any_dtype(values):
         return values
     if pd.api.types.is_numeric_dtype(values) and not values.isna().all():
         return pd.Series(pd.NaT, index=values.index)
-    return pd.to_datetime(values, errors="coerce", format="ISO8601")
+    return pd.to_datetime(values, errors="coerce", format=date_format or "ISO8601")
 
 
 def _bools(values: pd.Series) -> pd.Series:

@@ -4,6 +4,7 @@ What a key means is said here, beside its type: docs/datasets.md shows these des
 `python -m util_lib.dataset` prints them.
 """
 
+import datetime
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -43,6 +44,10 @@ class Csv(Section):
     missing: Annotated[
         list[str], Field(description="words that stand for a missing value, in every column")
     ] = []
+    date_format: Annotated[
+        str | None,
+        Field(description="how dates are written, such as `%d.%m.%Y %H:%M`; none = ISO 8601"),
+    ] = None
 
     @field_validator("encoding")
     @classmethod
@@ -52,6 +57,16 @@ class Csv(Section):
         except LookupError:
             raise ValueError(f"must be an encoding that Python knows, found {encoding!r}") from None
         return encoding
+
+    @field_validator("date_format")
+    @classmethod
+    def _date_format_can_be_read(cls, written: str | None) -> str | None:
+        try:
+            datetime.datetime.strptime("", written or "")
+        except ValueError as error:
+            if "directive" in str(error) or "stray" in str(error):
+                raise ValueError(f"{written!r} is no format of dates: {error}") from None
+        return written
 
     @model_validator(mode="after")
     def _marks_differ(self) -> "Csv":

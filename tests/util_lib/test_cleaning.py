@@ -39,7 +39,7 @@ def raw():
 def clean(raw, caplog):
     caplog.set_level(logging.INFO)
 
-    def go(table=None, *, columns=None, derived=None, **rules):
+    def go(table=None, *, columns=None, derived=None, csv=None, **rules):
         top = {key: rules.pop(key) for key in ("drop_duplicates", "text_feature") if key in rules}
         rules.setdefault("rename", {"Listing name": "name"})
         declared = {**COLUMNS, **(columns or {})}
@@ -50,6 +50,7 @@ def clean(raw, caplog):
                 "columns": declared,
                 "clean": rules,
                 "derived": derived or {},
+                "csv": csv or {},
                 **top,
             }
         )
@@ -86,6 +87,13 @@ def test_dates_and_booleans_of_text_become_such(clean):
     assert table["pets"].tolist()[:3] == [True, False, False] and table["pets"].isna()[3]
     full = clean(drop_nulls=["pets"])
     assert full["pets"].dtype == bool
+
+
+def test_dates_are_read_as_they_are_written_where_it_is_said(clean, raw):
+    table = raw.assign(seen=["26.05.2019 08:30", None, None, "01.02.2018 00:00", None])
+    seen = clean(table, csv={"date_format": "%d.%m.%Y %H:%M"})["seen"]
+    assert seen[0] == pd.Timestamp("2019-05-26 08:30") and seen[3] == pd.Timestamp("2018-02-01")
+    assert clean(table)["seen"][0] == "26.05.2019 08:30"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_only_the_file_the_target_and_the_columns_need_be_said(tmp_path):
         ("  csv: {separator: ';;'}\n", "csv.separator"),
         ("  csv: {encoding: utf9}\n", "an encoding that Python knows, found 'utf9'"),
         ("  csv: {decimal: ','}\n", "separator and decimal are both ','"),
+        ("  csv: {date_format: '%q'}\n", "'%q' is no format of dates"),
         ("  format: excel\n", "'auto', 'parquet' or 'csv', found 'excel'"),
         ("  task: ranking\n", "'classification' or 'regression', found 'ranking'"),
         ("  task: regression\n", "target 'kind' has dtype string"),
