@@ -65,9 +65,15 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
 def examine(
     sample: pd.DataFrame, reference: pd.DataFrame | None, data: Data, ks_alpha: float
 ) -> Results:
-    """Look at the sample alone, at the sample beside the reference, and for leaks of the target."""
-    return Results(
-        table_schema.faults(sample, data),
-        [] if reference is None else drift.compare(sample, reference, data, ks_alpha),
-        leakage.find(sample, data),
-    )
+    """Look at the sample alone, at the sample beside the reference, and for leaks of the target.
+
+    Values of another type than declared are a fault, and not looked at for drift as well.
+    """
+    faults = table_schema.faults(sample, data)
+    compared = [] if reference is None else drift.compare(sample, reference, data, ks_alpha)
+    mistyped = {fault.column for fault in faults if fault.rule == "type"}
+    for place, each in enumerate(compared):
+        if each.column in mistyped:
+            why = f"column {each.column!r} was not compared: some values are of another type"
+            compared[place] = each._replace(drifted=False, tested=False, sentence=why)
+    return Results(faults, compared, leakage.find(sample, data))

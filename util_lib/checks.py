@@ -115,7 +115,7 @@ def comparable(values: pd.Series, column: Column) -> pd.Series:
     present = values.dropna()
     if column.dtype == "datetime":
         return as_dates(present).dropna()
-    if types.is_bool_dtype(present.dtype):
+    if types.is_bool_dtype(present.dtype) or types.is_datetime64_any_dtype(present.dtype):
         return present.iloc[:0].astype("float64")
     return pd.to_numeric(present, errors="coerce").dropna()
 

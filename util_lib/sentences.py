@@ -15,6 +15,7 @@ from util_lib.findings import Finding
 N_SHOWN = 3  # values and row numbers in a sentence
 N_EXAMPLES = 10  # rows in a finding
 N_LOOKED_AT = 1000  # wrong values among which different ones are looked for
+EXACT = 1e15  # up to here a whole float is shown as an integer
 MAX_LENGTH = 60  # of a shown value
 
 
@@ -162,7 +163,7 @@ def _listed(values: Any) -> str:
 
 def _show(value: Any) -> str:
     value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
         value = int(value)
     text = str(value) if isinstance(value, pd.Timestamp) else repr(value)
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."

@@ -6,7 +6,7 @@ counted from 0.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +55,31 @@ def faults(frame: pd.DataFrame, data: Data) -> list[Finding]:
         schema.validate(frame, lazy=True, inplace=True)
     except SchemaErrors as errors:
         found = {}
-        for error in errors.schema_errors:
+        for error in _without_echoes(errors.schema_errors):
             finding = _finding(frame, data, error)
             found.setdefault((finding.rule, finding.column), finding)
         order = [*data.columns, None]
         return sorted(found.values(), key=lambda finding: order.index(finding.column))
     return []
+
+
+def _without_echoes(errors: "list[SchemaError]") -> "Iterator[SchemaError]":
+    """Yield the failures that do more than repeat that values are of another type.
+
+    A value of another type is out of every range and in no list: one fault, one sentence.
+    """
+    right = {e.column_name: e.check_output for e in errors if _rule(e) == "type"}
+    for error in errors:
+        repeats = _rule(error) in ("range", "allowed values", "unique")
+        if repeats and error.column_name in right:
+            others = right[error.column_name]
+            if isinstance(others, bool) or not (~error.check_output & others).any():
+                continue
+        yield error
+
+
+def _rule(error: "SchemaError") -> str | None:
+    return None if isinstance(error.check, str) or error.check is None else error.check.name
 
 
 def _finding(frame: pd.DataFrame, data: Data, error: "SchemaError") -> Finding:
