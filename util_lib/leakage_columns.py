@@ -164,10 +164,14 @@ def _by_numbers(name: str, one: Feature, target: Target) -> Iterator[Finding]:
     drawn = _draw(len(one.missing))
     one, target = one.at(drawn), target._replace(values=target.values[drawn])
     if target.classes is None:
-        r2 = _explained(one.numbers[~one.missing], target.values[~one.missing], smooth=True)
+        x, y = one.numbers[~one.missing], target.values[~one.missing]
+        # Its ranks too: of a long tail the few largest values would decide alone.
+        r2 = max(
+            _explained(x, values, smooth=True) for values in (y, pd.Series(y).rank().to_numpy())
+        )
         if one.missing.mean() > 0.5 or r2 < MIN_R2:
             return
-        how, measured = f"R2 {r2:.4f} from rows with like values", {"r2": r2}
+        how, measured = f"R2 {r2:.4f} from the rows with like values", {"r2": r2}
     else:
         auc = _held_out_auc(_bins(one), target)
         if auc < MIN_AUC:
