@@ -24,12 +24,14 @@ class Decision(NamedTuple):
     """What is to be done with a step.
 
     `result` is what an earlier run made and can be used again; without one the step runs, and
-    `reason` says why. `parts` is None where the fingerprint cannot be told.
+    `reason` says why. `parts` is None where the fingerprint cannot be told. `inputs` maps each
+    reference that the step reads to its version and digest, None where no version has it.
     """
 
     parts: dict[str, str] | None
     result: Result | None
     reason: str
+    inputs: dict[str, dict[str, str] | None]
 
 
 def decide(step: Step, settings: Settings, store: Store | None, made: dict[str, str]) -> Decision:
@@ -38,23 +40,24 @@ def decide(step: Step, settings: Settings, store: Store | None, made: dict[str, 
     `made` maps the artifacts that this pipeline run has made or reused so far to `name:vN`.
     """
     if store is None:
-        return Decision(None, None, "nothing is cached where runs and artifacts go to W&B")
+        return Decision(None, None, "nothing is cached where runs and artifacts go to W&B", {})
     project = settings.main.project_name
+    inputs = _inputs(step, project, store, made)
     try:
         source = _source(settings.data) if step.name == "get_data" else ""
-        inputs = _inputs(step, project, store, made)
-        parts = fingerprint.parts(step, settings, inputs, source)
+        parts = fingerprint.parts(step, settings, _texts(inputs), source)
     except fingerprint.Unknown as unknown:
-        return Decision(None, None, str(unknown))
+        return Decision(None, None, str(unknown), inputs)
     if not settings.main.cache:
-        return Decision(parts, None, "main.cache is false")
+        return Decision(parts, None, "main.cache is false", inputs)
     result = cache.find(store, fingerprint.digest(parts))
     if result is None:
         before = cache.last(store, project, step.name)
-        return Decision(parts, None, fingerprint.difference(before and before.parts, parts))
+        reason = fingerprint.difference(before and before.parts, parts)
+        return Decision(parts, None, reason, inputs)
     if damage := cache.missing(store, project, result):
-        return Decision(parts, None, damage)
-    return Decision(parts, result, "")
+        return Decision(parts, None, damage, inputs)
+    return Decision(parts, result, "", inputs)
 
 
 def record(
@@ -65,39 +68,51 @@ def record(
     made: dict[str, str],
     outcome: Outcome,
 ) -> None:
-    """Keep what a finished step came to; `made` as it was for `decide`."""
+    """Keep what a finished step came to; `made` as it was for `decide`.
+
+    Of its inputs, one that was absent is told as the next run will find it.
+    """
+    project = settings.main.project_name
+    now = _inputs(step, project, store, made)
+    outcome.inputs = {name: found or now[name] for name, found in decision.inputs.items()}
     if decision.parts is None:
         return
-    project = settings.main.project_name
     versions = [store.version(parse_reference(output, project)) for output in outcome.artifacts]
     found = [(version.name, version.number, version.digest) for version in versions if version]
-    for parts in (decision.parts, _bootstrapped(step, project, store, made, decision.parts)):
+    for parts in (decision.parts, _bootstrapped(_texts(now), decision.parts)):
         result = Result(
             fingerprint.digest(parts), parts, found, outcome.metrics, outcome.seconds or 0.0
         )
         cache.add(store, project, step.name, result)
 
 
-def _inputs(step: Step, project: str, store: Store, made: dict[str, str]) -> dict[str, str]:
-    found = {}
+def _inputs(
+    step: Step, project: str, store: Store, made: dict[str, str]
+) -> dict[str, dict[str, str] | None]:
+    found: dict[str, dict[str, str] | None] = {}
     for reference in step.inputs:
         name = reference.removesuffix(":latest")
         version = store.version(parse_reference(made.get(name, reference), project))
-        found[name] = f"v{version.number} digest {version.digest}" if version else ABSENT
+        found[reference] = version and {"version": f"v{version.number}", "digest": version.digest}
     return found
 
 
-def _bootstrapped(
-    step: Step, project: str, store: Store, made: dict[str, str], parts: dict[str, str]
-) -> dict[str, str]:
+def _texts(inputs: dict[str, dict[str, str] | None]) -> dict[str, str]:
+    return {
+        reference.removesuffix(":latest"): "{version} digest {digest}".format(**found)
+        if found
+        else ABSENT
+        for reference, found in inputs.items()
+    }
+
+
+def _bootstrapped(inputs: dict[str, str], parts: dict[str, str]) -> dict[str, str]:
     """Return `parts` as the next run will find them.
 
     The first good data become the reference: an input that was absent is then the same version
     as another input. That changes nothing for the step.
     """
-    inputs = {
-        f"input {name}": version for name, version in _inputs(step, project, store, made).items()
-    }
+    inputs = {f"input {name}": version for name, version in inputs.items()}
     known = set(parts.values())
     return {
         name: inputs[name] if value == ABSENT and inputs.get(name) in known else value

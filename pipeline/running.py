@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pipeline import graph, session
+from hydra.core.hydra_config import HydraConfig
+
+from pipeline import graph, receipt, session
 from pipeline.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
@@ -18,7 +20,7 @@ from pipeline.walk import Execute, position, walk
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, files
-from util_lib.tracking.store import open_store, store_directory
+from util_lib.tracking.store import Store, open_store, store_directory
 
 HOME_WAY_OUT = (
     "results are kept where you stand: go to a folder that you may write to, or name one by "
@@ -80,6 +82,7 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     with _shown(settings.main, outcomes) as screen, ExitStack() as stack:
         store = open_store() if os.environ[choice.VARIABLE] == "local" else None
         execute = _executor(settings, steps, outcomes, screen, job, stack)
+        stack.enter_context(_receipt_kept(settings, steps, outcomes, store, screen))
         walk(settings, steps, outcomes, store, screen.say, execute)
     return outcomes
 
@@ -119,8 +122,47 @@ def _shown(main: Main, outcomes: list[Outcome]) -> Iterator[Screen]:
             failure = session.explain(error)
         screen.table(outcomes)
         _say_where_to_look(screen, chosen, main)
+        for line in screen.closing:
+            screen.say(line)
     if failure:
         raise failure
+
+
+@contextmanager
+def _receipt_kept(
+    settings: Settings,
+    steps: list[Step],
+    outcomes: list[Outcome],
+    store: Store | None,
+    screen: Screen,
+) -> Iterator[None]:
+    """Write the receipt at the end, also that of a run that fails or is stopped."""
+    code = receipt.code(ROOT)
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        text = receipt.make(settings, steps, outcomes, store, code)
+        try:
+            kept = _keep_receipt(text, settings, store, failed)
+            screen.closing.append(f"receipt: {kept}")
+        except Exception as error:
+            if not failed:
+                raise
+            screen.closing.append(f"no receipt: {error}")
+
+
+def _keep_receipt(text: str, settings: Settings, store: Store | None, failed: bool) -> str:
+    """Write the receipt where runs are recorded, and say where that is."""
+    shown = session.log_text(text, receipt.FILE)
+    if store:
+        return receipt.keep(text, settings.main.execute_steps, failed)
+    # main.py has no client of W&B, and no second service process for one small file
+    path = Path(HydraConfig.get().runtime.output_dir, receipt.FILE)
+    with files.writing(path, "the receipt was not kept"):
+        path.write_text(text, encoding="utf-8")
+    return f"{path}{' and the parent run in MLflow' if shown else ''} (W&B does not get it)"
 
 
 def show_plan(settings: Settings, steps: list[Step]) -> None:

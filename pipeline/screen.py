@@ -33,20 +33,27 @@ COLOURS = {
 
 @dataclass
 class Outcome:
-    """How one step ended: done, cached, failed, stopped or not run; artifacts are `name:vN`."""
+    """How one step ended: done, cached, failed, stopped or not run; artifacts are `name:vN`.
+
+    `inputs` maps each reference that the step reads to its version and digest, None where no
+    version had it. `digests` are those of artifacts on W&B, by `name:vN`.
+    """
 
     step: str
     outcome: str = "not run"
     seconds: float | None = None
     artifacts: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
+    inputs: dict[str, dict[str, str] | None] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 class Screen:
     """The terminal, pipe or file that main.py was started with."""
 
     def __init__(self) -> None:
-        """Take over nothing yet; `relayed` does."""
+        """Take over nothing yet; `relayed` does. `closing` are lines for below the table."""
+        self.closing: list[str] = []
         self._out = sys.stdout
         self._console = Console(file=self._out, highlight=False)
         self._progress: Progress | None = None

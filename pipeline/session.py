@@ -41,6 +41,7 @@ RETRIES, FIRST_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
 OPTIONAL_IN_MLFLOW = ("pandas", "numpy", "scipy", "sklearn", "pyarrow", "matplotlib")
 
 
+_open: list["Session"] = []
 _taken_over: list[str] = []  # the root's run, once the parent run of this process is it
 
 
@@ -92,7 +93,11 @@ def opened(
             _prepare(manager, steps, screen)
             session = Session(client, manager, folder)
             os.environ["TRACKING_RUNS"] = str(session.reports)
-            yield session
+            _open.append(session)
+            try:
+                yield session
+            finally:
+                _open.remove(session)
 
 
 @contextmanager
@@ -232,9 +237,13 @@ def _not_fetched(step: Step, error: Exception) -> UserError:
 
 
 def shown_config(settings: Settings) -> dict[str, Any]:
-    """Return the configuration as it may be recorded: without the secrets of the address."""
-    dumped = settings.model_dump()
+    """Return the configuration as it may be recorded: addresses without their secrets."""
+    dumped = settings.model_dump(mode="json")
     dumped["data"]["file_url"] = without_secrets(settings.data.file_url)
+    repository = settings.main.components_repository
+    dumped["main"]["components_repository"] = repository and without_credentials(repository)
+    for source in dumped["steps"].values():
+        source["uri"] = source["uri"] and without_credentials(source["uri"])
     return dumped
 
 
@@ -298,6 +307,16 @@ def log_metrics(outcome: Outcome) -> None:
             mlflow.log_metric(name, value)
 
 
+def log_text(text: str, name: str) -> bool:
+    """Write `text` to a file of the parent run; return False where none is open."""
+    if not _open:
+        return False
+    import mlflow
+
+    mlflow.log_text(text, name)
+    return True
+
+
 def collect(session: Session, outcome: Outcome) -> None:
     """Read what the step recorded, and publish it to the step's MLflow run.
 
@@ -319,6 +338,8 @@ def collect(session: Session, outcome: Outcome) -> None:
         if os.environ[choice.VARIABLE] == "wandb":
             for report in _take_reports(session.reports):
                 outcome.artifacts += report.get("logged", ())
+                outcome.digests |= report.get("digests", {})
+                outcome.inputs |= _used(report)
                 outcome.metrics |= _numbers(report.get("summary", {}))
                 publish_report(report, run.info.run_id)
             continue
@@ -328,6 +349,15 @@ def collect(session: Session, outcome: Outcome) -> None:
             ]
             outcome.metrics |= _numbers(record.summary)
             publish(record, run.info.run_id)
+
+
+def _used(report: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return what a run on W&B used, as version and digest; its aliases are not told."""
+    used = report.get("used", ())
+    digests = report.get("digests", {})
+    return {
+        name: {"version": name.rpartition(":")[2], "digest": digests.get(name, "")} for name in used
+    }
 
 
 def _take_reports(path: Path) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ def walk(
     made: dict[str, str] = {}
     for step, outcome in zip(steps, outcomes, strict=True):
         decision = reuse.decide(step, settings, store, made)
+        outcome.inputs = decision.inputs
         if store and decision.result:
             outcome.outcome = "cached"
             outcome.artifacts = cache.take(store, settings.main.project_name, decision.result)

@@ -190,14 +190,16 @@ def _report() -> None:
                 f"the end of run {run.name} did not arrive at W&B ({choice.base_url()}): check "
                 f"there, or use main.tracking=local{_where_it_is_kept()}"
             )
+        logged, used = [*seen.logged_artifacts()], [*seen.used_artifacts()]
         _write_report(
             {
                 "path": run.path,
                 "url": run.url,
                 "config": seen.config,
                 "summary": {key: _number(value) for key, value in seen.summary.items()},
-                "logged": [artifact.source_name for artifact in seen.logged_artifacts()],
-                "used": [artifact.source_name for artifact in seen.used_artifacts()],
+                "logged": [artifact.source_name for artifact in logged],
+                "used": [artifact.source_name for artifact in used],
+                "digests": {found.source_name: found.digest for found in [*logged, *used]},
             }
         )
 

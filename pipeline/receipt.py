@@ -1,0 +1,196 @@
+"""The receipt of a pipeline run: all that it takes to do it again, and what came of it.
+
+JSON without a time, a run's id or a place on this machine (other than those that the configuration
+itself holds), so that a run in which nothing changed has the very same receipt.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline.plan import Step
+from pipeline.screen import Outcome
+from pipeline.session import shown_config, shown_parameters
+from pipeline.settings import Settings
+from util_lib.project import ROOT
+from util_lib.tracking import surroundings
+from util_lib.tracking.names import parse_reference
+from util_lib.tracking.store import Store
+
+FORMAT = 1
+NAME = "receipt"  # of the artifact, and its type
+FILE = "receipt.json"
+DIFF_BYTES = 5_000_000  # more uncommitted changes than that are left out
+GIT_TIMEOUT_S = 60
+# How a run is shown and what it may reuse: nothing that it makes depends on them.
+NOT_KEPT = ("explain", "plan", "cache")
+# What a run leaves where its user stands, which may be a folder inside the checkout.
+LEFT_THERE = (
+    *("tracking_store", "mlflow.db*", "mlruns", "outputs", "multirun", "wandb", "artifacts"),
+    "ml_pipeline.log",
+)
+
+
+def make(
+    settings: Settings,
+    steps: list[Step],
+    outcomes: list[Outcome],
+    store: Store | None,
+    code: dict[str, Any],
+) -> str:
+    """Return the receipt of a run as JSON text; steps that were not reached are not in it.
+
+    `code` is what `code` returned before the first step ran: it may have changed since.
+    """
+    config = shown_config(settings)
+    for key in NOT_KEPT:
+        del config["main"][key]
+    reached = [
+        _step(step, outcome, settings.main.project_name, store)
+        for step, outcome in zip(steps, outcomes, strict=True)
+        if outcome.outcome != "not run"
+    ]
+    content = {
+        "format": FORMAT,
+        "code": code,
+        "config": config,
+        "env_manager": settings.main.env_manager,
+        "python": platform.python_version(),
+        "steps": reached,
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def keep(text: str, steps: list[str], failed: bool) -> str:
+    """Store a receipt as an artifact, by a run of the type `pipeline`; return its full name."""
+    from util_lib import tracking
+
+    run = tracking.init(job_type="pipeline", config={"execute_steps": steps})
+    try:
+        artifact = tracking.Artifact(
+            NAME, type=NAME, description="How to make this run's artifacts again, byte for byte"
+        )
+        with artifact.new_file(FILE) as file:
+            file.write(text)
+        run.log_artifact(artifact).wait()
+    finally:
+        run.finish(exit_code=int(failed))
+    return f"{run.project}/{artifact.source_name}"
+
+
+def _step(step: Step, outcome: Outcome, project: str, store: Store | None) -> dict[str, Any]:
+    environment = ROOT / step.uri / "conda.yml"
+    is_here = not step.version and environment.is_file()
+    return {
+        "name": step.name,
+        "ended": "finished" if outcome.outcome in ("done", "cached") else outcome.outcome,
+        "conda_sha256": hashlib.sha256(environment.read_bytes()).hexdigest() if is_here else None,
+        "parameters": shown_parameters(step.parameters),
+        "inputs": outcome.inputs,
+        "outputs": dict(_output(name, outcome, project, store) for name in outcome.artifacts),
+        "metrics": outcome.metrics,
+    }
+
+
+def _output(
+    logged: str, outcome: Outcome, project: str, store: Store | None
+) -> tuple[str, dict[str, str | None]]:
+    name, _, version = logged.rpartition(":")
+    digest = outcome.digests.get(logged)
+    if store and (found := store.version(parse_reference(logged, project))):
+        digest = found.digest
+    return name, {"version": version, "digest": digest}
+
+
+def code(root: Path) -> dict[str, Any]:
+    """Describe the checkout at `root`: remote, commit, and as a diff what is not in the commit.
+
+    `folder` is where `root` lies inside the checkout. New files count as changes; what git
+    ignores does not. All is None where there is no checkout. `left_out` says why there is no
+    diff of a dirty tree.
+    """
+    found = surroundings.git(root)
+    described = {
+        "remote": found.get("remote") or None,
+        "commit": found.get("commit"),
+        "folder": None,
+        "dirty": None,
+        "diff": None,
+        "left_out": None,
+    }
+    if not found:
+        return described
+    where = [".", *_not_code(root)]
+    try:
+        described["folder"] = _git(root, "rev-parse", "--show-prefix").decode().strip()
+        listed = _git(root, "status", "--porcelain", "-z", "--untracked-files=all", "--", *where)
+        described["dirty"] = bool(listed)
+        if listed:
+            described["diff"], described["left_out"] = _diff(root, where, listed)
+    except (OSError, subprocess.SubprocessError) as error:
+        words = getattr(error, "stderr", None) or str(error).encode()
+        said = " ".join(words.decode(errors="replace").split())
+        described["dirty"], described["left_out"] = True, f"git could not tell the changes: {said}"
+    return described
+
+
+def _not_code(root: Path) -> list[str]:
+    """Return patterns that exclude what runs leave in the folder in which the user stands."""
+    home = Path(os.environ.get("PIPELINE_HOME", root)).resolve()
+    if not home.is_relative_to(root):
+        return []
+    inside = home.relative_to(root)
+    return [f":(exclude){(inside / name).as_posix()}" for name in LEFT_THERE]
+
+
+def _diff(root: Path, where: list[str], listed: bytes) -> tuple[str | None, str | None]:
+    """Return the diff, or why there is none; the checkout's own index and objects stay as they are.
+
+    Bytes that are no UTF-8 are kept as surrogates, as Python does with file names.
+    """
+    top = Path(os.fsdecode(_git(root, "rev-parse", "--show-toplevel").rstrip(b"\n")))
+    too_much = f"the uncommitted changes are larger than {DIFF_BYTES:,} bytes"
+    new = [os.fsdecode(line[3:]) for line in listed.split(b"\0") if line.startswith(b"??")]
+    if sum(os.lstat(top / path).st_size for path in new) > DIFF_BYTES:
+        return None, too_much
+    asked = ("rev-parse", "--path-format=absolute", "--git-path")
+    index, objects = (
+        os.fsdecode(_git(root, *asked, name).rstrip(b"\n")) for name in ("index", "objects")
+    )
+    with tempfile.TemporaryDirectory(prefix="receipt_") as folder:
+        scratch = {
+            "GIT_INDEX_FILE": str(Path(folder, "index")),
+            "GIT_OBJECT_DIRECTORY": str(Path(folder, "objects")),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
+        }
+        Path(folder, "objects").mkdir()
+        if Path(index).exists():
+            shutil.copy(index, scratch["GIT_INDEX_FILE"])
+        _git(root, "add", "--all", "--", *where, **scratch)
+        made = _git(
+            root,
+            *("diff", "--cached", "--binary", "--full-index", "--no-renames", "--no-color"),
+            *("--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "HEAD"),
+            *("--", *where),
+            **scratch,
+        )
+    if len(made) > DIFF_BYTES:
+        return None, too_much
+    return made.decode(errors="surrogateescape"), None
+
+
+def _git(root: Path, *arguments: str, **environment: str) -> bytes:
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=root,
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **environment},
+        capture_output=True,
+        timeout=GIT_TIMEOUT_S,
+        check=True,
+    ).stdout
