@@ -49,6 +49,16 @@ def wandb_account(wandb_service, tmp_path) -> "Account":
 
 
 @pytest.fixture
+def wandb_api(wandb_account, monkeypatch):
+    """The genuine client's read side on that account."""
+    wandb = pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
+    for name, value in wandb_account.environment.items():
+        monkeypatch.setenv(name, value)
+    yield wandb.Api()
+    wandb.teardown()
+
+
+@pytest.fixture
 def real_data() -> Path:
     """The folder of real tables; the test is skipped where there is none."""
     folder = Path(os.environ.get("PIPELINE_TEST_DATA", ROOT.parent / "shared" / "data"))

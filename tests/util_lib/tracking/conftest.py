@@ -47,6 +47,17 @@ def cores():
 
 
 @pytest.fixture
+def step(tmp_path, wandb_account):
+    """Give a function that starts a small step on a new account of the double."""
+    from small_step import Step
+
+    def start(*given, **named):
+        return Step(tmp_path, wandb_account, *given, **named)
+
+    return start
+
+
+@pytest.fixture
 def store():
     """Give the store that this test's runs write to."""
     from util_lib.tracking.store import open_store

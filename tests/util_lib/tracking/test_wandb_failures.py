@@ -14,14 +14,6 @@ from small_step import LIMIT_S, Step
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 
 
-@pytest.fixture
-def step(tmp_path, wandb_account):
-    def start(*given, **named):
-        return Step(tmp_path, wandb_account, *given, **named)
-
-    return start
-
-
 def test_a_step_without_faults_ends_well_and_quietly(step):
     code, last, _ = step("log").end()
     assert (code, last) == (0, "")
@@ -183,15 +175,6 @@ def test_a_step_that_fails_by_itself_says_so_and_its_run_has_failed(step, wandb_
     assert (code, last) == (1, "small_step: column 'tempo' is missing")
 
 
-def test_without_faults_the_runs_state_on_the_service_is_that_of_the_step(
-    step, wandb_account, monkeypatch
-):
+def test_the_state_of_a_failed_steps_run_on_the_service_is_failed(step, wandb_api):
     step("fail").end()
-    for name, value in wandb_account.environment.items():
-        monkeypatch.setenv(name, value)
-    import wandb
-
-    try:
-        assert [run.state for run in wandb.Api().runs("failures")] == ["failed"]
-    finally:
-        wandb.teardown()
+    assert [run.state for run in wandb_api.runs("failures")] == ["failed"]

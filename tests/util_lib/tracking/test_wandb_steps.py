@@ -4,40 +4,21 @@ import signal
 import time
 
 import pytest
-from small_step import Step
 
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 
 
-@pytest.fixture
-def step(tmp_path, wandb_account):
-    def start(*given, **named):
-        return Step(tmp_path, wandb_account, *given, **named)
-
-    return start
-
-
-@pytest.fixture
-def api(wandb_account, monkeypatch):
-    for name, value in wandb_account.environment.items():
-        monkeypatch.setenv(name, value)
-    import wandb
-
-    yield wandb.Api()
-    wandb.teardown()
-
-
-def test_entity_project_and_group_of_the_environment_are_where_the_run_goes(step, api):
+def test_entity_project_and_group_of_the_environment_are_where_the_run_goes(step, wandb_api):
     names = {"WANDB_ENTITY": "our-team", "WANDB_PROJECT": "songs", "WANDB_RUN_GROUP": "nightly"}
     code, last, _ = step("log", project="", **names).end()
     assert (code, last) == (0, "")
-    [run] = api.runs("our-team/songs")
+    [run] = wandb_api.runs("our-team/songs")
     assert (run.entity, run.project, run.group) == ("our-team", "songs", "nightly")
     assert [artifact.source_name for artifact in run.logged_artifacts()] == ["songs:v0"]
 
 
 def test_a_step_that_is_run_alone_tells_its_mlflow_run_the_address_of_its_run(
-    step, api, tmp_path, wandb_service
+    step, wandb_api, tmp_path, wandb_service
 ):
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -46,7 +27,7 @@ def test_a_step_that_is_run_alone_tells_its_mlflow_run_the_address_of_its_run(
     alone = {"TRACKING_PUBLISH": None, "MLFLOW_TRACKING_URI": uri}
     code, last, _ = step("no", MLFLOW_RUN_ID=shown.info.run_id, **alone).end()
     assert (code, last) == (0, "")
-    [run] = api.runs("failures")
+    [run] = wandb_api.runs("failures")
     tags = client.get_run(shown.info.run_id).data.tags
     assert tags["wandb.url"] == run.url
     assert tags["wandb.url"].startswith(wandb_service.url)
@@ -61,16 +42,16 @@ def test_an_mlflow_that_does_not_know_the_run_is_named_in_one_sentence(step, tmp
     assert "could not be noted in MLflow" in last and "f" * 32 in last
 
 
-def test_a_step_that_is_asked_to_stop_ends_its_run_and_its_client(step, api):
+def test_a_step_that_is_asked_to_stop_ends_its_run_and_its_client(step, wandb_api):
     stopped = step("log")
     stopped.wait_until_started()
     stopped.process.send_signal(signal.SIGTERM)
     code, last, _ = stopped.end()
     assert code == 143
-    assert [run.state for run in api.runs("failures")] == ["failed"]
+    assert [run.state for run in wandb_api.runs("failures")] == ["failed"]
 
 
-def test_the_client_notices_that_its_step_was_killed_and_ends(step, api):
+def test_the_client_notices_that_its_step_was_killed_and_ends(step, wandb_api):
     killed = step("log")
     killed.wait_until_started()
     assert "wandb-core" in [process.name() for process in killed.left()]
@@ -81,4 +62,4 @@ def test_the_client_notices_that_its_step_was_killed_and_ends(step, api):
         time.sleep(0.1)
     assert not killed.left()
     # What the real service makes of a run without heartbeats is for it to decide.
-    assert [run.state for run in api.runs("failures")] == ["running"]
+    assert [run.state for run in wandb_api.runs("failures")] == ["running"]
