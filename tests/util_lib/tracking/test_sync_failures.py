@@ -115,6 +115,7 @@ def test_later_changes_of_aliases_follow_and_those_made_at_the_service_stay(plan
     one.aliases.remove("old")
     one.save()
     two.aliases.append("prod")
+    two.description, two.metadata = "better", {"rows": 3}
     two.save()
     log("three")
     log("one")  # `latest` goes back
@@ -122,6 +123,8 @@ def test_later_changes_of_aliases_follow_and_those_made_at_the_service_stay(plan
     assert "prod -> v1 at W&B" in said and "old removed from v0 at W&B" in said
     assert "best stays on v0 at W&B: moved there since the last sync" in said
     found = plane.snapshot("p")["artifacts"]
+    assert found["p/songs:v1"]["description"] == "better"
+    assert found["p/songs:v1"]["metadata"] == {"rows": 3}
     assert {name: one["aliases"] for name, one in found.items()} == {
         "p/songs:v0": ["best", "latest", "theirs"],
         "p/songs:v1": ["prod"],
