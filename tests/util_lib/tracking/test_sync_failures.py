@@ -143,7 +143,7 @@ def test_a_name_that_has_another_type_there_is_refused_before_anything_is_sent(
     assert "UpsertBucket" not in wandb_service.requests()
 
 
-@pytest.mark.parametrize("change", ["damaged", "missing"])
+@pytest.mark.parametrize("change", ["damaged", pytest.param("missing", marks=pytest.mark.slow)])
 def test_a_file_that_is_not_what_it_was_is_named_and_the_rest_can_follow(plane, log, change):
     log("one")
     log("two")
@@ -201,7 +201,10 @@ def test_two_syncs_at_once_the_second_says_so(plane, log, wandb_service):
     assert first.returncode == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_sync_that_is_told_to_stop_cleans_up_and_goes_on_later(
     plane, log, wandb_service, number, code
 ):
@@ -225,8 +228,14 @@ def test_a_sync_that_is_told_to_stop_cleans_up_and_goes_on_later(
     ("fault", "said"),
     [
         ({"match": "upload", "status": 403}, "refused: "),
-        ({"match": "CommitArtifact", "status": 403, "message": "quota"}, "refused: quota"),
-        ({"match": "file_stream", "status": 403}, "did not arrive at W&B"),
+        pytest.param(
+            *({"match": "CommitArtifact", "status": 403, "message": "quota"}, "refused: quota"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *({"match": "file_stream", "status": 403}, "did not arrive at W&B"),
+            marks=pytest.mark.slow,
+        ),
         ({"match": "UpsertBucket", "status": 400, "message": "no more runs"}, "no more runs"),
     ],
     ids=["upload", "commit", "stream", "run"],
