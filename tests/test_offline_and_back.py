@@ -84,6 +84,8 @@ def test_the_pipeline_offline_then_synced_equals_the_pipeline_on_wandb(tmp_path,
         (name, key, one[key], synced["artifacts"][name][key])
         for name, one in direct["artifacts"].items()
         for key in compared
+        # The log of the checks says how long they took.
+        if not (name.startswith("check_data_log:") and key in ("digest", "size", "files"))
         if synced["artifacts"][name][key] != one[key]
     ] == []
 
