@@ -1,6 +1,8 @@
 """The six steps run offline and synced are, at W&B, the six steps run with W&B."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,11 +34,20 @@ def run(folder, account, *command):
 
 
 def by_step(found):
-    """Return the snapshot's runs by step, without what differs from run to run."""
+    """Return the snapshot's runs by step, without what differs from run to run.
+
+    A figure is drawn as PNG by the backend that a step logs to, the client or the store, each with
+    its own settings; so figures are compared by name, and by content elsewhere (test_sync.py).
+    """
+    found = json.loads(
+        re.sub(r"/pipeline_\w+/", "/", json.dumps(found)),  # a temporary folder
+        object_hook=lambda item: "figure" if item.get("_type") == "image-file" else item,
+    )
     return {
         run["job_type"]: {
             **{key: run[key] for key in ("state", "group", "config", "summary", "history")},
-            **{key: run[key] for key in ("figures", "logged", "used", "tags", "notes", "commit")},
+            **{key: run[key] for key in ("logged", "used", "tags", "notes", "commit")},
+            "figures": [re.sub(r"_\d+_\w+\.png", "", path) for path in run["figures"]],
         }
         for run in found["runs"].values()
     }
@@ -61,13 +72,22 @@ def test_the_pipeline_offline_then_synced_equals_the_pipeline_on_wandb(tmp_path,
     )
     expected, found = by_step(direct), by_step(synced)
     assert [*found] == [*expected] and len(found) == 6
-    for step, one in expected.items():
-        for key, value in one.items():
-            assert found[step][key] == value, (step, key)
+    assert [
+        (step, key, value, found[step][key])
+        for step, one in expected.items()
+        for key, value in one.items()
+        if found[step][key] != value
+    ] == []
     assert [*synced["artifacts"]] == [*direct["artifacts"]]
-    for name, one in direct["artifacts"].items():
-        for key in ("digest", "type", "size", "files", "aliases", "description", "metadata"):
-            assert synced["artifacts"][name][key] == one[key], (name, key)
+    compared = ("digest", "type", "size", "files", "aliases", "description", "metadata")
+    assert [
+        (name, key, one[key], synced["artifacts"][name][key])
+        for name, one in direct["artifacts"].items()
+        for key in compared
+        # The log of the checks says how long they took.
+        if not (name.startswith("check_data_log:") and key in ("digest", "size", "files"))
+        if synced["artifacts"][name][key] != one[key]
+    ] == []
 
     # And back: what is at W&B is enough to go on elsewhere, without it.
     pull = ["mlflow", "run", str(ROOT), "--env-manager", "local", "-e", "pull"]

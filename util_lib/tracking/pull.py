@@ -5,7 +5,6 @@ its name, config and summary. All that one call brings becomes visible at once, 
 was checked. Importing this module imports the W&B client.
 """
 
-import datetime
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 from util_lib.errors import UserError
 from util_lib.tracking import files, names, sync_aliases, values
 from util_lib.tracking.artifact import Entry, Manifest
-from util_lib.tracking.service import SeenVersion, Service, connected, see
+from util_lib.tracking.service import SeenVersion, Service, connected, seconds, see
 from util_lib.tracking.store import FileRecord, Store, VersionRecord, check_type, open_store
 
 AGAIN = "pull again later: the store is as it was"
@@ -179,7 +178,7 @@ def _keep_run_as(
         "SELECT coalesce(max(number), 0) + 1 FROM runs WHERE project = ?", (project,)
     ).fetchone()
     state = run.state if run else "finished"
-    started = _seconds(run.created_at if run else seen.artifact.created_at)
+    started = seconds(run.created_at if run else seen.artifact.created_at)
     columns = {
         "id": run_id,
         "number": number,
@@ -195,7 +194,7 @@ def _keep_run_as(
         "state": "crashed" if state in ("running", "crashed") else state,
         "exit_code": {"finished": 0, "failed": 1}.get(state),
         "started_at": started,
-        "finished_at": _seconds(getattr(run, "heartbeat_at", None)) or started,
+        "finished_at": seconds(getattr(run, "heartbeat_at", None)) or started,
         "environment": values.dumps({"pulled_from": "/".join(run.path) if run else None}),
     }
     marks = ", ".join("?" * len(columns))
@@ -217,7 +216,7 @@ def _keep_version(
         "INSERT OR IGNORE INTO collections (project, name, type) VALUES (?, ?, ?)",
         (project, name, kind),
     )
-    made = _seconds(artifact.created_at)
+    made = seconds(artifact.created_at)
     version_id = db.execute(
         "INSERT INTO versions (collection_id, number, digest, size, description, metadata,"
         " logged_by, created_at, updated_at) SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM collections"
@@ -230,7 +229,7 @@ def _keep_version(
             values.dumps(artifact.metadata or {}),
             run_id,
             made,
-            _seconds(artifact.updated_at) or made,
+            seconds(artifact.updated_at) or made,
             project,
             name,
         ),
@@ -278,12 +277,3 @@ def _workspace(store: Store) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         files.release(lock)
-
-
-def _seconds(moment: str | None) -> float | None:
-    if not moment:
-        return None
-    parsed = datetime.datetime.fromisoformat(moment)
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=datetime.UTC)
-    return parsed.timestamp()

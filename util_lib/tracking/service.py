@@ -1,5 +1,6 @@
 """What W&B has, asked through the client's read side; used by sync and pull."""
 
+import datetime
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +112,16 @@ def see(artifact: wandb.Artifact) -> SeenVersion:
     return SeenVersion(
         int(artifact.version.removeprefix("v")), artifact.digest, [*artifact.aliases], artifact
     )
+
+
+def seconds(moment: str | None) -> float | None:
+    """Return a time of W&B's, which may lack its zone, in seconds since the epoch."""
+    if not moment:
+        return None
+    parsed = datetime.datetime.fromisoformat(moment)
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=datetime.UTC)
+    return parsed.timestamp()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from util_lib.tracking import choice, files
 from util_lib.tracking.names import Reference
-from util_lib.tracking.service import SeenVersion, Service
+from util_lib.tracking.service import SeenVersion, Service, seconds
 from util_lib.tracking.store import Store, VersionRecord
 
 LATEST = "latest"
@@ -58,9 +58,17 @@ def settle(
         if alias not in wanted and held.get(alias) == digest:
             changes.setdefault(digest, (set(), set()))[1].add(alias)
             done.append(f"{alias} removed from {_at(seen[digest])}")
+    edited = {
+        digest for digest in versions.keys() & seen if _edited(versions[digest], seen[digest])
+    }
+    done += [f"description and metadata of {_at(seen[digest])}" for digest in sorted(edited)]
     if not dry_run:
-        for digest, (add, remove) in changes.items():
+        for digest in {*changes} | edited:
+            add, remove = changes.get(digest, (set(), set()))
             artifact = seen[digest].artifact
+            if digest in edited:
+                artifact.description = versions[digest].description
+                artifact.metadata = versions[digest].metadata
             artifact.aliases = sorted({*seen[digest].aliases} - remove | add)
             artifact.save()
         if kept != before:
@@ -114,6 +122,15 @@ def remember(
     """Note what `take` has set."""
     key = _key(service, wanted.project, wanted.name, target)
     _write(store, {**_read(store), key: sent})
+
+
+def _edited(version: VersionRecord, seen: SeenVersion) -> bool:
+    """Say whether description or metadata were changed here after W&B's last change."""
+    there = seen.artifact
+    if version.updated_at <= max(version.created_at, seconds(there.updated_at) or 0.0):
+        return False
+    now = (version.description, version.metadata)
+    return now != (there.description, there.metadata)
 
 
 def _at(version: SeenVersion) -> str:

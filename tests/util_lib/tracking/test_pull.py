@@ -133,9 +133,12 @@ def test_a_killed_pull_leaves_nothing_that_is_seen(plane, wandb_service):
     [
         ("p/model:nope", {}, "has no artifact model:nope in "),
         ("q/model:v0", {}, "has no project q"),
+        pytest.param(
+            *("p/model:v0", {"WANDB_BASE_URL": "http://127.0.0.1:9"}, "cannot be reached"),
+            marks=pytest.mark.slow,
+        ),
         ("p/model", {}, "without alias"),
         ("p/model:v0", {"WANDB_API_KEY": ""}, "there are no credentials for W&B"),
-        ("p/model:v0", {"WANDB_BASE_URL": "http://127.0.0.1:9"}, "cannot be reached"),
     ],
 )
 def test_what_cannot_be_brought_is_one_sentence(plane, name, environment, said):

@@ -115,6 +115,7 @@ def test_later_changes_of_aliases_follow_and_those_made_at_the_service_stay(plan
     one.aliases.remove("old")
     one.save()
     two.aliases.append("prod")
+    two.description, two.metadata = "better", {"rows": 3}
     two.save()
     log("three")
     log("one")  # `latest` goes back
@@ -122,6 +123,8 @@ def test_later_changes_of_aliases_follow_and_those_made_at_the_service_stay(plan
     assert "prod -> v1 at W&B" in said and "old removed from v0 at W&B" in said
     assert "best stays on v0 at W&B: moved there since the last sync" in said
     found = plane.snapshot("p")["artifacts"]
+    assert found["p/songs:v1"]["description"] == "better"
+    assert found["p/songs:v1"]["metadata"] == {"rows": 3}
     assert {name: one["aliases"] for name, one in found.items()} == {
         "p/songs:v0": ["best", "latest", "theirs"],
         "p/songs:v1": ["prod"],
@@ -140,7 +143,7 @@ def test_a_name_that_has_another_type_there_is_refused_before_anything_is_sent(
     assert "UpsertBucket" not in wandb_service.requests()
 
 
-@pytest.mark.parametrize("change", ["damaged", "missing"])
+@pytest.mark.parametrize("change", ["damaged", pytest.param("missing", marks=pytest.mark.slow)])
 def test_a_file_that_is_not_what_it_was_is_named_and_the_rest_can_follow(plane, log, change):
     log("one")
     log("two")
@@ -198,7 +201,10 @@ def test_two_syncs_at_once_the_second_says_so(plane, log, wandb_service):
     assert first.returncode == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_sync_that_is_told_to_stop_cleans_up_and_goes_on_later(
     plane, log, wandb_service, number, code
 ):
@@ -222,8 +228,14 @@ def test_a_sync_that_is_told_to_stop_cleans_up_and_goes_on_later(
     ("fault", "said"),
     [
         ({"match": "upload", "status": 403}, "refused: "),
-        ({"match": "CommitArtifact", "status": 403, "message": "quota"}, "refused: quota"),
-        ({"match": "file_stream", "status": 403}, "did not arrive at W&B"),
+        pytest.param(
+            *({"match": "CommitArtifact", "status": 403, "message": "quota"}, "refused: quota"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *({"match": "file_stream", "status": 403}, "did not arrive at W&B"),
+            marks=pytest.mark.slow,
+        ),
         ({"match": "UpsertBucket", "status": 400, "message": "no more runs"}, "no more runs"),
     ],
     ids=["upload", "commit", "stream", "run"],
