@@ -25,13 +25,16 @@ CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 STEPS_KEY = "main.execute_steps"
 FLAGS = {"--explain": "main.explain=true", "--plan": "main.plan=true"}
-COLUMN_KEY = re.compile(r"data\.columns\.\w+\.\w+")
+COLUMN_KEY = re.compile(r"data\.(columns|clean\.keep_rows)\.\w+\.\w+")
 
 # Keys of the NYC rental pipeline (columns: theirs, ours), so that its commands work unchanged.
 ALIASES = {
     "main.steps": "main.execute_steps",
     "etl.sample": "data.file_url",
+    "etl.min_price": "data.clean.keep_rows.price.min",
+    "etl.max_price": "data.clean.keep_rows.price.max",
     "data_check.ks_alpha": "data.ks_alpha",
+    "data_check.kl_threshold": "data.kl_threshold",
     "modeling.test_size": "data.test_size",
     "modeling.val_size": "data.val_size",
     "modeling.stratify_by": "data.stratify",
@@ -130,7 +133,8 @@ def _refuse_unknown_options(words: list[str]) -> None:
 def use_our_key(override: str) -> str:
     """Rewrite an override that uses a key of `ALIASES`; return others as they are.
 
-    A key of a column may be set whether the dataset file has it or not: Hydra's `++`.
+    A key of a column, or of the rows kept by it, may be set whether the dataset file has it or
+    not: Hydra's `++`.
     """
     match = re.fullmatch(r"([+~]*)([\w.]+)(=.*|)", override, re.DOTALL)
     if not match:

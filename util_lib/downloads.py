@@ -227,5 +227,6 @@ def check_sha256(expected: str | None, received: Received) -> None:
     if expected is not None and received.sha256 != expected.lower():
         raise UserError(
             f"the file has sha256 {received.sha256}, expected {expected.lower()}: its content has "
-            "changed or is damaged; nothing was logged"
+            "changed or is damaged; nothing was logged; if another file is meant, set sha256 "
+            "to null or to its own"
         )
