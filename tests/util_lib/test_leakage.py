@@ -5,11 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from omegaconf import OmegaConf
 from sklearn import datasets
 
-from pipeline import overrides, settings
-from util_lib import cleaning, leakage, tables
+from util_lib import cleaning, dataset, leakage, tables
 from util_lib.dataset import Data
 from util_lib.findings import Finding
 
@@ -43,9 +41,7 @@ def ways(found: list[Finding]) -> set[tuple[str | None, str]]:
 
 def preset(name: str, path: Path) -> tuple[pd.DataFrame, Data]:
     """Return a table as `preprocess` leaves it, and its declaration."""
-    settings.register_resolvers()
-    composed = overrides.base_config([f"dataset={name}"])
-    data = Data(**OmegaConf.to_container(composed.data, resolve=True))
+    data = dataset.load(ROOT / f"conf/dataset/{name}.yaml")
     frame = tables.read(
         path, cleaning.text_in_file(data), data.csv, data.format, cleaning.names_in_file(data)
     )
