@@ -184,7 +184,8 @@ def _counts(sample: pd.Series, reference: pd.Series) -> pd.DataFrame:
         sides = [values.value_counts() for values in (sample, reference)]
         sides = [side.set_axis(side.index.astype(object)) for side in sides]
         counts = pd.concat(sides, axis=1, keys=["sample", "reference"]).fillna(0)
-    except TypeError:  # lists and records have no hash
+        pd.factorize(counts.index)  # lists and records have no hash, and not all of pandas minds
+    except TypeError:
         return _counts(sample.astype(str), reference.astype(str))
     return counts[counts.sum(axis=1) > 0]  # a pandas category may be known and not occur
 
@@ -200,7 +201,8 @@ def _pooled(counts: pd.DataFrame) -> pd.DataFrame:
     totals = counts.sum()
     both = counts.sum(axis=1).to_numpy()
     expected = both * (totals.min() / totals.sum())
-    order = np.lexsort((pd.util.hash_array(counts.index.to_numpy(dtype=object)), -both))
+    labels = pd.util.hash_array(counts.index.to_numpy(dtype=object))
+    order = np.lexsort((labels, -both))
     rare = expected < MIN_EXPECTED
     rare[order[TOP_CATEGORIES:]] = True
     rare[order[0]] = False

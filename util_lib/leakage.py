@@ -57,9 +57,9 @@ def _target(values: pd.Series, data: Data) -> Target:
 
 def _features(sample: pd.DataFrame, data: Data) -> dict[str, Feature]:
     joined = data.text_feature.columns if data.text_feature else []
-    return {
-        name: leakage_columns.feature(sample[name], column)
-        for name, column in data.columns.items()
-        if name in sample.columns
-        and (column.role not in ("ignore", "target") or (name in joined and name != data.target))
-    }
+    found = {}
+    for name, column in data.columns.items():
+        role = "text" if name in joined else column.role
+        if name in sample.columns and name != data.target and role != "ignore":
+            found[name] = leakage_columns.feature(sample[name], role)
+    return found

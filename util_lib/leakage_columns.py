@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from util_lib.columns import Column
 from util_lib.findings import Finding
 from util_lib.values import as_numbers, missing
 
@@ -63,14 +62,12 @@ class Feature(NamedTuple):
         return np.where(self.missing, codes.max(initial=-1) + 1, codes)
 
 
-def feature(values: pd.Series, column: Column) -> Feature:
-    """Return a column as it is declared."""
-    if column.role in ("numerical", "date"):
-        numbers = as_numbers(values, dates=column.role == "date").to_numpy()
-        return Feature(column.role, values, ~np.isfinite(numbers), numbers)
-    return Feature(
-        column.role, values, missing(values, text=column.role == "text").to_numpy(), None
-    )
+def feature(values: pd.Series, role: str) -> Feature:
+    """Return a column as its role says that it is used."""
+    if role in ("numerical", "date"):
+        numbers = as_numbers(values, dates=role == "date").to_numpy()
+        return Feature(role, values, ~np.isfinite(numbers), numbers)
+    return Feature(role, values, missing(values, text=role == "text").to_numpy(), None)
 
 
 def sums(features: dict[str, Feature], target: Target) -> Iterator[Finding]:

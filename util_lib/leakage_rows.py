@@ -83,18 +83,21 @@ def copies(features: dict[str, Feature], target: Target) -> tuple[list[Finding],
         return [], everything
     pairs = pd.DataFrame({"group": group, "target": target.values})
     first = ~pairs.duplicated().to_numpy()
-    conflicting = int(np.isin(group[shared], _with_several(pairs, first)).sum())
-    n_groups = int((sizes > 1).sum())
+    n_groups, n_conflicting = int((sizes > 1).sum()), _with_several(pairs, first)
     return [
         Finding(
             None,
             COPIES,
             f"{shared.sum():,} of {n:,} rows equal another in every feature but text "
-            f"({n_groups:,} groups; {conflicting:,} rows are in groups of several targets): a "
-            "random split puts some on both sides; drop repetitions before, or split by group",
+            f"({n_groups:,} groups, {n_conflicting:,} of them with several targets): a random "
+            "split puts some on both sides; keep one of each, or mind it when reading scores",
             count=int(shared.sum()),
             examples=[{"row": int(row), "value": None} for row in _rows(plain)[shared][:3]],
-            strength={"share": share, "groups": float(n_groups), "conflicting": float(conflicting)},
+            strength={
+                "share": share,
+                "groups": float(n_groups),
+                "conflicting groups": float(n_conflicting),
+            },
         )
     ], first
 
@@ -103,9 +106,8 @@ def _rows(features: dict[str, Feature]) -> np.ndarray:
     return next(iter(features.values())).values.index.to_numpy()
 
 
-def _with_several(pairs: pd.DataFrame, first: np.ndarray) -> np.ndarray:
-    n_targets = pairs[first].groupby("group").size()
-    return n_targets.index[n_targets > 1].to_numpy()
+def _with_several(pairs: pd.DataFrame, first: np.ndarray) -> int:
+    return int((np.bincount(pairs["group"][first]) > 1).sum())
 
 
 def _runs_of_shuffled(sizes: np.ndarray) -> tuple[float, float]:
