@@ -129,10 +129,11 @@ def code(root: Path) -> dict[str, Any]:
     where = [".", *_not_code(root)]
     try:
         described["folder"] = _git(root, "rev-parse", "--show-prefix").decode().strip()
-        listed = _git(root, "status", "--porcelain", "-z", "--untracked-files=all", "--", *where)
-        described["dirty"] = bool(listed)
-        if listed:
-            described["diff"], described["left_out"] = _diff(root, where, listed)
+        asked = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
+        changed = [line for line in _git(root, *asked, "--", *where).split(b"\0") if line]
+        described["dirty"] = bool(changed)
+        if changed:
+            described["diff"], described["left_out"] = _diff(root, where, changed)
     except (OSError, subprocess.SubprocessError) as error:
         words = getattr(error, "stderr", None) or str(error).encode()
         said = " ".join(words.decode(errors="replace").split())
@@ -149,14 +150,14 @@ def _not_code(root: Path) -> list[str]:
     return [f":(exclude){(inside / name).as_posix()}" for name in LEFT_THERE]
 
 
-def _diff(root: Path, where: list[str], listed: bytes) -> tuple[str | None, str | None]:
+def _diff(root: Path, where: list[str], changed: list[bytes]) -> tuple[str | None, str | None]:
     """Return the diff, or why there is none; the checkout's own index and objects stay as they are.
 
     Bytes that are no UTF-8 are kept as surrogates, as Python does with file names.
     """
     top = Path(os.fsdecode(_git(root, "rev-parse", "--show-toplevel").rstrip(b"\n")))
     too_much = f"the uncommitted changes are larger than {DIFF_BYTES:,} bytes"
-    new = [os.fsdecode(line[3:]) for line in listed.split(b"\0") if line.startswith(b"??")]
+    new = [os.fsdecode(line[3:]) for line in changed if line.startswith(b"??")]
     if sum(os.lstat(top / path).st_size for path in new) > DIFF_BYTES:
         return None, too_much
     asked = ("rev-parse", "--path-format=absolute", "--git-path")
@@ -172,7 +173,10 @@ def _diff(root: Path, where: list[str], listed: bytes) -> tuple[str | None, str 
         Path(folder, "objects").mkdir()
         if Path(index).exists():
             shutil.copy(index, scratch["GIT_INDEX_FILE"])
-        _git(root, "add", "--all", "--", *where, **scratch)
+        # By name: `git add` refuses patterns that exclude what is ignored anyway.
+        paths = b"\0".join(line[3:] for line in changed)
+        named = ("--pathspec-from-file=-", "--pathspec-file-nul")
+        _git(top, "--literal-pathspecs", "add", "--all", *named, given=paths, **scratch)
         made = _git(
             root,
             *("diff", "--cached", "--binary", "--full-index", "--no-renames", "--no-color"),
@@ -185,11 +189,12 @@ def _diff(root: Path, where: list[str], listed: bytes) -> tuple[str | None, str 
     return made.decode(errors="surrogateescape"), None
 
 
-def _git(root: Path, *arguments: str, **environment: str) -> bytes:
+def _git(root: Path, *arguments: str, given: bytes = b"", **environment: str) -> bytes:
     return subprocess.run(
         ["git", *arguments],
         cwd=root,
         env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **environment},
+        input=given,
         capture_output=True,
         timeout=GIT_TIMEOUT_S,
         check=True,

@@ -82,8 +82,8 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     with _shown(settings.main, outcomes) as screen, ExitStack() as stack:
         store = open_store() if os.environ[choice.VARIABLE] == "local" else None
         execute = _executor(settings, steps, outcomes, screen, job, stack)
-        stack.enter_context(_receipt_kept(settings, steps, outcomes, store, screen))
-        walk(settings, steps, outcomes, store, screen.say, execute)
+        with _receipt_kept(settings, steps, outcomes, store, screen):
+            walk(settings, steps, outcomes, store, screen.say, execute)
     return outcomes
 
 

@@ -1,0 +1,153 @@
+"""What a run leaves behind so that it can be done again."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline import overrides, receipt, session, settings
+from pipeline.plan import plan
+from pipeline.settings import STEPS
+from tests.pipeline.checkout import commit, copy_place, git, make_checkout, receipts
+from tests.pipeline.test_reuse import Place
+from tests.pipeline.trivial_steps import make_project
+
+GET, CLEAN, CHECK, SPLIT, TRAIN, TEST = STEPS
+DIGESTS = {"version", "digest"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A checkout in which the pipeline has run twice; what was printed is in out1.txt, out2.txt."""
+    folder = tmp_path_factory.mktemp("finished")
+    settings.register_resolvers()
+    make_project(folder / "project", plan(settings.check(overrides.base_config([]))))
+    (folder / "home").mkdir()
+    place = Place(folder)
+    place.table.write_text("a,b\n1,2\n")
+    make_checkout(place)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("TRACKING_", "MLFLOW_"))]:
+            patch.delenv(name)
+        for number in (1, 2):
+            done = place.run()
+            assert done.returncode == 0, done.stdout + done.stderr
+            (folder / f"out{number}.txt").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def place(finished, tmp_path) -> Place:
+    return copy_place(finished, tmp_path / "place")
+
+
+def test_the_last_line_names_the_receipt_and_an_unchanged_run_has_the_same_one(finished):
+    for number in (1, 2):
+        last = (finished / f"out{number}.txt").read_text().splitlines()[-1]
+        assert last == "receipt: songs_demo/receipt:v0"
+    [only] = receipts(finished / "home" / "tracking_store")
+    assert "done" in (finished / "out1.txt").read_text()
+    assert only["format"] == receipt.FORMAT
+
+
+def test_a_receipt_names_code_configuration_and_every_version_and_no_place_or_time(finished):
+    [only] = receipts(finished / "home" / "tracking_store")
+    head = git(finished / "project", "rev-parse", "HEAD").strip()
+    assert (only["code"]["commit"], only["code"]["dirty"]) == (head, False)
+    assert only["config"]["data"]["test_size"] == 0.3
+    assert only["env_manager"] == "local"
+    steps = {step["name"]: step for step in only["steps"]}
+    assert [*steps] == list(STEPS)
+    assert steps[SPLIT]["parameters"]["test_size"] == "0.3"
+    assert set(steps[SPLIT]["inputs"]) == {"preprocessed_data.parquet:latest"}
+    made = steps[CLEAN]["outputs"]["preprocessed_data.parquet"]
+    assert set(made) == DIGESTS
+    assert steps[SPLIT]["inputs"]["preprocessed_data.parquet:latest"] == made
+    assert steps[CHECK]["inputs"]["preprocessed_data.parquet:reference"] is None
+    assert steps[TEST]["metrics"]["letters"] > 0
+    assert len(steps[TRAIN]["conda_sha256"]) == 64
+    text = json.dumps({**only, "code": None})
+    assert str(finished) not in text
+
+
+def test_the_parent_run_in_mlflow_shows_the_receipt(finished):
+    [kept] = (finished / "home" / "mlruns").rglob(receipt.FILE)
+    assert json.loads(kept.read_text()) == receipts(finished / "home" / "tracking_store")[0]
+
+
+def test_the_diff_of_a_dirty_tree_makes_the_same_files_of_the_commit(place, tmp_path):
+    place.edit("segregate/run.py", 'salt = "plain"', 'salt = "rock"')
+    (place.project / "notes.bin").write_bytes(bytes(range(256)))
+    (place.project / "accents.txt").write_bytes("déjà\n".encode("latin-1"))
+    (place.project / "evaluate" / "outputs.json").write_text("[ ]\n")
+    before = git(place.project, "status", "--porcelain") + git(place.project, "count-objects")
+    done = place.run()
+    assert done.returncode == 0, done.stderr
+    assert git(place.project, "status", "--porcelain") + git(place.project, "count-objects") == (
+        before
+    )
+    code = receipts(place.store)[-1]["code"]
+    assert code["dirty"] and code["left_out"] is None
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "--quiet", str(place.project), str(other))
+    patch = tmp_path / "patch"
+    patch.write_bytes(code["diff"].encode(errors="surrogateescape"))
+    git(other, "apply", str(patch))
+    for name in ("segregate/run.py", "notes.bin", "accents.txt", "evaluate/outputs.json"):
+        assert (other / name).read_bytes() == (place.project / name).read_bytes()
+
+
+def test_too_large_a_change_is_left_out_and_the_receipt_says_so(place):
+    (place.project / "table_of_mine.csv").write_text("0" * (receipt.DIFF_BYTES + 1))
+    code = receipt.code(place.project)
+    assert code["dirty"] and code["diff"] is None
+    assert "larger than 5,000,000 bytes" in code["left_out"]
+    commit(place.project)
+    assert receipt.code(place.project)["dirty"] is False
+
+
+def test_what_a_run_leaves_inside_the_checkout_is_no_change_of_the_code(place, monkeypatch):
+    home = place.project / "conf" / "here"
+    home.mkdir()
+    (home / "mlflow.db").write_text("x")
+    (home / "tracking_store").mkdir()
+    (home / "tracking_store" / "tracking.db").write_text("x")
+    monkeypatch.setenv("PIPELINE_HOME", str(home))
+    assert receipt.code(place.project)["dirty"] is False
+    (home / "mine.yaml").write_text("x")
+    assert "mine.yaml" in receipt.code(place.project)["diff"]
+
+
+def test_without_git_there_is_no_commit(tmp_path):
+    assert receipt.code(tmp_path)["commit"] is None
+
+
+def test_a_failed_run_has_a_receipt_up_to_its_failure(place):
+    place.table.write_text("a,b\n9,9\n")
+    failed = place.run(FAILS=SPLIT)
+    assert failed.returncode == 1
+    assert "receipt: songs_demo/receipt:v1" in failed.stdout.splitlines()[-1]
+    last = receipts(place.store)[-1]
+    ended = [(step["name"], step["ended"]) for step in last["steps"]]
+    assert ended == [*((name, "finished") for name in (GET, CLEAN, CHECK)), (SPLIT, "failed")]
+    assert last["steps"][-1]["outputs"] == {}
+    assert last["steps"][-1]["inputs"]["preprocessed_data.parquet:latest"]["version"] == "v1"
+
+
+def test_secrets_of_addresses_are_in_no_receipt():
+    settings.register_resolvers()
+    checked = settings.check(
+        overrides.base_config(
+            [
+                "data.file_url='https://me:hunter2@example.org/t.csv?sig=topsecret'",
+                "main.components_repository='https://tok3n@example.org/steps.git'",
+                "steps.evaluate.uri='https://u:hunter2@example.org/other.git'",
+            ]
+        )
+    )
+    steps = plan(checked)
+    outcomes = [session.Outcome(step.name, "failed") for step in steps]
+    text = receipt.make(checked, steps, outcomes, None, {})
+    assert "https://example.org/t.csv?sig=***" in text
+    assert not [word for word in ("hunter2", "topsecret", "tok3n") if word in text]
