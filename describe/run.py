@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,10 @@ def profile(frame: pd.DataFrame, title: str, path: Path) -> None:
         title = f"{title} ({PROFILED_ROWS:,} rows of {len(frame):,}, drawn at random)"
         frame = frame.sample(PROFILED_ROWS, random_state=0).sort_index()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of texts that look numeric
-    path.write_text(TableReport(frame, title=title, verbose=0).html(), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the page shows what they say: values that are infinite
+        page = TableReport(frame, title=title, verbose=0).html()
+    path.write_text(page, encoding="utf-8")
 
 
 def log_file(run: Any, path: Path, name: str, type: str, description: str) -> None:
