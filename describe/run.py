@@ -27,6 +27,7 @@ from describe.draft import Draft, Source
 from util_lib import cli, downloads, tables, tracking
 from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
+from util_lib.tracking.choice import choose
 from util_lib.tracking.store import store_directory
 from util_lib.urls import file_name, table_name, without_secrets
 
@@ -55,9 +56,10 @@ RUN_THERE = """\
   mlflow run <project> -P hydra_options="dataset={name}"
 """
 PROFILE = """\
-The profile page, {name}_profile, shows every column's values:
-in `mlflow ui`, run describe, Artifacts, pages.
+The profile page shows every column's values: {where}.
 """
+WHERE_IN_MLFLOW = "in `mlflow ui`, run describe, Artifacts, pages"
+WHERE_ON_WANDB = "on W&B, project {name}, Artifacts, profile, {name}_profile"
 FETCH_PROFILE = """\
 Or fetch it, here as well, and open it in a browser:
 
@@ -193,13 +195,17 @@ def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
         if made.suspects
         else "",
     )
+    on_wandb = choose().backend == "wandb"
+    where = WHERE_ON_WANDB if on_wandb else WHERE_IN_MLFLOW
+    profile = PROFILE.format(where=where.format(name=name))
     if path.is_relative_to(ROOT):
         place = store_directory()
-        store = "" if place == ROOT / place.name else f"TRACKING_STORE={shlex.quote(str(place))} "
-        said += RUN_HERE.format(root=ROOT, name=name) + "\n" + PROFILE.format(name=name)
+        usual = on_wandb or place == ROOT / place.name
+        store = "" if usual else f"TRACKING_STORE={shlex.quote(str(place))} "
+        said += RUN_HERE.format(root=ROOT, name=name) + "\n" + profile
         said += FETCH_PROFILE.format(name=name, store=store)
     else:
-        said += RUN_THERE.format(name=name) + "\n" + PROFILE.format(name=name)
+        said += RUN_THERE.format(name=name) + "\n" + profile
     print(said, flush=True)
 
 
