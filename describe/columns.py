@@ -18,6 +18,8 @@ WORDS_OF_TEXT = 2.5  # on average; with fewer, the values are names
 ID_NAME = re.compile(r"(.*[\s_.-])?(id|ids|uuid|guid|index|idx|row|rownum|#)|unnamed: \d+|nr|no\.?")
 CAMEL_ID = re.compile(r".*[a-z](Id|ID|Uuid|UUID)")
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?")
+# Numbers as people write them: with a currency, a per cent sign or marks between thousands.
+SIGNED = re.compile(r"[-+]?\s*[€$£¥]?\s*[-+]?\d{1,3}([,.' ]?\d{3})*([.,]\d+)?\s*[€$£¥%]?")
 OTHER_DATE = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}( .*)?|\d{4}/\d{1,2}/\d{1,2}( .*)?")
 
 
@@ -141,7 +143,15 @@ def _counts_up(filled: pd.Series) -> bool:
 
 
 def _are_codes(filled: pd.Series) -> bool:
-    return bool(filled.map(lambda value: len(value.split()) <= 1).all())
+    one_word = filled.map(lambda value: len(value.split()) <= 1).all()
+    return bool(one_word) and not _are_signed(filled)
+
+
+def _are_signed(filled: pd.Series) -> bool:
+    """Say whether all are numbers, and some of them with something between or around the digits."""
+    if not filled.map(lambda value: bool(SIGNED.fullmatch(value.strip()))).all():
+        return False
+    return bool(filled.map(lambda value: bool(re.search(r"\D", value.strip()))).any())
 
 
 def _whole_numbers(filled: pd.Series, n_different: int) -> tuple[dict[str, Any], str]:
@@ -159,6 +169,8 @@ def _whole_numbers(filled: pd.Series, n_different: int) -> tuple[dict[str, Any],
 
 
 def _texts(filled: pd.Series, n_different: int) -> tuple[dict[str, Any], str]:
+    if _are_signed(filled):
+        return _ignored(f"numbers written as text, such as {_shown(filled.iloc[0])}")
     if filled.map(lambda value: bool(OTHER_DATE.fullmatch(value))).all():
         return _ignored("dates in another form than 2024-12-31: as such they are no feature")
     many_each = len(filled) >= ROWS_PER_CATEGORY * n_different
@@ -183,12 +195,9 @@ def _range(filled: pd.Series, kind: str, exact: bool) -> dict[str, int | float]:
 
     A bound that the values respect by nature is kept: 0, and 1 for shares.
     """
-    low, high = float(filled.min()), float(filled.max())
+    low, high = filled.min().item(), filled.max().item()
     if exact:
-        return {
-            "min": int(low) if kind == "int" else low,
-            "max": int(high) if kind == "int" else high,
-        }
+        return {"min": low, "max": high}
     margin = MARGIN * ((high - low) or abs(high) or 1.0)
     step = 10.0 ** math.floor(math.log10(margin))
     minimum = math.floor((low - margin) / step) * step
@@ -199,6 +208,8 @@ def _range(filled: pd.Series, kind: str, exact: bool) -> dict[str, int | float]:
         maximum = min(maximum, 0.0)
     if kind == "float" and 0 <= low and 0.9 <= high <= 1:
         maximum = 1.0
+    # beyond 2^53 the sums above are not exact any more
+    minimum, maximum = min(minimum, low), max(maximum, high)
     digits = max(0, -math.floor(math.log10(step)))
     return {"min": _plain(minimum, digits, kind), "max": _plain(maximum, digits, kind)}
 

@@ -262,7 +262,7 @@ def scalar(value: Any) -> str:
     if isinstance(value, float):
         text = repr(value)
         return text.replace("e", ".0e") if "e" in text and "." not in text else text
-    if PLAIN_WORD.fullmatch(value) and yaml.safe_load(value) == value and len(value) > 1:
+    if PLAIN_WORD.fullmatch(value) and yaml.safe_load(value) == value and value not in "yYnN":
         return value
     quoted = yaml.safe_dump(value, default_style='"', allow_unicode=True, width=10**9)
     return quoted.strip()

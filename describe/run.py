@@ -10,8 +10,10 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from describe.draft import Draft, Source
 from util_lib import cli, downloads, tables, tracking
 from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
+from util_lib.tracking.choice import choose
+from util_lib.tracking.store import store_directory
 from util_lib.urls import file_name, table_name, without_secrets
 
 logger = logging.getLogger("describe")
@@ -34,22 +38,33 @@ PROFILED_ROWS = 20_000  # of a longer table a sample of so many is profiled
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 NOT_NAMES = ("null", "true", "false", "nan", "inf")  # Hydra takes dataset=null for no dataset
 
-NEXT = """\
+DRAFTED = """\
 
 Drafted {path}: {n_rows:,} rows, {n_features} features, target {target} ({why}), {task}.
-{suspects}Read and correct it. Then, from {root}:
+{suspects}Read and correct it, then run the pipeline on it:
+"""
+RUN_HERE = """\
 
+  cd {root}
   python main.py dataset={name} main.execute_steps=get_data,preprocess,check_data
   python main.py dataset={name}
 
-or the same by MLflow: mlflow run . -P hydra_options="dataset={name}"
-
-The profile page ({project}/{name}_profile) shows every column's values. To look at it:
-
-  python -m util_lib.tracking download {project}/{name}_profile:latest {name}_profile
-  then open {name}_profile/{name}_profile.html in a browser
+or by MLflow: mlflow run . -P hydra_options="dataset={name}"
 """
-SUSPECTS = "What may give the target away is marked `Leak?` in it ({} findings).\n"
+RUN_THERE = """\
+
+  mlflow run <project> -P hydra_options="dataset={name}"
+"""
+PROFILE = """\
+The profile page shows every column's values: {where}.
+"""
+WHERE_IN_MLFLOW = "in `mlflow ui`, run describe, Artifacts, pages"
+WHERE_ON_WANDB = "on W&B, project {name}, Artifacts, profile, {name}_profile"
+FETCH_PROFILE = """\
+Or fetch it, here as well, and open it in a browser:
+
+  {store}python -m util_lib.tracking download {name}/{name}_profile:latest {name}_profile
+"""
 
 
 def check_name(name: str) -> str:
@@ -147,7 +162,10 @@ def profile(frame: pd.DataFrame, title: str, path: Path) -> None:
         title = f"{title} ({PROFILED_ROWS:,} rows of {len(frame):,}, drawn at random)"
         frame = frame.sample(PROFILED_ROWS, random_state=0).sort_index()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of texts that look numeric
-    path.write_text(TableReport(frame, title=title, verbose=0).html(), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the page shows what they say: values that are infinite
+        page = TableReport(frame, title=title, verbose=0).html()
+    path.write_text(page, encoding="utf-8")
 
 
 def log_file(run: Any, path: Path, name: str, type: str, description: str) -> None:
@@ -160,23 +178,35 @@ def log_file(run: Any, path: Path, name: str, type: str, description: str) -> No
 
 
 def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
-    """Print what to do with the draft."""
+    """Print what to do with the draft.
+
+    A folder outside of this project is one that the project finds where the user stands: the
+    project itself may be a copy that goes with the run.
+    """
     roles = [column.role for column in made.data.columns.values()]
-    print(
-        NEXT.format(
-            path=path,
-            root=ROOT,
-            name=name,
-            project=name,
-            n_rows=len(frame),
-            n_features=sum(role not in ("ignore", "target") for role in roles),
-            target=made.target.name,
-            why=made.target.why,
-            task=made.target.task,
-            suspects=SUSPECTS.format(len(made.suspects)) if made.suspects else "",
-        ),
-        flush=True,
+    said = DRAFTED.format(
+        path=path,
+        n_rows=len(frame),
+        n_features=sum(role not in ("ignore", "target") for role in roles),
+        target=made.target.name,
+        why=made.target.why,
+        task=made.target.task,
+        suspects="What may give the target away is marked `Leak?` in it.\n"
+        if made.suspects
+        else "",
     )
+    on_wandb = choose().backend == "wandb"
+    where = WHERE_ON_WANDB if on_wandb else WHERE_IN_MLFLOW
+    profile = PROFILE.format(where=where.format(name=name))
+    if path.is_relative_to(ROOT):
+        place = store_directory()
+        usual = on_wandb or place == ROOT / place.name
+        store = "" if usual else f"TRACKING_STORE={shlex.quote(str(place))} "
+        said += RUN_HERE.format(root=ROOT, name=name) + "\n" + profile
+        said += FETCH_PROFILE.format(name=name, store=store)
+    else:
+        said += RUN_THERE.format(name=name) + "\n" + profile
+    print(said, flush=True)
 
 
 def boolean(text: str) -> bool:

@@ -176,7 +176,7 @@ def has_header(rows: list[list[str]]) -> bool:
         return True
     words = [field.strip() for field in first]
     if all(_is_number(word) for word in words):
-        return _are_numbered(words)
+        return len(words) > 2 and _are_numbered(words)
     repeats = False
     for word, column in zip(words, columns, strict=True):
         filled = [value.strip() for value in column if value.strip().lower() not in KNOWN_MISSING]
@@ -187,14 +187,17 @@ def has_header(rows: list[list[str]]) -> bool:
                 if word.lower() not in KNOWN_MISSING and word not in MISSING_WORDS:
                     return True
         repeats |= word in filled and not _is_number(word)
-    if repeats or any(_is_number(word) or _is_date(word) for word in words):
+    numbers = [word for word in words if _is_number(word)]
+    if repeats or any(_is_date(word) for word in words):
+        return False
+    if numbers and not _are_numbered(numbers):
         return False
     return len(set(words)) == len(words)
 
 
 def _are_numbered(words: list[str]) -> bool:
     """Say whether the words count up by one, as the names that pandas makes and years do."""
-    if len(words) < 3 or not all(word.isdecimal() for word in words):
+    if len(words) < 2 or not all(word.isdecimal() for word in words):
         return False
     numbers = [int(word) for word in words]
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))

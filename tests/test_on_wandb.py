@@ -1,6 +1,7 @@
 """The whole pipeline with the genuine W&B client, against the test double of the service."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,19 @@ def test_the_service_holds_six_finished_runs_with_config_metrics_and_figures(api
     assert train.summary["feature_importance"]["_type"] == "image-file"
     figure = evaluate.summary["confusion_matrix"]["path"]
     assert figure in [file.name for file in evaluate.files()]
+
+
+def test_a_draft_and_its_profile_go_to_the_service_too(tmp_path, wandb_account):
+    place = OnWandb(tmp_path, wandb_account)
+    table = ROOT / "dataset" / "songs_demo.parquet"
+    given = ["--file_url", table, "--name", "drafted", "--folder", tmp_path]
+    done = place.start(sys.executable, ROOT / "describe" / "run.py", *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "on W&B, project drafted, Artifacts, profile" in done.stdout
+    download = ["-m", "util_lib.tracking", "download", "drafted/drafted_profile:latest", "page"]
+    done = place.start(sys.executable, *download)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "page" / "drafted_profile.html").stat().st_size > 10_000
 
 
 def test_lineage_leads_from_the_model_back_to_the_raw_data(api):

@@ -169,7 +169,7 @@ def test_an_artifact_of_several_files_is_no_table(steps, step):
         module.main(given.replace("clean.csv:latest", "model_export:latest").split())
 
 
-@pytest.mark.parametrize("step", ["get_data", "preprocess", "check_data", "segregate"])
+@pytest.mark.parametrize("step", ["get_data", "preprocess", "check_data", "segregate", "describe"])
 def test_a_step_that_only_moves_or_checks_data_does_not_load_mlflow(step):
     import subprocess
     import sys

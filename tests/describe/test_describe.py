@@ -2,6 +2,8 @@
 
 import functools
 import http.server
+import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -53,15 +55,16 @@ def test_the_draft_and_the_profile_are_artifacts_of_the_project(drafts, customer
     content = open(page.file(str(drafts.folder / "page")), encoding="utf-8").read()
     assert content.lower().count("<html") and "monthly" not in content and "fee" in content
     said = capsys.readouterr().out
-    assert f"python main.py dataset={name}" in said and "240 rows, 5 features" in said
+    assert f'-P hydra_options="dataset={name}"' in said and "240 rows, 5 features" in said
 
 
-def test_the_command_that_is_printed_fetches_the_profile(drafts, customers, capsys):
+def test_the_command_that_is_printed_fetches_the_profile(drafts, customers, capsys, monkeypatch):
+    monkeypatch.setattr(run, "ROOT", drafts.folder)  # the draft lies in the project
     drafts.describe(drafts.table(customers, "customers.csv"))
-    command = next(
-        line.split() for line in capsys.readouterr().out.splitlines() if " download " in line
-    )
-    assert tracking_command(command[3:]) == 0
+    printed = next(line for line in capsys.readouterr().out.splitlines() if " download " in line)
+    variable, command = shlex.split(printed)[0], shlex.split(printed)[4:]
+    assert variable == f"TRACKING_STORE={os.environ['TRACKING_STORE']}"
+    assert tracking_command(command) == 0
     page = drafts.folder / "customers_profile" / "customers_profile.html"
     assert page.stat().st_size > 10_000
     assert tracking_command(["download", "customers/nothing:latest", "x"]) == 1

@@ -154,6 +154,36 @@ def test_the_draft_of_a_csv_file_runs_as_it_is(drafts, customers, monkeypatch, s
     assert drafts.run_pipeline("customers", monkeypatch)["test_accuracy"] > 0.6
 
 
+@pytest.mark.parametrize("names", ["id,2019,2020,yes", "0,1,2,3", "a,b,,kind", "1999,x,y,z"])
+def test_names_may_look_like_values(drafts, names):
+    rows = [f"k{i},{i * 1.5},{i % 40},{'yn'[i % 2]}" for i in range(60)]
+    data = drafts.draft("\n".join([names, *rows]), names.split(",")[-1])
+    assert data.csv.header
+    assert [*data.columns][-1] == names.split(",")[-1]
+
+
+def test_a_first_row_that_repeats_below_is_no_header(drafts):
+    rows = [f"k{i},{'uvw'[i % 3]},{'abcd'[i % 4]},{'yn'[i % 2]}" for i in range(60)]
+    data = drafts.draft("\n".join(rows), "c3")
+    assert not data.csv.header and len(data.columns) == 4
+
+
+def test_numbers_written_as_text_are_told_from_names(drafts, customers):
+    n = range(len(customers))
+    table = customers.assign(
+        cost=[f"€ {i},200" for i in n], rate=[f"{i}%" for i in n], code=[f"X{i}" for i in n]
+    )
+    data = drafts.draft(table)
+    assert [data.columns[name].unique for name in ("cost", "rate", "code")] == [False, False, True]
+    assert "numbers written as text, such as '0%'" in drafts.text("customers")
+
+
+def test_the_limits_of_huge_numbers_hold_all_of_them(drafts, customers):
+    huge = [2**60 + 7 * i * i for i in range(len(customers))]
+    column = drafts.draft(customers.assign(huge=huge)).columns["huge"]
+    assert column.min <= huge[0] and column.max >= huge[-1]
+
+
 def test_awkward_names_are_written_so_that_they_are_read_back(drafts, monkeypatch):
     random = np.random.default_rng(3)
     table = pd.DataFrame({name: random.normal(size=200) for name in AWKWARD})
