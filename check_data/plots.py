@@ -39,8 +39,9 @@ def draw(compared: Comparison, sample: pd.DataFrame, reference: pd.DataFrame, da
         return histogram(*lengths, compared.sentence, "characters")
     regressed = column.role == "target" and data.task == "regression"
     if column.role in ("numerical", "date") or regressed:
-        numbers = [as_numbers(side).dropna() for side in sides]
-        return histogram(*numbers, compared.sentence, column.unit, column.dtype == "datetime")
+        dates = column.dtype == "datetime"
+        numbers = [as_numbers(side, dates=dates).dropna() for side in sides]
+        return histogram(*numbers, compared.sentence, column.unit, dates)
     return bars(*sides, compared.sentence)
 
 
