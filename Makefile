@@ -15,7 +15,7 @@ run: .venv/run ## set up and run the whole pipeline on the demo data
 
 test: .venv/test ## set up and run the linter and the tests
 	ruff check . && ruff format --check .
-	pytest
+	pytest -n auto --dist loadfile
 
 test-slow: .venv/test ## the proofs that take minutes: kills, real environments, other managers
 	pytest -m "slow or environments"
