@@ -122,13 +122,7 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         source = run.use_artifact(args.input_artifact)
-        frame = tables.read(
-            tables.fetch(source, tmp),
-            text_columns=cleaning.text_in_file(data),
-            csv=data.csv,
-            format=data.format,
-            names=cleaning.names_in_file(data),
-        )
+        frame = cleaning.read(tables.fetch(source, tmp), data)
         reference = None
         if data.reference_half:
             frame, other = halves(frame, args.random_state, labels_of(frame, data))

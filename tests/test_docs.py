@@ -74,7 +74,7 @@ def composes(given: list[str], document: Path) -> None:
 
 
 def step_command(step: str, script: str, given: list[str]) -> None:
-    module = importlib.import_module(f"{step}.{Path(script).stem}")
+    module = importlib.import_module(f"{step.replace('/', '.')}.{Path(script).stem}")
     module.build_parser().parse_args(given)
 
 
@@ -189,7 +189,7 @@ def test_the_walk_through_versions_and_lineage_prints_what_it_shows(backend, tmp
     environment = {**os.environ, "TRACKING_PUBLISH": "parent"}
     del environment["TRACKING_STORE"]
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    expected = {"upload_artifact.py", "use_artifact.py"}
+    expected = {"upload_artifact.py", "use_artifact.py", "tsne"}
     if backend == "wandb":
         pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
         account = request.getfixturevalue("wandb_account")

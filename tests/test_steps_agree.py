@@ -93,7 +93,9 @@ def test_an_environment_has_the_shape_that_every_manager_takes(step):
 
 def test_a_package_has_the_same_version_everywhere():
     versions = {}
-    for path in sorted(ROOT.glob("*/conda.yml")) + [ROOT / "conda.yml"]:
+    for path in sorted([*ROOT.glob("*/conda.yml"), *ROOT.glob("exercises/*/conda.yml")]) + [
+        ROOT / "conda.yml"
+    ]:
         plain, pip = packages(path)
         for entry in plain + pip:
             name, _, version = entry.replace("==", "=").partition("=")

@@ -6,11 +6,12 @@ leaves no row, is a `UserError`; values of a wrong type are left for check_data 
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from util_lib import csv_files, expressions, validation
+from util_lib import csv_files, expressions, tables, validation
 from util_lib.columns import Column
 from util_lib.dataset import Data, Keep
 from util_lib.errors import UserError
@@ -33,6 +34,17 @@ def text_in_file(data: Data) -> list[str]:
     texts = {name for name, column in columns if column.dtype in ("string", "datetime")}
     declared = [name for name in data.columns if name not in data.derived]
     return [old for name, old in zip(declared, names_in_file(data), strict=True) if name in texts]
+
+
+def read(path: str | Path, data: Data) -> pd.DataFrame:
+    """Return the raw table in a file that is written as `data` declares."""
+    return tables.read(
+        path,
+        text_columns=text_in_file(data),
+        csv=data.csv,
+        format=data.format,
+        names=names_in_file(data),
+    )
 
 
 def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
