@@ -86,7 +86,7 @@ def client(finished):
 def test_the_table_names_every_step_with_what_it_made_and_measured(finished):
     said = (finished / "out.txt").read_text()
     table = said[said.index("┃ artifacts") :]
-    for made in ("raw_data.parquet:v0", "preprocessed_data.parquet:v0", "check_data_log:v0"):
+    for made in ("raw_data.parquet:v0", "preprocessed_data.parquet:v0", "check_data_report:v0"):
         assert made in table
     for made in ("data_train.parquet:v0", "data_test.parquet:v0", "model_export:v0"):
         assert made in table

@@ -78,13 +78,12 @@ class Column(Limits):
     def _keys_fit_together(self) -> "Column":
         if self.max_null_rate is not None and not self.nullable:
             raise ValueError("max_null_rate needs nullable: true; without it no value may be null")
-        dates = [
-            isinstance(each, datetime.date) for each in (self.min, self.max) if each is not None
-        ]
-        if dates and (self.dtype not in ("float", "int", "datetime")):
+        bounds = [bound for bound in (self.min, self.max) if bound is not None]
+        if bounds and self.dtype in ("string", "bool"):
             raise ValueError(f"min and max belong to numbers and dates, found dtype {self.dtype}")
-        if any(is_date != (self.dtype == "datetime") for is_date in dates):
-            raise ValueError(f"min and max must be of dtype {self.dtype}, as the column is")
+        for bound in bounds:
+            if isinstance(bound, datetime.date) != (self.dtype == "datetime"):
+                raise ValueError(f"dtype {self.dtype} cannot be compared with the bound {bound}")
         if self.role == "date" and self.dtype != "datetime":
             raise ValueError(f"role date needs dtype datetime, found {self.dtype}")
         if self.role == "numerical" and self.dtype in ("string", "datetime"):

@@ -2,7 +2,7 @@
 
 Each is a change of one half of the demo songs; the other half is the reference. `python -m
 tests.check_data.corruptions` sends all of them through get_data, preprocess and check_data and
-prints a Markdown table of what was caught, by which step, in which words: docs/data_gate.md has it.
+prints a Markdown table of what was caught, by which step, in which words: docs/corruptions.md.
 """
 
 import gzip
@@ -27,6 +27,20 @@ SONGS = ROOT / "dataset" / "songs_demo.parquet"
 DATASET = "conf/dataset/songs_demo.yaml"
 TABLE = "preprocessed_data.parquet"
 ALPHA = "0.05"
+LONGEST = 200  # letters of a sentence in the table
+
+INTRODUCTION = """# What the gate catches
+Half of the demo songs are the reference; the other half is changed in one way at a time and sent
+through `get_data`, `preprocess` and `check_data`. **{count}**
+
+What no check of single columns can see: labels or values that belong to other rows; wrong letters
+in free text; a change below the thresholds for drift ([how to set them](data_gate.md)). The
+refusal of a good table is chance: each fresh draw of rows raises a false alarm with a probability
+of `ks_alpha`, here 0.05.
+
+This page is what the following prints; longer sentences are cut:
+
+    python -m tests.check_data.corruptions"""
 
 Change = Callable[[pd.DataFrame], "pd.DataFrame | File"]
 
@@ -308,19 +322,21 @@ def everything(folder: Path) -> Iterator[tuple[str, str, Outcome]]:
 
 def markdown(rows: list[tuple[str, str, Outcome]]) -> str:
     """Return the outcomes as a table, with a count of each kind below."""
-    parts = ["| what is changed | caught by | in these words |", "|---|---|---|"]
+    parts = []
     caught = dict.fromkeys(heading for heading, _, _ in rows)
     for heading in caught:
         those = [(name, outcome) for at, name, outcome in rows if at == heading]
         caught[heading] = (sum(outcome.step is not None for _, outcome in those), len(those))
-        parts.append(f"| **{heading}** | | |")
+        parts += ["", f"## {heading}", "| what is changed | caught by | in these words |"]
+        parts.append("|---|---|---|")
         for name, (step, says) in those:
+            says = says if len(says) <= LONGEST else f"{says[: LONGEST - 4]} ..."
             words = html.escape(says, quote=False).replace("|", "\\|")
             parts.append(f"| {name} | {step or '-'} | {words} |")
     alarms, n_clean = caught.pop("Nothing wrong")
     found, n = map(sum, zip(*caught.values(), strict=True))
-    parts += ["", f"{found} of {n} corruptions caught; {alarms} alarms in {n_clean} good tables."]
-    return "\n".join(parts)
+    count = f"{found} of {n} corruptions caught; {alarms} of {n_clean} good tables refused."
+    return "\n".join([INTRODUCTION.format(count=count), *parts, ""])
 
 
 def main() -> None:
@@ -334,7 +350,7 @@ def main() -> None:
         )
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             rows = list(everything(Path(folder)))
-    print(markdown(rows))
+    print(markdown(rows), end="")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from tests.check_data.corruptions import (
     Outcome,
     everything,
     halves,
+    markdown,
     send,
 )
 from util_lib import cleaning, dataset, drift
 
-# What no check of columns can see, and why. docs/data_gate.md says so too.
+# What no check of columns can see, and why. docs/corruptions.md says so too.
 NOT_CAUGHT = {
     "song names decoded wrongly, such as Caf\u00c3\u00a9": "any text may stand in a column of text",
     "a genre is there twice as often": "4 % instead of 2: below data.kl_threshold",
@@ -57,12 +58,14 @@ def test_a_table_with_nothing_wrong_goes_through(steps, tmp_path, half):
 
 @pytest.mark.slow
 def test_all_corruptions_but_those_named_are_caught_and_nothing_else_is(steps, tmp_path):
-    outcomes = {name: (heading, outcome) for heading, name, outcome in everything(tmp_path)}
+    rows = list(everything(tmp_path))
+    outcomes = {name: (heading, outcome) for heading, name, outcome in rows}
     assert len(outcomes) == sum(map(len, CORRUPTIONS.values())) + len(VARIATIONS)
     caught = {name for name, (_, outcome) in outcomes.items() if outcome.step}
     wrong = {name for changes in CORRUPTIONS.values() for name in changes}
     assert wrong - caught == set(NOT_CAUGHT)
     assert caught - wrong == ALARMS
+    assert markdown(rows) == (ROOT / "docs" / "corruptions.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

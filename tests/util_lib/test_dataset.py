@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from util_lib import dataset, expressions
+from util_lib.columns import Column
 from util_lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,3 +137,17 @@ def test_a_file_that_builds_on_another_is_read_as_hydra_reads_it(name):
 
 def test_a_base_that_is_not_there_is_one_sentence(tmp_path):
     assert "other.yaml cannot be read" in refusal(tmp_path, "defaults: [other]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bound", "words"),
+    [
+        ("string", 1, "min and max belong to numbers and dates, found dtype string"),
+        ("bool", 0, "min and max belong to numbers and dates, found dtype bool"),
+        ("float", "2024-01-31", "dtype float cannot be compared with the bound 2024-01-31"),
+        ("datetime", 5, "dtype datetime cannot be compared with the bound 5"),
+    ],
+)
+def test_a_bound_that_no_value_can_be_compared_with_is_refused(dtype, bound, words):
+    with pytest.raises(ValueError, match=words):
+        Column(dtype=dtype, role="ignore", min=bound)
