@@ -68,7 +68,7 @@ def dtype_of(values: pd.Series, filled: pd.Series) -> str | None:
     types = pd.api.types
     if isinstance(values.dtype, pd.CategoricalDtype):
         filled = filled.astype(values.cat.categories.dtype)
-    if types.is_bool_dtype(filled) or filled.map(lambda v: isinstance(v, bool | np.bool_)).all():
+    if types.is_bool_dtype(filled):
         return "bool"
     if types.is_integer_dtype(filled):
         return "int"
@@ -76,20 +76,28 @@ def dtype_of(values: pd.Series, filled: pd.Series) -> str | None:
         return "float"
     if types.is_datetime64_any_dtype(filled):
         return "datetime"
-    if filled.map(lambda value: isinstance(value, str)).all():
+    kinds = {str} if isinstance(filled.dtype, pd.StringDtype) else set(map(type, filled))
+    if kinds == {str}:
         return "datetime" if _are_dates(filled) else "string"
-    if filled.map(lambda value: isinstance(value, datetime.date)).all():
+    if kinds <= {bool, np.bool_}:
+        return "bool"
+    if all(issubclass(kind, datetime.date) for kind in kinds):
         return "datetime"
     return None
 
 
+def _all_match(pattern: re.Pattern, filled: pd.Series) -> bool:
+    return all(pattern.fullmatch(value.strip()) for value in filled.unique())
+
+
 def _are_dates(filled: pd.Series) -> bool:
-    if not filled.map(lambda value: bool(ISO_DATE.fullmatch(value))).all():
+    if not _all_match(ISO_DATE, filled):
         return False
     try:
-        return bool(pd.to_datetime(filled, format="ISO8601", errors="coerce").notna().all())
+        dates = pd.to_datetime(pd.Series(filled.unique()), format="ISO8601", errors="coerce")
     except (ValueError, TypeError):  # times of several time zones
         return False
+    return bool(dates.notna().all())
 
 
 def _kind_of_cell(filled: pd.Series) -> str:
@@ -143,15 +151,13 @@ def _counts_up(filled: pd.Series) -> bool:
 
 
 def _are_codes(filled: pd.Series) -> bool:
-    one_word = filled.map(lambda value: len(value.split()) <= 1).all()
-    return bool(one_word) and not _are_signed(filled)
+    """Say whether all are single words, and not numbers written as text."""
+    return all(len(value.split()) <= 1 for value in filled.unique()) and not _are_signed(filled)
 
 
 def _are_signed(filled: pd.Series) -> bool:
     """Say whether all are numbers, and some of them with something between or around the digits."""
-    if not filled.map(lambda value: bool(SIGNED.fullmatch(value.strip()))).all():
-        return False
-    return bool(filled.map(lambda value: bool(re.search(r"\D", value.strip()))).any())
+    return _all_match(SIGNED, filled) and not _all_match(re.compile(r"\d*"), filled)
 
 
 def _whole_numbers(filled: pd.Series, n_different: int) -> tuple[dict[str, Any], str]:
@@ -171,7 +177,7 @@ def _whole_numbers(filled: pd.Series, n_different: int) -> tuple[dict[str, Any],
 def _texts(filled: pd.Series, n_different: int) -> tuple[dict[str, Any], str]:
     if _are_signed(filled):
         return _ignored(f"numbers written as text, such as {_shown(filled.iloc[0])}")
-    if filled.map(lambda value: bool(OTHER_DATE.fullmatch(value))).all():
+    if _all_match(OTHER_DATE, filled):
         return _ignored("dates in another form than 2024-12-31: as such they are no feature")
     many_each = len(filled) >= ROWS_PER_CATEGORY * n_different
     if n_different <= MOST_CATEGORIES and many_each:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from describe.columns import Proposal, dtype_of, looks_like_id
+from describe.columns import FEWEST_VALUES, Proposal, dtype_of, looks_like_id
 from util_lib import validation
 from util_lib.errors import UserError
 
@@ -96,6 +96,10 @@ def unfit(values: pd.Series) -> str | None:
     if kind == "float" and not np.isfinite(filled.astype("float64")).all():
         return "it holds infinite values"
     n_different = filled.nunique()
+    if len(filled) < FEWEST_VALUES:
+        return f"it has only {len(filled)} values"
+    if kind == "string" and any("${" in value for value in filled.unique()):
+        return "its texts hold ${, which the configuration reads as its own"
     if n_different < 2:
         return f"it has the same value in every row ({filled.iloc[0]!r})"
     if kind == "datetime":

@@ -284,10 +284,18 @@ def test_a_target_that_cannot_be_guessed_is_asked_for(drafts, customers):
         ("customer_id", "too many for classes"),
         ("source", "the same value in every row"),
         ("nothing", "it has no value"),
+        ("seldom", "it has only 5 values"),
+        ("hydra", "the configuration reads as its own"),
     ],
 )
 def test_a_target_that_cannot_be_predicted_is_refused(drafts, customers, target, sentence):
-    table = customers.assign(source="web", nothing=None)
+    n = len(customers)
+    table = customers.assign(
+        source="web",
+        nothing=None,
+        seldom=[*range(5)] + [None] * (n - 5),
+        hydra=["${data.target}", "b"] * (n // 2),
+    )
     with pytest.raises(UserError, match=sentence):
         drafts.draft(table, target)
     assert not list(drafts.drafts.iterdir())
