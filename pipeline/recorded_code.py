@@ -43,8 +43,8 @@ def checked_out(
         project = target / (code.folder or "")
         if not (project / "main.py").is_file():
             raise UserError(
-                f"commit {commit[:10]} has no {code.folder or ''}main.py: the receipt is not one of "
-                "this pipeline"
+                f"commit {commit[:10]} has no {code.folder or ''}main.py: the receipt is not one "
+                "of this pipeline"
             )
         yield project
     finally:

@@ -86,6 +86,7 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
             config = runnable(receipt, project, args.file_url, args.env_manager)
             store = recorded_store.copy(user_store, folder / "home" / "tracking_store")
             recorded_store.put_back(store, receipt)
+            screen.say("running it in a folder of its own, which is removed at the end")
             again = run_again(config, project, folder / "home", store)
         rows = differences.rows(receipt, again)
         differing = [row for row in rows if not row.same]
