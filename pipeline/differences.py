@@ -25,7 +25,6 @@ class Row(NamedTuple):
     `name` is the artifact's name, empty for other rows; `difference` says where it first differs.
     """
 
-    step: str
     what: str
     before: str
     now: str
@@ -49,17 +48,17 @@ def rows(before: Receipt, now: Receipt) -> list[Row]:
 
 def _of_step(before: RecordedStep, now: RecordedStep | None) -> list[Row]:
     ended = now.ended if now else "not run"
-    found = [] if ended == before.ended else [Row(before.name, "ended", before.ended, ended)]
+    found = [] if ended == before.ended else [Row(f"step {before.name}", before.ended, ended)]
     outputs, metrics = (now.outputs, now.metrics) if now else ({}, {})
     for name in {**before.outputs, **outputs}:
         old, new = before.outputs.get(name), outputs.get(name)
         digests = [version.digest or "" if version else "" for version in (old, new)]
-        found.append(Row(before.name, name, *digests, name=name))
+        found.append(Row(name, *digests, name=name))
     for name in {**before.metrics, **metrics}:
         old, new = (
             json.dumps(each[name]) if name in each else "" for each in (before.metrics, metrics)
         )
-        found.append(Row(before.name, name, old, new, difference=_delta(old, new)))
+        found.append(Row(name, old, new, difference=_delta(old, new)))
     return found
 
 
@@ -132,12 +131,12 @@ def _compare(work: Path, setting: str, folder: Path) -> dict[str, str]:
 def table(found: list[Row]) -> Table:
     """Return what `found` says as a table."""
     shown = Table(title_justify="left")
-    for name in ("step", "artifact or metric", "recorded", "now", "", "first difference"):
-        shown.add_column(name, overflow="fold")
+    for name in ("artifact or metric", "recorded", "now", "", "first difference"):
+        shown.add_column(name, overflow="fold", no_wrap=name != "first difference")
     for row in found:
         short = [text[:SHOWN] if row.name else text for text in (row.before, row.now)]
         same = "same" if row.same else "different"
-        shown.add_row(row.step, row.what, *(text or "-" for text in short), same, row.difference)
+        shown.add_row(row.what, *(text or "-" for text in short), same, row.difference)
     return shown
 
 

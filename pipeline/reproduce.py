@@ -19,7 +19,7 @@ from typing import Any, get_args
 import yaml
 
 from pipeline import differences, recorded, recorded_store
-from pipeline.processes import Stopped, stoppable
+from pipeline.processes import Stopped, end_children, stoppable
 from pipeline.recorded import Receipt
 from pipeline.recorded_code import checked_out
 from pipeline.screen import Screen
@@ -140,7 +140,11 @@ def run_again(config: dict[str, Any], project: Path, home: Path, store: Store) -
         cwd=home,
         env=surroundings(home),
     )
-    code = process.wait()
+    try:
+        code = process.wait()
+    except Stopped:
+        end_children()  # before the folder goes in which they work
+        raise
     for run in store.runs(job_type="pipeline"):
         if run.id not in before:
             return recorded.find_in(store, run.logged_artifacts()[-1])
