@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from util_lib.tables import is_parquet
@@ -65,22 +66,15 @@ def _first_cell(old: pd.DataFrame, new: pd.DataFrame) -> str:
 def _differing(old: pd.Series, new: pd.Series) -> np.ndarray:
     """Compare two columns of one type value by value; two nulls, and two NaN, are equal."""
     null, other_null = old.isna().to_numpy(bool), new.isna().to_numpy(bool)
-    if not isinstance(old.dtype, pd.ArrowDtype) or old.dtype.kind in "biufOUSM":
-        try:
-            unequal = (old != new).fillna(False).to_numpy(bool)
-        except (TypeError, NotImplementedError):
-            unequal = _differing_one_by_one(old, new)
+    if isinstance(old.dtype, pd.ArrowDtype) and pa.types.is_nested(old.dtype.pyarrow_dtype):
+        pairs = zip(old.tolist(), new.tolist(), strict=True)
+        unequal = np.array([repr(a) != repr(b) for a, b in pairs], dtype=bool)
     else:
-        unequal = _differing_one_by_one(old, new)
+        unequal = (old != new).fillna(False).to_numpy(bool)
     if old.dtype.kind == "f":
-        a, b = (s.to_numpy(float, na_value=np.nan) for s in (old, new))
+        a, b = (column.to_numpy(float, na_value=np.nan) for column in (old, new))
         unequal &= ~(np.isnan(a) & np.isnan(b))
     return (unequal & ~(null & other_null)) | (null != other_null)
-
-
-def _differing_one_by_one(old: pd.Series, new: pd.Series) -> np.ndarray:
-    pairs = zip(old.tolist(), new.tolist(), strict=True)
-    return np.array([repr(a) != repr(b) for a, b in pairs], dtype=bool)
 
 
 def _shown(value: Any) -> str:
