@@ -1,5 +1,6 @@
 """What is checked, and what was found: the two tables, and three ways to look at them."""
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,11 @@ from util_lib.drift import Comparison
 from util_lib.findings import Finding
 from util_lib.tracking.names import parse_reference
 
+logger = logging.getLogger("check_data")
+
+# The same words whether the sample is the reference or becomes it: a later run on the same data
+# then makes the same log and report.
+NOT_TESTED = "drift not tested: there is nothing but the sample itself to compare it with"
 FIRST_ALIAS = "reference"  # the only alias that the first good data get by themselves
 
 
@@ -49,15 +55,11 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     same_artifact = (wanted.project, wanted.name) == tuple(parse_reference(sample, run.project))[:2]
     known = tracking.Api().artifact_exists(f"{wanted.project}/{wanted.name}:{wanted.alias}")
     if not known and wanted.alias == FIRST_ALIAS and same_artifact:
-        why = f"drift not tested: there is no {reference} yet"
-        return Inputs(table, None, why, FIRST_ALIAS, ours)
+        logger.warning("there is no %s yet", reference)
+        return Inputs(table, None, NOT_TESTED, FIRST_ALIAS, ours)
     theirs = run.use_artifact(reference)
     if theirs.id == ours.id:
-        why = (
-            f"drift not tested: sample and reference are both {ours.source_name}, and drift "
-            "against itself says nothing"
-        )
-        return Inputs(table, None, why, None, ours)
+        return Inputs(table, None, NOT_TESTED, None, ours)
     path = tables.fetch(theirs, Path(directory, "reference"))
     return Inputs(table, tables.read(path, text_columns=texts), "", None, ours, theirs)
 

@@ -80,7 +80,8 @@ def run_checks(
     pytest.ini beside this file counts.
     """
     outcomes = Outcomes()
-    options = [str(HERE), "-c", str(HERE / "pytest.ini"), f"--rootdir={HERE}"]
+    # Its header would name folders of this machine.
+    options = [str(HERE), "-c", str(HERE / "pytest.ini"), f"--rootdir={HERE}", "--no-header"]
     for name in ("reference_artifact", "sample_artifact", "ks_alpha", "dataset_config"):
         options.append(f"--{name}={getattr(arguments, name)}")
     with log.open("w", encoding="utf-8") as file, _own_pytest():

@@ -10,10 +10,10 @@ from util_lib.tracking.store import store_directory
 
 __all__ = ["steps"]
 
-from pipeline import describe
+from pipeline import describe, reproduce
 
 STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
-PROJECTS = (*STEPS, "describe")
+PROJECTS = (*STEPS, "describe", "compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
 
@@ -52,12 +52,14 @@ def test_a_parameter_has_the_same_default_in_both_places_and_a_description(step,
         assert action.help
 
 
-def test_the_roots_describe_passes_on_what_its_module_reads():
-    declared = read(".", "MLproject")["entry_points"]["describe"]
-    actions = [a for a in describe.build_parser()._actions if a.dest != "help"]
+@pytest.mark.parametrize("module", [describe, reproduce])
+def test_an_entry_point_of_the_root_passes_on_what_its_module_reads(module):
+    name = module.__name__.rpartition(".")[2]
+    declared = read(".", "MLproject")["entry_points"][name]
+    actions = [a for a in module.build_parser()._actions if a.dest != "help"]
     assert list(declared["parameters"]) == [action.dest for action in actions]
     passed = " ".join(f"--{action.dest}={{{action.dest}}}" for action in actions)
-    assert declared["command"].strip() == f"python -m pipeline.describe {passed}"
+    assert declared["command"].strip() == f"python -m pipeline.{name} {passed}"
     for action in actions:
         assert declared["parameters"][action.dest].get("default") == action.default
 

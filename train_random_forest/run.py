@@ -210,10 +210,18 @@ def fit(pipeline: Pipeline, frame: pd.DataFrame, config: RandomForestPipeline) -
         pipeline.fit(frame, frame[config.target].to_numpy())
     except (ValueError, TypeError) as error:
         raise UserError(f"scikit-learn refuses to fit: {' '.join(str(error).split())}") from error
+    # Threads add up the trees' answers in any order, and their sums differ in the last digit: what
+    # is measured and exported predicts in one, however many have made it.
+    pipeline[-1].set_params(n_jobs=None)
     for treatment, words, _ in pipeline["processor"].transformers_:
         if treatment.startswith("nlp_"):
             # A memory address: with it the same model would be another file in every process.
             vars(words[-1]).pop("_stop_words_id", None)
+
+
+def _of_the_model(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what only says how fast the forest was made."""
+    return {name: v for name, v in parameters["random_forest"].items() if name != "n_jobs"}
 
 
 def feature_importances(pipeline: Pipeline) -> dict[str, float]:
@@ -305,18 +313,17 @@ def main(argv: list[str] | None = None) -> None:
             logger.info("export_artifact is null: nothing is exported")
             return
         about = {
-            "parameters": parameters,
+            "parameters": parameters | {"random_forest": _of_the_model(parameters)},
             "target": config.target,
             "task": config.task,
             "features": config.features.model_dump(),
             "data": {
-                "artifact": f"{data.project}/{data.source_name}",
+                "artifact": f"{data.project}/{data.source_name.partition(':')[0]}",
                 "digest": data.digest,
                 "val_size": args.val_size,
                 "random_seed": args.random_seed,
                 "stratify": args.stratify,
             },
-            "git_commit": surroundings.git(ROOT).get("commit"),
         }
         directory = Path(tmp, "model")
         example = pipeline["columns"].transform(train)
@@ -326,7 +333,12 @@ def main(argv: list[str] | None = None) -> None:
             args.export_artifact,
             type="model_export",
             description="Random Forest pipeline export",
-            metadata=about,
+            metadata=about
+            | {
+                "parameters": parameters,
+                "data": about["data"] | {"artifact": f"{data.project}/{data.source_name}"},
+                "git_commit": surroundings.git(ROOT).get("commit"),
+            },
         )
         artifact.add_dir(str(directory))
         logged = run.log_artifact(artifact)

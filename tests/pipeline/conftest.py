@@ -1,6 +1,7 @@
-"""A conda that records its calls, for machines without conda."""
+"""A conda that records its calls, for machines without conda; a checkout with trivial steps."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -46,3 +47,29 @@ def stand_in_conda(tmp_path, monkeypatch) -> StandInConda:
     (home / "etc/profile.d/conda.sh").write_text(f'conda() {{ "{program}" "$@"; }}\n')
     monkeypatch.setenv("MLFLOW_CONDA_HOME", str(home))
     return StandInConda(home)
+
+
+@pytest.fixture(scope="session")
+def recorded_run(tmp_path_factory) -> Path:
+    """A checkout in which the pipeline has run twice; what was printed is in out1.txt, out2.txt."""
+    from pipeline import overrides, settings
+    from pipeline.plan import plan
+    from tests.pipeline.checkout import make_checkout
+    from tests.pipeline.test_reuse import Place
+    from tests.pipeline.trivial_steps import make_project
+
+    folder = tmp_path_factory.mktemp("recorded")
+    settings.register_resolvers()
+    make_project(folder / "project", plan(settings.check(overrides.base_config([]))))
+    (folder / "home").mkdir()
+    place = Place(folder)
+    place.table.write_text("a,b\n1,2\n")
+    make_checkout(place)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("TRACKING_", "MLFLOW_"))]:
+            patch.delenv(name)
+        for number in (1, 2):
+            done = place.run()
+            assert done.returncode == 0, done.stdout + done.stderr
+            (folder / f"out{number}.txt").write_text(done.stdout)
+    return folder

@@ -1,59 +1,36 @@
 """What a run leaves behind so that it can be done again."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
 from pipeline import overrides, receipt, session, settings
 from pipeline.plan import plan
 from pipeline.settings import STEPS
-from tests.pipeline.checkout import commit, copy_place, git, make_checkout, receipts
+from tests.pipeline.checkout import commit, copy_place, git, receipts
 from tests.pipeline.test_reuse import Place
-from tests.pipeline.trivial_steps import make_project
 
 GET, CLEAN, CHECK, SPLIT, TRAIN, TEST = STEPS
 DIGESTS = {"version", "digest"}
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A checkout in which the pipeline has run twice; what was printed is in out1.txt, out2.txt."""
-    folder = tmp_path_factory.mktemp("finished")
-    settings.register_resolvers()
-    make_project(folder / "project", plan(settings.check(overrides.base_config([]))))
-    (folder / "home").mkdir()
-    place = Place(folder)
-    place.table.write_text("a,b\n1,2\n")
-    make_checkout(place)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("TRACKING_", "MLFLOW_"))]:
-            patch.delenv(name)
-        for number in (1, 2):
-            done = place.run()
-            assert done.returncode == 0, done.stdout + done.stderr
-            (folder / f"out{number}.txt").write_text(done.stdout)
-    return folder
-
-
 @pytest.fixture
-def place(finished, tmp_path) -> Place:
-    return copy_place(finished, tmp_path / "place")
+def place(recorded_run, tmp_path) -> Place:
+    return copy_place(recorded_run, tmp_path / "place")
 
 
-def test_the_last_line_names_the_receipt_and_an_unchanged_run_has_the_same_one(finished):
+def test_the_last_line_names_the_receipt_and_an_unchanged_run_has_the_same_one(recorded_run):
     for number in (1, 2):
-        last = (finished / f"out{number}.txt").read_text().splitlines()[-1]
+        last = (recorded_run / f"out{number}.txt").read_text().splitlines()[-1]
         assert last == "receipt: songs_demo/receipt:v0"
-    [only] = receipts(finished / "home" / "tracking_store")
-    assert "done" in (finished / "out1.txt").read_text()
+    [only] = receipts(recorded_run / "home" / "tracking_store")
+    assert "done" in (recorded_run / "out1.txt").read_text()
     assert only["format"] == receipt.FORMAT
 
 
-def test_a_receipt_names_code_configuration_and_every_version_and_no_place_or_time(finished):
-    [only] = receipts(finished / "home" / "tracking_store")
-    head = git(finished / "project", "rev-parse", "HEAD").strip()
+def test_a_receipt_names_code_configuration_and_every_version_and_no_place_or_time(recorded_run):
+    [only] = receipts(recorded_run / "home" / "tracking_store")
+    head = git(recorded_run / "project", "rev-parse", "HEAD").strip()
     assert (only["code"]["commit"], only["code"]["dirty"]) == (head, False)
     assert only["config"]["data"]["test_size"] == 0.3
     assert only["env_manager"] == "local"
@@ -68,12 +45,12 @@ def test_a_receipt_names_code_configuration_and_every_version_and_no_place_or_ti
     assert steps[TEST]["metrics"]["letters"] > 0
     assert len(steps[TRAIN]["conda_sha256"]) == 64
     text = json.dumps({**only, "code": None})
-    assert str(finished) not in text
+    assert str(recorded_run) not in text
 
 
-def test_the_parent_run_in_mlflow_shows_the_receipt(finished):
-    [kept] = (finished / "home" / "mlruns").rglob(receipt.FILE)
-    assert json.loads(kept.read_text()) == receipts(finished / "home" / "tracking_store")[0]
+def test_the_parent_run_in_mlflow_shows_the_receipt(recorded_run):
+    [kept] = (recorded_run / "home" / "mlruns").rglob(receipt.FILE)
+    assert json.loads(kept.read_text()) == receipts(recorded_run / "home" / "tracking_store")[0]
 
 
 def test_the_diff_of_a_dirty_tree_makes_the_same_files_of_the_commit(place, tmp_path):

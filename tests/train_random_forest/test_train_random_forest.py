@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import yaml
 from step_support import MODEL, make_songs, with_text
 
 from train_random_forest import run
-from util_lib import model_config, model_export
+from util_lib import model_config, model_export, tracking
 from util_lib.errors import UserError
 
 DATA = "data_train.parquet"
@@ -198,10 +199,7 @@ def test_the_export_is_described(train, steps):
     assert about["data"]["digest"] == steps.artifact(f"{DATA}:v0").digest
 
 
-def test_the_same_data_and_parameters_give_the_same_version_in_every_process(
-    train, steps, monkeypatch
-):
-    monkeypatch.setenv("GIT_DIR", str(steps.folder / "none"))  # a commit meanwhile is a difference
+def test_the_same_data_and_parameters_give_the_same_version_in_every_process(train, steps):
     train(export="model_export")
     again = subprocess.run(
         [sys.executable, "run.py", "--train_data", f"{DATA}:v0", "--model_config"]
@@ -215,6 +213,60 @@ def test_the_same_data_and_parameters_give_the_same_version_in_every_process(
     assert steps.artifact("model_export:latest").version == "v0"
     train(export="model_export", forest={"max_depth": 2})
     assert steps.artifact("model_export:latest").version == "v1"
+
+
+def test_versions_of_the_data_and_of_the_code_are_said_beside_the_model_not_in_it(train, steps):
+    train(export="model_export", forest={"n_jobs": 2})
+    artifact = steps.artifact("model_export:latest")
+    described = yaml.safe_load(
+        Path(artifact.download(str(steps.folder / "model")), "MLmodel").read_text()
+    )
+    inside = described["metadata"]
+    assert inside["data"]["artifact"] == f"tests/{DATA}"
+    assert inside["data"]["digest"] == artifact.metadata["data"]["digest"]
+    assert "git_commit" not in inside and artifact.metadata["git_commit"]
+    assert "n_jobs" not in inside["parameters"]["random_forest"]
+    assert artifact.metadata["parameters"]["random_forest"]["n_jobs"] == 2
+
+
+@pytest.mark.slow
+def test_ten_runs_under_other_threads_hashes_time_zones_languages_and_folders_make_one_model(
+    steps, tmp_path
+):
+    songs = with_text(make_songs(3000))
+    steps.put(songs, DATA)
+    metrics = set()
+    for number in range(10):
+        folder = tmp_path / f"place {number}"
+        folder.mkdir()
+        forest = {
+            **MODEL["random_forest"],
+            "n_estimators": 40,
+            "n_jobs": [None, 1, 2, 4][number % 4],
+        }
+        config = steps.yaml({**MODEL, "random_forest": forest}, f"config {number}.yaml")
+        done = subprocess.run(
+            [sys.executable, run.__file__, "--train_data", f"{DATA}:v0", "--model_config", config]
+            + ["--export_artifact", "model_export", "--random_seed", "42", "--val_size", "0.3"]
+            + ["--stratify", "genre"],
+            cwd=folder,
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": str(number),
+                "TZ": ["UTC", "Asia/Tokyo", "America/New_York"][number % 3],
+                "LC_ALL": ["C", "C.UTF-8", "POSIX"][number % 3],
+                "OMP_NUM_THREADS": str(1 + number % 3),
+            },
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        summary = steps.run("train_random_forest").summary
+        metrics.add(repr(sorted((k, v) for k, v in summary.items() if k.startswith("val_"))))
+    runs = [run for run in tracking.Api().runs() if run.job_type == "train_random_forest"]
+    assert len(runs) == 10 and len(metrics) == 1
+    versions = {made.version for each in runs for made in each.logged_artifacts()}
+    assert versions == {"v0"}
 
 
 def test_mlmodel_says_what_it_takes_and_nothing_of_this_machine(exported):

@@ -1,0 +1,152 @@
+"""What came of a run beside what had come of it before: row by row, and where it first differs."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from pipeline import environments, recorded_store
+from pipeline.recorded import Receipt, RecordedStep
+from util_lib.errors import UserError
+from util_lib.project import ROOT
+from util_lib.tracking.store import Store
+
+COMPARE = ROOT / "compare"
+SHOWN = 12  # digits of a digest
+NOT_HERE = "the recorded content is not here to compare"
+
+
+class Row(NamedTuple):
+    """One artifact, one metric, or how a step ended; empty text for what is not there.
+
+    `name` is the artifact's name, empty for other rows; `difference` says where it first differs.
+    """
+
+    what: str
+    before: str
+    now: str
+    name: str = ""
+    difference: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether it is there both times, and equal."""
+        return self.before == self.now != ""
+
+
+def rows(before: Receipt, now: Receipt) -> list[Row]:
+    """List artifacts and metrics of both runs, in the order of the steps."""
+    found: list[Row] = []
+    again = {step.name: step for step in now.steps}
+    for step in before.steps:
+        found += _of_step(step, again.get(step.name))
+    return found
+
+
+def _of_step(before: RecordedStep, now: RecordedStep | None) -> list[Row]:
+    ended = now.ended if now else "not run"
+    found = [] if ended == before.ended else [Row(f"step {before.name}", before.ended, ended)]
+    outputs, metrics = (now.outputs, now.metrics) if now else ({}, {})
+    for name in {**before.outputs, **outputs}:
+        old, new = before.outputs.get(name), outputs.get(name)
+        digests = [version.digest or "" if version else "" for version in (old, new)]
+        found.append(Row(name, *digests, name=name))
+    for name in {**before.metrics, **metrics}:
+        old, new = (
+            json.dumps(each[name]) if name in each else "" for each in (before.metrics, metrics)
+        )
+        found.append(Row(name, old, new, difference=_delta(old, new)))
+    return found
+
+
+def _delta(before: str, now: str) -> str:
+    if before == now or not before or not now:
+        return ""
+    return f"{json.loads(now) - json.loads(before):+.6g}"
+
+
+def explained(
+    found: list[Row],
+    project: str,
+    before: Store | None,
+    now: Store,
+    manager: str,
+    folder: Path,
+) -> list[Row]:
+    """Return the rows with where each differing artifact first differs.
+
+    `before` is the user's store, `now` that of the new run. The comparison reads tables and models,
+    which takes packages that main.py does not have: it is a small project of its own.
+    """
+    work = folder / "compare"
+    said: dict[str, str] = {}
+    for row in found:
+        if not row.name or row.same or not row.before or not row.now:
+            continue
+        contents = _laid_out(project, row.name, row.before, before, work / row.name / "before")
+        if contents and _laid_out(project, row.name, row.now, now, work / row.name / "now"):
+            said[row.name] = ""
+        else:
+            said[row.name] = NOT_HERE
+    if "" in said.values():
+        said |= _compare(work, manager, folder)
+    return [row._replace(difference=said[row.name]) if row.name in said else row for row in found]
+
+
+def _laid_out(project: str, name: str, digest: str, store: Store | None, folder: Path) -> bool:
+    """Link the files of a version into `folder`; return False where they are not whole."""
+    found = recorded_store.find(store, project, name, digest) if store else None
+    if store is None or found is None or store.damage(store.version_by_id(found)):
+        return False
+    for file in store.version_files(found):
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(store.files.path(file.sha256))
+    return True
+
+
+def _compare(work: Path, setting: str, folder: Path) -> dict[str, str]:
+    """Run the project `compare` and read what it found."""
+    import mlflow
+    import mlflow.projects
+
+    environments.use_own_tools()
+    manager = environments.choose(setting, None)
+    environments.prepare(environments.needed(manager, [COMPARE]), print)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        os.environ.pop(name, None)  # of another database
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'home' / 'mlflow.db'}")
+    try:
+        mlflow.run(str(COMPARE), parameters={"folder": str(work)}, env_manager=manager)
+    except mlflow.exceptions.ExecutionException as error:
+        raise UserError(f"the differences could not be told: {error}") from error
+    return json.loads((work / "differences.json").read_text(encoding="utf-8"))
+
+
+def table(found: list[Row]) -> Table:
+    """Return what `found` says as a table."""
+    shown = Table(title_justify="left")
+    for name in ("artifact or metric", "recorded", "now", "", "first difference"):
+        shown.add_column(name, overflow="fold", no_wrap=name != "first difference")
+    for row in found:
+        short = [text[:SHOWN] if row.name else text for text in (row.before, row.now)]
+        same = "same" if row.same else "different"
+        shown.add_row(row.what, *(text or "-" for text in short), same, row.difference)
+    return shown
+
+
+def verdict(found: list[Row]) -> str:
+    """Return the closing sentence."""
+    artifacts = [row for row in found if row.name]
+    others = [row for row in found if not row.name]
+    counts = [
+        f"{sum(row.same for row in some)} of {len(some)} {what}"
+        for some, what in ((artifacts, "artifacts"), (others, "metrics"))
+    ]
+    words = "reproduced" if all(row.same for row in found) else "not reproduced"
+    return f"{words}: {' and '.join(counts)} are the same"

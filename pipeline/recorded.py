@@ -1,0 +1,126 @@
+"""Reading a receipt, from a JSON file or the store; it is checked before anything is done."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.receipt import FILE, FORMAT, NAME
+from util_lib import validation
+from util_lib.errors import UserError
+from util_lib.tracking.names import parse_reference
+from util_lib.tracking.store import Store, VersionRecord, open_store, store_directory
+from util_lib.validation import Section
+
+
+class Code(Section):
+    """What `receipt.code` wrote."""
+
+    remote: str | None
+    commit: str | None
+    folder: str | None
+    dirty: bool | None
+    diff: str | None
+    left_out: str | None
+
+
+class Version(Section):
+    """One version of an artifact; W&B may not have told the digest."""
+
+    version: str
+    digest: str | None
+
+
+class RecordedStep(Section):
+    """One step that the run reached; `ended` is finished, failed or stopped."""
+
+    name: str
+    ended: str
+    conda_sha256: str | None
+    parameters: dict[str, str]
+    inputs: dict[str, Version | None]
+    outputs: dict[str, Version]
+    metrics: dict[str, Any]
+
+
+class Receipt(Section):
+    """A receipt as `receipt.make` writes it."""
+
+    format: int
+    code: Code
+    config: dict[str, dict[str, Any]]
+    env_manager: str
+    python: str
+    steps: list[RecordedStep]
+
+    @property
+    def project(self) -> str:
+        """The project whose artifacts the run made."""
+        return self.config["main"]["project_name"]
+
+
+def find(text: str) -> Receipt:
+    """Return the receipt that `text` names: a JSON file's path, or `project/name:alias`.
+
+    A relative path starts where the user stands: here, or beside the store.
+    """
+    for folder in (Path(), store_directory().parent):
+        path = folder / Path(text).expanduser()
+        if path.is_file():
+            try:
+                return read(path.read_bytes(), str(path))
+            except OSError as error:
+                raise UserError(
+                    f"{path} cannot be read ({error.strerror}): expected a receipt"
+                ) from error
+    if ":" not in text:
+        raise UserError(
+            f"receipt={text} is neither a file nor an artifact's name with an alias: give a path "
+            "of a JSON file, or a reference such as songs_demo/receipt:latest"
+        )
+    reference = parse_reference(text)
+    if not (store_directory() / "tracking.db").exists():
+        raise UserError(
+            f"receipt {text} is not here: there is no store at {store_directory()}; go to the "
+            "directory where the run was started, or give the path of the receipt's JSON file"
+        )
+    store = open_store()
+    version = store.version(reference)
+    if version is None:
+        raise store.missing(reference)
+    if version.type != NAME:
+        raise UserError(
+            f"{version.reference} is of type {version.type}, not a receipt: the last line of a "
+            "run names its receipt, such as songs_demo/receipt:v3"
+        )
+    return find_in(store, version)
+
+
+def find_in(store: Store, version: VersionRecord) -> Receipt:
+    """Return the receipt that a version of the store holds."""
+    [file] = [file for file in store.version_files(version.id) if file.path == FILE]
+    if damage := store.damage(version):
+        raise UserError(f"receipt {version.reference}: {damage[0]}; take another version")
+    return read(store.files.path(file.sha256).read_bytes(), version.reference)
+
+
+def read(content: bytes, where: str) -> Receipt:
+    """Check what a receipt says; `where` begins the sentence if it says something else."""
+    try:
+        told = json.loads(content)
+    except ValueError as error:
+        raise UserError(f"{where} is no receipt: it is not JSON ({error})") from None
+    if not isinstance(told, dict) or "format" not in told:
+        raise UserError(f"{where} is no receipt: expected a JSON object with the key 'format'")
+    if told["format"] != FORMAT:
+        raise UserError(
+            f"{where} has format {told['format']!r}, and this checkout reads format {FORMAT}: use "
+            "the checkout that wrote it"
+        )
+    receipt = validation.check(Receipt, told, where)
+    for section, keys in {"main": ("project_name", "execute_steps"), "data": ("file_url",)}.items():
+        for key in keys:
+            if key not in receipt.config.get(section, {}):
+                raise UserError(
+                    f"{where}: config has no {section}.{key}, so it cannot be run again"
+                )
+    return receipt

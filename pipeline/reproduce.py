@@ -1,0 +1,182 @@
+"""Do a recorded run again and say, artifact by artifact, whether the same came of it.
+
+    python -m pipeline.reproduce --receipt=songs_demo/receipt:latest
+
+Checks out the recorded commit, runs its main.py on the recorded inputs in a folder of its own, and
+compares. Exit code 0 only if all artifacts and metrics are the same; nothing stays behind.
+"""
+
+import argparse
+import copy
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from pipeline import differences, recorded, recorded_store
+from pipeline.processes import Stopped, end_children, stoppable
+from pipeline.recorded import Receipt
+from pipeline.recorded_code import checked_out
+from pipeline.screen import Screen
+from pipeline.session import ROOT_RUN
+from pipeline.settings import EnvManager
+from util_lib import validation
+from util_lib.errors import UserError
+from util_lib.project import ROOT
+from util_lib.tracking.store import Store, open_store, store_directory
+
+# What leads runs elsewhere, or makes steps take other data, is not for the run in the scratch
+# place; where environments lie and how conda is found is.
+OTHERS = ("WANDB_", "TRACKING_", "PIPELINE_", "MLFLOW_")
+KEPT = ("MLFLOW_ENV_ROOT", "MLFLOW_CONDA_HOME", "MLFLOW_CONDA_CREATE_ENV_CMD")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 if all is the same, 1 if not or on an error."""
+    args = build_parser().parse_args(argv)
+    screen = Screen()
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        os.environ[ROOT_RUN] = run_id  # for `stoppable`, which watches whoever started it
+    try:
+        with stoppable():
+            return int(not reproduce(args, screen))
+    except UserError as error:
+        return _fail(error, 1)
+    except Stopped as stop:
+        return _fail(stop, 128 + stop.number)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Name the inputs; the entry point of the root's MLproject gives the same."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.reproduce", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--receipt", required=True, help="project/name:alias, or the path of a receipt's JSON file"
+    )
+    parser.add_argument(
+        "--repository", default="", help="where the commit is, if neither here nor at its remote"
+    )
+    parser.add_argument(
+        "--file_url", default="", help="where the raw data are, if no longer where they were"
+    )
+    parser.add_argument(
+        "--env_manager", default="", help="who makes the environments, if not as recorded"
+    )
+    return parser
+
+
+def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
+    """Do the run again, print the comparison, and say whether all is the same."""
+    managers = get_args(EnvManager)
+    if args.env_manager and args.env_manager not in managers:
+        raise UserError(validation.choose("env_manager", args.env_manager, list(managers)))
+    receipt = recorded.find(args.receipt)
+    user_store = store_directory()
+    if receipt.python != platform.python_version():
+        screen.say(f"the run had Python {receipt.python}, here is {platform.python_version()}")
+    with tempfile.TemporaryDirectory(prefix="reproduce_") as name:
+        folder = Path(name).resolve()
+        with checked_out(receipt.code, args.repository, folder, screen.say) as project:
+            config = runnable(receipt, project, args.file_url, args.env_manager)
+            store = recorded_store.copy(user_store, folder / "home" / "tracking_store")
+            recorded_store.put_back(store, receipt)
+            screen.say("running it in a folder of its own, which is removed at the end")
+            again = run_again(config, project, folder / "home", store)
+        rows = differences.rows(receipt, again)
+        differing = [row for row in rows if not row.same]
+        if differing:
+            before = open_store(user_store) if (user_store / "tracking.db").exists() else None
+            manager = config["main"]["env_manager"]
+            rows = differences.explained(rows, receipt.project, before, store, manager, folder)
+        screen.show(differences.table(rows))
+    screen.say(differences.verdict(rows))
+    return not differing
+
+
+def runnable(receipt: Receipt, project: Path, file_url: str, env_manager: str) -> dict[str, Any]:
+    """Return the recorded configuration so that it runs here, every step of it."""
+    config = copy.deepcopy(receipt.config)
+    main, data = config["main"], config["data"]
+    main |= {"cache": False, "explain": False, "plan": False, "tracking": "local"}
+    main["env_manager"] = env_manager or receipt.env_manager
+    data["sha256"] = None  # another content is to be compared, not refused
+    if "get_data" in main["execute_steps"]:
+        data["file_url"] = file_url or _address(data["file_url"], project)
+    return config
+
+
+def _address(recorded_url: str, project: Path) -> str:
+    if "=***" in recorded_url:
+        raise UserError(
+            f"the receipt does not hold the secrets of {recorded_url}: give the whole address with "
+            "file_url=<address>"
+        )
+    if "://" in recorded_url or Path(recorded_url).is_absolute():
+        return recorded_url
+    if not (project / recorded_url).exists() and (ROOT / recorded_url).exists():
+        return str(ROOT / recorded_url)  # data that git ignores
+    return recorded_url
+
+
+def run_again(config: dict[str, Any], project: Path, home: Path, store: Store) -> Receipt:
+    """Run the project's own main.py in `home` and return the receipt that it writes."""
+    settings = home / "config"
+    settings.mkdir()
+    hydra = {"run": {"dir": str(home / "outputs")}}
+    defaults = ["_self_", {"override hydra/job_logging": "disabled"}]
+    content = {"defaults": defaults, "hydra": hydra, **_literal(config)}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    (settings / "receipt.yaml").write_text(text, encoding="utf-8")
+    before = {run.id for run in store.runs(job_type="pipeline")}
+    chosen = ["--config-path", str(settings), "--config-name", "receipt"]
+    process = subprocess.Popen(
+        [sys.executable, str(project / "main.py"), *chosen],
+        cwd=home,
+        env=surroundings(home),
+    )
+    try:
+        code = process.wait()
+    except Stopped:
+        end_children()  # before the folder goes in which they work
+        raise
+    for run in store.runs(job_type="pipeline"):
+        if run.id not in before:
+            return recorded.find_in(store, run.logged_artifacts()[-1])
+    raise UserError(
+        f"the recorded code ended with exit code {code} before it left a receipt: what it said "
+        "last stands above"
+    )
+
+
+def surroundings(home: Path) -> dict[str, str]:
+    """Return the environment of a run that keeps everything in `home`."""
+    kept = {k: v for k, v in os.environ.items() if k in KEPT or not k.startswith(OTHERS)}
+    return kept | {
+        "TRACKING_STORE": str(home / "tracking_store"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
+        "PIPELINE_LOG": str(home / "ml_pipeline.log"),
+    }
+
+
+def _literal(value: Any) -> Any:
+    """Hide from Hydra what looks like one of its own `${...}`: the values are final."""
+    if isinstance(value, dict):
+        return {key: _literal(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_literal(each) for each in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
+
+
+def _fail(reason: object, code: int) -> int:
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
