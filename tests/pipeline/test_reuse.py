@@ -120,9 +120,7 @@ def test_an_edit_of_the_environment_runs_its_step(place):
     ("given", "steps", "why"),
     [
         ("data.test_size=0.2", [SPLIT, TRAIN, TEST], "data.test_size 0.3 -> 0.2"),
-        ("data.val_size=0.2", [TRAIN, TEST], "data.val_size 0.3 -> 0.2"),
         ("data.ks_alpha=0.1", [CHECK], "data.ks_alpha 0.05 -> 0.1"),
-        ("main.random_seed=7", [SPLIT, TRAIN, TEST], "main.random_seed 42 -> 7"),
         (
             "random_forest_pipeline.random_forest.max_depth=3",
             [TRAIN, TEST],
@@ -134,7 +132,6 @@ def test_an_edit_of_the_environment_runs_its_step(place):
             "data.columns.tempo.max 250 -> 300",
         ),
         ("main.project_name=other", list(STEPS), "first time"),
-        ("main.cache=false", list(STEPS), "main.cache is false"),
     ],
 )
 def test_a_changed_parameter_runs_the_steps_that_get_it(place, given, steps, why):
@@ -142,7 +139,7 @@ def test_a_changed_parameter_runs_the_steps_that_get_it(place, given, steps, why
     assert done.returncode == 0, done.stderr
     assert Path(place.environment["RAN"]).read_text().split() == steps
     assert f"runs, because: {why}" in done.stdout
-    if "cache" not in given:
+    if given.startswith("data.test_size"):
         assert place.ran(given) == []
         assert place.ran() == []  # and the first result is still known
 
