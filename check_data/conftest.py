@@ -63,15 +63,17 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Drop checks that are not declared, instead of showing them as skipped."""
+    """Drop checks that are not asked for, instead of showing them as skipped."""
     data = config.stash[DATA]
-    items[:] = [
-        item
-        for item in items
-        if not item.name.endswith("[NOTSET]")
-        and (hasattr(item, "callspec") or getattr(item.function, "applies", bool)(data))
-        and (data.leakage != "off" or not item.get_closest_marker("leakage"))
-    ]
+    items[:] = [item for item in items if _asked_for(item, data)]
+
+
+def _asked_for(item, data):
+    if data.leakage == "off" and item.get_closest_marker("leakage"):
+        return False
+    if hasattr(item, "callspec"):
+        return item.callspec.params["name"] in data.columns  # else no column asks for it
+    return getattr(item.function, "applies", lambda data: True)(data)
 
 
 @pytest.fixture(scope="session")

@@ -69,13 +69,14 @@ def examine(
 ) -> Results:
     """Look at the sample alone, at the sample beside the reference, and for leaks of the target.
 
-    Values of another type than declared are a fault, and not looked at for drift as well.
+    Columns with values of another type than declared have a fault, and are not looked at further.
     """
     faults = table_schema.faults(sample, data)
+    mistyped = [fault.column for fault in faults if fault.rule == "type"]
+    sample = sample.drop(columns=mistyped)
     compared = [] if reference is None else drift.compare(sample, reference, data, ks_alpha)
-    mistyped = {fault.column for fault in faults if fault.rule == "type"}
     for place, each in enumerate(compared):
         if each.column in mistyped:
             why = f"column {each.column!r} was not compared: some values are of another type"
-            compared[place] = each._replace(drifted=False, tested=False, sentence=why)
+            compared[place] = each._replace(sentence=why)
     return Results(faults, compared, leakage.find(sample, data))

@@ -11,12 +11,13 @@ import pandas as pd
 
 from util_lib.dataset import Data
 from util_lib.drift import Comparison
-from util_lib.values import as_numbers, missing
+from util_lib.values import as_date, as_numbers, missing
 
 WIDTH, HEIGHT, MARGIN = 460, 150, 18
 N_BINS = 40
 N_BARS = 12  # categories shown; the others count as one
 TAIL = 0.002  # share of rows at each end that the outer bars take in, whatever their value
+LARGEST = 1e300  # beyond, a difference may be infinite
 BAR = 18  # height of a category
 LABEL = 150  # width for its name
 SHARES = 110  # width for its two shares
@@ -58,7 +59,7 @@ def histogram(
     """
     both = np.concatenate([sample.to_numpy(), reference.to_numpy()])
     both = both[np.isfinite(both)]
-    low, high = np.quantile(both, [TAIL, 1 - TAIL])
+    low, high = np.clip(np.quantile(both, [TAIL, 1 - TAIL]), -LARGEST, LARGEST)
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, N_BINS + 1)
@@ -87,7 +88,7 @@ def histogram(
         (WIDTH / 2, "middle", (low + high) / 2),
         (WIDTH - MARGIN, "end", high),
     ):
-        label = str(pd.Timestamp(int(value)).date()) if dates else f"{value:.4g}"
+        label = str(as_date(value).date()) if dates else f"{value:.4g}"
         label += f" {unit}" if unit and anchor == "end" else ""
         parts.append(_text(x, HEIGHT - 4, label, anchor))
     parts.append(_text(MARGIN, MARGIN - 6, f"{top:.1%} of the rows", "start"))

@@ -6,6 +6,8 @@ rule. A check takes the type of its column for granted where `right_type` compla
 sentence.
 """
 
+import datetime
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -88,7 +90,10 @@ def rows_are_enough(frame: pd.DataFrame, data: Data) -> bool:
 def target_varies(frame: pd.DataFrame, data: Data) -> bool:
     """Say whether the target has two values: with one there is nothing to learn."""
     values = frame[data.target].dropna() if data.target in frame.columns else None
-    return values is None or values.empty or bool((values != values.iloc[0]).any())
+    try:
+        return values is None or values.empty or bool((values != values.iloc[0]).any())
+    except (TypeError, ValueError):  # lists and records: another type than any target has
+        return True
 
 
 def classes_are_large(frame: pd.DataFrame, data: Data) -> bool:
@@ -100,7 +105,9 @@ def classes_are_large(frame: pd.DataFrame, data: Data) -> bool:
 
 def class_shares(frame: pd.DataFrame, data: Data) -> pd.Series:
     """Return the share of rows of each class, the smallest first; a listed class may have none."""
-    shares = frame[data.target].value_counts() / len(frame)
+    values = frame[data.target]
+    plain = values.map(lambda value: isinstance(value, Hashable)) if values.dtype == object else []
+    shares = (values[plain] if len(plain) else values).value_counts() / len(frame)
     listed = data.columns[data.target].allowed or []
     absent = [name for name in listed if name not in shares.index]
     shares = pd.concat([shares, pd.Series(0.0, index=pd.Index(absent, dtype=object))])
@@ -132,6 +139,8 @@ def as_dates(values: pd.Series) -> pd.Series:
     """Return dates in UTC, NaT for what is none: numbers, and text that is not as in ISO 8601."""
     if types.is_numeric_dtype(values.dtype):
         return pd.Series(pd.NaT, index=values.index)
+    if values.dtype == object:
+        values = values.where(values.map(lambda value: isinstance(value, str | datetime.date)))
     dates = pd.to_datetime(values, errors="coerce", format="ISO8601", utc=True)
     return dates.dt.tz_localize(None)
 

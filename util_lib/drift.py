@@ -17,7 +17,7 @@ import pandas as pd
 from util_lib.columns import Column
 from util_lib.dataset import Data
 from util_lib.kolmogorov import ks_2samp
-from util_lib.values import as_numbers, missing
+from util_lib.values import as_date, as_numbers, missing
 
 TOP_CATEGORIES = 50  # the most frequent of both tables; the others count as one
 LENGTH_BINS = 10  # of text lengths, at the quantiles of both tables together
@@ -251,7 +251,7 @@ def _numbers(name: str, kind: str, sample: pd.Series, reference: pd.Series, data
     enough = statistic >= data.min_effect
     medians = [np.median(values.to_numpy()) for values in (sample, reference)]
     if data.columns[name].dtype == "datetime":
-        shown = [str(pd.Timestamp(int(median)).round("s")) for median in medians]
+        shown = [str(as_date(median).round("s")) for median in medians]
     else:
         shown = [f"{median:.6g}" for median in medians]
     return _Test(

@@ -24,9 +24,15 @@ def as_numbers(values: pd.Series, *, dates: bool = False) -> pd.Series:
             values = values.astype(object)
             values = values.where(values.map(lambda value: isinstance(value, str | date)))
         moments = pd.to_datetime(values, errors="coerce", format="ISO8601", utc=True)
-        return moments.dt.as_unit("ns").astype("int64").astype("float64").where(moments.notna())
+        # By microseconds: 9999-12-31, which many tables have, is beyond what nanoseconds can count.
+        return (moments.dt.as_unit("us").astype("int64") * 1000.0).where(moments.notna())
     if types.is_complex_dtype(values) or values.dtype.kind in "mM":
         return pd.Series(np.nan, index=values.index)
     if not types.is_numeric_dtype(values):
         values = pd.to_numeric(values, errors="coerce")
     return values.astype("float64")
+
+
+def as_date(number: float) -> pd.Timestamp:
+    """Return the date that `as_numbers` made `number` of."""
+    return pd.Timestamp(int(number / 1000), unit="us")
