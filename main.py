@@ -33,8 +33,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import overrides, running, settings
+from pipeline.ending import exit_code, fail
 from pipeline.plan import plan
-from pipeline.processes import Stopped
 from util_lib.errors import UserError
 from util_lib.tracking.store import store_directory
 
@@ -53,7 +53,7 @@ def go(config: DictConfig) -> None:
             running.run_pipeline(checked, plan(checked), job)
     except UserError as error:
         if job is None:  # Hydra would print a line of its own below the message
-            sys.exit(_fail(error, 1))
+            sys.exit(fail(error, 1))
         raise
 
 
@@ -67,43 +67,24 @@ def main() -> int:
     """Run `go`; every error is one sentence and an exit code other than 0."""
     if signal.getsignal(signal.SIGINT) is _stop_early:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        code = _main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads any more: `main.py --help | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    return code
+    return exit_code(_main)
 
 
-def _main() -> int:
+def _main() -> None:
     try:
         running.adopt_surroundings(store_directory().parent)
         sys.argv[1:] = overrides.command_line(sys.argv[1:])
         if {"-h", "--help"} & set(sys.argv):
             print(overrides.help_text(sys.argv[1:]))
-            return 0
+            return
         if not [word for word in sys.argv[1:] if word.startswith("-") and word != "-m"]:
             running.refuse_unwritable(store_directory().parent)  # other options only print
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         go()
-    except UserError as error:
-        return _fail(error, 1)
-    except Stopped as stop:
-        return _fail(stop, 128 + stop.number)
-    except KeyboardInterrupt:
-        return _fail("stopped", 130)
     except (HydraException, OmegaConfBaseException) as error:
-        return _fail(overrides.explain(error, sys.argv[1:]), 1)
+        raise overrides.explain(error, sys.argv[1:]) from error
     except yaml.YAMLError as error:
-        return _fail(f"no YAML file: {' '.join(str(error).split())}", 1)
-    return 0
-
-
-def _fail(reason: object, code: int) -> int:
-    sys.stdout.flush()
-    print(f"error: {reason}", file=sys.stderr, flush=True)
-    return code
+        raise UserError(f"no YAML file: {' '.join(str(error).split())}") from error
 
 
 if __name__ == "__main__":

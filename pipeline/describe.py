@@ -13,12 +13,11 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from pipeline import overrides, running, settings
+from pipeline.ending import exit_code
 from pipeline.plan import Step
-from pipeline.processes import Stopped
 from pipeline.session import ROOT_RUN
 from pipeline.settings import Main
 from util_lib import cli, downloads, validation
-from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.store import store_directory
 from util_lib.urls import table_name, without_secrets
@@ -76,6 +75,7 @@ def go(argv: list[str]) -> None:
     """Run the step and say what is different where the project was fetched."""
     running.adopt_surroundings(store_directory().parent)
     arguments = build_parser().parse_args(argv)
+    running.refuse_unwritable(store_directory().parent)
     step = plan(arguments)
     settings.register_resolvers()
     config = OmegaConf.to_container(overrides.base_config([]).main, resolve=False)
@@ -97,24 +97,5 @@ def go(argv: list[str]) -> None:
         )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run `go`; every error is one sentence and an exit code other than 0."""
-    try:
-        go(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        return _fail(error, 1)
-    except Stopped as stop:
-        return _fail(stop, 128 + stop.number)
-    except KeyboardInterrupt:
-        return _fail("stopped", 130)
-    return 0
-
-
-def _fail(reason: object, code: int) -> int:
-    sys.stdout.flush()
-    print(f"error: {reason}", file=sys.stderr, flush=True)
-    return code
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(lambda: go(sys.argv[1:])))

@@ -1,0 +1,33 @@
+"""How a program ends that a person started: one sentence for an error, and an exit code."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from pipeline.processes import Stopped
+from util_lib.errors import UserError
+
+
+def exit_code(run: Callable[[], None]) -> int:
+    """Call `run` and return the exit code; an error is one sentence on stderr and not 0."""
+    try:
+        run()
+        sys.stdout.flush()
+    except UserError as error:
+        return fail(error, 1)
+    except Stopped as stop:
+        return fail(stop, 128 + stop.number)
+    except KeyboardInterrupt:
+        return fail("stopped", 130)
+    except BrokenPipeError:  # nobody reads any more: `main.py --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return 0
+
+
+def fail(reason: object, code: int) -> int:
+    """Say why, as the last line, and return `code`."""
+    sys.stdout.flush()
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    return code
