@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import describe, graph, overrides, settings
+from pipeline import describe, graph, overrides, reproduce, settings
 from pipeline.plan import plan
 from util_lib.tracking import __main__ as tracking_commands
 
@@ -86,8 +86,9 @@ def mlproject_call(folder: str, words: list[str], document: Path) -> None:
     assert set(given) <= set(declared)
     missing = {name for name, value in declared.items() if value.get("default") is None}
     assert missing <= set(given)
-    if folder == "." and entry == "describe":
-        describe.build_parser().parse_args([f"--{name}={value}" for name, value in given.items()])
+    if folder == "." and entry in ("describe", "reproduce"):
+        module = {"describe": describe, "reproduce": reproduce}[entry]
+        module.build_parser().parse_args([f"--{name}={value}" for name, value in given.items()])
         return
     if folder == "." and entry != "main":
         values = {name: given.get(name, value.get("default")) for name, value in declared.items()}
@@ -134,7 +135,7 @@ def test_a_command_in_the_documents_is_one_that_works(document, words):
             [sys.executable, ROOT / folder / words[1], "--help"], capture_output=True, check=False
         )
         assert asked.returncode == 0
-    elif words[:2] == ["python", "-m"] and words[2].startswith("util_lib"):
+    elif words[:2] == ["python", "-m"] and words[2].startswith(("util_lib", "pipeline")):
         asked = subprocess.run(
             [sys.executable, "-m", words[2], "--help"], cwd=ROOT, capture_output=True, check=False
         )
