@@ -22,6 +22,11 @@ def _own_surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "store" / "tracking_store"))
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-wandb"))
+    before = dict(os.environ)
+    yield
+    # What a pipeline run in this process left in the environment must not reach the next test.
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ def test_all_steps_write_one_log(finished):
     lines = (finished / "ml_pipeline.log").read_text().splitlines()
     steps = list(dict.fromkeys(line.split(" - ")[3] for line in lines))
     assert steps == list(ALONE)
-    assert any("62 checks passed" in line for line in lines)
+    assert any("checks passed on" in line for line in lines)
 
 
 def test_the_checkout_stays_as_it_was(finished):

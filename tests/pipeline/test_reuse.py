@@ -23,8 +23,9 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.project, self.home = folder / "project", folder / "home"
         self.table = self.project / "table.csv"
-        self.environment = {**os.environ, "RAN": str(folder / "ran")}
-        self.environment.pop("TRACKING_STORE", None)
+        ours = ("TRACKING_", "MLFLOW_", "PIPELINE_", "WANDB_")
+        others = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        self.environment = {**others, "RAN": str(folder / "ran")}
 
     def run(self, *given: str, **more: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(self.project / "main.py"), "main.env_manager=local"]
@@ -66,10 +67,7 @@ def template(tmp_path_factory) -> Path:
     (folder / "home").mkdir()
     place = Place(folder)
     place.table.write_text("a,b\n1,2\n")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("TRACKING_", "MLFLOW_"))]:
-            patch.delenv(name)
-        assert place.ran() == list(STEPS)
+    assert place.ran() == list(STEPS)
     return folder
 
 
