@@ -25,6 +25,8 @@ LINE_LENGTH = 60  # characters shown of a line of text
 def difference(before: Path, now: Path) -> str:
     """Return where two folders first differ; a model by what is in it, not by its names."""
     old, new = _files(before), _files(now)
+    if len(old) == len(new) == 1 and old.keys() != new.keys():
+        return _of_renamed(*old.values(), *new.values())
     for name in sorted({*old} ^ {*new}):
         return f"file {name} is {'new' if name in new else 'gone'}"
     changed = [name for name in sorted(old) if old[name].read_bytes() != new[name].read_bytes()]
@@ -38,6 +40,12 @@ def difference(before: Path, now: Path) -> str:
     if first.endswith(".pkl") and models.is_model(before) and models.is_model(now):
         return shown + models.difference(before, now)
     return shown + of_files(old[first], new[first])
+
+
+def _of_renamed(before: Path, now: Path) -> str:
+    renamed = f"file {before.name} -> {now.name}"
+    same = before.read_bytes() == now.read_bytes()
+    return f"{renamed}, the same content" if same else f"{renamed}; {of_files(before, now)}"
 
 
 def of_files(before: Path, now: Path) -> str:

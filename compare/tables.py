@@ -21,13 +21,15 @@ def difference(before: Path, now: Path) -> str:
     old, new = _read(before), _read(now)
     if list(old.columns) != list(new.columns):
         return _of_columns(list(map(str, old.columns)), list(map(str, new.columns)))
-    for name in old.columns:
-        if old[name].dtype != new[name].dtype:
-            return f"column {name!r}: type {old[name].dtype} -> {new[name].dtype}"
-    cell = _first_cell(old, new)
+    said = []
     if len(old) != len(new):
-        return f"{len(old):,} -> {len(new):,} rows" + (f"; first in {cell}" if cell else "")
-    return cell or _of_writing(before, now)
+        said.append(f"{len(old):,} -> {len(new):,} rows")
+    if other := [name for name in old.columns if old[name].dtype != new[name].dtype]:
+        types = [str(frame[other[0]].dtype).removesuffix("[pyarrow]") for frame in (old, new)]
+        said.append(f"column {other[0]!r}: type {' -> '.join(types)}")
+    if cell := _first_cell(old, new):
+        said.append(cell)
+    return "; ".join(said) or _of_writing(before, now)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -64,17 +66,27 @@ def _first_cell(old: pd.DataFrame, new: pd.DataFrame) -> str:
 
 
 def _differing(old: pd.Series, new: pd.Series) -> np.ndarray:
-    """Compare two columns of one type value by value; two nulls, and two NaN, are equal."""
+    """Compare two columns value by value; two nulls, and two NaN, are equal."""
     null, other_null = old.isna().to_numpy(bool), new.isna().to_numpy(bool)
-    if isinstance(old.dtype, pd.ArrowDtype) and pa.types.is_nested(old.dtype.pyarrow_dtype):
+    is_arrow = isinstance(old.dtype, pd.ArrowDtype)
+    if old.dtype != new.dtype:
+        pairs = zip(old.tolist(), new.tolist(), strict=True)
+        unequal = np.array([_unequal(a, b) for a, b in pairs], dtype=bool)
+    elif is_arrow and pa.types.is_nested(old.dtype.pyarrow_dtype):
         pairs = zip(old.tolist(), new.tolist(), strict=True)
         unequal = np.array([repr(a) != repr(b) for a, b in pairs], dtype=bool)
     else:
         unequal = (old != new).fillna(False).to_numpy(bool)
-    if old.dtype.kind == "f":
+    if old.dtype.kind == new.dtype.kind == "f":
         a, b = (column.to_numpy(float, na_value=np.nan) for column in (old, new))
         unequal &= ~(np.isnan(a) & np.isnan(b))
     return (unequal & ~(null & other_null)) | (null != other_null)
+
+
+def _unequal(a: Any, b: Any) -> bool:
+    if a is pd.NA or b is pd.NA:  # told by `isna` already
+        return False
+    return bool(np.any(np.asarray(a != b)))
 
 
 def _shown(value: Any) -> str:

@@ -16,6 +16,7 @@ from util_lib.tracking.store import Store
 
 COMPARE = ROOT / "compare"
 SHOWN = 12  # digits of a digest
+STEP = "step "  # begins the row of a step that ended otherwise
 NOT_HERE = "the recorded content is not here to compare"
 
 
@@ -48,7 +49,7 @@ def rows(before: Receipt, now: Receipt) -> list[Row]:
 
 def _of_step(before: RecordedStep, now: RecordedStep | None) -> list[Row]:
     ended = now.ended if now else "not run"
-    found = [] if ended == before.ended else [Row(f"step {before.name}", before.ended, ended)]
+    found = [] if ended == before.ended else [Row(STEP + before.name, before.ended, ended)]
     outputs, metrics = (now.outputs, now.metrics) if now else ({}, {})
     for name in {**before.outputs, **outputs}:
         old, new = before.outputs.get(name), outputs.get(name)
@@ -143,10 +144,10 @@ def table(found: list[Row]) -> Table:
 def verdict(found: list[Row]) -> str:
     """Return the closing sentence."""
     artifacts = [row for row in found if row.name]
-    others = [row for row in found if not row.name]
+    metrics = [row for row in found if not row.name and not row.what.startswith(STEP)]
     counts = [
         f"{sum(row.same for row in some)} of {len(some)} {what}"
-        for some, what in ((artifacts, "artifacts"), (others, "metrics"))
+        for some, what in ((artifacts, "artifacts"), (metrics, "metrics"))
     ]
     words = "reproduced" if all(row.same for row in found) else "not reproduced"
     return f"{words}: {' and '.join(counts)} are the same"

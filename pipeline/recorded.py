@@ -123,4 +123,6 @@ def read(content: bytes, where: str) -> Receipt:
                 raise UserError(
                     f"{where}: config has no {section}.{key}, so it cannot be run again"
                 )
+    if not receipt.steps:
+        raise UserError(f"{where} records no step: that run ended before its first one")
     return receipt

@@ -24,7 +24,13 @@ def copy(source: Path, target: Path) -> Store:
             ) as db,
             closing(sqlite3.connect(target / "tracking.db")) as new,
         ):
-            db.backup(new)
+            try:
+                db.backup(new)
+            except sqlite3.Error as error:
+                raise UserError(
+                    f"the store {source} cannot be copied: {error}; see whether it is whole, and "
+                    f"whether there is space in {target.parent}"
+                ) from error
         for path in (source / "files").glob("*/*"):
             link = target / "files" / path.parent.name / path.name
             link.parent.mkdir(parents=True, exist_ok=True)

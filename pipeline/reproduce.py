@@ -10,6 +10,7 @@ import argparse
 import copy
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,11 +29,13 @@ from pipeline.settings import EnvManager
 from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
+from util_lib.tracking import files
 from util_lib.tracking.store import Store, open_store, store_directory
 
 # What leads runs elsewhere, or makes steps take other data, is not for the run in the scratch
 # place; where environments lie and how conda is found is.
 OTHERS = ("WANDB_", "TRACKING_", "PIPELINE_", "MLFLOW_")
+WAY_OUT = "free space there, or set TMPDIR to another directory"
 KEPT = ("MLFLOW_ENV_ROOT", "MLFLOW_CONDA_HOME", "MLFLOW_CONDA_CREATE_ENV_CMD")
 
 
@@ -80,7 +83,10 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
     user_store = store_directory()
     if receipt.python != platform.python_version():
         screen.say(f"the run had Python {receipt.python}, here is {platform.python_version()}")
-    with tempfile.TemporaryDirectory(prefix="reproduce_") as name:
+    with (
+        files.writing(tempfile.gettempdir(), WAY_OUT),
+        tempfile.TemporaryDirectory(prefix="reproduce_") as name,
+    ):
         folder = Path(name).resolve()
         with checked_out(receipt.code, args.repository, folder, screen.say) as project:
             config = runnable(receipt, project, args.file_url, args.env_manager)
@@ -130,7 +136,7 @@ def run_again(config: dict[str, Any], project: Path, home: Path, store: Store) -
     settings.mkdir()
     hydra = {"run": {"dir": str(home / "outputs")}}
     defaults = ["_self_", {"override hydra/job_logging": "disabled"}]
-    content = {"defaults": defaults, "hydra": hydra, **_literal(config)}
+    content = {"defaults": defaults, "hydra": hydra, **literal(config)}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     (settings / "receipt.yaml").write_text(text, encoding="utf-8")
     before = {run.id for run in store.runs(job_type="pipeline")}
@@ -164,13 +170,13 @@ def surroundings(home: Path) -> dict[str, str]:
     }
 
 
-def _literal(value: Any) -> Any:
+def literal(value: Any) -> Any:
     """Hide from Hydra what looks like one of its own `${...}`: the values are final."""
     if isinstance(value, dict):
-        return {key: _literal(each) for key, each in value.items()}
+        return {key: literal(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_literal(each) for each in value]
-    return value.replace("${", "\\${") if isinstance(value, str) else value
+        return [literal(each) for each in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _fail(reason: object, code: int) -> int:

@@ -1,6 +1,8 @@
 """The whole pipeline with the genuine W&B client, against the test double of the service."""
 
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -55,6 +57,41 @@ def test_the_table_names_what_every_step_made_and_measured(finished):
     assert re.search(r"val_roc_auc_ovo_macro 0\.9\d{3}", table)
     assert re.search(r"test_roc_auc_ovo_macro 0\.9\d{3}", table)
     assert f"On W&B: project {PROJECT} at" in table
+
+
+def test_the_receipt_is_a_file_with_the_digests_that_the_service_told(finished, api):
+    last = finished.done.stdout.splitlines()[-1]
+    path, _, where = last.removeprefix("receipt: ").partition(" ")
+    assert where == "and the parent run in MLflow (W&B does not get it)"
+    told = json.loads(Path(path).read_text())
+    made = {
+        f"{name}:{version['version']}": version["digest"]
+        for step in told["steps"]
+        for name, version in step["outputs"].items()
+    }
+    assert len(made) == 7
+    for name, digest in made.items():
+        assert api.artifact(f"{PROJECT}/{name}").digest == digest
+    [segregate] = [step for step in told["steps"] if step["name"] == "segregate"]
+    used = {"version": "v0", "digest": made["preprocessed_data.parquet:v0"]}
+    assert segregate["inputs"] == {"preprocessed_data.parquet:v0": used}
+    assert finished.account.api_key not in json.dumps(told)
+
+
+@pytest.mark.slow
+def test_the_receipt_of_a_run_on_wandb_is_reproduced_on_the_embedded_store(finished, tmp_path):
+    path = finished.done.stdout.splitlines()[-1].split()[1]
+    environment = {**finished.environment(), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.reproduce", f"--receipt={path}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "7 of 7 artifacts" in done.stdout
 
 
 def test_the_service_holds_six_finished_runs_with_config_metrics_and_figures(api):

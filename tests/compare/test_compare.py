@@ -65,13 +65,22 @@ def test_rows_columns_order_and_types_are_named(pair):
     songs = make_songs()
     assert pair(songs, songs.iloc[:-1]) == "300 -> 299 rows"
     said = pair(songs, songs.iloc[1:])
-    assert said.startswith("300 -> 299 rows; first in row 0, column 'energy': ")
+    assert said.startswith("300 -> 299 rows; row 0, column 'energy': ")
     assert pair(songs, songs.drop(columns="key")) == "column 'key' is gone"
     assert pair(songs, songs.assign(more=1)) == "column 'more' is new"
     swapped = songs[[*songs.columns[::-1]]]
     assert pair(songs, swapped) == ("columns in another order: number 0 is 'energy' -> 'genre'")
     said = pair(songs, songs.assign(key=songs["key"].astype(float)))
-    assert said.startswith("column 'key': type int64") and "-> double" in said
+    assert said == "column 'key': type int64 -> double"
+    short = songs.assign(loudness=songs["loudness"].round(0).astype("float32"))
+    rounded = songs.assign(loudness=songs["loudness"].round(0))
+    assert pair(rounded, short) == "column 'loudness': type double -> float"  # with nulls in it
+    other = songs.assign(key=songs["key"].astype(float))
+    other.loc[5, "key"] = 99
+    old = songs.loc[5, "key"].item()
+    assert pair(songs, other) == (
+        f"column 'key': type int64 -> double; row 5, column 'key': {old} -> 99.0"
+    )
 
 
 def test_dates_lists_and_nan_are_compared_by_value(tmp_path):
@@ -159,6 +168,17 @@ def test_lines_bytes_and_files_are_named(tmp_path):
         "longer": "line 2: '' -> 'two'",
         "more": "file new.txt is new",
     }
+
+
+def test_a_single_file_under_another_name_is_compared_too(tmp_path):
+    for side, name, text in (("before", "a.csv", "x\n1\n"), ("now", "b.csv", "x\n2\n")):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / name).write_text(text)
+    said = run.difference(tmp_path / "before", tmp_path / "now")
+    assert said == "file a.csv -> b.csv; row 0, column 'x': '1' -> '2'"
+    (tmp_path / "now" / "b.csv").write_text("x\n1\n")
+    said = run.difference(tmp_path / "before", tmp_path / "now")
+    assert said == "file a.csv -> b.csv, the same content"
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """A receipt leads back to the same bytes, or to the first difference."""
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 from pipeline import recorded, recorded_store, reproduce
 from pipeline.recorded import Code, Version
@@ -152,7 +154,7 @@ def refused(*given: str, capsys) -> str:
     return lines[0]
 
 
-def test_what_is_no_receipt_is_refused(tmp_path, monkeypatch, capsys):
+def test_what_is_no_receipt_is_refused(told, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRACKING_PUBLISH", "parent")
     assert "neither a file nor" in refused("--receipt=mine.json", capsys=capsys)
@@ -174,6 +176,8 @@ def test_what_is_no_receipt_is_refused(tmp_path, monkeypatch, capsys):
     assert "has format 99, and this checkout reads format 1" in refused(
         "--receipt=new.json", capsys=capsys
     )
+    (tmp_path / "empty.json").write_text(json.dumps({**told, "steps": []}))
+    assert "records no step" in refused("--receipt=empty.json", capsys=capsys)
     (tmp_path / "bare.json").write_text('{"format": 1}')
     assert "bare.json: key 'code' is required" in refused("--receipt=bare.json", capsys=capsys)
     assert "the nearest is 'conda'" in refused("--receipt=x", "--env_manager=conde", capsys=capsys)
@@ -222,6 +226,12 @@ def test_an_address_whose_secrets_are_not_in_the_receipt_is_asked_for(told, tmp_
     assert reproduce.runnable(receipt, tmp_path, whole, "")["data"]["file_url"] == whole
 
 
+def test_values_that_look_like_references_of_hydra_stay_as_they_are():
+    config = {"a": "${x} and \\${y} and \\\\${z}", "b": [{"c": "C:\\new"}], "d": None, "e": "${"}
+    told = OmegaConf.create(reproduce.literal(config))
+    assert OmegaConf.to_container(told, resolve=True) == config
+
+
 # The copy of the store in which a run is done again.
 
 
@@ -248,7 +258,15 @@ def logged(monkeypatch, tmp_path):
     return receipt
 
 
-def test_aliases_lead_where_they_led_in_a_copy_and_stay_in_the_store(logged, tmp_path):
+@pytest.mark.parametrize("disk", ["same", "another"])
+def test_aliases_lead_where_they_led_in_a_copy_and_stay_in_the_store(
+    logged, tmp_path, monkeypatch, disk
+):
+    def no_link(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if disk == "another":
+        monkeypatch.setattr(os, "link", no_link)
     store = open_store()
     copy = recorded_store.copy(store.directory, tmp_path / "copy")
     recorded_store.put_back(copy, logged(latest=1, reference=0))
