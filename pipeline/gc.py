@@ -166,7 +166,7 @@ def _old_results(
             continue
         newer[step] = newer.get(step, 0) + 1
         if newer[step] > keep and (since is None or entry.at < since):
-            found.append((entry, f"the step has {keep} newer ones"))
+            found.append((entry, f"newer ones of the step: {keep} or more"))
     return found
 
 
