@@ -38,6 +38,20 @@ class Result(NamedTuple):
     seconds: float
 
 
+class Entry(NamedTuple):
+    """What house-keeping needs to know of a recorded result; `outputs` are (name, version number).
+
+    `at` is when it was recorded or used last; `size` its bytes.
+    """
+
+    fingerprint: str
+    at: float
+    project: str
+    step: str
+    outputs: list[tuple[str, int]]
+    size: int
+
+
 def find(store: Store, fingerprint: str) -> Result | None:
     """Return the result recorded under `fingerprint`, or None."""
     return _first(store, "fingerprint = ?", fingerprint)
@@ -70,7 +84,7 @@ def missing(store: Store, project: str, result: Result) -> str | None:
     Reads every byte of the outputs: a cache that trusts them hands on what nobody can use.
     """
     for name, number, digest in result.outputs:
-        version = store.version(Reference(project, name, f"v{number}"))
+        version = store.version(Reference(project, name, f"v{number}"), removed=True)
         if version is None or version.digest != digest:
             return f"output {name}:v{number} is gone"
         if damage := store.damage(version):
@@ -78,19 +92,55 @@ def missing(store: Store, project: str, result: Result) -> str | None:
     return None
 
 
-def take(store: Store, project: str, result: Result) -> list[str]:
+def take(store: Store, project: str, result: Result) -> list[str] | None:
     """Make a result's outputs the latest ones, as logging them again would; return `name:vN`.
 
-    The result counts as recorded last: `last` compares the next run with it.
+    The result counts as recorded last: `last` compares the next run with it, and house-keeping
+    leaves its outputs alone as long as this pipeline runs. None where they were removed just now.
     """
     with _database(store) as db:
         known = (time.time(), result.fingerprint)
         db.execute("UPDATE results SET at = ? WHERE fingerprint = ?", known)
     for name, number, _ in result.outputs:
-        version = store.version(Reference(project, name, f"v{number}"))
-        if version and "latest" not in version.aliases:
-            store.update_version(version, {"latest"}, set(), version.description, version.metadata)
+        reference = Reference(project, name, f"v{number}")
+        try:
+            version = store.version(reference)
+            if version and "latest" not in version.aliases:
+                latest = {"latest"}
+                store.update_version(version, latest, set(), version.description, version.metadata)
+        except UserError:
+            if store.version(reference):
+                raise
+            version = None
+        if version is None:
+            return None
     return [f"{name}:v{number}" for name, number, _ in result.outputs]
+
+
+def entries(store: Store) -> list[Entry]:
+    """Return every result that is recorded, newest first; makes no record where there is none."""
+    if not (store.directory / FILE).exists():
+        return []
+    with _database(store) as db:
+        rows = db.execute(
+            "SELECT fingerprint, at, project, step, outputs, length(fingerprint) + length(parts)"
+            " + length(outputs) + length(metrics) FROM results ORDER BY at DESC"
+        ).fetchall()
+    return [
+        Entry(*row[:4], [(name, number) for name, number, _ in json.loads(row[4])], row[5])
+        for row in rows
+    ]
+
+
+def forget(store: Store, forgotten: list[Entry]) -> None:
+    """Remove results, other than those that were used again since they were read."""
+    with _database(store) as db:
+        db.executemany(
+            "DELETE FROM results WHERE fingerprint = ? AND at = ?",
+            [(entry.fingerprint, entry.at) for entry in forgotten],
+        )
+    with _database(store) as db:
+        db.execute("VACUUM")
 
 
 def _first(store: Store, where: str, *values: str) -> Result | None:

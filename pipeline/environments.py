@@ -5,11 +5,13 @@ destroy each other's, and one that was interrupted leaves a half environment tha
 uses. Here each is made under a lock, and a marker written last says that it is whole.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,8 @@ INSTALL = {
     "uv": "pip install uv",
     "virtualenv": "install pyenv and virtualenv (pip install virtualenv)",
 }
+
+_used: dict[Path, int] = {}  # environments that this process needs: their markers, locked
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def choose(setting: str, root_manager: str | None) -> str:
     None where the root was started with `--env-manager local` or without MLflow.
     """
     if setting == "auto":
-        setting = root_manager or next((m for m in ("conda", "uv") if _executable(m)), "")
+        setting = root_manager or next((m for m in ("conda", "uv") if executable(m)), "")
     if not setting:
         raise UserError(
             "main.env_manager=auto found neither conda nor uv to make the steps' environments: "
@@ -56,7 +60,7 @@ def choose(setting: str, root_manager: str | None) -> str:
             "step with the packages installed here"
         )
     needed = {"virtualenv": "pyenv"}.get(setting, setting)
-    if setting != "local" and not _executable(needed):
+    if setting != "local" and not executable(needed):
         raise UserError(
             f"main.env_manager={setting} needs {needed} on the PATH, and it is not there: "
             f"{INSTALL[setting]}, or choose another of auto, conda, uv, virtualenv, local"
@@ -64,7 +68,7 @@ def choose(setting: str, root_manager: str | None) -> str:
     return setting
 
 
-def _executable(name: str) -> str | None:
+def executable(name: str) -> str | None:
     """Find `name` as MLflow will: conda also by its own variables, others on the PATH."""
     if name == "conda":
         from mlflow.utils.conda import get_conda_bin_executable
@@ -135,14 +139,29 @@ def prepare(environments: list[Environment], say: Callable[[str], None]) -> None
         say("waiting for another pipeline that is making environments")
         lock.acquire()
     try:
-        paths = _conda_paths() if environments[0].manager == "conda" else {}
+        paths = conda_paths() if environments[0].manager == "conda" else {}
         for environment in environments:
             path = paths.get(environment.name, environment.path)
             if path and (path / MARKER).is_file():
+                _use(path)
                 continue
             _make(environment, path, say)
+            made = environment.path or conda_paths().get(environment.name)
+            if made and (made / MARKER).is_file():
+                _use(made)
     finally:
         lock.release()
+
+
+def _use(path: Path) -> None:
+    """Keep house-keeping from an environment until this process ends, and note its use."""
+    if path in _used:
+        return
+    descriptor = os.open(path / MARKER, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    _used[path] = descriptor
+    with suppress(PermissionError):  # another user's
+        os.utime(path / MARKER)
 
 
 def _make(environment: Environment, path: Path | None, say: Callable[[str], None]) -> None:
@@ -151,17 +170,17 @@ def _make(environment: Environment, path: Path | None, say: Callable[[str], None
         if path.resolve() == Path(sys.prefix).resolve():
             return  # main.py runs in it, so MLflow has just made it whole
         say(f"environment of {name} has no completion marker: making it again")
-        _remove(environment, path)
+        remove(environment.manager, path)
     say(f"making the environment of {name} with {environment.manager}")
     try:
         _create(environment)
-        path = environment.path or _conda_paths()[environment.name]
+        path = environment.path or conda_paths()[environment.name]
         content = {"step": name, "manager": environment.manager}
         (path / MARKER).write_text(json.dumps(content) + "\n")
     except BaseException as error:
-        path = environment.path or _conda_paths().get(environment.name)
+        path = environment.path or conda_paths().get(environment.name)
         if path and path.exists():
-            _remove(environment, path)
+            remove(environment.manager, path)
         if isinstance(error, Exception):
             words = [line for line in str(error).splitlines() if line.strip()]
             raise UserError(
@@ -194,7 +213,8 @@ def _create(environment: Environment) -> None:
     )
 
 
-def _conda_paths() -> dict[str, Path]:
+def conda_paths() -> dict[str, Path]:
+    """Return where conda's environments lie, by name."""
     from mlflow.utils.conda import get_conda_bin_executable
     from mlflow.utils.process import _exec_cmd
 
@@ -202,11 +222,12 @@ def _conda_paths() -> dict[str, Path]:
     return {Path(path).name: Path(path) for path in json.loads(listed.stdout).get("envs", [])}
 
 
-def _remove(environment: Environment, path: Path) -> None:
-    if environment.manager == "conda":
+def remove(manager: str, path: Path) -> None:
+    """Delete an environment."""
+    if manager == "conda":
         from mlflow.utils.conda import get_conda_bin_executable
         from mlflow.utils.process import _exec_cmd
 
         conda = get_conda_bin_executable("conda")
-        _exec_cmd([conda, "env", "remove", "--yes", "--name", environment.name])
-    shutil.rmtree(path, ignore_errors=environment.manager == "conda")
+        _exec_cmd([conda, "env", "remove", "--yes", "--name", path.name])
+    shutil.rmtree(path, ignore_errors=manager == "conda")

@@ -18,9 +18,10 @@ from pipeline.plan import Step
 from pipeline.screen import Outcome
 from pipeline.session import shown_config, shown_parameters
 from pipeline.settings import Settings
+from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import surroundings
-from util_lib.tracking.names import parse_reference
+from util_lib.tracking.names import Reference, parse_reference
 from util_lib.tracking.store import Store
 
 FORMAT = 1
@@ -82,6 +83,29 @@ def keep(text: str, steps: list[str], failed: bool) -> str:
     finally:
         run.finish(exit_code=int(failed))
     return f"{run.project}/{artifact.source_name}"
+
+
+def versions(text: str, project: str) -> tuple[set[Reference], set[Reference]]:
+    """Return the versions that a receipt of a project names: made by its steps, read by them.
+
+    Raises `ValueError` where `text` is no receipt.
+    """
+    try:
+        steps = json.loads(text)["steps"]
+        made = {
+            Reference(project, name, found["version"])
+            for step in steps
+            for name, found in step["outputs"].items()
+        }
+        read = {
+            parse_reference(reference, project)._replace(alias=found["version"])
+            for step in steps
+            for reference, found in step["inputs"].items()
+            if found
+        }
+    except (KeyError, TypeError, AttributeError, UserError) as error:
+        raise ValueError(f"no receipt: {error!r}") from error
+    return made, read
 
 
 def _step(step: Step, outcome: Outcome, project: str, store: Store | None) -> dict[str, Any]:

@@ -81,6 +81,8 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     outcomes = [Outcome(step.name) for step in steps]
     with _shown(settings.main, outcomes) as screen, ExitStack() as stack:
         store = open_store() if os.environ[choice.VARIABLE] == "local" else None
+        if store:
+            stack.enter_context(store.files.under_way())
         execute = _executor(settings, steps, outcomes, screen, job, stack)
         with _receipt_kept(settings, steps, outcomes, store, screen):
             walk(settings, steps, outcomes, store, screen.say, execute)

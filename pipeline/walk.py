@@ -29,9 +29,14 @@ def walk(
     for step, outcome in zip(steps, outcomes, strict=True):
         decision = reuse.decide(step, settings, store, made)
         outcome.inputs = decision.inputs
+        taken = None
         if store and decision.result:
+            taken = cache.take(store, settings.main.project_name, decision.result)
+            if taken is None:
+                decision = decision._replace(reason="its outputs were removed just now")
+        if taken is not None:
             outcome.outcome = "cached"
-            outcome.artifacts = cache.take(store, settings.main.project_name, decision.result)
+            outcome.artifacts = taken
             outcome.metrics = decision.result.metrics
             held = f", has {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
             say(f"{position(steps, step)}: cached{held}")

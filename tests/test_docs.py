@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import describe, graph, overrides, reproduce, settings
+from pipeline import describe, gc, graph, overrides, reproduce, settings
 from pipeline.plan import plan
 from util_lib.tracking import __main__ as tracking_commands
 
@@ -22,6 +22,7 @@ DOCUMENTS = sorted(
     for path in ROOT.rglob("*.md")
     if not {".venv", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
+BESIDE = {"describe": describe, "gc": gc, "reproduce": reproduce}  # entry points of the root
 # Its blocks belong together: they are run one after the other, on either backend.
 WALK = ROOT / "docs" / "artifacts.md"
 
@@ -86,9 +87,10 @@ def mlproject_call(folder: str, words: list[str], document: Path) -> None:
     assert set(given) <= set(declared)
     missing = {name for name, value in declared.items() if value.get("default") is None}
     assert missing <= set(given)
-    if folder == "." and entry in ("describe", "reproduce"):
-        module = {"describe": describe, "reproduce": reproduce}[entry]
-        module.build_parser().parse_args([f"--{name}={value}" for name, value in given.items()])
+    if folder == "." and entry in BESIDE:
+        BESIDE[entry].build_parser().parse_args(
+            [f"--{name}={value}" for name, value in given.items()]
+        )
         return
     if folder == "." and entry != "main":
         values = {name: given.get(name, value.get("default")) for name, value in declared.items()}

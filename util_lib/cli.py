@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from util_lib.errors import UserError
 from util_lib.tracking import names
 
+ANSWERS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 NOTHING = ("null", "none", "")
 SEED_LIMIT = 2**32  # scikit-learn takes seeds below it
 
@@ -95,6 +96,13 @@ def positive_int(text: str) -> int:
     if number <= 0:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, found {text!r}")
     return number
+
+
+def true_or_false(text: str) -> bool:
+    """Read an answer; an empty one is no."""
+    if text.strip().lower() not in ANSWERS:
+        raise argparse.ArgumentTypeError(f"must be true or false, found {text!r}")
+    return ANSWERS[text.strip().lower()]
 
 
 def artifact_name(text: str) -> str:

@@ -12,10 +12,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from util_lib.cli import true_or_false
 from util_lib.errors import UserError
-from util_lib.tracking.store import open_store, store_directory
-
-ANSWERS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
+from util_lib.tracking.store import open_store, refuse_no_store
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="?",
         const=True,
         default=False,
-        type=_answer,
+        type=true_or_false,
         help="only list what would go",
     )
     command.set_defaults(act=_sync)
@@ -70,11 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _sync(args: argparse.Namespace) -> None:
-    if not (store_directory() / "tracking.db").exists():
-        raise UserError(
-            f"there is no store at {store_directory()}: go to the directory where the runs were "
-            "started, or set TRACKING_STORE or MLFLOW_TRACKING_URI as it was for them"
-        )
+    refuse_no_store()
     from util_lib.tracking.sync import sync
 
     sync(args.project or None, args.dry_run)
@@ -106,12 +101,6 @@ def _download(args: argparse.Namespace) -> None:
     folder = artifact.download(args.folder)
     for name in artifact.manifest.entries:
         print(Path(folder, name))
-
-
-def _answer(text: str) -> bool:
-    if text.strip().lower() not in ANSWERS:
-        raise argparse.ArgumentTypeError(f"must be true or false, found {text!r}")
-    return ANSWERS[text.strip().lower()]
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

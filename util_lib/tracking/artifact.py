@@ -170,8 +170,10 @@ class Artifact:
 
     @property
     def state(self) -> str:
-        """PENDING for a draft, COMMITTED once logged."""
-        return "COMMITTED" if self._record else "PENDING"
+        """PENDING for a draft, COMMITTED once logged, DELETED once removed."""
+        if self._record is None:
+            return "PENDING"
+        return "COMMITTED" if self._record.removed_at is None else "DELETED"
 
     def is_draft(self) -> bool:
         """Say whether it has yet to be logged."""
@@ -445,26 +447,34 @@ class Artifact:
         self.finalize()
         entries = [*self.manifest.entries.values()]
         staged = {entry.sha256: Path(entry.local_path) for entry in entries if entry.local_path}
-        with files.writing(store.files.final):
-            if self._workspace is None or self._workspace.parent == store.files.tmp:
-                store.files.adopt(staged)
-            else:  # TRACKING_STORE changed since the files were added
-                for path in staged.values():
-                    store.files.put(path)
-        # Should the rest fail, logging can be tried again: the contents are in place.
-        self._entries = {entry.path: entry._replace(local_path=None) for entry in entries}
-        record = store.add_version(
-            run.id,
-            run.project,
-            self._name,
-            self._type,
-            self.manifest.digest(),
-            [FileRecord(e.path, e.digest, e.sha256, e.size) for e in entries],
-            aliases,
-            self._description,
-            self._metadata,
-            used,
-        )
+        with store.files.adding():
+            with files.writing(store.files.final):
+                if self._workspace is None or self._workspace.parent == store.files.tmp:
+                    store.files.adopt(staged)
+                else:  # TRACKING_STORE changed since the files were added
+                    for path in staged.values():
+                        store.files.put(path)
+            # Should the rest fail, logging can be tried again: the contents are in place.
+            self._entries = {entry.path: entry._replace(local_path=None) for entry in entries}
+            for entry in entries:
+                if not entry.local_path and not store.files.path(entry.sha256).exists():
+                    raise UserError(
+                        f"file {entry.path!r} of artifact {self._name!r} is not in the store any "
+                        f"more ({store.files.path(entry.sha256)}): make the artifact again from "
+                        "its files, then log that"
+                    )
+            record = store.add_version(
+                run.id,
+                run.project,
+                self._name,
+                self._type,
+                self.manifest.digest(),
+                [FileRecord(e.path, e.digest, e.sha256, e.size) for e in entries],
+                aliases,
+                self._description,
+                self._metadata,
+                used,
+            )
         if self._workspace:
             self._clear()
             self._workspace = None
@@ -494,7 +504,11 @@ class Artifact:
                     target.parent.mkdir(parents=True, exist_ok=True)
                 partial = target.with_name(f".{os.urandom(4).hex()}.partial")
                 what = f"file {entry.path!r} of artifact {self._record.reference!r}"
-                self._store.files.fetch(entry.sha256, partial, what)
+                try:
+                    self._store.files.fetch(entry.sha256, partial, what)
+                except UserError:
+                    self._store.refuse_removed(self._record.id)
+                    raise
                 ready[target] = partial
             with files.writing(root, "free space there or name another directory"):
                 for target, partial in ready.items():

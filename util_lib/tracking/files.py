@@ -9,15 +9,20 @@ import base64
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from util_lib.errors import UserError
 
 CHUNK_BYTES = 2**20  # memory stays near 1 MiB however large the file
+REMOVING_TIMEOUT_S = 60
+PIPELINE = "pipeline-"  # what the files begin with that show that a pipeline is running
+CONTENT_NAME = re.compile("[0-9a-f]{64}")
 
 _held: set[int] = set()
 
@@ -133,6 +138,17 @@ def is_held(path: Path) -> bool:
     return False
 
 
+@contextmanager
+def _flocked(directory: Path, kind: int) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    _held.add(descriptor)
+    try:
+        fcntl.flock(descriptor, kind)
+        yield
+    finally:
+        release(descriptor)
+
+
 class Files:
     """The contents under `directory`/files, and the work in progress under `directory`/tmp."""
 
@@ -141,11 +157,12 @@ class Files:
         self.final = directory / "files"
         self.tmp = directory / "tmp"
 
-    def make(self) -> None:
-        """Make both directories and remove what dead processes left in `tmp`."""
+    def make(self, sweep: bool = True) -> None:
+        """Make both directories and, with `sweep`, remove what dead processes left in `tmp`."""
         self.final.mkdir(parents=True, exist_ok=True)
         self.tmp.mkdir(exist_ok=True)
-        self._sweep()
+        if sweep:
+            self._sweep()
 
     def path(self, sha256: str) -> Path:
         """Return where the content with this digest is kept."""
@@ -157,10 +174,114 @@ class Files:
         path = self.tmp / f"work-{os.urandom(8).hex()}"
         return path, hold(path, directory=True)
 
+    @contextmanager
+    def work_folder(self) -> Iterator[Path]:
+        """Give a `workspace` that goes at the end."""
+        with writing(self.tmp):
+            path, lock = self.workspace()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            release(lock)
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """Guard contents from house-keeping from before they are in place until they are recorded.
+
+        Many may add at the same time; while contents are removed they wait.
+        """
+        with _flocked(self.final, fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def removing(self) -> Iterator[None]:
+        """Wait until nobody is `adding`, and keep others from beginning.
+
+        Raises `UserError` after a minute, for what is fetched from W&B may take long.
+        """
+        deadline = time.monotonic() + REMOVING_TIMEOUT_S
+        with ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(_flocked(self.final, fcntl.LOCK_EX | fcntl.LOCK_NB))
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        raise UserError(
+                            f"artifacts have been written to {self.final.parent} for "
+                            f"{REMOVING_TIMEOUT_S} s without a pause: nothing was removed, try "
+                            "again when that has ended"
+                        ) from error
+                    time.sleep(0.05)
+            yield
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Keep work on the whole store, which is called `what`, from being done twice at once."""
+        path = self.tmp / "alone"
+        with writing(self.tmp):
+            if not is_held(path):
+                path.unlink(missing_ok=True)
+            try:
+                lock = hold(path)
+                os.write(lock, what.encode())
+            except FileExistsError as error:
+                other = path.read_text() if path.exists() else ""
+                raise UserError(
+                    f"{f'another {what}' if other in ('', what) else other} of "
+                    f"{self.final.parent} is under way: wait until it has ended"
+                ) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            release(lock)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Show that a pipeline is running: what it has made or found is needed till it ends."""
+        path = self.tmp / f"{PIPELINE}{os.urandom(8).hex()}"
+        with writing(self.tmp):
+            lock = hold(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            release(lock)
+
+    def under_way_since(self) -> float | None:
+        """Return when the first of the pipelines that run now began, None if there is none."""
+        began = []
+        for path in self.tmp.glob(f"{PIPELINE}*"):
+            with suppress(FileNotFoundError):  # it has just ended
+                if is_held(path):
+                    began.append(path.stat().st_mtime)
+        return min(began, default=None)
+
+    def left_over(self) -> dict[Path, int]:
+        """Return what dead processes left in `tmp`, with its bytes."""
+        found = {}
+        for path in self.tmp.iterdir() if self.tmp.is_dir() else ():
+            with suppress(OSError):  # gone meanwhile
+                if not is_held(path):
+                    inside = path.rglob("*") if path.is_dir() else [path]
+                    found[path] = sum(file.stat().st_size for file in inside if file.is_file())
+        return found
+
+    def all_contents(self) -> dict[str, int]:
+        """Return the digests of the contents that are kept, with their bytes."""
+        return {
+            path.name: path.stat().st_size
+            for path in self.final.glob("??/*")
+            if CONTENT_NAME.fullmatch(path.name) and path.parent.name == path.name[:2]
+        }
+
     def adopt(self, staged: dict[str, Path]) -> None:
         """Move complete, flushed files to their final names: digest to where it lies now.
 
-        A content that is there already is replaced, which heals a damaged one.
+        Called while `adding`. A content that is there already is replaced, which heals a damaged
+        one.
         """
         folders = set()
         for sha256, path in staged.items():
@@ -175,15 +296,10 @@ class Files:
             sync_directory(folder)
 
     def put(self, source: str | os.PathLike) -> Content:
-        """Keep a copy of `source`."""
-        with writing(self.tmp):
-            folder, lock = self.workspace()
-            try:
-                content = read_content(source, folder / "content")
-                self.adopt({content.sha256: folder / "content"})
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                release(lock)
+        """Keep a copy of `source`; called while `adding`."""
+        with writing(self.tmp), self.work_folder() as folder:
+            content = read_content(source, folder / "content")
+            self.adopt({content.sha256: folder / "content"})
         return content
 
     def damage(self, sha256: str) -> str | None:

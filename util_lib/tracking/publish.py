@@ -253,7 +253,7 @@ def _publish(client: "MlflowClient", record: RunRecord, mlflow_run: "MlflowRun")
     _log_metrics(client, record, run_id)
     _log_figures(client, record, run_id)
     logged = record.logged_artifacts()
-    for version in logged:
+    for version in (version for version in logged if version.removed_at is None):
         if _is_model(record.store, version):
             _register(client, record.store, version, mlflow_run)
         else:

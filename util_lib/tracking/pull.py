@@ -7,10 +7,7 @@ was checked. Importing this module imports the W&B client.
 
 import json
 import os
-import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,11 +47,12 @@ def pull(artifact: str, project: str | None = None, versions: str | None = None)
     )
     target = names.check_project(project or wanted.project)
     store = open_store()
-    with _workspace(store) as folder, connected(folder, AGAIN) as service:
+    with store.files.work_folder() as folder, connected(folder, AGAIN) as service:
         if artifact.count("/") == 2:
             service.entity = artifact.partition("/")[0]
         chosen = _find(service, wanted, everything)
-        brought, notes = _bring(store, service, wanted, target, chosen, folder)
+        with store.files.adding():  # else what was fetched might be gone before it is recorded
+            brought, notes = _bring(store, service, wanted, target, chosen, folder)
     for one in brought:
         verb = "is now in the store" if one.new else "was in the store already"
         print(f"{one.reference} {verb}{f' ({one.note})' if one.note else ''}")
@@ -80,7 +78,8 @@ def _bring(
 ) -> tuple[list[Brought], list[str]]:
     kind = chosen[0].artifact.type
     check_type(wanted.name, store.type_of(target, wanted.name), kind)
-    here = {version.digest: version for version in store.versions(target, wanted.name)}
+    here = {v.digest: v for v in store.versions(target, wanted.name, removed=True)}
+    removed = {version.digest for version in here.values() if version.removed_at is not None}
     numbers = {version.number: version for version in here.values()}
     downloads = []
     for seen in chosen:
@@ -98,7 +97,10 @@ def _bring(
     there = service.versions(wanted.project, wanted.name).values()
     with store.transaction() as db:
         for one in downloads:
-            if one.seen.digest not in here:
+            if one.seen.digest in removed:
+                again = (here[one.seen.digest].id,)
+                db.execute("UPDATE versions SET removed_at = NULL WHERE id = ?", again)
+            elif one.seen.digest not in here:
                 run_id = _keep_run(db, target, makers[one.seen.number], one.seen)
                 _keep_version(db, target, wanted.name, kind, run_id, one)
         held = _aliases(db, target, wanted.name)
@@ -109,7 +111,11 @@ def _bring(
     sync_aliases.remember(store, service, wanted, target, sent)
     now = {version.digest: version for version in store.versions(target, wanted.name)}
     return [
-        Brought(now[seen.digest].reference, seen.digest not in here, _differs(seen, now))
+        Brought(
+            now[seen.digest].reference,
+            seen.digest not in here or seen.digest in removed,
+            _differs(seen, now),
+        )
         for seen in chosen
     ], notes
 
@@ -266,14 +272,3 @@ def _keep_aliases(
                 " WHERE collection_id = ? AND digest = ?",
                 (collection, alias, collection, digest),
             )
-
-
-@contextmanager
-def _workspace(store: Store) -> Iterator[Path]:
-    with files.writing(store.files.tmp):
-        folder, lock = store.files.workspace()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        files.release(lock)

@@ -352,7 +352,14 @@ class Run:
             )
         if artifact.is_draft():
             return self._log_artifact(artifact, None, None, aliases, used=True)
-        self._store.use_version(self.id, artifact._record.id)
+        try:
+            self._store.use_version(self.id, artifact._record.id)
+        except UserError:
+            if not isinstance(artifact_or_name, str):
+                raise
+            # It was removed since it was found; if the alias has moved, it names another one.
+            artifact = find_artifact(self._store, artifact_or_name, self.project, type)
+            self._store.use_version(self.id, artifact._record.id)
         return artifact
 
     def log_code(

@@ -6,6 +6,7 @@ transaction, after its contents are safely on disk. The database itself is built
 linked into place, so that it is never seen half-made.
 """
 
+import datetime
 import os
 import re
 import shutil
@@ -20,53 +21,9 @@ from typing import Any, NamedTuple
 from util_lib.errors import UserError, UserValueError
 from util_lib.project import ROOT
 from util_lib.tracking import files, names, values
+from util_lib.tracking.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, upgrade
 
-APPLICATION_ID = 0x54524B31  # "TRK1": tells our database from any other SQLite file
-SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 60  # a writer waits this long for the others
-
-SCHEMA = """
-CREATE TABLE runs (
-    id TEXT PRIMARY KEY, number INTEGER NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL,
-    group_name TEXT, job_type TEXT, notes TEXT, tags TEXT NOT NULL, config TEXT NOT NULL,
-    summary TEXT NOT NULL DEFAULT '{}', state TEXT NOT NULL, exit_code INTEGER,
-    started_at REAL NOT NULL, finished_at REAL, environment TEXT NOT NULL, mlflow_run_id TEXT,
-    UNIQUE (project, number)
-);
-CREATE INDEX runs_by_mlflow_run ON runs (mlflow_run_id);
-CREATE TABLE history (
-    run_id TEXT NOT NULL REFERENCES runs, step INTEGER NOT NULL, data TEXT NOT NULL,
-    PRIMARY KEY (run_id, step)
-) WITHOUT ROWID;
-CREATE TABLE run_files (
-    run_id TEXT NOT NULL REFERENCES runs, path TEXT NOT NULL, sha256 TEXT NOT NULL,
-    size INTEGER NOT NULL, PRIMARY KEY (run_id, path)
-) WITHOUT ROWID;
-CREATE TABLE collections (
-    id INTEGER PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL,
-    UNIQUE (project, name)
-);
-CREATE TABLE versions (
-    id INTEGER PRIMARY KEY, collection_id INTEGER NOT NULL REFERENCES collections,
-    number INTEGER NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, description TEXT,
-    metadata TEXT NOT NULL, logged_by TEXT NOT NULL REFERENCES runs, created_at REAL NOT NULL,
-    updated_at REAL NOT NULL, UNIQUE (collection_id, number), UNIQUE (collection_id, digest)
-);
-CREATE TABLE version_files (
-    version_id INTEGER NOT NULL REFERENCES versions, path TEXT NOT NULL, md5 TEXT NOT NULL,
-    sha256 TEXT NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (version_id, path)
-) WITHOUT ROWID;
-CREATE TABLE aliases (
-    collection_id INTEGER NOT NULL REFERENCES collections, alias TEXT NOT NULL,
-    version_id INTEGER NOT NULL REFERENCES versions, PRIMARY KEY (collection_id, alias)
-) WITHOUT ROWID;
-CREATE TABLE lineage (
-    run_id TEXT NOT NULL REFERENCES runs, direction TEXT NOT NULL,
-    version_id INTEGER NOT NULL REFERENCES versions, at REAL NOT NULL,
-    PRIMARY KEY (run_id, direction, version_id)
-) WITHOUT ROWID;
-CREATE INDEX lineage_by_version ON lineage (version_id, direction);
-"""
 
 _open: dict[Path, "Store"] = {}
 
@@ -81,7 +38,10 @@ class FileRecord(NamedTuple):
 
 
 class VersionRecord(NamedTuple):
-    """One version of one artifact, as it was when it was read."""
+    """One version of one artifact, as it was when it was read.
+
+    `removed_at` is when house-keeping took its content away, None while it is there.
+    """
 
     id: int
     project: str
@@ -96,11 +56,18 @@ class VersionRecord(NamedTuple):
     logged_by: str
     created_at: float
     updated_at: float
+    removed_at: float | None = None
 
     @property
     def reference(self) -> str:
         """The version's full name, which never changes: `project/name:vN`."""
         return f"{self.project}/{self.name}:v{self.number}"
+
+    @property
+    def removal(self) -> str:
+        """When and by what it was removed, in words."""
+        day = datetime.datetime.fromtimestamp(self.removed_at, datetime.UTC)
+        return f"was removed by gc on {day:%Y-%m-%d}"
 
 
 class RunRecord(NamedTuple):
@@ -163,6 +130,15 @@ def store_directory() -> Path:
     return base / "tracking_store"
 
 
+def refuse_no_store() -> None:
+    """Raise `UserError` where there is no store to look into."""
+    if not (store_directory() / "tracking.db").exists():
+        raise UserError(
+            f"there is no store at {store_directory()}: go to the directory where the runs were "
+            "started, or set TRACKING_STORE or MLFLOW_TRACKING_URI as it was for them"
+        )
+
+
 def open_store(directory: str | os.PathLike | None = None) -> "Store":
     """Return the store in `directory` (default `store_directory()`), made if it isn't there.
 
@@ -178,8 +154,11 @@ def open_store(directory: str | os.PathLike | None = None) -> "Store":
 class Store:
     """Runs, artifact versions, aliases and lineage in `directory`."""
 
-    def __init__(self, directory: Path):
-        """Open the store, making it first if need be; `open_store` does so once a process."""
+    def __init__(self, directory: Path, sweep: bool = True):
+        """Open the store, making it first if need be; `open_store` does so once a process.
+
+        Without `sweep` left-overs of dead processes stay where they are.
+        """
         self.directory = directory
         self.path = directory / "tracking.db"
         self.files = files.Files(directory)
@@ -187,7 +166,7 @@ class Store:
         self._connections: dict[int, sqlite3.Connection] = {}
         with files.writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
-            self.files.make()
+            self.files.make(sweep)
             if not self.path.exists():
                 self._create()
         with self._errors():
@@ -261,12 +240,13 @@ class Store:
 
     def add_run_file(self, run_id: str, path: str, source: str | os.PathLike) -> files.Content:
         """Keep a copy of `source` as the run's own file `path`."""
-        content = self.files.put(source)
-        with self.transaction(durable=False) as db:
-            db.execute(
-                "INSERT OR REPLACE INTO run_files VALUES (?, ?, ?, ?)",
-                (run_id, path, content.sha256, content.size),
-            )
+        with self.files.adding():
+            content = self.files.put(source)
+            with self.transaction(durable=False) as db:
+                db.execute(
+                    "INSERT OR REPLACE INTO run_files VALUES (?, ?, ?, ?)",
+                    (run_id, path, content.sha256, content.size),
+                )
         return content
 
     def run(self, run_id: str, project: str | None = None) -> RunRecord | None:
@@ -298,6 +278,10 @@ class Store:
         query = "SELECT path, sha256, size FROM run_files WHERE run_id = ? ORDER BY path"
         return [tuple(row) for row in self._rows(query, run_id)]
 
+    def contents_of_runs(self) -> set[str]:
+        """Return the digests of all contents that runs have as files of their own."""
+        return {row["sha256"] for row in self._rows("SELECT DISTINCT sha256 FROM run_files")}
+
     # Artifacts
 
     def add_version(
@@ -315,8 +299,10 @@ class Store:
     ) -> VersionRecord:
         """Make a version of contents that are kept already, or find the one that equals it.
 
-        `aliases` and `latest` move to it, and the run is recorded as having logged it (and,
-        with `used`, as having used it): all of it becomes visible at once.
+        Called while `files.adding`, which began before the contents were put in place. A version
+        that was removed is there again under its number. `aliases` and `latest` move to it, and the
+        run is recorded as having logged it (and, with `used`, as having used it): all of it becomes
+        visible at once.
         """
         now = time.time()
         with self.transaction() as db:
@@ -359,6 +345,7 @@ class Store:
                 )
             else:
                 version_id = version["id"]
+                db.execute("UPDATE versions SET removed_at = NULL WHERE id = ?", (version_id,))
             db.executemany(
                 "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)",
                 [(collection["id"], alias, version_id) for alias in {*aliases, "latest"}],
@@ -375,8 +362,12 @@ class Store:
         description: str | None,
         metadata: dict[str, Any],
     ) -> VersionRecord:
-        """Change what may change of a version: its aliases, description and metadata."""
+        """Change what may change of a version: its aliases, description and metadata.
+
+        Raises `UserError` if it was removed meanwhile, as `use_version` does.
+        """
         with self.transaction() as db:
+            self.refuse_removed(version.id)
             (collection,) = db.execute(
                 "SELECT collection_id FROM versions WHERE id = ?", (version.id,)
             ).fetchone()
@@ -398,6 +389,7 @@ class Store:
     def use_version(self, run_id: str, version_id: int) -> None:
         """Record that a run used a version."""
         with self.transaction() as db:
+            self.refuse_removed(version_id)
             self._relate(db, run_id, "in", version_id, time.time())
 
     def type_of(self, project: str, name: str) -> str | None:
@@ -405,8 +397,11 @@ class Store:
         rows = self._rows("SELECT type FROM collections WHERE project=? AND name=?", project, name)
         return rows[0]["type"] if rows else None
 
-    def version(self, reference: names.Reference) -> VersionRecord | None:
-        """Return the version that a reference names at this moment, or None."""
+    def version(self, reference: names.Reference, removed: bool = False) -> VersionRecord | None:
+        """Return the version that a reference names at this moment, or None.
+
+        One that was removed is returned only with `removed`, as in `versions`.
+        """
         project, name, alias = reference
         number = int(alias[1:]) if re.fullmatch(r"v(0|[1-9]\d*)", alias) else None
         found = self._versions(
@@ -416,22 +411,39 @@ class Store:
             name,
             number,
             alias,
+            removed=removed,
         )
         return found[0] if found else None
 
     def version_by_id(self, version_id: int) -> VersionRecord:
-        """Return one version."""
-        return self._versions("v.id = ?", version_id)[0]
+        """Return one version, also one that was removed."""
+        return self._versions("v.id = ?", version_id, removed=True)[0]
 
-    def versions(self, project: str, name: str, type: str | None = None) -> list[VersionRecord]:
+    def versions(
+        self, project: str, name: str, type: str | None = None, removed: bool = False
+    ) -> list[VersionRecord]:
         """Return all versions of an artifact, newest first."""
         return self._versions(
-            "c.project = ? AND c.name = ? AND c.type = coalesce(?, c.type)", project, name, type
+            "c.project = ? AND c.name = ? AND c.type = coalesce(?, c.type)",
+            project,
+            name,
+            type,
+            removed=removed,
         )
 
-    def all_versions(self) -> list[VersionRecord]:
+    def all_versions(self, removed: bool = False) -> list[VersionRecord]:
         """Return every version of every artifact."""
-        return self._versions("1")
+        return self._versions("1", removed=removed)
+
+    def refuse_removed(self, version_id: int) -> None:
+        """Raise `UserError` if a version was removed."""
+        version = self.version_by_id(version_id)
+        if version.removed_at is not None:
+            raise UserError(
+                f"artifact {version.reference!r} {version.removal}: its content is gone; use "
+                "another version, or log the same content again, which brings this one back "
+                f"(in {self.directory})"
+            )
 
     def lineage(self) -> list[tuple[str, str, int, float]]:
         """Return which run logged ("out") or used ("in") which version first, and when."""
@@ -462,6 +474,8 @@ class Store:
 
     def damage(self, version: VersionRecord) -> list[str]:
         """Say, file by file, what is wrong with the kept contents of a version."""
+        if version.removed_at is not None:
+            return [version.removal]
         return [
             f"{file.path!r} {wrong} ({self.files.path(file.sha256)})"
             for file in self.version_files(version.id)
@@ -473,6 +487,11 @@ class Store:
         import difflib  # only here, and not free
 
         project, name, alias = reference
+        if removed := self.version(reference, removed=True):
+            try:
+                self.refuse_removed(removed.id)
+            except UserError as error:
+                return error
         known = {
             row["name"]: row["project"]
             for row in self._rows(
@@ -579,6 +598,10 @@ class Store:
         (version,) = self._rows("PRAGMA user_version")[0]
         if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
             return
+        if application == APPLICATION_ID and 0 < version < SCHEMA_VERSION:
+            with self.transaction() as db:
+                upgrade(db)
+            return
         if application != APPLICATION_ID:
             found = "was not made by util_lib.tracking"
         else:
@@ -612,14 +635,14 @@ class Store:
         (state,) = self._rows("SELECT state FROM runs WHERE id = ?", run_id)[0]
         return "crashed" if state == "running" else state
 
-    def _versions(self, where: str, *parameters: Any) -> list[VersionRecord]:
+    def _versions(self, where: str, *parameters: Any, removed: bool = False) -> list[VersionRecord]:
         rows = self._rows(
             "SELECT v.id, c.project, c.name, c.type, v.number, v.digest, v.size, v.description,"
-            " v.metadata, v.logged_by, v.created_at, v.updated_at,"
+            " v.metadata, v.logged_by, v.created_at, v.updated_at, v.removed_at,"
             " (SELECT group_concat(alias, ':') FROM (SELECT alias FROM aliases a"
             "  WHERE a.version_id = v.id ORDER BY alias)) AS aliases"
-            f" FROM versions v JOIN collections c ON c.id = v.collection_id WHERE {where}"
-            " ORDER BY v.number DESC",
+            f" FROM versions v JOIN collections c ON c.id = v.collection_id WHERE ({where})"
+            f"{'' if removed else ' AND v.removed_at IS NULL'} ORDER BY v.number DESC",
             *parameters,
         )
         return [

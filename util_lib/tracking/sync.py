@@ -6,14 +6,13 @@ and goes on where it stopped. Importing this module imports the W&B client.
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from util_lib.errors import UserError
-from util_lib.tracking import choice, files, online, sync_aliases
+from util_lib.tracking import choice, online, sync_aliases
 from util_lib.tracking.service import Service, connected
 from util_lib.tracking.store import RunRecord, Store, VersionRecord, open_store
 from util_lib.tracking.sync_plan import Event, Plan, plan
@@ -74,27 +73,13 @@ def sync(project: str | None = None, dry_run: bool = False) -> Report:
 @contextlib.contextmanager
 def _alone(store: Store) -> Iterator[Path]:
     """Give a folder for what lies here meanwhile; no other sync of this store is under way."""
-    path = store.files.tmp / "sync"
-    with files.writing(store.files.tmp):
-        if not files.is_held(path):
-            path.unlink(missing_ok=True)
+    with store.files.alone("sync"), store.files.work_folder() as folder:
         try:
-            lock = files.hold(path)
-        except FileExistsError as error:
-            raise UserError(
-                f"another sync of {store.directory} is under way: wait until it has ended"
-            ) from error
-        folder, folder_lock = store.files.workspace()
-    try:
-        online.end_left_over(MARK, str(store.directory))
-        os.environ[MARK] = str(store.directory)
-        yield folder
-    finally:
-        os.environ.pop(MARK, None)
-        shutil.rmtree(folder, ignore_errors=True)
-        files.release(folder_lock)
-        path.unlink(missing_ok=True)
-        files.release(lock)
+            online.end_left_over(MARK, str(store.directory))
+            os.environ[MARK] = str(store.directory)
+            yield folder
+        finally:
+            os.environ.pop(MARK, None)
 
 
 def _sync(
@@ -229,9 +214,14 @@ def _row(
     project, name = versions[0].project, versions[0].name
     moved, notes = sync_aliases.settle(store, service, project, name, dry_run)
     seen = service.versions(project, name)
+    removed = [
+        f"v{version.number} is not at W&B: it {version.removal} before it was sent"
+        for version in reversed(store.versions(project, name, removed=True))
+        if version.removed_at is not None and version.digest not in seen
+    ]
     numbers = {v.number: seen[v.digest].number for v in versions if v.digest in seen}
     new = sum(version.id not in there for version in versions)
-    return ArtifactRow(project, name, numbers, _count(len(versions), new), moved, notes)
+    return ArtifactRow(project, name, numbers, _count(len(versions), new), moved, notes + removed)
 
 
 def _count(total: int, new: int) -> Counts:

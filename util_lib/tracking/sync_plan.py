@@ -36,14 +36,15 @@ def plan(
     `is_there` says of a version of another project whether W&B has it already. A run that is
     still running is left out, and so is what cannot go before it: the runs that used its
     versions, and those that logged later versions of the same artifacts, which would else get
-    other numbers.
+    other numbers. Of a version that was removed, only uses can go, and only where `is_there`.
     """
     runs = {run.id: run for run in store.runs()}  # first: what started since then is left out
-    versions = {version.id: version for version in store.all_versions()}
+    versions = {version.id: version for version in store.all_versions(removed=True)}
     events = [
         Event(at, run_id, direction, version, direction == "out" and version.logged_by == run_id)
         for run_id, direction, version_id, at in store.lineage()
         if run_id in runs and (version := versions.get(version_id))
+        if version.removed_at is None or (direction == "in" and is_there(version))
     ]
     left_out = {run.id: "is still running" for run in runs.values() if run.state == "running"}
     if project is not None:

@@ -56,7 +56,7 @@ def test_a_store_of_a_newer_schema_is_not_touched(tmp_path):
     Store(tmp_path / "s")
     with sqlite3.connect(tmp_path / "s" / "tracking.db") as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(UserError, match="has schema version 99, this checkout reads 1"):
+    with pytest.raises(UserError, match="has schema version 99, this checkout reads 2"):
         Store(tmp_path / "s")
 
 
