@@ -72,4 +72,7 @@ def recorded_run(tmp_path_factory) -> Path:
             done = place.run()
             assert done.returncode == 0, done.stdout + done.stderr
             (folder / f"out{number}.txt").write_text(done.stdout)
+    # Now: MLflow writes what the runs of copies of this folder log into this one too.
+    shown = (place.home / "mlruns").rglob("receipt.json")
+    (folder / "shown.txt").write_text("\n".join(map(str, shown)))
     return folder
