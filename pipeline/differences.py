@@ -123,7 +123,12 @@ def _compare(work: Path, setting: str, folder: Path) -> dict[str, str]:
         os.environ.pop(name, None)  # of another database
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'home' / 'mlflow.db'}")
     try:
-        mlflow.run(str(COMPARE), parameters={"folder": str(work)}, env_manager=manager)
+        mlflow.run(
+            str(COMPARE),
+            parameters={"folder": str(work)},
+            env_manager=manager,
+            storage_dir=str(folder),  # MLflow's own would stay behind
+        )
     except mlflow.exceptions.ExecutionException as error:
         raise UserError(f"the differences could not be told: {error}") from error
     return json.loads((work / "differences.json").read_text(encoding="utf-8"))
