@@ -41,6 +41,7 @@ def _wandb_double(tmp_path_factory):
 @pytest.fixture
 def wandb_service(_wandb_double):
     """The test double of the W&B service, in a process of its own, without faults."""
+    _wandb_double.start()  # a pipeline run that is stopped ends all processes below its own
     yield _wandb_double
     _wandb_double.order()
 

@@ -22,8 +22,17 @@ class Account(NamedTuple):
 class Process:
     """A running double."""
 
+    _process: subprocess.Popen | None = None
+
     def __init__(self, folder: Path):
-        command = [sys.executable, "-m", "tests.wandb_service", str(folder)]
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        """Start the double, unless it runs."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        command = [sys.executable, "-m", "tests.wandb_service", str(self._folder)]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
