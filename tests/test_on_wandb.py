@@ -18,6 +18,7 @@ PROJECT = "songs_demo"
 def finished(tmp_path_factory, _wandb_double):
     folder = tmp_path_factory.mktemp("on_wandb")
     client = tmp_path_factory.mktemp("client")
+    _wandb_double.start()
     finished = OnWandb(folder, _wandb_double.account(client))
     _wandb_double.order()
     finished.done = finished.run(
