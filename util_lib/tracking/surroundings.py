@@ -26,12 +26,14 @@ def git(directory: Path) -> dict[str, Any]:
 
     Dirty means that a tracked file was changed; the remote is given without credentials.
     """
-    commit = _ask_git(directory, "rev-parse", "--verify", "HEAD")
-    if not commit:
+    asked = ("status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    told = (_ask_git(directory, *asked) or "").splitlines()
+    commit = told[0].removeprefix("# branch.oid ") if told else "(initial)"
+    if commit == "(initial)":  # no checkout, or nothing committed in it
         return {}
-    changes = _ask_git(directory, "status", "--porcelain", "--untracked-files=no")
+    dirty = any(not line.startswith("#") for line in told)
     remote = _ask_git(directory, "config", "--get", "remote.origin.url")
-    return {"commit": commit, "remote": without_credentials(remote or ""), "dirty": bool(changes)}
+    return {"commit": commit, "remote": without_credentials(remote or ""), "dirty": dirty}
 
 
 def _ask_git(directory: Path, *arguments: str) -> str | None:
