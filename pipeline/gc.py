@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pipeline import cache, old_environments, receipt
 from pipeline.cache import Entry
+from pipeline.ending import exit_code
 from pipeline.old_environments import Found
 from util_lib import cli
 from util_lib.errors import UserError
@@ -250,19 +251,5 @@ def _day(moment: float) -> str:
     return f"{datetime.datetime.fromtimestamp(moment):%Y-%m-%d %H:%M}"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run `go`; every error is one sentence and an exit code other than 0."""
-    try:
-        go(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
-    except KeyboardInterrupt:
-        print("error: stopped; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(lambda: go(sys.argv[1:])))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.recorded import Receipt, Version
 from util_lib.errors import UserError
+from util_lib.tracking import files
 from util_lib.tracking.names import Reference, parse_reference
 from util_lib.tracking.store import Store
 
@@ -19,6 +20,7 @@ def copy(source: Path, target: Path) -> Store:
     if (source / "tracking.db").exists():
         target.mkdir(parents=True)
         with (
+            files.Files(source).adding(),  # nothing is removed between the two
             closing(
                 sqlite3.connect(f"{(source / 'tracking.db').as_uri()}?mode=ro", uri=True)
             ) as db,
@@ -31,13 +33,13 @@ def copy(source: Path, target: Path) -> Store:
                     f"the store {source} cannot be copied: {error}; see whether it is whole, and "
                     f"whether there is space in {target.parent}"
                 ) from error
-        for path in (source / "files").glob("*/*"):
-            link = target / "files" / path.parent.name / path.name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, link)
-            except OSError:  # another disk
-                link.symlink_to(path)
+            for path in (source / "files").glob("*/*"):
+                link = target / "files" / path.parent.name / path.name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.link(path, link)
+                except OSError:  # another disk
+                    link.symlink_to(path)
     return Store(target)
 
 

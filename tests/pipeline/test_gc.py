@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import cache, environments, gc, old_environments, overrides, receipt, settings
 from pipeline.cache import Result
+from pipeline.ending import exit_code
 from pipeline.plan import plan
 from pipeline.settings import STEPS
 from tests.pipeline.test_environments import make_project as make_environment_project
@@ -85,6 +86,10 @@ def collect(place: Place, *given: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run(given: list[str]) -> int:
+    return exit_code(lambda: gc.go(given))
 
 
 def state(place: Place) -> tuple:
@@ -333,14 +338,14 @@ def test_an_environment_goes_only_with_our_marker_unneeded_here_unused_and_when_
     )
     assert pipeline.stdout.readline() == "ready\n"
 
-    assert gc.main(["--environments=true"]) == 0 and gc.main(["--delete=true"]) == 0
+    assert run(["--environments=true"]) == 0 and run(["--delete=true"]) == 0
     listed = capsys.readouterr().out
     assert "made for other with uv, no step of this checkout needs it" in listed
     assert "kB would be gained by -P delete=true -P environments=true" in listed
     assert f"{half}" in listed and "has no marker of a pipeline" in listed
     assert all(path.is_dir() for path in paths.values())
 
-    assert gc.main(["--delete=true", "--environments=true"]) == 0
+    assert run(["--delete=true", "--environments=true"]) == 0
     assert "stays: a pipeline is using it" in capsys.readouterr().out
     assert [name for name, path in paths.items() if path.is_dir()] == ["ours", "used"]
     pipeline.communicate("\n")
@@ -367,7 +372,7 @@ sys.stdin.readline()
     ],
 )
 def test_a_wrong_option_is_one_sentence(store, capsys, given, says):
-    assert gc.main(given) == 1
+    assert run(given) == 1
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1
 
@@ -376,10 +381,10 @@ def test_without_a_store_it_says_where_it_looked_and_makes_none(
     store, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "elsewhere"))
-    assert gc.main([]) == 1
+    assert run([]) == 1
     assert f"there is no store at {tmp_path / 'elsewhere'}" in capsys.readouterr().err
     monkeypatch.setenv("TRACKING_BACKEND", "wandb")
-    assert gc.main([]) == 0
+    assert run([]) == 0
     assert "gc looks after the embedded store" in capsys.readouterr().out
     assert not (tmp_path / "elsewhere").exists()
 
