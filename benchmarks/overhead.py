@@ -64,6 +64,19 @@ def make_steps(folder: Path, steps: list[Step]) -> list[tuple[str, dict[str, str
     return made
 
 
+def plain_environment() -> dict[str, str]:
+    """Return this process's variables without those that lead runs elsewhere."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MLFLOW_", "WANDB_", "TRACKING_", "PIPELINE_"))
+        and name != "PYTHONDONTWRITEBYTECODE"
+    }
+    scripts = str(Path(sys.executable).parent)
+    environment["PATH"] = f"{scripts}{os.pathsep}{environment['PATH']}"
+    return environment
+
+
 def measure(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[float, float]:
     """Run `command` in `folder`; return CPU and wall seconds of it and all its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -86,14 +99,7 @@ def main() -> None:
     args = parser.parse_args()
     settings.register_resolvers()
     steps = plan(settings.check(overrides.base_config([])))
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("MLFLOW_", "WANDB_", "TRACKING_", "PIPELINE_"))
-        and name != "PYTHONDONTWRITEBYTECODE"
-    }
-    scripts = str(Path(sys.executable).parent)
-    environment["PATH"] = f"{scripts}{os.pathsep}{environment['PATH']}"
+    environment = plain_environment()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         trivial = make_steps(folder / "steps", steps)
