@@ -305,7 +305,8 @@ class Files:
     def damage(self, sha256: str) -> str | None:
         """Say what is wrong with a kept content, or None."""
         try:
-            found = read_content(self.path(sha256)).sha256
+            with open(self.path(sha256), "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             return "is missing"
         except OSError as error:
