@@ -23,6 +23,8 @@ gc.set_threshold(200_000)
 if os.environ.get("MLFLOW_RUN_ID"):
     # The environment is the project's own: without cached bytecode every start compiles MLflow.
     sys.dont_write_bytecode = False
+# Nor does it look through all that is installed for plugins of pydantic.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 import hydra
 import yaml

@@ -15,8 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from util_lib.errors import UserError
 
 MARKER = ".complete.json"
@@ -128,6 +126,7 @@ def prepare(environments: list[Environment], say: Callable[[str], None]) -> None
     """
     if not environments:
         return
+    from filelock import FileLock, Timeout
     from mlflow.environment_variables import MLFLOW_ENV_ROOT
 
     root = Path(MLFLOW_ENV_ROOT.get())

@@ -354,6 +354,28 @@ def test_a_sweep_makes_one_nested_run_for_each_job(place):
     assert names == ["dev 0", "segregate", "dev 1", "segregate"]
 
 
+@pytest.mark.parametrize("said_by", ["an override", "config.yaml"])
+def test_hydra_mode_makes_a_sweep_as_hydra_has_it(place, tmp_path, said_by):
+    given, main = ["main.plan=true", "data.test_size=0.2,0.3"], ROOT / "main.py"
+    if said_by == "an override":
+        given.append("hydra.mode=MULTIRUN")
+    else:
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for name in ("main.py", "config.yaml", "conf", "pipeline", "util_lib"):
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
+        config = copy / "config.yaml"
+        text = config.read_text()
+        assert "\nhydra:\n" in text
+        config.write_text(text.replace("\nhydra:\n", "\nhydra:\n  mode: MULTIRUN\n"))
+        main = copy / "main.py"
+    process = place.start(sys.executable, str(main), "main.env_manager=local", *given)
+    said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "Launching 2 jobs locally" in "".join(said)
+
+
 def test_two_pipelines_that_start_at_once_in_an_empty_folder_both_succeed(place):
     (place.folder / "mlflow.db").unlink()
     command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", "main.cache=false"]
