@@ -127,7 +127,7 @@ def test_a_command_in_the_documents_is_one_that_works(document, words):
     elif words[:2] == ["python", "main.py"]:
         if not any(word.startswith("--") for word in words):
             composes(words[2:], document)
-    elif words[0] == "python" and words[1].endswith("run.py"):
+    elif words[0] == "python" and Path(words[1]).name == "run.py":
         step = Path(words[1]).parent.name or home
         step_command(step, words[1], words[2:])
     elif words[0] == "python" and words[1].endswith(".py"):
