@@ -26,7 +26,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from overhead import ROOT, measure, plain_environment
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.overhead import ROOT, measure, plain_environment  # noqa: E402
 
 PEERS = Path(__file__).resolve().parent / "peers"
 BASE = "python main.py"

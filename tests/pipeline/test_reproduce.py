@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,13 +68,16 @@ def scratch(place, tmp_path) -> Scratch:
     return Scratch(place, tmp_path / "temporary")
 
 
-def contents(folder: Path) -> dict[str, tuple[int, float]]:
-    """Size and time of every file, but for those that SQLite makes for readers."""
-    return {
-        str(path): (path.stat().st_size, path.stat().st_mtime)
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
-    }
+def contents(folder: Path) -> dict[str, object]:
+    """Size and time of every file; of a database what it holds: readers may tidy up its files."""
+    found: dict[str, object] = {}
+    for path in folder.rglob("*"):
+        if path.suffix == ".db":
+            with closing(sqlite3.connect(path)) as db:
+                found[str(path)] = list(db.iterdump())
+        elif path.is_file() and not path.name.endswith(("-shm", "-wal")):
+            found[str(path)] = (path.stat().st_size, path.stat().st_mtime)
+    return found
 
 
 def test_a_receipt_of_another_checkout_is_reproduced_from_its_remote(place, tmp_path):

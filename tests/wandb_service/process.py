@@ -32,7 +32,9 @@ class Process:
         """Start the double, unless it runs."""
         if self._process is not None and self._process.poll() is None:
             return
-        command = [sys.executable, "-m", "tests.wandb_service", str(self._folder)]
+        folder = self._folder / uuid.uuid4().hex
+        folder.mkdir()
+        command = [sys.executable, "-m", "tests.wandb_service", str(folder)]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
