@@ -170,7 +170,7 @@ def close(failed: bool) -> None:
     left afterwards.
     """
     try:
-        if not failed:
+        if _started and not failed:
             for run in _started:
                 run.finish()
             _report()
