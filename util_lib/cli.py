@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import select
 import shlex
 import signal
 import sys
@@ -133,6 +134,15 @@ def _checked(check: Callable[[str], Any], text: str) -> str:
     return text
 
 
+class _Console(logging.StreamHandler):
+    """Log lines on stdout; whoever reads them no more ends the step, without a traceback a line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if isinstance(sys.exception(), BrokenPipeError):
+            raise
+        super().handleError(record)
+
+
 class _OneLine(logging.Formatter):
     """Keeps a record on one line, so that a log file can be searched and counted by lines."""
 
@@ -142,7 +152,7 @@ class _OneLine(logging.Formatter):
 
 def start_logging(step: str) -> None:
     """Send log lines to the console, and append them to the file that `PIPELINE_LOG` names."""
-    console = logging.StreamHandler(sys.stdout)
+    console = _Console(sys.stdout)
     console.setFormatter(_OneLine(f"%(asctime)s {step}: %(message)s", "%H:%M:%S"))
     handlers: list[logging.Handler] = [console]
     if path := os.environ.get("PIPELINE_LOG"):
@@ -164,7 +174,8 @@ def exit_code(main: Callable[[], Any]) -> int:
     """Run a step's `main` and return the exit code of its process.
 
     A `UserError` becomes `<step>: <sentence>`, the last line on stderr. Ctrl-C gives 130. SIGTERM
-    becomes `SystemExit(143)`, so that runs and temporary directories are closed on the way out.
+    becomes `SystemExit(143)`, so that runs and temporary directories are closed on the way out. A
+    reader of stdout that goes away, such as `| head`, gives 141.
     What W&B refuses or does not answer is a `UserError` too.
     """
     from util_lib import tracking
@@ -175,11 +186,14 @@ def exit_code(main: Callable[[], Any]) -> int:
         start_logging(step)
         with tracking.whole_step():
             main()
+        sys.stdout.flush()
     except UserError as error:
         return _fail(step, str(error), 1)
     except KeyboardInterrupt:
         return _fail(step, "stopped by Ctrl-C", 130)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 128 + signal.SIGPIPE
         traceback.print_exc()
         return _fail(step, f"unexpected {type(error).__name__}: {error}", 1)
     finally:
@@ -190,6 +204,15 @@ def exit_code(main: Callable[[], Any]) -> int:
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
+
+
+def _nobody_reads() -> bool:
+    """Say whether stdout is a pipe that its reader has closed, as `| head` does; then let it be."""
+    pipe = select.poll()
+    pipe.register(sys.stdout.fileno(), 0)  # errors are told without being asked for
+    if gone := bool(pipe.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def _fail(step: str, sentence: str, code: int) -> int:

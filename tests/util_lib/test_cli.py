@@ -129,3 +129,21 @@ def test_the_handler_of_sigterm_is_put_back():
     finally:
         logging.getLogger().handlers[:] = root
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("says", ["print(n)", "logging.info('%s', n)"])
+def test_a_reader_that_goes_away_ends_the_step_without_a_traceback(tmp_path, says):
+    source = f"""
+        import logging, sys
+        sys.path.insert(0, {str(ROOT)!r})
+        from util_lib import cli
+        def main():
+            for n in range(100_000):
+                {says}
+        sys.exit(cli.exit_code(main))
+    """
+    (tmp_path / "run.py").write_text(textwrap.dedent(source))
+    command = f"set -o pipefail; {sys.executable} {tmp_path}/run.py | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert done.stdout.strip().endswith("0")
