@@ -36,7 +36,7 @@ class Outcome:
     """How one step ended: done, cached, failed, stopped or not run; artifacts are `name:vN`.
 
     `inputs` maps each reference that the step reads to its version and digest, None where no
-    version had it. `digests` are those of artifacts on W&B, by `name:vN`.
+    version had it. `digests` are those of what the step made and read, by `name:vN`.
     """
 
     step: str

@@ -344,9 +344,9 @@ def collect(session: Session, outcome: Outcome) -> None:
                 publish_report(report, run.info.run_id)
             continue
         for record in open_store().runs(mlflow_run_id=run.info.run_id):
-            outcome.artifacts += [
-                f"{version.name}:v{version.number}" for version in record.logged_artifacts()
-            ]
+            made = {f"{v.name}:v{v.number}": v.digest for v in record.logged_artifacts()}
+            outcome.artifacts += made
+            outcome.digests |= made
             outcome.metrics |= _numbers(record.summary)
             publish(record, run.info.run_id)
 

@@ -87,17 +87,22 @@ def Api(*given: Any, **named: Any) -> wandb.Api:  # noqa: N802 - the client's na
     return wandb.Api(*given, **named)
 
 
+def refuse_no_credentials() -> None:
+    """Raise `UserError` where the client would find no credentials."""
+    if not choice.has_credentials():
+        raise UserError(
+            f"there are no credentials for W&B at {choice.base_url()}: run `wandb login`, set "
+            "WANDB_API_KEY, or use main.tracking=local"
+        )
+
+
 def init(project: str | None = None, **given: Any) -> Run:
     """Start a run with `wandb.init`, which documents the arguments, and return it.
 
     Without `project` it is `WANDB_PROJECT`, else the demo's. What hinders the start is a
     `UserError`.
     """
-    if not choice.has_credentials():
-        raise UserError(
-            f"there are no credentials for W&B at {choice.base_url()}: run `wandb login`, set "
-            "WANDB_API_KEY, or use main.tracking=local"
-        )
+    refuse_no_credentials()
     prepare()
     try:
         run = wandb.init(project=project or names.default_project(), **given)
