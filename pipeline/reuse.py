@@ -86,7 +86,7 @@ def record(
     project = settings.main.project_name
     now = _inputs(step, project, versions, made)
     outcome.inputs = {name: found or now[name] for name, found in decision.inputs.items()}
-    if decision.parts is None:
+    if decision.parts is None or not outcome.told:
         return
     found = []
     for output in outcome.artifacts:
