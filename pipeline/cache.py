@@ -1,7 +1,8 @@
 """What earlier runs of steps made: `cache.db` in the tracking store, one row for each fingerprint.
 
 A row is written after its step has finished, so a killed step leaves none. Rows only say which
-versions a step logged; whether those are still there, and whole, is looked up on every hit.
+versions a step logged; whether those are still there, and whole, is looked up on every hit. The
+results of steps that log to W&B are recorded here too: `PLACE` tells them apart.
 """
 
 import json
@@ -12,11 +13,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.versions import Local, Version
 from util_lib.errors import UserError
-from util_lib.tracking.names import Reference
-from util_lib.tracking.store import BUSY_TIMEOUT_S, Store
+from util_lib.tracking import files
+from util_lib.tracking.store import BUSY_TIMEOUT_S
 
 FILE = "cache.db"
+PLACE = "main.tracking"  # the part of a fingerprint that says where the versions are
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS results (
     fingerprint TEXT PRIMARY KEY, project TEXT NOT NULL, step TEXT NOT NULL, parts TEXT NOT NULL,
@@ -28,12 +31,12 @@ CREATE TABLE IF NOT EXISTS results (
 class Result(NamedTuple):
     """What one run of a step came to.
 
-    `outputs` are (name, version number, digest), in the order in which they were logged.
+    `outputs` are in the order in which they were logged.
     """
 
     fingerprint: str
     parts: dict[str, str]
-    outputs: list[tuple[str, int, str]]
+    outputs: list[Version]
     metrics: dict[str, float]
     seconds: float
 
@@ -41,7 +44,8 @@ class Result(NamedTuple):
 class Entry(NamedTuple):
     """What house-keeping needs to know of a recorded result; `outputs` are (name, version number).
 
-    `at` is when it was recorded or used last; `size` its bytes.
+    `at` is when it was recorded or used last; `size` its bytes; `place` says where the versions
+    are.
     """
 
     fingerprint: str
@@ -50,19 +54,25 @@ class Entry(NamedTuple):
     step: str
     outputs: list[tuple[str, int]]
     size: int
+    place: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the versions are in the embedded store, as in rows of old all are."""
+        return self.place in ("", Local.place)
 
 
-def find(store: Store, fingerprint: str) -> Result | None:
+def find(directory: Path, fingerprint: str) -> Result | None:
     """Return the result recorded under `fingerprint`, or None."""
-    return _first(store, "fingerprint = ?", fingerprint)
+    return _first(directory, "fingerprint = ?", fingerprint)
 
 
-def last(store: Store, project: str, step: str) -> Result | None:
+def last(directory: Path, project: str, step: str) -> Result | None:
     """Return the result of a step that was recorded last in a project, or None."""
-    return _first(store, "project = ? AND step = ?", project, step)
+    return _first(directory, "project = ? AND step = ?", project, step)
 
 
-def add(store: Store, project: str, step: str, result: Result) -> None:
+def add(directory: Path, project: str, step: str, result: Result) -> None:
     """Record a result, in place of one with the same fingerprint."""
     row = (
         result.fingerprint,
@@ -74,77 +84,53 @@ def add(store: Store, project: str, step: str, result: Result) -> None:
         result.seconds,
         time.time(),
     )
-    with _database(store) as db:
+    with _database(directory) as db:
         db.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
 
-def missing(store: Store, project: str, result: Result) -> str | None:
-    """Say which output of a result is gone or damaged, None where all are whole.
+def touch(directory: Path, result: Result) -> None:
+    """Let a result count as recorded last: `last` compares the next run with it.
 
-    Reads every byte of the outputs: a cache that trusts them hands on what nobody can use.
+    House-keeping then leaves its outputs alone as long as this pipeline runs.
     """
-    for name, number, digest in result.outputs:
-        version = store.version(Reference(project, name, f"v{number}"), removed=True)
-        if version is None or version.digest != digest:
-            return f"output {name}:v{number} is gone"
-        if damage := store.damage(version):
-            return f"output {name}:v{number}: {damage[0]}"
-    return None
-
-
-def take(store: Store, project: str, result: Result) -> list[str] | None:
-    """Make a result's outputs the latest ones, as logging them again would; return `name:vN`.
-
-    The result counts as recorded last: `last` compares the next run with it, and house-keeping
-    leaves its outputs alone as long as this pipeline runs. None where they were removed just now.
-    """
-    with _database(store) as db:
+    with _database(directory) as db:
         known = (time.time(), result.fingerprint)
         db.execute("UPDATE results SET at = ? WHERE fingerprint = ?", known)
-    for name, number, _ in result.outputs:
-        reference = Reference(project, name, f"v{number}")
-        try:
-            version = store.version(reference)
-            if version and "latest" not in version.aliases:
-                latest = {"latest"}
-                store.update_version(version, latest, set(), version.description, version.metadata)
-        except UserError:
-            if store.version(reference):
-                raise
-            version = None
-        if version is None:
-            return None
-    return [f"{name}:v{number}" for name, number, _ in result.outputs]
 
 
-def entries(store: Store) -> list[Entry]:
+def entries(directory: Path) -> list[Entry]:
     """Return every result that is recorded, newest first; makes no record where there is none."""
-    if not (store.directory / FILE).exists():
+    if not (directory / FILE).exists():
         return []
-    with _database(store) as db:
+    with _database(directory) as db:
         rows = db.execute(
             "SELECT fingerprint, at, project, step, outputs, length(fingerprint) + length(parts)"
-            " + length(outputs) + length(metrics) FROM results ORDER BY at DESC"
+            " + length(outputs) + length(metrics), parts FROM results ORDER BY at DESC"
         ).fetchall()
     return [
-        Entry(*row[:4], [(name, number) for name, number, _ in json.loads(row[4])], row[5])
+        Entry(
+            *row[:4],
+            [(name, number) for name, number, _ in json.loads(row[4])],
+            row[5],
+            json.loads(row[6]).get(PLACE, ""),
+        )
         for row in rows
     ]
 
 
-def forget(store: Store, forgotten: list[Entry]) -> None:
+def forget(directory: Path, forgotten: list[Entry]) -> None:
     """Remove results, other than those that were used again since they were read."""
-    with _database(store) as db:
+    with _database(directory) as db:
         db.executemany(
             "DELETE FROM results WHERE fingerprint = ? AND at = ?",
             [(entry.fingerprint, entry.at) for entry in forgotten],
         )
-    with _database(store) as db:
+    with _database(directory) as db:
         db.execute("VACUUM")
 
 
-def _first(store: Store, where: str, *values: str) -> Result | None:
-    with _database(store) as db:
+def _first(directory: Path, where: str, *values: str) -> Result | None:
+    with _database(directory) as db:
         row = db.execute(
             "SELECT fingerprint, parts, outputs, metrics, seconds FROM results"
             f" WHERE {where} ORDER BY at DESC LIMIT 1",
@@ -153,14 +139,16 @@ def _first(store: Store, where: str, *values: str) -> Result | None:
     if row is None:
         return None
     fingerprint, parts, outputs, metrics, seconds = row
-    made = [(name, number, digest) for name, number, digest in json.loads(outputs)]
+    made = [Version(*output) for output in json.loads(outputs)]
     return Result(fingerprint, json.loads(parts), made, json.loads(metrics), seconds)
 
 
 @contextmanager
-def _database(store: Store) -> Iterator[sqlite3.Connection]:
-    path: Path = store.directory / FILE
+def _database(directory: Path) -> Iterator[sqlite3.Connection]:
+    path = directory / FILE
     try:
+        with files.writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as db, db:
             db.execute(SCHEMA)
             yield db

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.cache import PLACE
 from pipeline.plan import CONFIG_KEYS, Step
 from pipeline.settings import Settings
 from util_lib.project import ROOT
@@ -30,14 +31,16 @@ class Unknown(Exception):
     """A part cannot be told without running the step; the text says why."""
 
 
-def parts(step: Step, settings: Settings, inputs: dict[str, str], source: str) -> dict[str, str]:
+def parts(
+    step: Step, settings: Settings, place: str, inputs: dict[str, str], source: str
+) -> dict[str, str]:
     """Return all that the outcome of `step` depends on.
 
-    `inputs` maps each input artifact's name to its version and digest; `source` identifies what
-    get_data would download, and is empty for other steps. Raises `Unknown` for a step whose code
-    lies where it can change unseen.
+    `place` says where artifacts go; `inputs` maps each input artifact's name to its version and
+    digest; `source` identifies what get_data would download, and is empty for other steps. Raises
+    `Unknown` for a step whose code lies where it can change unseen.
     """
-    found = {"format": FORMAT, "project": settings.main.project_name}
+    found = {"format": FORMAT, "project": settings.main.project_name, PLACE: place}
     found |= _code(step)
     found |= _environment(settings.main.env_manager)
     for name, value in step.parameters.items():

@@ -88,7 +88,7 @@ def clean(store: Store, keep: int, delete: bool) -> list[Row]:
             removal.mark(db, [version for version, _ in found.versions])
         removal.delete(store, found.contents)
         if results:
-            cache.forget(store, [entry for entry, _ in results])
+            cache.forget(store.directory, [entry for entry, _ in results])
         store.files.make()
     return _rows(store, found, results, left_over)
 
@@ -97,11 +97,12 @@ def look(store: Store, keep: int) -> tuple[Unneeded, list[tuple[Entry, str]]]:
     """Return what of a store can go: versions and contents, and results with the reason."""
     versions = store.all_versions()
     ids = {Reference(v.project, v.name, f"v{v.number}"): v.id for v in versions}
-    entries, since = cache.entries(store), store.files.under_way_since()
+    entries, since = cache.entries(store.directory), store.files.under_way_since()
     reused = {
         Reference(entry.project, name, f"v{number}")
         for entry in entries
-        if since is not None and entry.at >= since  # a pipeline that is running takes it as made
+        # a pipeline that is running takes it as made
+        if entry.is_local and since is not None and entry.at >= since
         for name, number in entry.outputs
     }
     named = _kept_by_receipts(store, versions, keep) | reused
@@ -157,12 +158,12 @@ def _named(store: Store, version: VersionRecord) -> tuple[set[Reference], set[Re
 def _old_results(
     entries: list[Entry], staying: set[Reference], keep: int, since: float | None
 ) -> list[tuple[Entry, str]]:
-    newer: dict[tuple[str, str], int] = {}
+    newer: dict[tuple[str, str, str], int] = {}
     found = []
     for entry in entries:
-        step = (entry.project, entry.step)
+        step = (entry.place, entry.project, entry.step)
         outputs = {Reference(entry.project, name, f"v{number}") for name, number in entry.outputs}
-        if outputs - staying:
+        if entry.is_local and outputs - staying:  # W&B is not asked
             found.append((entry, f"{_first(outputs - staying)} is not there any more"))
             continue
         newer[step] = newer.get(step, 0) + 1

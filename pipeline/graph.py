@@ -5,11 +5,11 @@ from rich.table import Table
 from pipeline import cache, reuse
 from pipeline.plan import Step
 from pipeline.settings import Settings
+from pipeline.versions import Versions
 from util_lib.tracking.names import parse_reference
-from util_lib.tracking.store import Store
 
 
-def table(settings: Settings, steps: list[Step], store: Store | None) -> Table:
+def table(settings: Settings, steps: list[Step], versions: Versions) -> Table:
     """Return one row for each step: cached or not and why, inputs, outputs, seconds.
 
     A step whose input is still to be made may turn out to be cached: nobody knows before that
@@ -23,17 +23,17 @@ def table(settings: Settings, steps: list[Step], store: Store | None) -> Table:
     made: dict[str, str] = {}
     open_ends: dict[str, str] = {}  # artifacts that may become others, and the step that makes them
     for step in steps:
-        decision = reuse.decide(step, settings, store, made)
+        decision = reuse.decide(step, settings, versions, made)
         waits = [open_ends[name] for name in map(_name, step.inputs) if name in open_ends]
         will = "be cached" if decision.result else f"run: {decision.reason}"
         if waits and decision.result:
             will = f"be cached, unless {waits[0]} makes something new"
-        before = cache.last(store, settings.main.project_name, step.name) if store else None
+        before = cache.last(versions.directory, settings.main.project_name, step.name)
         seconds = 0.0 if decision.result else before.seconds if before else None
         if waits or not decision.result:
             open_ends |= {output: step.name for output in step.outputs}
         else:
-            made |= {name: f"{name}:v{number}" for name, number, _ in decision.result.outputs}
+            made |= {v.name: f"{v.name}:v{v.number}" for v in decision.result.outputs}
         total, unknown = total + (seconds or 0.0), unknown or seconds is None
         shown.add_row(
             step.name,

@@ -22,7 +22,6 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import surroundings
 from util_lib.tracking.names import Reference, parse_reference
-from util_lib.tracking.store import Store
 
 FORMAT = 1
 NAME = "receipt"  # of the artifact, and its type
@@ -42,7 +41,6 @@ def make(
     settings: Settings,
     steps: list[Step],
     outcomes: list[Outcome],
-    store: Store | None,
     code: dict[str, Any],
 ) -> str:
     """Return the receipt of a run as JSON text; steps that were not reached are not in it.
@@ -53,7 +51,7 @@ def make(
     for key in NOT_KEPT:
         del config["main"][key]
     reached = [
-        _step(step, outcome, settings.main.project_name, store)
+        _step(step, outcome)
         for step, outcome in zip(steps, outcomes, strict=True)
         if outcome.outcome != "not run"
     ]
@@ -68,21 +66,32 @@ def make(
     return json.dumps(content, indent=1) + "\n"
 
 
-def keep(text: str, steps: list[str], failed: bool) -> str:
-    """Store a receipt as an artifact, by a run of the type `pipeline`; return its full name."""
+def keep(text: str, steps: list[str], failed: bool, **how: Any) -> str:
+    """Store a receipt as an artifact, by a run of the type `pipeline`; return its full name.
+
+    `how` is for `tracking.init`.
+    """
     from util_lib import tracking
 
-    run = tracking.init(job_type="pipeline", config={"execute_steps": steps})
+    run = tracking.init(job_type="pipeline", config={"execute_steps": steps}, **how)
     try:
-        artifact = tracking.Artifact(
-            NAME, type=NAME, description="How to make this run's artifacts again, byte for byte"
-        )
-        with artifact.new_file(FILE) as file:
-            file.write(text)
-        run.log_artifact(artifact).wait()
+        kept = artifact(text)
+        run.log_artifact(kept).wait()
     finally:
         run.finish(exit_code=int(failed))
-    return f"{run.project}/{artifact.source_name}"
+    return f"{run.project}/{kept.source_name}"
+
+
+def artifact(text: str) -> Any:
+    """Return a receipt as an artifact of the backend in use, not logged yet."""
+    from util_lib import tracking
+
+    draft = tracking.Artifact(
+        NAME, type=NAME, description="How to make this run's artifacts again, byte for byte"
+    )
+    with draft.new_file(FILE) as file:
+        file.write(text)
+    return draft
 
 
 def versions(text: str, project: str) -> tuple[set[Reference], set[Reference]]:
@@ -108,7 +117,7 @@ def versions(text: str, project: str) -> tuple[set[Reference], set[Reference]]:
     return made, read
 
 
-def _step(step: Step, outcome: Outcome, project: str, store: Store | None) -> dict[str, Any]:
+def _step(step: Step, outcome: Outcome) -> dict[str, Any]:
     environment = ROOT / step.uri / "conda.yml"
     is_here = not step.version and environment.is_file()
     return {
@@ -117,19 +126,14 @@ def _step(step: Step, outcome: Outcome, project: str, store: Store | None) -> di
         "conda_sha256": hashlib.sha256(environment.read_bytes()).hexdigest() if is_here else None,
         "parameters": shown_parameters(step.parameters),
         "inputs": outcome.inputs,
-        "outputs": dict(_output(name, outcome, project, store) for name in outcome.artifacts),
+        "outputs": dict(_output(logged, outcome) for logged in outcome.artifacts),
         "metrics": outcome.metrics,
     }
 
 
-def _output(
-    logged: str, outcome: Outcome, project: str, store: Store | None
-) -> tuple[str, dict[str, str | None]]:
+def _output(logged: str, outcome: Outcome) -> tuple[str, dict[str, str | None]]:
     name, _, version = logged.rpartition(":")
-    digest = outcome.digests.get(logged)
-    if store and (found := store.version(parse_reference(logged, project))):
-        digest = found.digest
-    return name, {"version": version, "digest": digest}
+    return name, {"version": version, "digest": outcome.digests.get(logged)}
 
 
 def code(root: Path) -> dict[str, Any]:

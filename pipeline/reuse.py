@@ -9,11 +9,10 @@ from pipeline.cache import Result
 from pipeline.plan import Step
 from pipeline.screen import Outcome
 from pipeline.settings import Settings
+from pipeline.versions import Version, Versions
 from util_lib.dataset import Data
 from util_lib.project import resolve_path
 from util_lib.tracking.files import read_content
-from util_lib.tracking.names import parse_reference
-from util_lib.tracking.store import Store
 from util_lib.urls import without_secrets
 
 ABSENT = "absent"  # an input that no version has yet, such as the first reference
@@ -34,36 +33,48 @@ class Decision(NamedTuple):
     inputs: dict[str, dict[str, str] | None]
 
 
-def decide(step: Step, settings: Settings, store: Store | None, made: dict[str, str]) -> Decision:
-    """Compare a step with the record of earlier runs, which is kept in the store, if there is one.
+def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, str]) -> Decision:
+    """Compare a step with the record of earlier runs.
 
     `made` maps the artifacts that this pipeline run has made or reused so far to `name:vN`.
     """
-    if store is None:
-        return Decision(None, None, "nothing is cached where runs and artifacts go to W&B", {})
     project = settings.main.project_name
-    inputs = _inputs(step, project, store, made)
+    inputs = _inputs(step, project, versions, made)
     try:
         source = _source(settings.data) if step.name == "get_data" else ""
-        parts = fingerprint.parts(step, settings, _texts(inputs), source)
+        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
     except fingerprint.Unknown as unknown:
         return Decision(None, None, str(unknown), inputs)
     if not settings.main.cache:
         return Decision(parts, None, "main.cache is false", inputs)
-    result = cache.find(store, fingerprint.digest(parts))
+    result = cache.find(versions.directory, fingerprint.digest(parts))
     if result is None:
-        before = cache.last(store, project, step.name)
+        before = cache.last(versions.directory, project, step.name)
         reason = fingerprint.difference(before and before.parts, parts)
         return Decision(parts, None, reason, inputs)
-    if damage := cache.missing(store, project, result):
-        return Decision(parts, None, damage, inputs)
+    for output in result.outputs:
+        if damage := versions.damage(project, output):
+            said = f"output {output.name}:v{output.number}{damage}"
+            return Decision(parts, None, said, inputs)
     return Decision(parts, result, "", inputs)
+
+
+def take(settings: Settings, versions: Versions, result: Result) -> dict[str, str] | None:
+    """Make a result's outputs the latest ones, as logging them again would.
+
+    Return their digests by `name:vN`, None where one was removed since `decide` looked.
+    """
+    cache.touch(versions.directory, result)
+    for output in result.outputs:
+        if not versions.make_latest(settings.main.project_name, output):
+            return None
+    return {f"{output.name}:v{output.number}": output.digest for output in result.outputs}
 
 
 def record(
     step: Step,
     settings: Settings,
-    store: Store,
+    versions: Versions,
     decision: Decision,
     made: dict[str, str],
     outcome: Outcome,
@@ -73,26 +84,28 @@ def record(
     Of its inputs, one that was absent is told as the next run will find it.
     """
     project = settings.main.project_name
-    now = _inputs(step, project, store, made)
+    now = _inputs(step, project, versions, made)
     outcome.inputs = {name: found or now[name] for name, found in decision.inputs.items()}
-    if decision.parts is None:
+    if decision.parts is None or not outcome.told:
         return
-    versions = [store.version(parse_reference(output, project)) for output in outcome.artifacts]
-    found = [(version.name, version.number, version.digest) for version in versions if version]
+    found = []
+    for output in outcome.artifacts:
+        name, _, number = output.rpartition(":v")
+        found.append(Version(name, int(number), outcome.digests[output]))
     for parts in (decision.parts, _bootstrapped(_texts(now), decision.parts)):
         result = Result(
             fingerprint.digest(parts), parts, found, outcome.metrics, outcome.seconds or 0.0
         )
-        cache.add(store, project, step.name, result)
+        cache.add(versions.directory, project, step.name, result)
 
 
 def _inputs(
-    step: Step, project: str, store: Store, made: dict[str, str]
+    step: Step, project: str, versions: Versions, made: dict[str, str]
 ) -> dict[str, dict[str, str] | None]:
     found: dict[str, dict[str, str] | None] = {}
     for reference in step.inputs:
         name = reference.removesuffix(":latest")
-        version = store.version(parse_reference(made.get(name, reference), project))
+        version = versions.find(made.get(name, reference), project)
         found[reference] = version and {"version": f"v{version.number}", "digest": version.digest}
     return found
 

@@ -10,17 +10,18 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from pipeline import graph, receipt, session
+from pipeline import graph, receipt, session, versions
 from pipeline.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
 from pipeline.session import ROOT_RUN, Session, StepFailed
 from pipeline.settings import Main, Settings
+from pipeline.versions import Versions
 from pipeline.walk import Execute, position, walk
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, files
-from util_lib.tracking.store import Store, open_store, store_directory
+from util_lib.tracking.store import store_directory
 
 HOME_WAY_OUT = (
     "results are kept where you stand: go to a folder that you may write to, or name one by "
@@ -80,12 +81,10 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     _refuse_missing_folders(steps)
     outcomes = [Outcome(step.name) for step in steps]
     with _shown(settings.main, outcomes) as screen, ExitStack() as stack:
-        store = open_store() if os.environ[choice.VARIABLE] == "local" else None
-        if store:
-            stack.enter_context(store.files.under_way())
+        found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE]))
         execute = _executor(settings, steps, outcomes, screen, job, stack)
-        with _receipt_kept(settings, steps, outcomes, store, screen):
-            walk(settings, steps, outcomes, store, screen.say, execute)
+        with _receipt_kept(settings, steps, outcomes, found, screen):
+            walk(settings, steps, outcomes, found, screen.say, execute)
     return outcomes
 
 
@@ -135,36 +134,45 @@ def _receipt_kept(
     settings: Settings,
     steps: list[Step],
     outcomes: list[Outcome],
-    store: Store | None,
+    found: Versions,
     screen: Screen,
 ) -> Iterator[None]:
     """Write the receipt at the end, also that of a run that fails or is stopped."""
     code = receipt.code(ROOT)
-    failed = True
+    failure: BaseException | None = None
     try:
         yield
-        failed = False
+    except BaseException as error:
+        failure = error
+        raise
     finally:
-        text = receipt.make(settings, steps, outcomes, store, code)
+        text = receipt.make(settings, steps, outcomes, code)
         try:
-            kept = _keep_receipt(text, settings, store, failed)
+            kept = _keep_receipt(text, settings.main, found, failure)
             screen.closing.append(f"receipt: {kept}")
         except Exception as error:
-            if not failed:
+            if failure is None:
                 raise
             screen.closing.append(f"no receipt: {error}")
 
 
-def _keep_receipt(text: str, settings: Settings, store: Store | None, failed: bool) -> str:
+def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException | None) -> str:
     """Write the receipt where runs are recorded, and say where that is."""
     shown = session.log_text(text, receipt.FILE)
-    if store:
-        return receipt.keep(text, settings.main.execute_steps, failed)
-    # main.py has no client of W&B, and no second service process for one small file
+    if found.is_local:
+        return receipt.keep(text, main.execute_steps, failure is not None)
+    why = "W&B was not asked to keep it"
+    if failure is None or isinstance(failure, StepFailed):
+        try:
+            return found.keep_receipt(text, main, failure is not None)
+        except Exception as error:
+            if failure is None:
+                raise
+            why = f"W&B does not have it: {error}"
     path = Path(HydraConfig.get().runtime.output_dir, receipt.FILE)
     with files.writing(path, "the receipt was not kept"):
         path.write_text(text, encoding="utf-8")
-    return f"{path}{' and the parent run in MLflow' if shown else ''} (W&B does not get it)"
+    return f"{path}{' and the parent run in MLflow' if shown else ''} ({why})"
 
 
 def show_plan(settings: Settings, steps: list[Step]) -> None:
@@ -173,8 +181,8 @@ def show_plan(settings: Settings, steps: list[Step]) -> None:
         print(graph.mermaid(steps), end="")
         return
     chosen = choice.choose(settings.main.tracking)
-    store = open_store() if chosen.backend == "local" else None
-    Screen().show(graph.table(settings, steps, store))
+    with versions.opened(chosen.backend) as found:
+        Screen().show(graph.table(settings, steps, found))
 
 
 def _refuse_missing_folders(steps: list[Step]) -> None:

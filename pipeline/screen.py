@@ -36,7 +36,8 @@ class Outcome:
     """How one step ended: done, cached, failed, stopped or not run; artifacts are `name:vN`.
 
     `inputs` maps each reference that the step reads to its version and digest, None where no
-    version had it. `digests` are those of artifacts on W&B, by `name:vN`.
+    version had it. `digests` are those of what the step made and read, by `name:vN`. `told` is
+    false where nobody knows what the step made: its run on W&B did not report to main.py.
     """
 
     step: str
@@ -46,6 +47,7 @@ class Outcome:
     metrics: dict[str, float] = field(default_factory=dict)
     inputs: dict[str, dict[str, str] | None] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    told: bool = True
 
 
 class Screen:

@@ -60,8 +60,8 @@ class Session:
 
     @property
     def reports(self) -> Path:
-        """What each step's run on W&B leaves behind."""
-        return self.folder / "runs.jsonl"
+        """Where the steps' runs on W&B leave what they made, a file for each MLflow run."""
+        return self.folder / "reports"
 
 
 @contextmanager
@@ -92,12 +92,14 @@ def opened(
         with _temporary_folder() as folder:
             _prepare(manager, steps, screen)
             session = Session(client, manager, folder)
+            session.reports.mkdir()
             os.environ["TRACKING_RUNS"] = str(session.reports)
             _open.append(session)
             try:
                 yield session
             finally:
                 _open.remove(session)
+                del os.environ["TRACKING_RUNS"]
 
 
 @contextmanager
@@ -318,10 +320,7 @@ def log_text(text: str, name: str) -> bool:
 
 
 def collect(session: Session, outcome: Outcome) -> None:
-    """Read what the step recorded, and publish it to the step's MLflow run.
-
-    The file of reports is emptied: a step's run on W&B says there what it made.
-    """
+    """Read what the step recorded, and publish it to the step's MLflow run."""
     import mlflow
 
     client = session.client
@@ -336,36 +335,27 @@ def collect(session: Session, outcome: Outcome) -> None:
         if run.info.status == "RUNNING":  # stopped before MLflow waited for it
             client.set_terminated(run.info.run_id, "KILLED")
         if os.environ[choice.VARIABLE] == "wandb":
-            for report in _take_reports(session.reports):
+            reports = _reports(session.reports / run.info.run_id)
+            outcome.told = any("logged" in report for report in reports)
+            for report in reports:
                 outcome.artifacts += report.get("logged", ())
                 outcome.digests |= report.get("digests", {})
-                outcome.inputs |= _used(report)
                 outcome.metrics |= _numbers(report.get("summary", {}))
                 publish_report(report, run.info.run_id)
             continue
         for record in open_store().runs(mlflow_run_id=run.info.run_id):
-            outcome.artifacts += [
-                f"{version.name}:v{version.number}" for version in record.logged_artifacts()
-            ]
+            made = {f"{v.name}:v{v.number}": v.digest for v in record.logged_artifacts()}
+            outcome.artifacts += made
+            outcome.digests |= made
             outcome.metrics |= _numbers(record.summary)
             publish(record, run.info.run_id)
 
 
-def _used(report: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """Return what a run on W&B used, as version and digest; its aliases are not told."""
-    used = report.get("used", ())
-    digests = report.get("digests", {})
-    return {
-        name: {"version": name.rpartition(":")[2], "digest": digests.get(name, "")} for name in used
-    }
-
-
-def _take_reports(path: Path) -> list[dict[str, Any]]:
-    """Return the last line of each run in the file at `path`, and remove it."""
+def _reports(path: Path) -> list[dict[str, Any]]:
+    """Return the last line of each run in the file at `path`."""
     if not path.exists():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    path.unlink()
     return [*{line["path"]: line for line in lines}.values()]
 
 

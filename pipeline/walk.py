@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from pipeline import cache, reuse
+from pipeline import reuse
 from pipeline.plan import Step
 from pipeline.screen import Outcome
 from pipeline.settings import Settings
-from util_lib.tracking.store import Store
+from pipeline.versions import Versions
 
 # Runs one step and fills in its outcome; the mapping says what was made so far, name to `name:vN`.
 Execute = Callable[[Step, Outcome, dict[str, str]], None]
@@ -16,27 +16,27 @@ def walk(
     settings: Settings,
     steps: list[Step],
     outcomes: list[Outcome],
-    store: Store | None,
+    versions: Versions,
     say: Callable[[str], None],
     execute: Execute,
 ) -> None:
     """Go through `steps` in order and fill in `outcomes`, one for each.
 
-    Without a store there is no record of earlier runs, and every step is executed. Whatever
-    `execute` raises ends the walk; what was recorded before is reused the next time.
+    Whatever `execute` raises ends the walk; what was recorded before is reused the next time.
     """
     made: dict[str, str] = {}
     for step, outcome in zip(steps, outcomes, strict=True):
-        decision = reuse.decide(step, settings, store, made)
+        decision = reuse.decide(step, settings, versions, made)
         outcome.inputs = decision.inputs
         taken = None
-        if store and decision.result:
-            taken = cache.take(store, settings.main.project_name, decision.result)
+        if decision.result:
+            taken = reuse.take(settings, versions, decision.result)
             if taken is None:
                 decision = decision._replace(reason="its outputs were removed just now")
         if taken is not None:
             outcome.outcome = "cached"
-            outcome.artifacts = taken
+            outcome.artifacts = [*taken]
+            outcome.digests |= taken
             outcome.metrics = decision.result.metrics
             held = f", has {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
             say(f"{position(steps, step)}: cached{held}")
@@ -44,8 +44,7 @@ def walk(
             if settings.main.explain:
                 say(f"{position(steps, step)}: runs, because: {decision.reason}")
             execute(step, outcome, made)
-            if store:
-                reuse.record(step, settings, store, decision, made, outcome)
+            reuse.record(step, settings, versions, decision, made, outcome)
         made |= {name.split(":")[0]: name for name in outcome.artifacts}
 
 

@@ -60,11 +60,11 @@ def test_the_table_names_what_every_step_made_and_measured(finished):
     assert f"On W&B: project {PROJECT} at" in table
 
 
-def test_the_receipt_is_a_file_with_the_digests_that_the_service_told(finished, api):
-    last = finished.done.stdout.splitlines()[-1]
-    path, _, where = last.removeprefix("receipt: ").partition(" ")
-    assert where == "and the parent run in MLflow (W&B does not get it)"
-    told = json.loads(Path(path).read_text())
+def test_the_receipt_has_the_digests_that_the_service_told(finished, api, tmp_path):
+    assert finished.done.stdout.splitlines()[-1] == f"receipt: {PROJECT}/receipt:v0"
+    receipt = api.artifact(f"{PROJECT}/receipt:v0")
+    assert receipt.type == "receipt" and receipt.logged_by().job_type == "pipeline"
+    told = json.loads(Path(receipt.file(str(tmp_path))).read_text())
     made = {
         f"{name}:{version['version']}": version["digest"]
         for step in told["steps"]
@@ -75,28 +75,32 @@ def test_the_receipt_is_a_file_with_the_digests_that_the_service_told(finished, 
         assert api.artifact(f"{PROJECT}/{name}").digest == digest
     [segregate] = [step for step in told["steps"] if step["name"] == "segregate"]
     used = {"version": "v0", "digest": made["preprocessed_data.parquet:v0"]}
-    assert segregate["inputs"] == {"preprocessed_data.parquet:v0": used}
+    assert segregate["inputs"] == {"preprocessed_data.parquet:latest": used}
     assert finished.account.api_key not in json.dumps(told)
 
 
 @pytest.mark.slow
 def test_the_receipt_of_a_run_on_wandb_is_reproduced_on_the_embedded_store(finished, tmp_path):
-    path = finished.done.stdout.splitlines()[-1].split()[1]
     environment = {**finished.environment(), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.reproduce", f"--receipt={path}"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    for command in (
+        ["util_lib.tracking", "download", f"{PROJECT}/receipt:v0", str(tmp_path)],
+        ["pipeline.reproduce", f"--receipt={tmp_path / 'receipt.json'}"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
     assert "7 of 7 artifacts" in done.stdout
 
 
 def test_the_service_holds_six_finished_runs_with_config_metrics_and_figures(api):
-    runs = list(api.runs(PROJECT))
+    *runs, whole = api.runs(PROJECT)
+    assert (whole.job_type, whole.state) == ("pipeline", "finished")
     steps = ["get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate"]
     assert [run.job_type for run in runs] == steps
     assert {run.state for run in runs} == {"finished"} and {run.group for run in runs} == {

@@ -166,11 +166,11 @@ def test_a_receipt_that_cannot_be_read_removes_nothing(store):
 def test_results_without_their_outputs_and_all_but_the_newest_of_a_step_are_forgotten(store):
     for number in range(5):
         outputs = [("data", number, "digest")] if log("data", f"data {number}") else []
-        cache.add(store, "p", "get_data", Result(f"data {number}", {}, outputs, {}, 0.0))
-        cache.add(store, "p", "check_data", Result(f"check {number}", {}, [], {}, 0.0))
+        cache.add(store.directory, "p", "get_data", Result(f"data {number}", {}, outputs, {}, 0.0))
+        cache.add(store.directory, "p", "check_data", Result(f"check {number}", {}, [], {}, 0.0))
     listed = [row.what for row in gc.clean(store, keep=2, delete=True)]
     assert sum(what.startswith("result") for what in listed) == 4 + 3
-    left = [entry.fingerprint for entry in cache.entries(store)]
+    left = [entry.fingerprint for entry in cache.entries(store.directory)]
     assert left == ["check 4", "data 4", "check 3"]
 
 

@@ -128,6 +128,6 @@ def test_secrets_of_addresses_are_in_no_receipt():
     )
     steps = plan(checked)
     outcomes = [session.Outcome(step.name, "failed") for step in steps]
-    text = receipt.make(checked, steps, outcomes, None, {})
+    text = receipt.make(checked, steps, outcomes, {})
     assert "https://example.org/t.csv?sig=***" in text
     assert not [word for word in ("hunter2", "topsecret", "tok3n") if word in text]

@@ -11,6 +11,7 @@ import pytest
 from pipeline import fingerprint, overrides, settings
 from pipeline.plan import Step, plan
 from pipeline.screen import Outcome
+from pipeline.versions import Local
 from pipeline.walk import walk
 from util_lib import tracking
 from util_lib.tracking.names import parse_reference
@@ -107,14 +108,16 @@ class World:
                     artifact = tracking.Artifact(name, type="text")
                     with artifact.new_file("text") as file:
                         file.write(text)
-                    outcome.artifacts.append(run.log_artifact(artifact).name)
+                    logged = run.log_artifact(artifact)
+                    outcome.artifacts.append(logged.name)
+                    outcome.digests[logged.name] = logged.digest
                     moment()
             shutil.rmtree(self.folder / "used", ignore_errors=True)
             moment()
 
         outcomes = [Outcome(step.name) for step in steps]
         try:
-            walk(checked, list(steps), outcomes, open_store(), lambda text: None, execute)
+            walk(checked, list(steps), outcomes, Local(open_store()), lambda text: None, execute)
         except Killed:
             assert killed
 

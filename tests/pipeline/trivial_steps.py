@@ -24,7 +24,7 @@ with open(os.environ["RAN"], "a") as ran:
     ran.write(name + chr(10))
 if os.environ.get("FAILS") == name:
     sys.exit(f"{name}: told to fail")
-with tracking.init(job_type=name, config=given) as run:
+with tracking.whole_step(), tracking.init(job_type=name, config=given) as run:
     texts = [salt]
     for key in sorted(given):
         value = given[key]

@@ -496,8 +496,9 @@ class Collection(Node):
 
     def artifact_membership(self, alias_name: str) -> "Membership | None":
         if re.fullmatch(r"v\d+", alias_name):
-            row = self.db.one(
-                "SELECT * FROM artifacts WHERE collection = ? AND version = ?",
+            row = self.db.one(  # assumed: a deleted version is as one that never was
+                "SELECT * FROM artifacts WHERE collection = ? AND version = ?"
+                " AND state = 'COMMITTED'",
                 self.row["id"],
                 int(alias_name[1:]),
             )
@@ -902,6 +903,14 @@ class Mutation:
         given = {name: input[name] for name in ("description", "metadata") if name in input}
         self.db.update("artifacts", artifact.row["id"], updated_at=now(), **given)
         return {"artifact": self.service.need_artifact(input["artifact_id"])}
+
+    def delete_artifact(self, input: dict) -> dict:
+        artifact = self.service.need_artifact(input["artifact_id"])
+        if artifact.aliases() and not input.get("delete_aliases"):
+            raise Refused("an artifact with aliases is not deleted")  # assumed
+        self.db.delete("DELETE FROM aliases WHERE artifact = ?", artifact.row["id"])
+        self.db.update("artifacts", artifact.row["id"], state="DELETED", updated_at=now())
+        return {"artifact": artifact}
 
     def use_artifact(self, input: dict) -> dict:
         run = self.service.need_run(input["entity_name"], input["project_name"], input["run_name"])

@@ -97,10 +97,11 @@ def _publish(args: argparse.Namespace) -> None:
 def _download(args: argparse.Namespace) -> None:
     from util_lib import tracking
 
-    artifact = tracking.Api().artifact(args.artifact)
-    folder = artifact.download(args.folder)
-    for name in artifact.manifest.entries:
-        print(Path(folder, name))
+    with tracking.whole_step():
+        artifact = tracking.Api().artifact(args.artifact)
+        folder = artifact.download(args.folder)
+        for name in artifact.manifest.entries:
+            print(Path(folder, name))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

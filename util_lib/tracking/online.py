@@ -1,7 +1,8 @@
 """The wandb backend: the genuine client and its own objects, with limits on how long it may wait.
 
 Importing this module imports the client. What a step says when W&B says no is `explain`; what it
-leaves for main.py is one line per run in the file that `TRACKING_RUNS` names (see `report`).
+leaves for main.py is in the folder that `TRACKING_RUNS` names: lines in a file that is called like
+the step's MLflow run (see `_report`).
 """
 
 import contextlib
@@ -87,17 +88,22 @@ def Api(*given: Any, **named: Any) -> wandb.Api:  # noqa: N802 - the client's na
     return wandb.Api(*given, **named)
 
 
+def refuse_no_credentials() -> None:
+    """Raise `UserError` where the client would find no credentials."""
+    if not choice.has_credentials():
+        raise UserError(
+            f"there are no credentials for W&B at {choice.base_url()}: run `wandb login`, set "
+            "WANDB_API_KEY, or use main.tracking=local"
+        )
+
+
 def init(project: str | None = None, **given: Any) -> Run:
     """Start a run with `wandb.init`, which documents the arguments, and return it.
 
     Without `project` it is `WANDB_PROJECT`, else the demo's. What hinders the start is a
     `UserError`.
     """
-    if not choice.has_credentials():
-        raise UserError(
-            f"there are no credentials for W&B at {choice.base_url()}: run `wandb login`, set "
-            "WANDB_API_KEY, or use main.tracking=local"
-        )
+    refuse_no_credentials()
     prepare()
     try:
         run = wandb.init(project=project or names.default_project(), **given)
@@ -221,8 +227,9 @@ def _number(value: Any) -> float | None:
 
 
 def _write_report(line: dict[str, Any]) -> None:
-    if path := os.environ.get("TRACKING_RUNS"):
-        with open(path, "a", encoding="utf-8") as file:
+    folder, mlflow_run_id = os.environ.get("TRACKING_RUNS"), os.environ.get("MLFLOW_RUN_ID")
+    if folder and mlflow_run_id:  # main.py, which has the folder made, reports to nobody
+        with open(Path(folder, mlflow_run_id), "a", encoding="utf-8") as file:
             file.write(json.dumps(line, default=str) + "\n")
 
 

@@ -1,0 +1,110 @@
+"""The artifact versions at W&B. Importing this module imports the W&B client.
+
+main.py starts the client once for a pipeline run and ends it on every way out. The steps start
+clients of their own.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import wandb
+
+from pipeline import receipt
+from pipeline.settings import Main
+from pipeline.versions import Version
+from util_lib import tracking
+from util_lib.tracking import choice, online
+from util_lib.tracking.names import parse_reference
+from util_lib.tracking.store import store_directory
+
+# Whose service process to use, for the processes below: each step has one of its own, which ends
+# with the step, whatever becomes of main.py.
+SERVICE = "WANDB_SERVICE"
+# For a run of main.py's own: what it prints is the steps' output, and it measures nothing.
+QUIET = {"console": "off", "silent": True, "x_disable_stats": True}
+
+
+class Online:
+    """What W&B has. Versions never change, so each is asked for once; aliases are always asked."""
+
+    is_local = False
+
+    def __init__(self) -> None:
+        """Ask who we are; the record of finished steps lies in the store's `directory`."""
+        self._api = online.Api()
+        self.entity: str = os.environ.get("WANDB_ENTITY") or self._api.default_entity
+        self.directory = store_directory()
+        self.place = f"W&B at {choice.base_url()}, {self.entity}"
+        self._seen: dict[tuple[str, str, int], wandb.Artifact] = {}
+
+    def find(self, reference: str, project: str) -> Version | None:
+        """Return the version that a reference names, None where there is none."""
+        wanted = parse_reference(reference, project)
+        entity = reference.partition("/")[0] if reference.count("/") == 2 else self.entity
+        if entity == self.entity and re.fullmatch(r"v\d+", wanted.alias):
+            seen = self._seen.get((wanted.project, wanted.name, int(wanted.alias[1:])))
+            if seen is not None:
+                return _version(seen)
+        found = self._ask(entity, wanted.project, f"{wanted.name}:{wanted.alias}")
+        return found and _version(found)
+
+    def damage(self, project: str, wanted: Version) -> str | None:
+        """Say why a version cannot be used any more, None if it can.
+
+        W&B is asked whether it still has the version, with the same digest. Nothing is fetched: to
+        keep the bytes that belong to a digest is the service's part.
+        """
+        found = self._ask(self.entity, project, f"{wanted.name}:v{wanted.number}")
+        return None if found and found.digest == wanted.digest else " is gone"
+
+    def make_latest(self, project: str, wanted: Version) -> bool:
+        """Move `latest`, as logging the same content would. `damage` was asked before."""
+        artifact = self._seen[project, wanted.name, wanted.number]
+        if "latest" not in artifact.aliases:
+            artifact.aliases = [*artifact.aliases, "latest"]
+            try:
+                artifact.save()
+            except (wandb.Error, ValueError):
+                if self.damage(project, wanted):
+                    return False
+                raise
+        return True
+
+    def keep_receipt(self, text: str, main: Main, failed: bool) -> str:
+        """Log a receipt, unless the latest one is the very same; return its full name."""
+        project = main.project_name
+        latest = self.find(f"{receipt.NAME}:latest", project)
+        if latest and latest.digest == receipt.artifact(text).manifest.digest():
+            return f"{project}/{latest.name}:v{latest.number}"
+        quiet = wandb.Settings(**QUIET)
+        return receipt.keep(text, main.execute_steps, failed, settings=quiet)
+
+    def _ask(self, entity: str, project: str, name: str) -> wandb.Artifact | None:
+        try:
+            found = self._api.artifact(f"{entity}/{project}/{name}")
+        except (wandb.Error, ValueError) as error:
+            if re.search(online.NOT_THERE, str(error)):
+                return None
+            raise
+        if found.state != "COMMITTED":
+            return None
+        if entity == self.entity:
+            self._seen[project, found.source_name.partition(":")[0], _version(found).number] = found
+        return found
+
+
+def _version(artifact: wandb.Artifact) -> Version:
+    name, _, number = artifact.source_name.rpartition(":v")
+    return Version(name, int(number), artifact.digest)
+
+
+@contextmanager
+def opened() -> Iterator[Online]:
+    """Start the client and give what W&B has. Raises `UserError` for what W&B has against us."""
+    with tracking.whole_step():
+        online.refuse_no_credentials()
+        found = Online()
+        os.environ.pop(SERVICE, None)
+        yield found
