@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from util_lib import model_export, tracking, validation
+from serving.rows import Problem, check_rows
+from util_lib import cleaning, expressions, model_export, tracking, validation
 from util_lib.columns import Column
 from util_lib.errors import UserError
-from util_lib.model_config import Features
+from util_lib.model_config import Declaration, Features
 from util_lib.tracking import names
 from util_lib.tracking.artifact import directory_digest
 
@@ -26,8 +27,9 @@ class ServedModel:
     """One version of a model, whole: nothing of it changes after it is loaded.
 
     `reference` is as it was asked for, `version` what that stood for: `project/name:v3`. `columns`
-    declares the model's input columns, in the order of its features; `classes` is None for a
-    model that predicts numbers.
+    declares the model's input columns, in the order of its features, and `sources` those that some
+    of them can be made of, such as the parts of a joined text. `classes` is None for a model that
+    predicts numbers.
     """
 
     reference: str
@@ -36,10 +38,63 @@ class ServedModel:
     metadata: dict[str, Any]
     features: Features
     columns: dict[str, Column]
+    sources: dict[str, Column]
+    declaration: Declaration
     task: str
     target: str
     classes: np.ndarray | None
     pipeline: Any = field(repr=False)
+
+    def examine(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+        """Return the rows of `frame` that are as declared, with every column, and what others lack.
+
+        A feature that is not there is made of its sources where they are. The rows keep their
+        numbers, counted from 0, as index.
+        """
+        frame = frame.reset_index(drop=True)
+        problems = check_rows(frame, self._asked_of(frame))
+        if any(problem.row is None for problem in problems):
+            return frame.iloc[:0], problems
+        right = frame.drop(index={problem.row for problem in problems})
+        made = self._makeable(frame)
+        if not made:
+            return right, problems
+        right = self._make(right, made)
+        numbers = right.index
+        more = check_rows(right, {name: self.columns[name] for name in made})
+        more = [problem._replace(row=int(numbers[problem.row])) for problem in more]
+        right = right.drop(index={problem.row for problem in more})
+        return right, sorted(problems + more, key=lambda problem: problem.row)
+
+    def _makeable(self, frame: pd.DataFrame) -> list[str]:
+        """Name the features that `frame` lacks and has the sources of, in the order of making."""
+        made: list[str] = []
+        wanted, there = self.columns | self.sources, {*map(str, frame.columns)}
+        waiting = {n: s for n, s in _recipes(self.declaration).items() if n in wanted}
+        while ready := [n for n, s in waiting.items() if n not in there and {*s} <= there]:
+            made += ready
+            there |= {*ready}
+        return made
+
+    def _asked_of(self, frame: pd.DataFrame) -> dict[str, Column]:
+        """Return the columns to check: sources count where something is made of them."""
+        made, recipes = self._makeable(frame), _recipes(self.declaration)
+        needed = {source for name in made for source in recipes[name]}
+        sources = {name: column for name, column in self.sources.items() if name in needed}
+        asked = {**self.columns, **sources}
+        return {name: column for name, column in asked.items() if name not in made}
+
+    def _make(self, frame: pd.DataFrame, made: list[str]) -> pd.DataFrame:
+        text = self.declaration.text_feature
+        for name in made:
+            if text and name == text.name:
+                frame = cleaning.add_text_feature(frame, text)
+            else:
+                expression = self.declaration.derived[name]
+                sources = expressions.columns_of(expression, name)
+                plain = frame[sources].infer_objects()
+                frame = frame.assign(**{name: cleaning.derive(plain, name, expression)})
+        return frame
 
     def predict(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
         """Return a label for each row, and the probabilities: rows by `classes`.
@@ -99,6 +154,7 @@ def _load(directory: Path, reference: str, version: str, digest: str | None) -> 
         )
     pipeline, metadata = model_export.load(directory)
     try:
+        declaration = validation.check(Declaration, metadata.get("declaration") or {}, "declared")
         features = validation.check(Features, metadata["features"], "features")
         target, task = metadata["target"], metadata.get("task", "classification")
     except (KeyError, TypeError, UserError):
@@ -106,18 +162,46 @@ def _load(directory: Path, reference: str, version: str, digest: str | None) -> 
             f"model {version} does not say which columns it uses: expected metadata with target "
             "and features, such as train_random_forest writes"
         ) from None
+    columns, sources = _declared(declaration, features, _undeclared(pipeline, features))
     return ServedModel(
         reference=reference,
         version=version,
         digest=found,
         metadata=metadata,
         features=features,
-        columns=_undeclared(pipeline, features),
+        columns=columns,
+        sources=sources,
+        declaration=declaration,
         task=task,
         target=target,
         classes=None if task == "regression" else pipeline.classes_,
         pipeline=pipeline,
     )
+
+
+def _recipes(declaration: Declaration) -> dict[str, list[str]]:
+    """Return the columns that are made, each with those it is made of."""
+    recipes = {
+        name: expressions.columns_of(expression, name)
+        for name, expression in declaration.derived.items()
+    }
+    if text := declaration.text_feature:
+        recipes[text.name] = text.columns
+    return recipes
+
+
+def _declared(
+    declaration: Declaration, features: Features, undeclared: dict[str, Column]
+) -> tuple[dict[str, Column], dict[str, Column]]:
+    """Return the declared columns of the features, and of what some of them are made of."""
+    columns = {name: declaration.columns.get(name, undeclared[name]) for name in features.names()}
+    if (text := declaration.text_feature) and text.name in columns:
+        words = f"{' and '.join(text.columns)}, joined with one space"
+        columns[text.name] = columns[text.name].model_copy(update={"description": words})
+    # An MLmodel file has its keys sorted: the order is that of the recipes.
+    parts = dict.fromkeys(name for recipe in _recipes(declaration).values() for name in recipe)
+    others = [name for name in parts if name in declaration.columns and name not in columns]
+    return columns, {name: declaration.columns[name] for name in others}
 
 
 def _undeclared(pipeline: Any, features: Features) -> dict[str, Column]:
