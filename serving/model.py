@@ -5,6 +5,7 @@ is loaded, because loading a model can run code.
 """
 
 import json
+import logging
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from serving.direct import Direct, Unknown
+from serving.direct_trial import direct_path
 from serving.rows import Problem, check_rows
 from util_lib import cleaning, expressions, model_export, tracking, validation
 from util_lib.columns import Column
@@ -20,6 +23,8 @@ from util_lib.errors import UserError
 from util_lib.model_config import Declaration, Features
 from util_lib.tracking import names
 from util_lib.tracking.artifact import directory_digest
+
+logger = logging.getLogger("serving")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class ServedModel:
     `reference` is as it was asked for, `version` what that stood for: `project/name:v3`. `columns`
     declares the model's input columns, in the order of its features, and `sources` those that some
     of them can be made of, such as the parts of a joined text. `classes` is None for a model that
-    predicts numbers.
+    predicts numbers. `example` holds rows of the training data, `direct` the fast way to answers.
     """
 
     reference: str
@@ -43,7 +48,9 @@ class ServedModel:
     task: str
     target: str
     classes: np.ndarray | None
+    example: pd.DataFrame | None = field(repr=False)
     pipeline: Any = field(repr=False)
+    direct: Direct | None = field(repr=False)
 
     def examine(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
         """Return the rows of `frame` that are as declared, with every column, and what others lack.
@@ -99,12 +106,26 @@ class ServedModel:
     def predict(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
         """Return a label for each row, and the probabilities: rows by `classes`.
 
-        A model that predicts numbers has no probabilities: None.
+        A model that predicts numbers has no probabilities: None. The answers are those of the
+        pipeline to the last bit. Raises `ValueError` for values that it cannot take, such as a
+        text for a number; `examine` finds these before.
         """
+        answers = self._answers(frame)
         if self.classes is None:
-            return self.pipeline.predict(frame), None
-        probabilities = self.pipeline.predict_proba(frame)
-        return self.classes.take(probabilities.argmax(axis=1)), probabilities
+            return answers, None
+        return self.classes.take(answers.argmax(axis=1)), answers
+
+    def _answers(self, frame: pd.DataFrame) -> np.ndarray:
+        if not len(frame):
+            return np.zeros(0 if self.classes is None else (0, len(self.classes)))
+        if self.direct is not None:
+            try:
+                return self.direct.predict(frame)
+            except Unknown:
+                pass  # the pipeline knows, or says what is wrong
+        if self.classes is None:
+            return self.pipeline.predict(frame)
+        return self.pipeline.predict_proba(frame)
 
 
 def find(reference: str, project: str | None = None) -> Any:
@@ -162,6 +183,7 @@ def _load(directory: Path, reference: str, version: str, digest: str | None) -> 
             f"model {version} does not say which columns it uses: expected metadata with target "
             "and features, such as train_random_forest writes"
         ) from None
+    example = _example(directory)
     columns, sources = _declared(declaration, features, _undeclared(pipeline, features))
     return ServedModel(
         reference=reference,
@@ -175,8 +197,23 @@ def _load(directory: Path, reference: str, version: str, digest: str | None) -> 
         task=task,
         target=target,
         classes=None if task == "regression" else pipeline.classes_,
+        example=example,
         pipeline=pipeline,
+        direct=direct_path(pipeline, example),
     )
+
+
+def _example(directory: Path) -> pd.DataFrame | None:
+    """Return the input example of a model directory, where it has one."""
+    path = directory / "input_example.json"
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return pd.DataFrame(content["data"], columns=content["columns"])
+    except (ValueError, KeyError, TypeError):
+        logger.warning("%s cannot be read: the model has no example", path.name)
+        return None
 
 
 def _recipes(declaration: Declaration) -> dict[str, list[str]]:
