@@ -55,53 +55,50 @@ class ServedModel:
     def examine(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
         """Return the rows of `frame` that are as declared, with every column, and what others lack.
 
-        A feature that is not there is made of its sources where they are. The rows keep their
+        A feature that a row lacks is made of its sources where they are there. The rows keep their
         numbers, counted from 0, as index.
         """
-        frame = frame.reset_index(drop=True)
-        problems = check_rows(frame, self._asked_of(frame))
-        if any(problem.row is None for problem in problems):
-            return frame.iloc[:0], problems
-        right = frame.drop(index={problem.row for problem in problems})
         made = self._makeable(frame)
-        if not made:
-            return right, problems
-        right = self._make(right, made)
-        numbers = right.index
-        more = check_rows(right, {name: self.columns[name] for name in made})
-        more = [problem._replace(row=int(numbers[problem.row])) for problem in more]
-        right = right.drop(index={problem.row for problem in more})
-        return right, sorted(problems + more, key=lambda problem: problem.row)
+        asked = {name: column for name, column in self.columns.items() if name not in made}
+        frame, problems = _sorted_out(frame.reset_index(drop=True), asked)
+        for name in made:
+            frame, more = self._with(frame, name)
+            problems += more
+        return frame, sorted(problems, key=lambda p: -1 if p.row is None else p.row)
 
     def _makeable(self, frame: pd.DataFrame) -> list[str]:
-        """Name the features that `frame` lacks and has the sources of, in the order of making."""
+        """Name the columns that some rows lack and that can be made, in the order of making."""
         made: list[str] = []
-        wanted, there = self.columns | self.sources, {*map(str, frame.columns)}
-        waiting = {n: s for n, s in _recipes(self.declaration).items() if n in wanted}
-        while ready := [n for n, s in waiting.items() if n not in there and {*s} <= there]:
+        there = {*map(str, frame.columns)}
+        lacking = {
+            name: sources
+            for name, sources in _recipes(self.declaration).items()
+            if name in self.columns | self.sources
+            and (name not in there or frame[name].isna().any())
+        }
+        while ready := [n for n, s in lacking.items() if n not in made and {*s} <= there]:
             made += ready
             there |= {*ready}
         return made
 
-    def _asked_of(self, frame: pd.DataFrame) -> dict[str, Column]:
-        """Return the columns to check: sources count where something is made of them."""
-        made, recipes = self._makeable(frame), _recipes(self.declaration)
-        needed = {source for name in made for source in recipes[name]}
-        sources = {name: column for name, column in self.sources.items() if name in needed}
-        asked = {**self.columns, **sources}
-        return {name: column for name, column in asked.items() if name not in made}
-
-    def _make(self, frame: pd.DataFrame, made: list[str]) -> pd.DataFrame:
-        text = self.declaration.text_feature
-        for name in made:
-            if text and name == text.name:
-                frame = cleaning.add_text_feature(frame, text)
-            else:
-                expression = self.declaration.derived[name]
-                sources = expressions.columns_of(expression, name)
-                plain = frame[sources].infer_objects()
-                frame = frame.assign(**{name: cleaning.derive(plain, name, expression)})
-        return frame
+    def _with(self, frame: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[Problem]]:
+        """Return `frame` with a column made where it is null, without the rows that are wrong."""
+        lacking = frame[name].isna() if name in frame.columns else pd.Series(True, frame.index)
+        recipe = _recipes(self.declaration)[name]
+        sources = {source: self.sources[source] for source in recipe if source in self.sources}
+        part, problems = _sorted_out(frame[lacking], sources)
+        frame = frame.drop(index={problem.row for problem in problems})
+        if self.declaration.text_feature and name == self.declaration.text_feature.name:
+            values = cleaning.add_text_feature(part, self.declaration.text_feature)[name]
+        else:
+            plain = part[recipe].infer_objects()
+            values = cleaning.derive(plain, name, self.declaration.derived[name])
+        if name in frame.columns:
+            values = frame[name].astype(object).where(frame[name].notna(), values)
+        frame = frame.assign(**{name: values})
+        column = self.columns.get(name) or self.sources[name]
+        frame, more = _sorted_out(frame, {name: column})
+        return frame, problems + more
 
     def predict(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
         """Return a label for each row, and the probabilities: rows by `classes`.
@@ -126,6 +123,18 @@ class ServedModel:
         if self.classes is None:
             return self.pipeline.predict(frame)
         return self.pipeline.predict_proba(frame)
+
+
+def _sorted_out(
+    frame: pd.DataFrame, columns: dict[str, Column]
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return the rows that are as `columns` declare, and the problems of the others by index."""
+    found = check_rows(frame, columns)
+    if any(problem.row is None for problem in found):
+        return frame.iloc[:0], found
+    numbers = frame.index
+    problems = [problem._replace(row=int(numbers[problem.row])) for problem in found]
+    return frame.drop(index={problem.row for problem in problems}), problems
 
 
 def find(reference: str, project: str | None = None) -> Any:

@@ -115,3 +115,13 @@ def test_a_row_without_a_column_that_must_be_there_is_not_ready(exported):
     served = model.load("model_export:prod")
     ready, problems = served.examine(make_songs(6).drop(columns=["tempo", "loudness"]))
     assert len(ready) == 0 and [(p.row, p.column) for p in problems] == [(None, "tempo")]
+
+
+def test_each_row_may_bring_a_made_column_or_what_it_is_made_of(exported):
+    served = model.load("model_export:prod")
+    raw = make_songs(12, seed=4)
+    whole = with_text(raw).drop(columns=["title", "song_name"])
+    records = [*raw.head(6).to_dict("records"), *whole.tail(6).to_dict("records")]
+    ready, problems = served.examine(pd.DataFrame(records))
+    assert problems == []
+    np.testing.assert_array_equal(served.predict(ready)[1], served.predict(whole)[1])
