@@ -1,5 +1,6 @@
 """The typed shape of the composed configuration: everything is checked before anything runs."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,7 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from util_lib import validation
+from util_lib import expressions, validation
 from util_lib.dataset import Data
 from util_lib.errors import UserError
 from util_lib.model_config import RandomForestPipeline
@@ -103,6 +104,7 @@ def register_resolvers() -> None:
         "columns_with_role": _columns_with_role,
         "category_orders": _category_orders,
         "text_features": _text_features,
+        "declaration": _declaration,
         "by_task": _by_task,
         "local_or_url": _local_or_url,
         "own_conf": _own_conf,
@@ -125,6 +127,31 @@ def _columns_with_role(role: str, encoding: str | None = None, *, _root_: DictCo
 def _category_orders(*, _root_: DictConfig) -> DictConfig:
     columns = _root_.data.columns.items()
     return DictConfig({name: c.get("allowed") for name, c in columns if c.get("ordered")})
+
+
+def _declaration(*, _root_: DictConfig) -> DictConfig:
+    """Return what `data` says of the model's columns; see `model_config.Declaration`.
+
+    What is wrong with `data` itself is left for `check` to say.
+    """
+    data, features = _root_.data, _root_.random_forest_pipeline.get("features") or {}
+    needed = {str(name) for kind in features for name in features[kind] or []}
+    text_feature = data.get("text_feature")
+    if text_feature and text_feature.name in needed:
+        needed |= set(text_feature.columns)
+    derived = {}
+    for name, expression in reversed([*(data.get("derived") or {}).items()]):
+        if name in needed:
+            derived = {name: expression, **derived}
+            with contextlib.suppress(ValueError):
+                needed |= set(expressions.columns_of(expression, name))
+    return DictConfig(
+        {
+            "columns": {name: column for name, column in data.columns.items() if name in needed},
+            "text_feature": text_feature if text_feature and text_feature.name in needed else None,
+            "derived": derived,
+        }
+    )
 
 
 def _by_task(classification: Any, regression: Any, *, _root_: DictConfig) -> Any:

@@ -285,7 +285,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     config = model_config.load(resolve_path(args.model_config))
     pipeline = make_inference_pipeline(config)
-    parameters = config.model_dump(exclude={"export_artifact"})
+    parameters = config.model_dump(exclude={"export_artifact", "declaration"})
     run_config = vars(args) | {"random_forest_pipeline": parameters}
     with (
         tracking.init(job_type="train_random_forest", config=run_config) as run,
@@ -317,6 +317,7 @@ def main(argv: list[str] | None = None) -> None:
             "target": config.target,
             "task": config.task,
             "features": config.features.model_dump(),
+            "declaration": config.declaration.model_dump(mode="json", exclude_defaults=True),
             "data": {
                 "artifact": f"{data.project}/{data.source_name.partition(':')[0]}",
                 "digest": data.digest,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from util_lib import csv_files, expressions, tables, validation
 from util_lib.columns import Column
-from util_lib.dataset import Data, Keep
+from util_lib.dataset import Data, Keep, TextFeature
 from util_lib.errors import UserError
 
 logger = logging.getLogger("cleaning")
@@ -71,7 +71,7 @@ def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
         frame = _logged(frame, "drop_duplicates", drop_duplicates)
     for name, expression in data.derived.items():
         frame = frame.assign(**{name: derive(frame, name, expression)})
-    return add_text_feature(fill_missing_text(frame, data.columns), data)
+    return add_text_feature(fill_missing_text(frame, data.columns), data.text_feature)
 
 
 def rename(frame: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
@@ -252,15 +252,15 @@ def fill_missing_text(frame: pd.DataFrame, columns: dict[str, Column]) -> pd.Dat
     return frame.assign(**filled)
 
 
-def add_text_feature(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """Return `frame` with one more column: the configured ones joined with one space."""
-    if data.text_feature is None:
+def add_text_feature(frame: pd.DataFrame, feature: TextFeature | None) -> pd.DataFrame:
+    """Return `frame` with one more column: the declared ones joined with one space."""
+    if feature is None:
         return frame
     joined = None
-    for name in data.text_feature.columns:
+    for name in feature.columns:
         column = frame[name].astype("str").fillna("")
         joined = column if joined is None else joined + " " + column
-    return frame.assign(**{data.text_feature.name: joined})
+    return frame.assign(**{feature.name: joined})
 
 
 def _known(frame: pd.DataFrame, rule: str, name: str) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from util_lib import hyperparameters, validation
+from util_lib.columns import Column
+from util_lib.dataset import TextFeature
 from util_lib.tracking.names import check_artifact_name
 from util_lib.validation import Section, null_word
 
@@ -45,6 +47,18 @@ class Tfidf(Section):
     stop_words: Literal["english"] | None = None
 
 
+class Declaration(Section):
+    """What the dataset file says of the columns that the model gets, and how some are made.
+
+    It travels with the model: whoever sends it rows is held to what the training data were.
+    `columns` holds the features and the columns that `text_feature` and `derived` are made of.
+    """
+
+    columns: dict[str, Column] = {}
+    text_feature: TextFeature | None = None
+    derived: dict[str, str] = {}
+
+
 class RandomForestPipeline(Section):
     """The `random_forest_pipeline` section; `random_forest` goes to scikit-learn as it is."""
 
@@ -54,6 +68,7 @@ class RandomForestPipeline(Section):
         Annotated[str, AfterValidator(check_artifact_name)] | None, BeforeValidator(null_word)
     ] = None
     features: Features
+    declaration: Declaration = Declaration()
     category_orders: dict[str, list[Any]] = {}  # from low to high; other categories are sorted
     numerical_imputer: Literal["median", "mean", "zero"] = "median"
     tfidf: Tfidf = Tfidf(max_features=10)

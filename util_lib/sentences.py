@@ -66,7 +66,7 @@ def of_column(
             f"{_count(empty)} are ({empty.mean():.2%})"
         )
         return Finding(name, rule, message, int(empty.sum()))
-    expected, verb = _expectation(values, column, rule)
+    expected, verb = expectation(values, column, rule)
     if wrong is None:
         message = f"column {name!r} must {expected}, found {values.dtype}"
         return Finding(name, rule, message, len(values))
@@ -90,12 +90,12 @@ def of_table(frame: pd.DataFrame, data: Data, rule: str) -> Finding:
         values = frame[data.target].dropna()
         message = (
             f"target {data.target!r} must have at least two {kind}, {len(values):,} of "
-            f"{len(frame):,} rows have {_show(values.iloc[0])}"
+            f"{len(frame):,} rows have {show(values.iloc[0])}"
         )
         return Finding(data.target, rule, message, len(values))
     shares = checks.class_shares(frame, data)
     small = shares[shares < data.checks.min_class_share]
-    found = [f"{_show(name)} has {share:.2%}" for name, share in small.head(N_SHOWN).items()]
+    found = [f"{show(name)} has {share:.2%}" for name, share in small.head(N_SHOWN).items()]
     found += ["..."] if len(small) > N_SHOWN else []
     message = (
         f"each class of target {data.target!r} must have at least "
@@ -104,7 +104,7 @@ def of_table(frame: pd.DataFrame, data: Data, rule: str) -> Finding:
     return Finding(data.target, rule, message, len(small))
 
 
-def _expectation(values: pd.Series, column: Column, rule: str) -> tuple[str, str]:
+def expectation(values: pd.Series, column: Column, rule: str) -> tuple[str, str]:
     """Return what the rule asks, and the verb that says whether a row does or is so."""
     if rule == "range":
         unit = f" {column.unit}" if column.unit else ""
@@ -116,7 +116,7 @@ def _expectation(values: pd.Series, column: Column, rule: str) -> tuple[str, str
         listed = column.allowed or []
         plural = "classes" if column.role == "target" else "values"
         several = f"one of {len(listed)} {plural}"
-        return f"be {_show(listed[0]) if len(listed) == 1 else several}", "are"
+        return f"be {show(listed[0]) if len(listed) == 1 else several}", "are"
     if rule == "unique":
         return "be unique", "are"
     finite = column.dtype == "float" and pd.api.types.is_float_dtype(values.dtype)
@@ -127,9 +127,9 @@ def _extremes(values: pd.Series, column: Column, wrong: pd.Series) -> str:
     found, (low, high) = checks.comparable(values[wrong], column), checks.bounds(column)
     shown = []
     if low is not None and found.min() < low:
-        shown.append(f"min {_show(found.min())}")
+        shown.append(f"min {show(found.min())}")
     if high is not None and found.max() > high:
-        shown.append(f"max {_show(found.max())}")
+        shown.append(f"max {show(found.max())}")
     return ", ".join(shown)
 
 
@@ -139,7 +139,7 @@ def _with_rows(
     rows = np.flatnonzero(wrong.to_numpy())
     first = values.iloc[rows[:N_EXAMPLES]]
     examples = [
-        {"row": int(row), "value": _plain(value)} for row, value in zip(rows, first, strict=False)
+        {"row": int(row), "value": plain(value)} for row, value in zip(rows, first, strict=False)
     ]
     numbers = [*map(str, rows[:N_SHOWN]), *(["..."] if len(rows) > N_SHOWN else [])]
     where = f"row{'' if len(rows) == 1 else 's'} {', '.join(numbers)}"
@@ -157,11 +157,12 @@ def _verb(wrong: pd.Series, plural: str) -> str:
 
 def _listed(values: Any) -> str:
     """Return the first different ones of `values`, and dots where there are more."""
-    shown = list(dict.fromkeys(_show(value) for value in values))
+    shown = list(dict.fromkeys(show(value) for value in values))
     return ", ".join(shown[:N_SHOWN] + (["..."] if len(shown) > N_SHOWN else []))
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """Return a value as a sentence shows it: whole numbers without a point, long texts cut."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
         value = int(value)
@@ -169,7 +170,7 @@ def _show(value: Any) -> str:
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."
 
 
-def _plain(value: Any) -> str | int | float | bool | None:
+def plain(value: Any) -> str | int | float | bool | None:
     """Return a value as JSON can hold it: what it has no word for, as text."""
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or value is pd.NA or value is pd.NaT:
@@ -178,5 +179,5 @@ def _plain(value: Any) -> str | int | float | bool | None:
         return value
     if isinstance(value, float):
         return None if np.isnan(value) else value if np.isfinite(value) else str(value)
-    text = value if isinstance(value, str) else _show(value)
+    text = value if isinstance(value, str) else show(value)
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."

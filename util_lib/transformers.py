@@ -236,12 +236,11 @@ class FeatureColumns(TransformerMixin, BaseEstimator):
                 kind = "float64" if name in self.number_columns_ else object
                 columns[name] = pd.Series(np.nan, index=X.index, dtype=kind)
             elif name in self.number_columns_:
-                columns[name] = _as_numbers(X[name])
+                columns[name] = as_numbers(X[name])
             elif name in self.dates:
-                columns[name] = _as_iso(X[name])
+                columns[name] = as_iso(X[name])
             else:
-                texts = [np.nan if pd.isna(value) else str(value) for value in X[name]]
-                columns[name] = pd.Series(texts, index=X.index, dtype=object)
+                columns[name] = as_texts(X[name])
         return pd.DataFrame(columns, index=X.index)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -274,13 +273,22 @@ def as_dates(column: pd.Series) -> pd.Series:
     return column.dt.tz_convert(None) if column.dt.tz is not None else column
 
 
-def _as_iso(column: pd.Series) -> pd.Series:
+def as_texts(column: pd.Series) -> pd.Series:
+    """Return a column as texts, missing as NaN."""
+    values = zip(column.tolist(), column.isna().tolist(), strict=True)
+    texts = [np.nan if is_missing else str(value) for value, is_missing in values]
+    return pd.Series(texts, index=column.index, dtype=object)
+
+
+def as_iso(column: pd.Series) -> pd.Series:
+    """Return a column of dates as ISO 8601 texts, without a time where it is midnight."""
     dates = as_dates(column)
     texts = [np.nan if pd.isna(d) else d.isoformat().removesuffix("T00:00:00") for d in dates]
     return pd.Series(texts, index=column.index, dtype=object)
 
 
-def _as_numbers(column: pd.Series) -> pd.Series:
+def as_numbers(column: pd.Series) -> pd.Series:
+    """Return a column as doubles. Raises `ValueError` for a value that is no number."""
     try:
         return pd.to_numeric(column).astype("float64")
     except (ValueError, TypeError):

@@ -518,6 +518,16 @@ class Artifact:
                 partial.unlink(missing_ok=True)
 
 
+def directory_digest(directory: str | os.PathLike) -> str:
+    """Return the digest that an artifact with the files of `directory` would have."""
+    entries = {}
+    for path in sorted(Path(directory).rglob("*")):
+        if path.is_file():
+            content, name = files.read_content(path), path.relative_to(directory).as_posix()
+            entries[name] = Entry(name, content.md5, content.size, content.sha256)
+    return Manifest(entries).digest()
+
+
 def utc(seconds: float) -> str:
     """Return a time as W&B writes it: `2026-01-31T12:00:00Z`."""
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)

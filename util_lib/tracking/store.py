@@ -121,13 +121,34 @@ def store_directory() -> Path:
     """
     if chosen := os.environ.get("TRACKING_STORE"):
         return Path(chosen).expanduser().absolute()
-    base = Path.cwd()
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri.startswith("sqlite:///") and (path := uri.removeprefix("sqlite:///")):
-        base = Path(path.partition("?")[0]).absolute().parent
-    if base.resolve().parent == ROOT and (base / "MLproject").is_file():
+    base = _beside_the_database()
+    if is_step_folder(base):
         base = ROOT
     return base / "tracking_store"
+
+
+def user_directory() -> Path:
+    """Return where relative paths of the user start: the current directory.
+
+    MLflow runs a step in the step's own folder; there it is the directory of the SQLite database
+    that `MLFLOW_TRACKING_URI` names, else the project root.
+    """
+    if not is_step_folder(Path.cwd()):
+        return Path.cwd()
+    base = _beside_the_database()
+    return ROOT if is_step_folder(base) else base
+
+
+def is_step_folder(path: Path) -> bool:
+    """Say whether a directory is a step of this checkout."""
+    return path.resolve().parent == ROOT and (path / "MLproject").is_file()
+
+
+def _beside_the_database() -> Path:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri.startswith("sqlite:///") and (path := uri.removeprefix("sqlite:///")):
+        return Path(path.partition("?")[0]).absolute().parent
+    return Path.cwd()
 
 
 def refuse_no_store() -> None:

@@ -1,0 +1,243 @@
+"""A short way from rows to a forest's answers: over the fitted arrays, past scikit-learn's checks.
+
+For one row scikit-learn spends some fifty times longer on checks and tables than on the trees.
+`Direct` does the same arithmetic in the same order, so the answers are the same to the last bit;
+`direct_trial` compares them, and whoever uses it goes by the pipeline where they are not. It knows
+the parts that train_random_forest builds pipelines of; for any other, and for values that the
+pipeline refuses, it raises `Unknown`.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+
+from util_lib import transformers
+from util_lib.transformers import DaysBeforeNewest, FeatureColumns, MeanImputer, ModeImputer
+
+BLOCK_ROWS = 2048  # that a thread works on at a time: they stay in its cache
+
+Part = Callable[[pd.DataFrame], np.ndarray]
+
+
+class Unknown(Exception):
+    """A part of the pipeline, or a value, that only the pipeline itself can judge."""
+
+
+class Direct:
+    """The answers of a fitted inference pipeline."""
+
+    def __init__(self, pipeline: Pipeline):
+        """Take the pipeline apart; `Unknown` if it holds something else than is known."""
+        if [name for name, _ in pipeline.steps[:2]] != ["columns", "processor"]:
+            raise Unknown(f"stages {[name for name, _ in pipeline.steps]}")
+        columns, processor, self._forest = (stage for _, stage in pipeline.steps)
+        if type(columns) is not FeatureColumns or type(self._forest) not in (
+            RandomForestClassifier,
+            RandomForestRegressor,
+        ):
+            raise Unknown(f"{type(columns).__name__} and {type(self._forest).__name__}")
+        if self._forest.n_outputs_ != 1:
+            raise Unknown("several targets")
+        self._names = columns.get_feature_names_out().tolist()
+        self._numbers = frozenset(columns.number_columns_)
+        self._width = self._forest.n_features_in_
+        self._parts = []
+        for name, fitted, listed in processor.transformers_:
+            if isinstance(fitted, str) and fitted == "drop" or not len(listed):
+                continue
+            where = processor.output_indices_[name]
+            self._parts.append((where, self._part(fitted, list(listed))))
+        self._trees = [tree.tree_ for tree in self._forest.estimators_]
+        is_classifier = type(self._forest) is RandomForestClassifier
+        self._outputs = self._forest.n_classes_ if is_classifier else None
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the probabilities, rows by classes; of a regressor the numbers, one for a row."""
+        if not any(name in frame.columns for name in self._names):
+            raise Unknown("no column of the model")
+        rows = self._matrix(frame)
+        if len(rows) <= BLOCK_ROWS:
+            return self._answers(rows)
+        # Only the trees let other threads run meanwhile; the matrix is made before.
+        blocks = [rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            return np.concatenate(list(threads.map(self._answers, blocks)))
+
+    def _matrix(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return what the forest sees of the rows, all finite."""
+        matrix = np.zeros((len(frame), self._width))
+        for where, part in self._parts:
+            matrix[:, where] = part(frame)
+        with np.errstate(over="ignore"):
+            rows = matrix.astype(np.float32)
+        if not np.isfinite(rows).all():
+            raise Unknown("a number that is infinite or too large")
+        return rows
+
+    def _answers(self, rows: np.ndarray) -> np.ndarray:
+        """Add up the trees in the forest's order: another one could give another last digit."""
+        if self._outputs is None:
+            total = np.zeros(len(rows))
+            for tree in self._trees:
+                total += tree.predict(rows)[:, 0]
+        else:
+            total = np.zeros((len(rows), self._outputs))
+            for tree in self._trees:
+                total += tree.predict(rows)[:, : self._outputs]
+        total /= len(self._trees)
+        return total
+
+    def _part(self, fitted: Any, names: list[str]) -> Part:
+        """Return what makes the columns of one treatment."""
+        if type(fitted) is DaysBeforeNewest:
+            return lambda frame: fitted.transform(self._dates(frame, names))
+        kinds = tuple(type(step) for _, step in getattr(fitted, "steps", []))
+        steps = [step for _, step in getattr(fitted, "steps", [])]
+        if kinds in ((SimpleImputer, StandardScaler), (MeanImputer, StandardScaler)):
+            return self._scaled(*steps, names)
+        if kinds == (ModeImputer, OrdinalEncoder):
+            return self._ordinal(*steps, names)
+        if kinds == (ModeImputer, OneHotEncoder):
+            return self._one_hot(*steps, names)
+        if kinds == (SimpleImputer, FunctionTransformer, TfidfVectorizer) and len(names) == 1:
+            return self._words(steps, names[0])
+        raise Unknown(f"treatment {kinds or type(fitted).__name__}")
+
+    # What each treatment does
+
+    def _scaled(self, imputer: Any, scaler: StandardScaler, names: list[str]) -> Part:
+        if type(imputer) is MeanImputer:
+            fill = np.array([imputer.imputer_dict_[name] for name in names])
+        else:
+            fill = np.asarray(imputer.statistics_, dtype="float64")
+            if imputer.add_indicator or not pd.isna(imputer.missing_values):
+                raise Unknown("an imputer with other settings")
+        if np.isnan(fill).any() or scaler.mean_ is None or scaler.scale_ is None:
+            raise Unknown("an imputer or scaler with other settings")
+        mean, scale = scaler.mean_, scaler.scale_
+
+        def part(frame: pd.DataFrame) -> np.ndarray:
+            values = np.column_stack([self._number(frame, name) for name in names])
+            if np.isinf(values).any():
+                raise Unknown("an infinite number")
+            values = np.where(np.isnan(values), fill, values)
+            values -= mean
+            values /= scale
+            return values
+
+        return part
+
+    def _ordinal(self, imputer: ModeImputer, encoder: OrdinalEncoder, names: list[str]) -> Part:
+        if encoder.handle_unknown != "use_encoded_value" or encoder._infrequent_enabled:
+            raise Unknown("an ordinal encoder with other settings")
+        codes = [{value: i for i, value in enumerate(c.tolist())} for c in encoder.categories_]
+        unknown = encoder.unknown_value
+
+        def part(frame: pd.DataFrame) -> np.ndarray:
+            columns = [self._categories(frame, name, imputer) for name in names]
+            return np.array(
+                [
+                    [known.get(value, unknown) for value in values]
+                    for known, values in zip(codes, columns, strict=True)
+                ],
+                dtype="float64",
+            ).T
+
+        return part
+
+    def _one_hot(self, imputer: ModeImputer, encoder: OneHotEncoder, names: list[str]) -> Part:
+        if encoder.handle_unknown != "ignore" or encoder.drop is not None:
+            raise Unknown("a one-hot encoder with other settings")
+        if encoder._infrequent_enabled:
+            raise Unknown("a one-hot encoder with other settings")
+        codes, start = [], 0
+        for categories in encoder.categories_:
+            codes.append({value: start + i for i, value in enumerate(categories.tolist())})
+            start += len(categories)
+        width = start
+
+        def part(frame: pd.DataFrame) -> np.ndarray:
+            values = np.zeros((len(frame), width))
+            for known, name in zip(codes, names, strict=True):
+                for row, value in enumerate(self._categories(frame, name, imputer)):
+                    if (place := known.get(value)) is not None:
+                        values[row, place] = 1
+            return values
+
+        return part
+
+    def _words(self, steps: list[Any], name: str) -> Part:
+        imputer, to_texts, vectorizer = steps
+        constant = imputer.strategy == "constant" and imputer.fill_value == ""
+        plain = vectorizer.norm == "l2" and vectorizer.use_idf and not vectorizer.sublinear_tf
+        if not (constant and plain and to_texts.func is transformers.to_texts):
+            raise Unknown("text with other settings")
+        analyze, known = vectorizer.build_analyzer(), vectorizer.vocabulary_
+        weights, binary = vectorizer.idf_.tolist(), vectorizer.binary
+
+        @lru_cache(maxsize=4096)
+        def weighted(places: tuple[int, ...]) -> tuple[list[int], list[float]]:
+            counts = {place: 1 if binary else places.count(place) for place in places}
+            values = [count * weights[place] for place, count in counts.items()]
+            length = 0.0
+            for value in values:
+                length += value * value
+            length = math.sqrt(length)
+            return list(counts), [value / length for value in values]
+
+        def part(frame: pd.DataFrame) -> np.ndarray:
+            values = np.zeros((len(frame), len(weights)))
+            if name not in frame.columns:
+                return values
+            seen: dict[Any, tuple[int, ...]] = {}
+            for row, text in enumerate(transformers.as_texts(frame[name]).tolist()):
+                if (places := seen.get(text)) is None:
+                    words = analyze(text) if isinstance(text, str) else ()
+                    places = tuple(sorted([known[word] for word in words if word in known]))
+                    seen[text] = places
+                if places:
+                    where, what = weighted(places)
+                    values[row, where] = what
+            return values
+
+        return part
+
+    # Columns as `FeatureColumns` gives them
+
+    def _number(self, frame: pd.DataFrame, name: str) -> np.ndarray:
+        if name not in frame.columns:
+            return np.full(len(frame), np.nan)
+        values = frame[name]
+        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf":
+            return values.to_numpy("float64")
+        return transformers.as_numbers(values).to_numpy()
+
+    def _categories(self, frame: pd.DataFrame, name: str, imputer: ModeImputer) -> list[Any]:
+        """Return the values of a category, missing ones filled."""
+        fill = imputer.imputer_dict_[name]
+        if name not in frame.columns:
+            return [fill] * len(frame)
+        if name in self._numbers:
+            values = self._number(frame, name)
+            if np.isinf(values).any():
+                raise Unknown("an infinite number")
+            return [fill if value != value else value for value in values.tolist()]
+        texts = transformers.as_texts(frame[name]).tolist()
+        return [fill if value != value else value for value in texts]
+
+    def _dates(self, frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+        empty = pd.Series(np.nan, index=frame.index, dtype=object)
+        return pd.DataFrame(
+            {n: transformers.as_iso(frame[n]) if n in frame.columns else empty for n in names}
+        )

@@ -1,0 +1,267 @@
+"""The model that answers, whoever asks: batch, HTTP, promotion.
+
+Fetched through `util_lib.tracking`, and its content compared with its digest before anything of it
+is loaded, because loading a model can run code.
+"""
+
+import json
+import logging
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from serving.direct import Direct, Unknown
+from serving.direct_trial import direct_path
+from serving.rows import Problem, check_rows
+from util_lib import cleaning, expressions, model_export, tracking, validation
+from util_lib.columns import Column
+from util_lib.errors import UserError
+from util_lib.model_config import Declaration, Features
+from util_lib.tracking import names
+from util_lib.tracking.artifact import directory_digest
+
+logger = logging.getLogger("serving")
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One version of a model, whole: nothing of it changes after it is loaded.
+
+    `reference` is as it was asked for, `version` what that stood for: `project/name:v3`. `columns`
+    declares the model's input columns, in the order of its features, and `sources` those that some
+    of them can be made of, such as the parts of a joined text. `classes` is None for a model that
+    predicts numbers. `example` holds rows of the training data, `direct` the fast way to answers.
+    """
+
+    reference: str
+    version: str
+    digest: str
+    metadata: dict[str, Any]
+    features: Features
+    columns: dict[str, Column]
+    sources: dict[str, Column]
+    declaration: Declaration
+    task: str
+    target: str
+    classes: np.ndarray | None
+    example: pd.DataFrame | None = field(repr=False)
+    pipeline: Any = field(repr=False)
+    direct: Direct | None = field(repr=False)
+
+    def examine(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+        """Return the rows of `frame` that are as declared, with every column, and what others lack.
+
+        A feature that a row lacks is made of its sources where they are there. The rows keep their
+        numbers, counted from 0, as index.
+        """
+        made = self._makeable(frame)
+        asked = {name: column for name, column in self.columns.items() if name not in made}
+        frame, problems = _sorted_out(frame.reset_index(drop=True), asked)
+        for name in made:
+            frame, more = self._with(frame, name)
+            problems += more
+        return frame, sorted(problems, key=lambda p: -1 if p.row is None else p.row)
+
+    def _makeable(self, frame: pd.DataFrame) -> list[str]:
+        """Name the columns that some rows lack and that can be made, in the order of making."""
+        made: list[str] = []
+        there = {*map(str, frame.columns)}
+        lacking = {
+            name: sources
+            for name, sources in _recipes(self.declaration).items()
+            if name in self.columns | self.sources
+            and (name not in there or frame[name].isna().any())
+        }
+        while ready := [n for n, s in lacking.items() if n not in made and {*s} <= there]:
+            made += ready
+            there |= {*ready}
+        return made
+
+    def _with(self, frame: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[Problem]]:
+        """Return `frame` with a column made where it is null, without the rows that are wrong."""
+        lacking = frame[name].isna() if name in frame.columns else pd.Series(True, frame.index)
+        recipe = _recipes(self.declaration)[name]
+        sources = {source: self.sources[source] for source in recipe if source in self.sources}
+        part, problems = _sorted_out(frame[lacking], sources)
+        frame = frame.drop(index={problem.row for problem in problems})
+        if self.declaration.text_feature and name == self.declaration.text_feature.name:
+            values = cleaning.add_text_feature(part, self.declaration.text_feature)[name]
+        else:
+            plain = part[recipe].infer_objects()
+            values = cleaning.derive(plain, name, self.declaration.derived[name])
+        if name in frame.columns:
+            values = frame[name].astype(object).where(frame[name].notna(), values)
+        frame = frame.assign(**{name: values})
+        column = self.columns.get(name) or self.sources[name]
+        frame, more = _sorted_out(frame, {name: column})
+        return frame, problems + more
+
+    def predict(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return a label for each row, and the probabilities: rows by `classes`.
+
+        A model that predicts numbers has no probabilities: None. The answers are those of the
+        pipeline to the last bit. Raises `ValueError` for values that it cannot take, such as a
+        text for a number; `examine` finds these before.
+        """
+        answers = self._answers(frame)
+        if self.classes is None:
+            return answers, None
+        return self.classes.take(answers.argmax(axis=1)), answers
+
+    def _answers(self, frame: pd.DataFrame) -> np.ndarray:
+        if not len(frame):
+            return np.zeros(0 if self.classes is None else (0, len(self.classes)))
+        if self.direct is not None:
+            try:
+                return self.direct.predict(frame)
+            except Unknown:
+                pass  # the pipeline knows, or says what is wrong
+        if self.classes is None:
+            return self.pipeline.predict(frame)
+        return self.pipeline.predict_proba(frame)
+
+
+def _sorted_out(
+    frame: pd.DataFrame, columns: dict[str, Column]
+) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return the rows that are as `columns` declare, and the problems of the others by index."""
+    found = check_rows(frame, columns)
+    if any(problem.row is None for problem in found):
+        return frame.iloc[:0], found
+    numbers = frame.index
+    problems = [problem._replace(row=int(numbers[problem.row])) for problem in found]
+    return frame.drop(index={problem.row for problem in problems}), problems
+
+
+def find(reference: str, project: str | None = None) -> Any:
+    """Return the artifact that `reference` stands for now; nothing is fetched yet.
+
+    `project` is for a reference that names none; without it, `WANDB_PROJECT`, else the demo's.
+    """
+    overrides = {"project": project or names.default_project()}
+    return tracking.Api(overrides=overrides).artifact(reference)
+
+
+def load(reference: str, project: str | None = None, run: Any = None) -> ServedModel:
+    """Return the model that `reference` stands for now.
+
+    `reference` is an artifact, `model_export:prod` or `project/model_export:v3`, or the path of a
+    model directory; see `find` for `project`. Where `run` is given the artifact becomes one of its
+    inputs.
+    """
+    directory = Path(reference)
+    if directory.is_dir():
+        return _in_directory(directory)
+    artifact = run.use_artifact(reference) if run else find(reference, project)
+    version = f"{artifact.project}/{artifact.source_name}"
+    with tempfile.TemporaryDirectory() as tmp:
+        path = Path(artifact.download(str(Path(tmp, "model"))))
+        return _load(path, reference, version, artifact.digest)
+
+
+def _in_directory(directory: Path) -> ServedModel:
+    """Load a model directory; `<directory>.json` beside it says which version it is, if there."""
+    beside = directory.with_name(f"{directory.name}.json")
+    known = {"version": str(directory), "digest": None}
+    if beside.is_file():
+        try:
+            known |= json.loads(beside.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{beside} is no JSON ({error}): write it again") from None
+    return _load(directory, str(directory), known["version"], known["digest"])
+
+
+def _load(directory: Path, reference: str, version: str, digest: str | None) -> ServedModel:
+    found = directory_digest(directory)
+    if digest is not None and found != digest:
+        raise UserError(
+            f"model {version} is damaged or was changed: its files have the digest {found}, not "
+            f"{digest}; nothing of it was loaded: promote or export another version"
+        )
+    pipeline, metadata = model_export.load(directory)
+    try:
+        declaration = validation.check(Declaration, metadata.get("declaration") or {}, "declared")
+        features = validation.check(Features, metadata["features"], "features")
+        target, task = metadata["target"], metadata.get("task", "classification")
+    except (KeyError, TypeError, UserError):
+        raise UserError(
+            f"model {version} does not say which columns it uses: expected metadata with target "
+            "and features, such as train_random_forest writes"
+        ) from None
+    example = _example(directory)
+    columns, sources = _declared(declaration, features, _undeclared(pipeline, features))
+    return ServedModel(
+        reference=reference,
+        version=version,
+        digest=found,
+        metadata=metadata,
+        features=features,
+        columns=columns,
+        sources=sources,
+        declaration=declaration,
+        task=task,
+        target=target,
+        classes=None if task == "regression" else pipeline.classes_,
+        example=example,
+        pipeline=pipeline,
+        direct=direct_path(pipeline, example),
+    )
+
+
+def _example(directory: Path) -> pd.DataFrame | None:
+    """Return the input example of a model directory, where it has one."""
+    path = directory / "input_example.json"
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return pd.DataFrame(content["data"], columns=content["columns"])
+    except (ValueError, KeyError, TypeError):
+        logger.warning("%s cannot be read: the model has no example", path.name)
+        return None
+
+
+def _recipes(declaration: Declaration) -> dict[str, list[str]]:
+    """Return the columns that are made, each with those it is made of."""
+    recipes = {
+        name: expressions.columns_of(expression, name)
+        for name, expression in declaration.derived.items()
+    }
+    if text := declaration.text_feature:
+        recipes[text.name] = text.columns
+    return recipes
+
+
+def _declared(
+    declaration: Declaration, features: Features, undeclared: dict[str, Column]
+) -> tuple[dict[str, Column], dict[str, Column]]:
+    """Return the declared columns of the features, and of what some of them are made of."""
+    columns = {name: declaration.columns.get(name, undeclared[name]) for name in features.names()}
+    if (text := declaration.text_feature) and text.name in columns:
+        words = f"{' and '.join(text.columns)}, joined with one space"
+        columns[text.name] = columns[text.name].model_copy(update={"description": words})
+    # An MLmodel file has its keys sorted: the order is that of the recipes.
+    parts = dict.fromkeys(name for recipe in _recipes(declaration).values() for name in recipe)
+    others = [name for name in parts if name in declaration.columns and name not in columns]
+    return columns, {name: declaration.columns[name] for name in others}
+
+
+def _undeclared(pipeline: Any, features: Features) -> dict[str, Column]:
+    """Declare the columns of a model that says no more of them than how it uses them."""
+    numbers = pipeline["columns"].number_columns_
+    roles = {
+        "numerical": features.numerical,
+        "categorical": [*features.categorical, *features.one_hot],
+        "date": features.dates,
+        "text": features.nlp,
+    }
+    columns = {}
+    for role, listed in roles.items():
+        for name in listed:
+            dtype = "float" if name in numbers else "datetime" if role == "date" else "string"
+            columns[name] = Column(dtype=dtype, role=role, nullable=True)
+    return columns
