@@ -3,13 +3,18 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psutil
 
 GRACE_S = 10  # for a step to record that it was stopped, before it is killed
+LOOK_S = 0.05  # between two looks at what has ended
 WATCH_S = 1.0  # between two looks at whether `mlflow run` still lives
+
+
+_told: set[psutil.Process] = set()  # a second SIGTERM would cut short what the first one began
 
 
 class Stopped(KeyboardInterrupt):
@@ -55,17 +60,32 @@ def stoppable() -> Iterator[None]:
 
 
 def signal_children(number: int) -> None:
-    """Send a signal to every process below this one.
+    """Send a signal to every process below this one; another one than SIGKILL only once.
 
     Short of SIGKILL the W&B client's service process is left alone: its step needs it to record
     that it was stopped, and ends it.
     """
     for child in psutil.Process().children(recursive=True):
         try:
-            if number == signal.SIGKILL or child.name() != "wandb-core":
+            if number == signal.SIGKILL:
+                child.kill()
+            elif child not in _told and child.name() != "wandb-core":
+                _told.add(child)
                 child.send_signal(number)
         except psutil.NoSuchProcess:
             continue
+
+
+def stop_until(done: Callable[[], bool]) -> None:
+    """Tell all processes below this one to stop, also those that only start now, until `done`.
+
+    Those that have not ended after `GRACE_S` seconds are killed.
+    """
+    deadline = time.monotonic() + GRACE_S
+    while not done():
+        late = time.monotonic() > deadline
+        signal_children(signal.SIGKILL if late else signal.SIGTERM)
+        time.sleep(LOOK_S)
 
 
 def end_children() -> None:

@@ -29,7 +29,7 @@ FILE = "receipt.json"
 DIFF_BYTES = 5_000_000  # more uncommitted changes than that are left out
 GIT_TIMEOUT_S = 60
 # How a run is shown and what it may reuse: nothing that it makes depends on them.
-NOT_KEPT = ("explain", "plan", "cache")
+NOT_KEPT = ("explain", "plan", "cache", "jobs")
 # What a run leaves where its user stands, which may be a folder inside the checkout.
 LEFT_THERE = (
     *("tracking_store", "mlflow.db*", "mlruns", "outputs", "multirun", "wandb", "artifacts"),

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from pipeline import graph, receipt, session, versions
+from pipeline import graph, receipt, session, step_runs, versions
 from pipeline.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
 from pipeline.session import ROOT_RUN, Session, StepFailed
 from pipeline.settings import Main, Settings
 from pipeline.versions import Versions
-from pipeline.walk import Execute, position, walk
+from pipeline.walk import Execute, Work, position, walk
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, files
@@ -73,7 +73,7 @@ def refuse_unwritable(home: Path) -> None:
 
 
 def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) -> list[Outcome]:
-    """Run or reuse `steps` one after the other and print what came of them.
+    """Run or reuse `steps` and print what came of them.
 
     `job` is the number of a multirun's job, None for a single run. Raises `UserError` for the
     first step that fails and `Stopped` when told to stop; the outcome table is printed first.
@@ -82,7 +82,7 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     outcomes = [Outcome(step.name) for step in steps]
     with _shown(settings.main, outcomes) as screen, ExitStack() as stack:
         found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE]))
-        execute = _executor(settings, steps, outcomes, screen, job, stack)
+        execute = executor(settings, steps, outcomes, screen, job, stack)
         with _receipt_kept(settings, steps, outcomes, found, screen):
             walk(settings, steps, outcomes, found, screen.say, execute)
     return outcomes
@@ -96,7 +96,9 @@ def run_alone(main: Main, step: Step) -> Outcome:
         _shown(main, [outcome]) as screen,
         session.opened(main, config, [step], screen) as opened,
     ):
-        _run_step(opened, step, outcome, step.name, {}, screen)
+        work = _begin(opened, step, outcome, step.name, {}, screen)
+        work.ended.exception()  # waits
+        work.finish(False)
     return outcome
 
 
@@ -206,7 +208,7 @@ def _where_results_go(main: Main, chosen: choice.Choice) -> str:
     )
 
 
-def _executor(
+def executor(
     settings: Settings,
     steps: list[Step],
     outcomes: list[Outcome],
@@ -214,7 +216,7 @@ def _executor(
     job: int | None,
     stack: ExitStack,
 ) -> Execute:
-    """Return what runs one step; MLflow is started, in `stack`, with the first one."""
+    """Return what begins one step; MLflow is started, in `stack`, with the first one."""
     opened: list[Session] = []
 
     def log_cached_metrics() -> None:
@@ -222,46 +224,50 @@ def _executor(
             if outcome.outcome == "cached":
                 session.log_metrics(outcome)
 
-    def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> None:
+    def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> Work:
         if not opened:
             rest = steps[steps.index(step) :]
             config = session.shown_config(settings)
             parent = session.opened(settings.main, config, rest, screen, job)
             opened.append(stack.enter_context(parent))
             stack.callback(log_cached_metrics)
-        _run_step(opened[0], step, outcome, position(steps, step), made, screen)
-        session.log_metrics(outcome)
+        return _begin(opened[0], step, outcome, position(steps, step), made, screen)
 
     return execute
 
 
-def _run_step(
+def _begin(
     opened: Session,
     step: Step,
     outcome: Outcome,
     label: str,
     made: dict[str, str],
     screen: Screen,
-) -> None:
-    screen.forget()
-    screen.now(label)
+) -> Work:
+    screen.begin(step.name, label)
     started = time.monotonic()
     outcome.outcome = "failed"
-    try:
-        session.run_step(opened, step, made)
-        outcome.outcome = "done"
-    except StepFailed as error:
-        error.add_last_words(screen.last_words())
-        raise
-    except Stopped:
-        outcome.outcome = "stopped"
-        raise
-    finally:
-        outcome.seconds = time.monotonic() - started
-        session.collect(opened, outcome)
-        screen.drain()
-        listed = f", made {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
-        screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s{listed}")
+    begun = step_runs.begin(opened, step, made)
+
+    def finish(stopped: bool) -> None:
+        try:
+            step_runs.raise_failure(step, begun)
+            outcome.outcome = "done"
+        except StepFailed as error:
+            if stopped:
+                outcome.outcome = "stopped"
+                return
+            error.add_last_words(screen.last_words(step.name))
+            raise
+        finally:
+            outcome.seconds = time.monotonic() - started
+            step_runs.collect(opened, begun, outcome)
+            screen.end(step.name)
+            listed = f", made {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
+            screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s{listed}")
+        session.log_metrics(outcome)
+
+    return Work(begun.ended, finish)
 
 
 def _say_where_to_look(screen: Screen, chosen: choice.Choice, main: Main) -> None:

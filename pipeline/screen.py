@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH = 120  # columns of the table where there is no terminal to ask
-KEPT_LINES = 50  # of each stream, to find a failed step's last words
+KEPT_LINES = 200  # of each stream, to find a failed step's last words
 SYNC = b"\0sync\n"  # ends what was written so far; no step writes a NUL
 TRACEBACK, INTERRUPT = b"Traceback (most recent call last)", b"KeyboardInterrupt"
 COLOURS = {
@@ -59,7 +59,8 @@ class Screen:
         self._out = sys.stdout
         self._console = Console(file=self._out, highlight=False)
         self._progress: Progress | None = None
-        self._task = None
+        self._tasks: dict[str, TaskID] = {}  # the living lines: a step's by its name, "" another
+        self._begun: set[str] = set()
         self._lines: dict[int, deque[str]] = {}
         self._writers: dict[int, int] = {}
         self._synced: dict[int, threading.Event] = {}
@@ -87,12 +88,33 @@ class Screen:
 
     def now(self, text: str) -> None:
         """Show what is going on: the living line on a terminal, a line of its own elsewhere."""
+        self._show_living("", text)
+
+    def begin(self, step: str, label: str) -> None:
+        """Show that a step runs; each one has a living line of its own."""
+        if not self._begun:  # what earlier ones wrote is no longer anybody's last words
+            for lines in self._lines.values():
+                lines.clear()
+        self._begun.add(step)
+        self._remove_living("")
+        self._show_living(step, label)
+
+    def end(self, step: str) -> None:
+        """Show all that a step has written, and no longer that it runs."""
+        self.drain()
+        self._begun.discard(step)
+        self._remove_living(step)
+
+    def _show_living(self, key: str, text: str) -> None:
         if self._progress is None:
             self.say(text)
             return
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(text, total=None)
+        self._remove_living(key)
+        self._tasks[key] = self._progress.add_task(text, total=None)
+
+    def _remove_living(self, key: str) -> None:
+        if self._progress is not None and key in self._tasks:
+            self._progress.remove_task(self._tasks.pop(key))
 
     @contextmanager
     def relayed(self) -> Iterator[None]:
@@ -132,6 +154,7 @@ class Screen:
             if self._progress is not None:
                 self._progress.stop()
                 self._progress = None
+                self._tasks.clear()
             for number, original in saved.items():
                 os.dup2(original, number)  # closes the pipe's end, which ends its thread
             for thread in threads:
@@ -150,19 +173,18 @@ class Screen:
             os.write(number, SYNC)
             synced.wait(timeout=10)
 
-    def last_words(self) -> str:
-        """Return the last line that a step wrote: to stderr, else to stdout; empty for none."""
+    def last_words(self, step: str) -> str:
+        """Return the last line that a step wrote: to stderr, else to stdout; empty for none.
+
+        Steps that run beside it are known by their labels: a line without one may be of any.
+        """
         self.drain()
+        others = tuple(f"{other}: " for other in self._begun - {step})
         for number in (2, 1):
             for line in reversed(self._lines.get(number, ())):
-                if line.strip():
+                if line.strip() and not line.startswith(others):
                     return line.strip()
         return ""
-
-    def forget(self) -> None:
-        """Begin a new step: what earlier ones wrote is no longer its last words."""
-        for lines in self._lines.values():
-            lines.clear()
 
     def _relay(self, reader: int, number: int, original: int) -> None:
         original = os.dup(original)

@@ -4,29 +4,28 @@ Nothing here is called while every step can be reused: MLflow is imported with t
 must run, and not before.
 """
 
-import json
 import logging
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from pipeline import environments
 from pipeline.plan import Step
+from pipeline.processes import LOOK_S, stop_until
 from pipeline.screen import Outcome, Screen
 from pipeline.settings import Main, Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, surroundings
-from util_lib.tracking.publish import make_database, mlflow_lock, publish, publish_report
-from util_lib.tracking.store import open_store, store_directory
+from util_lib.tracking.publish import make_database, mlflow_lock
+from util_lib.tracking.store import store_directory
 from util_lib.urls import without_credentials, without_secrets
 
 if TYPE_CHECKING:
@@ -49,14 +48,16 @@ _taken_over: list[str] = []  # the root's run, once the parent run of this proce
 class Session:
     """An open parent run in MLflow, and what its steps share.
 
-    `manager` makes the environments; `folder` is temporary; `runs` are the MLflow runs of the
-    steps so far.
+    `manager` makes the environments; `folder` is temporary; `runs` are the MLflow runs of steps
+    that have begun; `threads` wait for their processes.
     """
 
     client: "MlflowClient"
     manager: str
     folder: Path
+    experiment_id: str
     runs: set[str] = field(default_factory=set)
+    threads: list[threading.Thread] = field(default_factory=list)
 
     @property
     def reports(self) -> Path:
@@ -91,15 +92,26 @@ def opened(
         mlflow.log_dict(config, "config.yaml")
         with _temporary_folder() as folder:
             _prepare(manager, steps, screen)
-            session = Session(client, manager, folder)
+            session = Session(client, manager, folder, mlflow.active_run().info.experiment_id)
             session.reports.mkdir()
             os.environ["TRACKING_RUNS"] = str(session.reports)
             _open.append(session)
             try:
                 yield session
             finally:
+                _end_steps(session)
                 _open.remove(session)
                 del os.environ["TRACKING_RUNS"]
+
+
+def _end_steps(session: Session) -> None:
+    """Let no step outlive the session: where one was begun, main.py may have been stopped since."""
+    for thread in session.threads:
+        if thread.ident is not None:
+            thread.join(timeout=LOOK_S)
+    stop_until(lambda: not any(thread.is_alive() for thread in session.threads))
+    for run_id in session.runs:
+        end_killed(session.client, run_id)
 
 
 @contextmanager
@@ -116,17 +128,18 @@ def _temporary_folder() -> Iterator[Path]:
 
 def explain(error: Exception) -> UserError:
     """Return what MLflow, or its database, had against the run; raise any other `error` again."""
-    if not _is_from(error, "mlflow", "sqlalchemy", "sqlite3"):
+    if not is_from(error, "mlflow", "sqlalchemy", "sqlite3"):
         raise error
     before = error.__context__ if isinstance(error.__context__, UserError) else None
     return UserError(
         f"MLflow cannot record the run in {os.environ['MLFLOW_TRACKING_URI']}: "
-        f"{_one_line(error)}; see whether the disk is full, or set MLFLOW_TRACKING_URI to another "
+        f"{one_line(error)}; see whether the disk is full, or set MLFLOW_TRACKING_URI to another "
         "place" + (f"; before that, {before}" if before else "")
     )
 
 
-def _is_from(error: Exception, *packages: str) -> bool:
+def is_from(error: Exception, *packages: str) -> bool:
+    """Say whether a class of one of these packages was raised."""
     return type(error).__module__.partition(".")[0] in packages
 
 
@@ -159,7 +172,7 @@ def _parent_run(main: Main, job: int | None) -> Iterator["MlflowClient"]:
         except Exception as error:  # of MLflow, SQLAlchemy or the disk: the address is no use
             raise UserError(
                 f"MLflow cannot use the tracking address {mlflow.get_tracking_uri()}: "
-                f"{_one_line(error)}; set MLFLOW_TRACKING_URI to another one, or delete "
+                f"{one_line(error)}; set MLFLOW_TRACKING_URI to another one, or delete "
                 "a database whose making was interrupted"
             ) from error
         finally:
@@ -194,47 +207,11 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
             del sys.modules[name]
 
 
-def run_step(session: Session, step: Step, made: dict[str, str]) -> None:
-    """Call `mlflow.run` on one step.
-
-    An input that this pipeline run made is passed as the very version that it made: `latest` may
-    meanwhile belong to another pipeline.
-    """
-    import mlflow
-
-    parameters = {
-        key: made.get(value.removesuffix(":latest"), value) if value.endswith(":latest") else value
-        for key, value in step.parameters.items()
-    }
-    if url := parameters.get("file_url"):
-        # MLflow records parameters: the secrets of the address go by the environment
-        os.environ["GET_DATA_URL"] = url
-        parameters = shown_parameters(parameters)
-    for key, content in step.files.items():
-        path = session.folder / f"{step.name}_{key}.yaml"
-        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-        parameters[key] = str(path)
-    try:
-        mlflow.run(
-            _location(step.uri),
-            version=step.version,
-            parameters=parameters,
-            env_manager=session.manager,
-            storage_dir=str(session.folder),  # MLflow's own would stay behind
-            run_name=step.name,
-        )
-    except mlflow.exceptions.ExecutionException as error:
-        raise StepFailed(step.name, _one_line(error)) from error
-    except Exception as error:
-        if not _is_from(error, "git"):
-            raise
-        raise _not_fetched(step, error) from error
-
-
-def _not_fetched(step: Step, error: Exception) -> UserError:
+def not_fetched(step: Step, error: Exception) -> UserError:
+    """Return what git had against fetching a step."""
     return UserError(
         f"step {step.name} could not be fetched from {without_credentials(step.uri)}"
-        f"{f' at version {step.version}' if step.version else ''}: {_one_line(error)}"
+        f"{f' at version {step.version}' if step.version else ''}: {one_line(error)}"
     )
 
 
@@ -277,24 +254,24 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
         return
     projects = []
     for step in steps:
-        location = _location(step.uri)
-        if Path(location).is_dir() and not step.version:
-            projects.append(Path(location))
+        place = location(step.uri)
+        if Path(place).is_dir() and not step.version:
+            projects.append(Path(place))
             continue
         screen.now(f"fetching {step.name} from {without_credentials(step.uri)}")
         given = {**step.parameters, **{key: "" for key in step.files}}
         try:
-            project = Path(fetch_and_validate_project(location, step.version, "main", given))
+            project = Path(fetch_and_validate_project(place, step.version, "main", given))
         except Exception as error:
-            if not _is_from(error, "mlflow", "git") and not isinstance(error, OSError):
+            if not is_from(error, "mlflow", "git") and not isinstance(error, OSError):
                 raise
-            raise _not_fetched(step, error) from error
+            raise not_fetched(step, error) from error
         projects.append(project)
     screen.now(f"checking environments ({manager})")
     environments.prepare(environments.needed(manager, projects), screen.now)
 
 
-def _location(uri: str) -> str:
+def location(uri: str) -> str:
     """Return a local step's folder as an absolute path, a remote one's address as it is."""
     local = ROOT / uri
     return str(local) if local.exists() else uri
@@ -319,54 +296,13 @@ def log_text(text: str, name: str) -> bool:
     return True
 
 
-def collect(session: Session, outcome: Outcome) -> None:
-    """Read what the step recorded, and publish it to the step's MLflow run."""
-    import mlflow
-
-    client = session.client
-    parent = mlflow.active_run().info
-    children = client.search_runs(
-        [parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
-    )
-    for run in children:
-        if run.info.run_id in session.runs:
-            continue
-        session.runs.add(run.info.run_id)
-        if run.info.status == "RUNNING":  # stopped before MLflow waited for it
-            client.set_terminated(run.info.run_id, "KILLED")
-        if os.environ[choice.VARIABLE] == "wandb":
-            reports = _reports(session.reports / run.info.run_id)
-            outcome.told = any("logged" in report for report in reports)
-            for report in reports:
-                outcome.artifacts += report.get("logged", ())
-                outcome.digests |= report.get("digests", {})
-                outcome.metrics |= _numbers(report.get("summary", {}))
-                publish_report(report, run.info.run_id)
-            continue
-        for record in open_store().runs(mlflow_run_id=run.info.run_id):
-            made = {f"{v.name}:v{v.number}": v.digest for v in record.logged_artifacts()}
-            outcome.artifacts += made
-            outcome.digests |= made
-            outcome.metrics |= _numbers(record.summary)
-            publish(record, run.info.run_id)
+def end_killed(client: "MlflowClient", run_id: str) -> None:
+    """Give a run whose process ended without MLflow seeing it an end."""
+    if client.get_run(run_id).info.status == "RUNNING":
+        client.set_terminated(run_id, "KILLED")
 
 
-def _reports(path: Path) -> list[dict[str, Any]]:
-    """Return the last line of each run in the file at `path`."""
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [*{line["path"]: line for line in lines}.values()]
-
-
-def _numbers(summary: dict[str, Any]) -> dict[str, float]:
-    return {
-        name: value
-        for name, value in summary.items()
-        if isinstance(value, int | float) and not name.startswith("_")
-    }
-
-
-def _one_line(error: Any) -> str:
+def one_line(error: Any) -> str:
+    """Return what was said, on one line and without credentials."""
     said = str(error).partition("[SQL: ")[0]  # SQLAlchemy adds the statement, a page long
     return without_credentials(" ".join(said.split()))

@@ -62,6 +62,7 @@ class Main(Section):
     cache: bool
     explain: bool
     plan: bool | Literal["mermaid"]
+    jobs: Annotated[int, Field(ge=1)] | None = None  # receipts do not hold it
     components_repository: str | None
     components_version: str | None
 

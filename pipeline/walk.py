@@ -1,15 +1,45 @@
-"""The way through the steps: each is reused, or executed and recorded."""
+"""The way through the steps: each is reused, or executed and recorded, as soon as it can be.
 
+A step waits for those before it in the plan that make what it reads, and for those that read or
+make what it makes. All that come after the checks wait for the checks.
+"""
+
+import os
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import NamedTuple
 
-from pipeline import reuse
+from pipeline import processes, reuse
 from pipeline.plan import Step
+from pipeline.reuse import Decision
 from pipeline.screen import Outcome
 from pipeline.settings import Settings
 from pipeline.versions import Versions
+from util_lib.errors import UserError
+from util_lib.tracking.names import parse_reference
 
-# Runs one step and fills in its outcome; the mapping says what was made so far, name to `name:vN`.
-Execute = Callable[[Step, Outcome, dict[str, str]], None]
+GATE = "check_data"
+
+
+class Work(NamedTuple):
+    """A step that has begun.
+
+    `ended` is done when its process has ended. `finish`, called once and then only, fills in the
+    outcome and raises `UserError` for a step that failed; with True (it was stopped) nothing.
+    """
+
+    ended: Future[None]
+    finish: Callable[[bool], None]
+
+
+# Begins one step; the mapping says what was made so far, name to `name:vN`.
+Execute = Callable[[Step, Outcome, dict[str, str]], Work]
+
+
+class _Running(NamedTuple):
+    work: Work
+    decision: Decision
+    made: dict[str, str]
 
 
 def walk(
@@ -19,35 +49,107 @@ def walk(
     versions: Versions,
     say: Callable[[str], None],
     execute: Execute,
+    made: dict[str, str] | None = None,
 ) -> None:
-    """Go through `steps` in order and fill in `outcomes`, one for each.
+    """Go through `steps` and fill in `outcomes`, one for each; `main.jobs` of them run at a time.
 
-    Whatever `execute` raises ends the walk; what was recorded before is reused the next time.
+    Raises what the first step that fails raises, after those that run beside it have ended: what
+    they made is recorded, and reused the next time. Whatever else is raised stops them.
     """
-    made: dict[str, str] = {}
-    for step, outcome in zip(steps, outcomes, strict=True):
-        decision = reuse.decide(step, settings, versions, made)
+    jobs = settings.main.jobs or cores()
+    waits = waits_for(steps) if jobs > 1 else [{*range(place)} for place in range(len(steps))]
+    made = dict(made or {})
+    decisions: dict[int, Decision] = {}
+    running: dict[int, _Running] = {}
+    finished: set[int] = set()
+    failures: list[UserError] = []
+
+    def finish(place: int) -> None:
+        outcome, (work, decision, before) = outcomes[place], running.pop(place)
+        try:
+            work.finish(False)
+        except UserError as error:
+            failures.append(error)
+            return
+        reuse.record(steps[place], settings, versions, decision, before, outcome)
+        end(place)
+
+    def end(place: int) -> None:
+        made.update({name.split(":")[0]: name for name in outcomes[place].artifacts})
+        finished.add(place)
+
+    def look_at(place: int) -> None:
+        step, outcome = steps[place], outcomes[place]
+        decision = decisions.get(place) or reuse.decide(step, settings, versions, made)
         outcome.inputs = decision.inputs
-        taken = None
         if decision.result:
             taken = reuse.take(settings, versions, decision.result)
-            if taken is None:
-                decision = decision._replace(reason="its outputs were removed just now")
-        if taken is not None:
-            outcome.outcome = "cached"
-            outcome.artifacts = [*taken]
-            outcome.digests |= taken
-            outcome.metrics = decision.result.metrics
-            held = f", has {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
-            say(f"{position(steps, step)}: cached{held}")
-        else:
-            if settings.main.explain:
-                say(f"{position(steps, step)}: runs, because: {decision.reason}")
-            execute(step, outcome, made)
-            reuse.record(step, settings, versions, decision, made, outcome)
-        made |= {name.split(":")[0]: name for name in outcome.artifacts}
+            if taken is not None:
+                _reuse(outcome, decision, taken)
+                held = f", has {', '.join(taken)}" if taken else ""
+                say(f"{position(steps, step)}: cached{held}")
+                end(place)
+                return
+            decision = decision._replace(result=None, reason="its outputs were removed just now")
+        if len(running) >= jobs:
+            decisions[place] = decision
+            return
+        if settings.main.explain:
+            say(f"{position(steps, step)}: runs, because: {decision.reason}")
+        before = dict(made)
+        running[place] = _Running(execute(step, outcome, before), decision, before)
+
+    try:
+        while True:
+            for place in range(len(steps)):
+                if place not in finished | {*running} and waits[place] <= finished and not failures:
+                    look_at(place)
+            if not running:
+                break
+            wait([each.work.ended for each in running.values()], return_when=FIRST_COMPLETED)
+            for place in [place for place, each in running.items() if each.work.ended.done()]:
+                finish(place)
+    except BaseException:
+        stopped = [each.work for each in running.values()]
+        processes.stop_until(lambda: all(work.ended.done() for work in stopped))
+        for work in stopped:
+            work.finish(True)
+        raise
+    if failures:
+        raise failures[0]
+
+
+def waits_for(steps: list[Step]) -> list[set[int]]:
+    """Return for each step the places of those that must have finished before it begins."""
+    reads = [{parse_reference(text).name for text in step.inputs} for step in steps]
+    makes = [{*step.outputs} for step in steps]
+    return [
+        {
+            before
+            for before in range(place)
+            if steps[before].name == GATE
+            or makes[before] & (reads[place] | makes[place])
+            or reads[before] & makes[place]
+        }
+        for place in range(len(steps))
+    ]
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
 
 
 def position(steps: list[Step], step: Step) -> str:
     """Return the step's name with its place: `[2/6] preprocess`."""
     return f"[{steps.index(step) + 1}/{len(steps)}] {step.name}"
+
+
+def _reuse(outcome: Outcome, decision: Decision, taken: dict[str, str]) -> None:
+    outcome.outcome = "cached"
+    outcome.artifacts = [*taken]
+    outcome.digests |= taken
+    outcome.metrics = decision.result.metrics

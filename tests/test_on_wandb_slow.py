@@ -70,7 +70,7 @@ def test_mlflow_run_takes_all_steps_to_wandb_and_a_second_project_stays_apart(
             *("-P", f"hydra_options={options}"),
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert [run.state for run in wandb_api.runs(project)] == ["finished"] * 6
+        assert [run.state for run in wandb_api.runs(project)] == ["finished"] * 7
         got = tmp_path / project
         name = f"{project}/model_export:latest"
         done = pipeline.command("artifact", "get", name, "--root", str(got))

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import shutil
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pipeline import fingerprint, overrides, settings
 from pipeline.plan import Step, plan
 from pipeline.screen import Outcome
 from pipeline.versions import Local
-from pipeline.walk import walk
+from pipeline.walk import Work, walk
 from util_lib import tracking
 from util_lib.tracking.names import parse_reference
 from util_lib.tracking.store import open_store
@@ -96,7 +97,7 @@ class World:
             if next(moments) == deadline:
                 raise Killed
 
-        def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> None:
+        def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> Work:
             moment()
             with tracking.init(project=checked.main.project_name, job_type=step.name) as run:
                 names = [made.get(name, f"{name}:latest") for name in self.inputs(step)]
@@ -114,6 +115,9 @@ class World:
                     moment()
             shutil.rmtree(self.folder / "used", ignore_errors=True)
             moment()
+            ended: Future[None] = Future()
+            ended.set_result(None)
+            return Work(ended, lambda stopped: None)
 
         outcomes = [Outcome(step.name) for step in steps]
         try:

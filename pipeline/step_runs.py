@@ -1,0 +1,146 @@
+"""A step as a process: begun by `mlflow.run`, waited for in a thread, collected at its end."""
+
+import json
+import os
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from pipeline import session
+from pipeline.plan import Step
+from pipeline.screen import Outcome
+from pipeline.session import Session
+from util_lib.tracking import choice
+from util_lib.tracking.publish import publish, publish_report
+from util_lib.tracking.store import open_store
+
+
+class Begun(NamedTuple):
+    """A step whose process was started: its MLflow run, None where it came to none; its end."""
+
+    run_id: str | None
+    ended: Future[None]
+
+
+def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
+    """Start one step by `mlflow.run`; what hinders it is told by its `ended`, as a failure is.
+
+    An input that this pipeline run made is passed as the very version that it made: `latest` may
+    meanwhile belong to another pipeline. MLflow waits for the process in a thread of its own. Which
+    run is the parent it only knows in this one, so the step's run is made here.
+    """
+    from mlflow.projects import utils
+
+    parameters = {
+        key: made.get(value.removesuffix(":latest"), value) if value.endswith(":latest") else value
+        for key, value in step.parameters.items()
+    }
+    if url := parameters.get("file_url"):
+        # MLflow records parameters: the secrets of the address go by the environment
+        os.environ["GET_DATA_URL"] = url
+        parameters = session.shown_parameters(parameters)
+    for key, content in step.files.items():
+        path = opened.folder / f"{step.name}_{key}.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        parameters[key] = str(path)
+    ended: Future[None] = Future()
+    place, entry = session.location(step.uri), "main"
+    try:
+        project = utils.fetch_and_validate_project(place, step.version, entry, parameters)
+        run = utils.get_or_create_run(
+            None, place, opened.experiment_id, project, step.version, entry, parameters
+        )
+    except Exception as error:
+        ended.set_exception(error)
+        return Begun(None, ended)
+    run_id = run.info.run_id
+    opened.runs.add(run_id)
+    thread = threading.Thread(
+        target=_run, args=(opened, step, project, parameters, run_id, ended), daemon=True
+    )
+    opened.threads.append(thread)
+    thread.start()
+    return Begun(run_id, ended)
+
+
+def _run(
+    opened: Session,
+    step: Step,
+    project: str,
+    parameters: dict[str, str],
+    run_id: str,
+    ended: Future[None],
+) -> None:
+    import mlflow
+
+    try:
+        mlflow.run(
+            project,
+            parameters=parameters,
+            experiment_id=opened.experiment_id,
+            env_manager=opened.manager,
+            storage_dir=str(opened.folder),  # MLflow's own would stay behind
+            run_id=run_id,
+            run_name=step.name,
+        )
+    except BaseException as error:
+        ended.set_exception(error)
+    else:
+        ended.set_result(None)
+
+
+def raise_failure(step: Step, begun: Begun) -> None:
+    """Raise what a step that has ended failed of, if it did."""
+    from mlflow.exceptions import ExecutionException
+
+    try:
+        begun.ended.result()
+    except ExecutionException as error:
+        raise session.StepFailed(step.name, session.one_line(error)) from error
+    except Exception as error:
+        if not session.is_from(error, "git"):
+            raise
+        raise session.not_fetched(step, error) from error
+
+
+def collect(opened: Session, begun: Begun, outcome: Outcome) -> None:
+    """Read what the step recorded, and publish it to the step's MLflow run."""
+    run_id = begun.run_id
+    if run_id is None:
+        return
+    opened.runs.discard(run_id)
+    session.end_killed(opened.client, run_id)  # stopped before MLflow waited for it
+    if os.environ[choice.VARIABLE] == "wandb":
+        reports = _reports(opened.reports / run_id)
+        outcome.told = any("logged" in report for report in reports)
+        for report in reports:
+            outcome.artifacts += report.get("logged", ())
+            outcome.digests |= report.get("digests", {})
+            outcome.metrics |= _numbers(report.get("summary", {}))
+            publish_report(report, run_id)
+        return
+    for record in open_store().runs(mlflow_run_id=run_id):
+        made = {f"{v.name}:v{v.number}": v.digest for v in record.logged_artifacts()}
+        outcome.artifacts += made
+        outcome.digests |= made
+        outcome.metrics |= _numbers(record.summary)
+        publish(record, run_id)
+
+
+def _reports(path: Path) -> list[dict[str, Any]]:
+    """Return the last line of each run in the file at `path`."""
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [*{line["path"]: line for line in lines}.values()]
+
+
+def _numbers(summary: dict[str, Any]) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in summary.items()
+        if isinstance(value, int | float) and not name.startswith("_")
+    }
