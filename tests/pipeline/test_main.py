@@ -139,7 +139,7 @@ def place(tmp_path, template) -> Place:
 
 
 def test_steps_run_in_the_pipelines_order_nested_under_one_run(place):
-    done = place.main("main.execute_steps='evaluate, get_data ,preprocess'")
+    done = place.main("main.execute_steps='evaluate, get_data ,preprocess'", "main.jobs=1")
     assert done.returncode == 0, done.stderr
     assert place.ran() == ["get_data", "preprocess", "evaluate"]
     parent, *children = place.runs()
