@@ -15,6 +15,7 @@ from pipeline import receipt
 from pipeline.settings import Main
 from pipeline.versions import Version
 from util_lib import tracking
+from util_lib.errors import UserError
 from util_lib.tracking import choice, online
 from util_lib.tracking.names import parse_reference
 from util_lib.tracking.store import store_directory
@@ -75,11 +76,14 @@ class Online:
     def keep_receipt(self, text: str, main: Main, failed: bool) -> str:
         """Log a receipt, unless the latest one is the very same; return its full name."""
         project = main.project_name
-        latest = self.find(f"{receipt.NAME}:latest", project)
-        if latest and latest.digest == receipt.artifact(text).manifest.digest():
-            return f"{project}/{latest.name}:v{latest.number}"
-        quiet = wandb.Settings(**QUIET)
-        return receipt.keep(text, main.execute_steps, failed, settings=quiet)
+        try:
+            latest = self.find(f"{receipt.NAME}:latest", project)
+            if latest and latest.digest == receipt.artifact(text).manifest.digest():
+                return f"{project}/{latest.name}:v{latest.number}"
+            quiet = wandb.Settings(**QUIET)
+            return receipt.keep(text, main.execute_steps, failed, settings=quiet)
+        except (wandb.Error, ValueError, OSError, TimeoutError) as error:
+            raise UserError(online.explain(error)) from error
 
     def _ask(self, entity: str, project: str, name: str) -> wandb.Artifact | None:
         try:
