@@ -20,7 +20,7 @@ def is_model(folder: Path) -> bool:
 def difference(before: Path, now: Path) -> str:
     """Return the first difference of two pipelines in one line.
 
-    Unpickles both: they come from the stores of whoever compares.
+    Loads both, which runs what is in a pickle: they come from the stores of whoever compares.
     """
     old, _ = model_export.load(before)
     new, _ = model_export.load(now)

@@ -19,6 +19,7 @@ from util_lib.errors import UserError
 
 logger = logging.getLogger("compare")
 
+MODEL_FILES = (".skops", ".pkl")  # what a pipeline is written as
 LINE_LENGTH = 60  # characters shown of a line of text
 
 
@@ -34,10 +35,10 @@ def difference(before: Path, now: Path) -> str:
         return "no file differs"
     if models.is_model(before) and models.is_model(now):
         # The description repeats what the rest is, by digests of it: the cause comes first.
-        changed.sort(key=lambda name: (not name.endswith(".pkl"), name == "MLmodel", name))
+        changed.sort(key=lambda name: (not name.endswith(MODEL_FILES), name == "MLmodel", name))
     first = changed[0]
     shown = "" if len(old) == 1 else f"{first}: "
-    if first.endswith(".pkl") and models.is_model(before) and models.is_model(now):
+    if first.endswith(MODEL_FILES) and models.is_model(before) and models.is_model(now):
         return shown + models.difference(before, now)
     return shown + of_files(old[first], new[first])
 

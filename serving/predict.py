@@ -3,20 +3,247 @@
 
 Reads a table, or a folder of tables; writes a label and the probability of each class for every
 row, and the rows that are not as the model's declaration says, with the reason, to a file beside.
+Memory does not grow with the rows, and a file is there whole or not at all.
 """
 
 import argparse
+import json
 import logging
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from util_lib import cli
+import numpy as np
+import pandas as pd
+
+from serving import batch_read, batch_write, model
+from serving.batch_read import Chunk
+from serving.batch_write import TableWriter
+from serving.model import ServedModel
+from util_lib import cli, tracking, validation
+from util_lib.errors import UserError
+from util_lib.tracking import names
+from util_lib.tracking.store import user_directory
 
 logger = logging.getLogger("serving")
 
 MODEL = "model_export:prod"
+PROGRESS_S = 5  # between two lines on how far it is
+N_REASONS = 5  # that a rejected row is given
+
+
+class Done(NamedTuple):
+    """What became of a file."""
+
+    output: Path
+    rows: int
+    predicted: int
+    rejected: int
+    seconds: float
+
+
+def answers(served: ServedModel, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `prediction` for each row, and `probability_<class>` for each class."""
+    labels, probabilities = served.predict(frame)
+    columns = {"prediction": labels}
+    if probabilities is not None:
+        for place, name in enumerate(served.classes):
+            columns[f"probability_{name}"] = probabilities[:, place]
+    return pd.DataFrame(columns)
+
+
+def predict_file(
+    served: ServedModel, source: Path, output: Path, keep: list[str], chunk_rows: int
+) -> Done:
+    """Predict all rows of `source` into `output`; those that are wrong go to `rejected_path`.
+
+    Both files appear when all rows are done, the rejected rows first. Where no row can be
+    predicted only theirs is written, and `UserError` says so.
+    """
+    begun = told = time.perf_counter()
+    rejected, n_rows, kinds = rejected_path(output), 0, {}
+    pieces = batch_read.chunks(source, served.columns | served.sources, keep, chunk_rows)
+    with TableWriter(output) as predicted, TableWriter(rejected) as wrong:
+        for chunk in pieces:
+            if not chunk.numbers and not chunk.unread:
+                _refuse_columns(served, chunk.frame, keep, source)
+                kinds = {name: _kind(values) for name, values in chunk.kept.items()}
+                continue
+            table, reasons = _predicted(served, chunk.frame)
+            if len(table):
+                kept = chunk.kept.loc[table.index]
+                table.insert(0, "row", np.array(chunk.numbers)[table.index])
+                for name in keep:
+                    table[name] = kept[name].astype(kinds.get(name, "str"))
+                predicted.write(table)
+            if reasons or chunk.unread:
+                wrong.write(_rejected(chunk, reasons))
+            n_rows += len(chunk.numbers) + len(chunk.unread)
+            if (now := time.perf_counter()) - told > PROGRESS_S:
+                told = now
+                rate = n_rows / (now - begun)
+                logger.info("%s: %s rows, %s rows/s", source.name, f"{n_rows:,}", f"{rate:,.0f}")
+        wrong.finish()
+        predicted.finish()
+        if wrong.n_rows:
+            wrong.commit()
+        else:
+            rejected.unlink(missing_ok=True)  # of an earlier run
+        if not predicted.n_rows:
+            raise UserError(
+                f"{source.name} has no row that can be predicted: none of {n_rows:,} is as the "
+                f"model declares its columns; {rejected} says why"
+                if n_rows
+                else f"{source.name} has columns but no rows: expected at least one"
+            )
+        predicted.commit()
+    seconds = time.perf_counter() - begun
+    return Done(output, n_rows, predicted.n_rows, wrong.n_rows, seconds)
+
+
+def rejected_path(output: Path) -> Path:
+    """Return where the rows go that are not predicted into `output`."""
+    return output.with_name(f"{output.stem}.rejected{output.suffix}")
+
+
+def _predicted(served: ServedModel, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Return the answers, and a reason for each row without one; rows count from 0."""
+    _, lacking = served.examine(frame.iloc[:0])
+    # Each row of a JSON file has its own columns: what all of these lack is null.
+    absent = [problem.column for problem in lacking if problem.row is None]
+    right, problems = served.examine(frame.assign(**dict.fromkeys(absent)))
+    found: dict[int, list[str]] = {}
+    for problem in problems:
+        found.setdefault(problem.row, []).append(problem.message)
+    reasons = {row: "; ".join(messages[:N_REASONS]) for row, messages in found.items()}
+    tables, refused = _halved(served, right) if len(right) else ([], {})
+    return pd.concat(tables) if tables else pd.DataFrame(), reasons | refused
+
+
+def _halved(served: ServedModel, frame: pd.DataFrame) -> tuple[list[pd.DataFrame], dict[int, str]]:
+    """Return the answers; rows that the model refuses are found by halving, the others stay."""
+    try:
+        return [answers(served, frame).set_axis(frame.index)], {}
+    except ValueError as error:
+        if len(frame) == 1:
+            return [], {int(frame.index[0]): " ".join(str(error).split())}
+    middle = len(frame) // 2
+    first, second = _halved(served, frame.iloc[:middle]), _halved(served, frame.iloc[middle:])
+    return first[0] + second[0], first[1] | second[1]
+
+
+def _refuse_columns(
+    served: ServedModel, frame: pd.DataFrame, keep: list[str], source: Path
+) -> None:
+    """Raise `UserError` where a file, by its columns alone, has no row that could be right."""
+    there = list(map(str, frame.columns))
+    if not there:  # JSON
+        return
+    for name in keep:
+        if name not in there:
+            raise UserError(f"keep: {source.name}: {validation.choose('column', name, there)}")
+    wanted = ", ".join(served.columns)
+    for problem in served.examine(frame.iloc[:0])[1]:
+        raise UserError(f"{source.name}: {problem.message}; {served.version} takes {wanted}")
+    if not {*served.columns, *served.sources} & {*there}:
+        raise UserError(
+            f"{source.name} has no column of {served.version}: expected {wanted}, found "
+            f"{', '.join(there)}"
+        )
+
+
+def _kind(values: pd.Series) -> str:
+    """Return the type that a kept column has in every chunk, also where it has nulls."""
+    kinds = {"b": "boolean", "i": "Int64", "u": "UInt64", "f": "float64"}
+    known = kinds.get(getattr(values.dtype, "kind", "O"))
+    dates = pd.api.types.is_datetime64_any_dtype(values.dtype)
+    return known or (str(values.dtype) if dates else "str")
+
+
+def _rejected(chunk: Chunk, reasons: dict[int, str]) -> pd.DataFrame:
+    """Return the rows that are not predicted: number, reason and what was given, as JSON."""
+    rows = [(number, reason, None) for number, reason in chunk.unread]
+    for place in sorted(reasons):
+        given = {str(name): _plain(values.iloc[place]) for name, values in chunk.frame.items()}
+        text = json.dumps(given, ensure_ascii=False, default=str)
+        rows.append((chunk.numbers[place], reasons[place], text))
+    rows.sort(key=lambda row: row[0])
+    return pd.DataFrame(rows, columns=["row", "reason", "given"]).astype({"given": "str"})
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it, where it has a word for it; else the text of it."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
+        return None
+    return str(value) if isinstance(value, float) and np.isinf(value) else value
+
+
+def find_input(text: str, run: Any, tmp: str) -> list[Path]:
+    """Return the files to predict, for a path or an artifact; those of a folder by name."""
+    path = user_directory() / Path(text).expanduser()
+    if not path.exists():
+        try:
+            names.parse_reference(text)
+        except UserError:
+            raise UserError(
+                f"input {text!r} is no file or folder at {path}, and no artifact, whose name ends "
+                "in :latest, :v3 or the like"
+            ) from None
+        path = Path(run.use_artifact(text).download(str(Path(tmp, "input"))))
+    if path.is_file():
+        return [path]
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in batch_read.SUFFIXES)
+    if not found:
+        raise UserError(f"{text} holds no file in {', '.join(batch_read.SUFFIXES)}")
+    return found
+
+
+def outputs(sources: list[Path], text: str) -> list[Path]:
+    """Return the file to write for each source: `text` itself, or in the folder of that name."""
+    path = user_directory() / Path(text).expanduser()
+    if path.suffix.lower() in batch_write.SUFFIXES and not path.is_dir():
+        if len(sources) > 1:
+            raise UserError(
+                f"output {text!r} is one file and the input holds {len(sources)}: name a folder"
+            )
+        found = [path]
+    elif path.suffix and not path.is_dir():
+        raise UserError(
+            f"output {text!r} must end in {', '.join(batch_write.SUFFIXES)}, or be a folder"
+        )
+    else:
+        kinds = {".pq": ".parquet", ".ndjson": ".jsonl"}
+        found = [path / f"{s.stem}{kinds.get(s.suffix.lower(), s.suffix.lower())}" for s in sources]
+    written = [*found, *map(rejected_path, found)]
+    for output in written:
+        if written.count(output) > 1:
+            raise UserError(f"{output} would be written for two files of the input: rename one")
+        if output.resolve() in [source.resolve() for source in sources]:
+            raise UserError(f"output {output} is the input itself: name another one")
+    return found
+
+
+def summary(done: list[Done]) -> str:
+    """Return a table of what became of each file, and of all together."""
+    lines = [(str(d.output), d.rows, d.predicted, d.rejected, d.seconds) for d in done]
+    if len(done) > 1:
+        lines.append(("all", *(sum(column) for column in zip(*(d[1:] for d in done), strict=True))))
+    width = max(len(line[0]) for line in lines)
+    head = (
+        f"{'output':{width}}  {'rows in':>12}  {'predicted':>12}  {'rejected':>10}  {'rows/s':>9}"
+    )
+    return "\n".join(
+        [head]
+        + [
+            f"{name:{width}}  {n_in:>12,}  {n_out:>12,}  {n_bad:>10,}  {n_in / seconds:>9,.0f}"
+            for name, n_in, n_out, n_bad, seconds in lines
+        ]
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,7 +255,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="a csv, parquet or json file, a folder of these, or an artifact (name:alias)",
     )
     parser.add_argument(
-        "--output", required=True, help="the file to write (.csv, .parquet, .jsonl), or a folder"
+        "--output",
+        required=True,
+        help="the file to write (.csv, .parquet, .jsonl, .json), or a folder",
     )
     parser.add_argument(
         "--model", default=MODEL, help="e.g. model_export:prod, or a directory with a model"
@@ -45,7 +274,23 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the entry point; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
-    raise NotImplementedError(args)
+    keep = [name.strip() for name in (cli.optional(args.keep) or "").split(",") if name.strip()]
+    with (
+        tracking.init(job_type="predict", config=vars(args)) as run,
+        tempfile.TemporaryDirectory() as tmp,
+    ):
+        served = model.load(args.model, run=run)
+        logger.info("predicting with %s", served.version)
+        sources = find_input(args.input, run, tmp)
+        done = []
+        for source, output in zip(sources, outputs(sources, args.output), strict=True):
+            done.append(predict_file(served, source, output, keep, args.chunk_rows))
+            if done[-1].rejected:
+                where = rejected_path(output)
+                logger.warning("%s rows are not predicted: %s", f"{done[-1].rejected:,}", where)
+        for name in ("rows", "predicted", "rejected"):
+            run.summary[name] = sum(getattr(each, name) for each in done)
+        print(summary(done), flush=True)
 
 
 if __name__ == "__main__":

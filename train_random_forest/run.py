@@ -329,7 +329,7 @@ def main(argv: list[str] | None = None) -> None:
         directory = Path(tmp, "model")
         example = pipeline["columns"].transform(train)
         answers = pipeline.predict(train.head(1))
-        model_export.save(pipeline, directory, example, answers, about)
+        model_export.save(pipeline, directory, example, answers, about, config.export_format)
         artifact = tracking.Artifact(
             args.export_artifact,
             type="model_export",

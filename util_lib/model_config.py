@@ -67,6 +67,7 @@ class RandomForestPipeline(Section):
     export_artifact: Annotated[
         Annotated[str, AfterValidator(check_artifact_name)] | None, BeforeValidator(null_word)
     ] = None
+    export_format: Literal["skops", "cloudpickle"] = "skops"
     features: Features
     declaration: Declaration = Declaration()
     category_orders: dict[str, list[Any]] = {}  # from low to high; other categories are sorted

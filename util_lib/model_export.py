@@ -20,14 +20,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from util_lib import model_file
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 
 # What a prediction needs to be installed, in the versions that trained the model.
-REQUIREMENTS = ("cloudpickle", "numpy", "pandas", "scikit-learn", "scipy")
+REQUIREMENTS = ("numpy", "pandas", "scikit-learn", "scipy")
+FORMATS = ("skops", "cloudpickle")  # each is also the package that reads it
 # The part of this project that travels with the model, as util_lib/<name>.
 CODE = ("__init__.py", "transformers.py")
 EXAMPLE_ROWS = 2
+SKOPS_FILE = "model.skops"  # as MLflow calls it
 NO_TIME = "1970-01-01 00:00:00"  # the run that made a version knows when
 
 
@@ -37,8 +40,9 @@ def save(
     example: pd.DataFrame,
     labels: np.ndarray,
     metadata: dict[str, Any],
+    export_format: str = FORMATS[0],
 ) -> None:
-    """Write a fitted `pipeline` to the new `directory`.
+    """Write a fitted `pipeline` to the new `directory`, in one of `FORMATS`.
 
     `example` holds input rows as `FeatureColumns` gives them (numbers as doubles, so that a null
     in a request is no type error); the first two become the input example.
@@ -64,15 +68,18 @@ def save(
         mlflow.sklearn.save_model(
             pipeline,
             str(directory),
-            serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_CLOUDPICKLE,
+            serialization_format=export_format,
+            skops_trusted_types=[*model_file.TRUSTED] if export_format == "skops" else None,
             mlflow_model=Model(model_uuid=None, utc_time_created=NO_TIME),
             signature=ModelSignature(inputs, outputs),
             input_example=example.head(EXAMPLE_ROWS).reset_index(drop=True),
             pip_requirements=[f"mlflow=={mlflow.__version__}"]
-            + [f"{name}=={version(name)}" for name in REQUIREMENTS],
+            + [f"{name}=={version(name)}" for name in sorted([*REQUIREMENTS, export_format])],
             code_paths=[str(code)],
             metadata=metadata,
         )
+    if export_format == "skops":
+        model_file.make_the_same(directory / SKOPS_FILE)
     _write_json_without_nan(directory)
     _name_by_content(directory)
 
@@ -80,8 +87,8 @@ def save(
 def load(directory: str | Path) -> tuple[Any, dict[str, Any]]:
     """Return the pipeline in an MLflow model directory, and the metadata saved with it.
 
-    Unpickles, that is, runs what the directory holds: load models of the tracked store only.
-    MLflow itself, slow to import, is needed only for formats other than pickle.
+    A skops file makes nothing but what `model_file` lists. A pickle runs what it holds: load models
+    of the tracked store only.
     """
     import yaml
 
@@ -95,17 +102,18 @@ def load(directory: str | Path) -> tuple[Any, dict[str, Any]]:
             "train_random_forest exports"
         ) from None
     metadata = described.get("metadata") or {}
-    if flavor.get("serialization_format") not in ("cloudpickle", "pickle"):
-        import mlflow.sklearn
-
-        return mlflow.sklearn.load_model(str(directory)), metadata
+    found, file = flavor.get("serialization_format"), Path(directory, flavor["pickled_model"])
+    if found == "skops":
+        return model_file.load(file), metadata
+    if found not in ("cloudpickle", "pickle"):
+        raise UserError(f"{path} has the format {found!r}: expected one of {', '.join(FORMATS)}")
     import cloudpickle
 
     code = flavor.get("code")
     if code and str(Path(directory, code)) not in sys.path:
         sys.path.append(str(Path(directory, code)))  # last: what is installed or here comes first
-    with Path(directory, flavor["pickled_model"]).open("rb") as file:
-        return cloudpickle.load(file), metadata
+    with file.open("rb") as content:
+        return cloudpickle.load(content), metadata
 
 
 @contextmanager

@@ -147,7 +147,7 @@ class DaysBeforeNewest(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    newest_, oldest_ : list of pandas.Timestamp, one for each column
+    newest_, oldest_ : list of texts (ISO 8601), one for each column
         Set by `fit`.
 
     Raises
@@ -162,8 +162,8 @@ class DaysBeforeNewest(TransformerMixin, BaseEstimator):
         dates = [as_dates(X[name]) for name in X]
         if empty := [str(column.name) for column in dates if column.isna().all()]:
             raise ValueError(f"DaysBeforeNewest: columns without any date: {empty}")
-        self.newest_ = [column.max() for column in dates]
-        self.oldest_ = [column.min() for column in dates]
+        self.newest_ = [column.max().isoformat() for column in dates]
+        self.oldest_ = [column.min().isoformat() for column in dates]
         return self
 
     def transform(self, X: pd.DataFrame) -> np.ndarray:
@@ -171,7 +171,7 @@ class DaysBeforeNewest(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         day = pd.Timedelta(days=1)
         columns = [
-            (newest - as_dates(X[name]).fillna(oldest - day)) / day
+            (pd.Timestamp(newest) - as_dates(X[name]).fillna(pd.Timestamp(oldest) - day)) / day
             for name, newest, oldest in zip(X, self.newest_, self.oldest_, strict=True)
         ]
         return np.column_stack(columns)

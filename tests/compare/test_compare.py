@@ -130,7 +130,7 @@ def test_of_two_models_the_tree_and_the_node_are_named(tmp_path):
     exported(tmp_path / "before", songs)
     exported(tmp_path / "now", songs, random_state=4)
     said = run.difference(tmp_path / "before", tmp_path / "now")
-    assert said == "model.pkl: classifier: parameter random_state 3 -> 4"
+    assert said == "model.skops: classifier: parameter random_state 3 -> 4"
     forest = fitted(songs)["classifier"]
     other = fitted(songs)["classifier"]
     tree = other.estimators_[6].tree_
@@ -145,7 +145,9 @@ def test_of_two_models_what_the_preprocessing_learnt_is_named(tmp_path):
     exported(tmp_path / "before", songs)
     exported(tmp_path / "now", moved)
     said = run.difference(tmp_path / "before", tmp_path / "now")
-    assert said.startswith("model.pkl: processor: numerical, stage 0 (SimpleImputer): statistics_ ")
+    assert said.startswith(
+        "model.skops: processor: numerical, stage 0 (SimpleImputer): statistics_ "
+    )
 
 
 def test_lines_bytes_and_files_are_named(tmp_path):

@@ -1,35 +1,14 @@
-"""What the tests of serving share: a model that the training step has exported."""
-
 import pytest
-from step_support import DECLARED, MODEL, make_songs, steps, with_text
-
-from train_random_forest import run as training
+from serving_support import export_model
+from step_support import steps
 
 __all__ = ["steps"]
-
-COLUMNS = ("energy", "loudness", "tempo", "key", "title", "song_name")
-DECLARATION = {
-    "columns": {name: DECLARED["columns"][name] for name in COLUMNS},
-    "text_feature": DECLARED["text_feature"],
-}
 
 
 @pytest.fixture
 def exported(steps):
     """The store of one test, with `model_export:latest` and `:prod` in project `tests`."""
-    table = with_text(make_songs())
-    training.main(
-        ["--train_data", steps.put(table, "data_train.parquet"), "--model_config"]
-        + [
-            steps.yaml({**MODEL, "declaration": DECLARATION}),
-            "--export_artifact",
-            "model_export",
-            "--random_seed",
-            "42",
-        ]
-        + ["--val_size", "0", "--stratify", "null"]
-    )
-    artifact = steps.artifact("model_export:latest")
+    artifact = export_model(steps)
     artifact.aliases.append("prod")
     artifact.save()
     return steps

@@ -1,5 +1,10 @@
+import json
+from pathlib import Path
+
+import cloudpickle
 import numpy as np
 import pytest
+from serving_support import export_model
 from step_support import make_songs, with_text
 
 from serving import model
@@ -32,3 +37,58 @@ def test_labels_and_probabilities_are_those_of_the_pipeline(exported):
 def test_a_model_that_is_not_there_is_one_sentence(exported):
     with pytest.raises(UserError, match="model_export:champion"):
         model.load("model_export:champion")
+
+
+def change_a_file(steps, suffix, content):
+    """Change a file of the model where the store keeps it."""
+    artifact = steps.artifact("model_export:prod")
+    (entry,) = (e for e in artifact.manifest.entries.values() if e.path.endswith(suffix))
+    path = artifact._store.files.path(entry.sha256)
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+class Harm:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.write_text, (Path(self.path), "ran")
+
+
+def test_a_file_that_was_changed_is_refused_and_its_code_is_not_run(exported, tmp_path):
+    harm = cloudpickle.dumps(Harm(str(tmp_path / "ran")))
+    change_a_file(exported, "model.skops", harm)
+    with pytest.raises(UserError, match="model.skops.* is damaged"):
+        model.load("model_export:prod")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_directory_is_held_to_the_digest_beside_it(exported, tmp_path):
+    artifact = exported.artifact("model_export:prod")
+    directory = Path(artifact.download(str(tmp_path / "model")))
+    beside = tmp_path / "model.json"
+    beside.write_text(json.dumps({"version": "tests/model_export:v0", "digest": artifact.digest}))
+    assert model.load(str(directory)).version == "tests/model_export:v0"
+    harm = cloudpickle.dumps(Harm(str(tmp_path / "ran")))
+    (directory / "model.pkl").write_bytes(harm)
+    described = (directory / "MLmodel").read_text()
+    (directory / "MLmodel").write_text(
+        described.replace("model.skops", "model.pkl").replace("format: skops", "format: pickle")
+    )
+    with pytest.raises(UserError, match="have the digest .*, not .*; nothing of it was loaded"):
+        model.load(str(directory))
+    assert not (tmp_path / "ran").exists()
+    beside.write_text("{")
+    with pytest.raises(UserError, match="model.json is no JSON"):
+        model.load(str(directory))
+
+
+def test_a_model_as_a_pickle_gives_the_same_answers(steps):
+    export_model(steps, export_format="cloudpickle")
+    as_pickle = model.load("model_export:latest")
+    export_model(steps)
+    as_skops = model.load("model_export:latest")
+    assert (as_pickle.version, as_skops.version)[1] == "tests/model_export:v1"
+    rows = with_text(make_songs(40, seed=5))
+    np.testing.assert_array_equal(as_pickle.predict(rows)[1], as_skops.predict(rows)[1])

@@ -282,13 +282,14 @@ def test_mlmodel_says_what_it_takes_and_nothing_of_this_machine(exported):
         "text_feature": "string",
     }
     assert not any(column["required"] for column in inputs.values())
-    assert described["flavors"]["sklearn"]["serialization_format"] == "cloudpickle"
+    assert described["flavors"]["sklearn"]["serialization_format"] == "skops"
     assert "run_id" not in described and str(Path.home()) not in text
     assert described["metadata"]["target"] == "genre"
     requirements = (directory / "requirements.txt").read_text().split()
     assert all("==" in line for line in requirements)
     assert {line.partition("==")[0] for line in requirements} == {
         "mlflow",
+        "skops",
         *model_export.REQUIREMENTS,
     }
 

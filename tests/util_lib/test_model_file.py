@@ -1,0 +1,118 @@
+"""Model files: what a skops file is read with, and what a crafted one cannot do."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from util_lib import model_file
+from util_lib.errors import UserError
+
+X = np.random.default_rng(0).normal(size=(60, 3))
+
+
+class Harm:
+    """What runs a command when it is unpickled, or made by its name."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __setstate__(self, state):
+        Path(state["path"]).write_text("ran")
+
+    def __getstate__(self):
+        return {"path": self.path}
+
+
+def pipeline(first=None):
+    forest = RandomForestClassifier(n_estimators=3, max_depth=4, random_state=0)
+    return Pipeline([("first", first or StandardScaler()), ("last", forest)]).fit(X, X[:, 0] > 0)
+
+
+def written(path, content):
+    skops.io.dump(content, path)
+    model_file.make_the_same(path)
+    return path
+
+
+def changed(path, change):
+    """Rewrite the arrays of a skops file."""
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, change(name, content))
+
+
+def test_a_pipeline_comes_back_with_the_same_answers_and_the_same_bytes(tmp_path):
+    original = pipeline()
+    path = written(tmp_path / "a.skops", original)
+    np.testing.assert_array_equal(model_file.load(path).predict_proba(X), original.predict_proba(X))
+    again = written(tmp_path / "b.skops", pipeline())
+    assert path.read_bytes() == again.read_bytes()
+
+
+def test_a_type_that_is_on_no_list_is_refused_and_does_not_run(tmp_path):
+    ran = tmp_path / "ran"
+    path = written(tmp_path / "a.skops", pipeline(FunctionTransformer(kw_args=None)))
+    harmful = pipeline()
+    harmful.harm = Harm(str(ran))
+    skops.io.dump(harmful, path)
+    with pytest.raises(UserError, match="types that are on no list of trusted ones .*Harm"):
+        model_file.load(path)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("function", [os.system, eval])
+def test_a_function_that_is_on_no_list_is_refused(tmp_path, function):
+    harmful = pipeline(FunctionTransformer())
+    harmful["first"].func = function
+    path = tmp_path / "a.skops"
+    skops.io.dump(harmful, path)
+    with pytest.raises(UserError, match="on no list of trusted ones"):
+        model_file.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("left_child", 10**6), ("left_child", 0), ("feature", 99)]
+)
+def test_a_tree_that_points_nowhere_or_back_is_refused(tmp_path, field, value):
+    path = written(tmp_path / "a.skops", pipeline())
+
+    def change(name, content):
+        import io
+
+        array = np.load(io.BytesIO(content)) if name.endswith(".npy") else None
+        if array is None or array.dtype.names is None:
+            return content
+        array[field][0] = value
+        out = io.BytesIO()
+        np.save(out, array)
+        return out.getvalue()
+
+    changed(path, change)
+    with pytest.raises(UserError, match="holds a tree whose nodes point nowhere"):
+        model_file.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no zip", b"\x80\x04."])
+def test_a_file_that_is_no_skops_file_is_one_sentence(tmp_path, content):
+    path = tmp_path / "a.skops"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="a.skops is no whole skops file"):
+        model_file.load(path)
+
+
+def test_a_file_whose_schema_is_cut_or_wrong_is_one_sentence(tmp_path):
+    for text in ("{", "[]", json.dumps({"protocol": 99}), json.dumps({"protocol": 2})):
+        path = written(tmp_path / "a.skops", pipeline())
+        changed(path, lambda name, content, text=text: text if name == "schema.json" else content)
+        with pytest.raises(UserError, match="a.skops is no whole skops file"):
+            model_file.load(path)

@@ -1,0 +1,106 @@
+"""A fitted pipeline as a skops file: read without running anything that is not listed here.
+
+A pickle can call any function while it is read. A skops file names types and holds arrays; only
+scikit-learn's own types and those of `TRUSTED` are made of it. What skops does not promise is that
+the arrays make sense: a crafted tree could read past its end. So the trees are checked too.
+"""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from util_lib.errors import UserError
+
+# The types and functions of a pipeline beyond those that skops knows to be harmless to make.
+TRUSTED = (
+    "numpy.dtype",
+    "sklearn.tree._tree.Tree",
+    "util_lib.transformers.DaysBeforeNewest",
+    "util_lib.transformers.FeatureColumns",
+    "util_lib.transformers.MeanImputer",
+    "util_lib.transformers.ModeImputer",
+    "util_lib.transformers.to_texts",
+)
+SCHEMA = "schema.json"
+NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
+LEAF = -1
+
+
+def load(path: Path) -> Any:
+    """Return the pipeline in a skops file; `UserError` for one that cannot be trusted."""
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    try:
+        pipeline = skops.io.load(path, trusted=[*TRUSTED])
+    except UntrustedTypesFoundException as error:
+        raise UserError(
+            f"{path.name} holds types that are on no list of trusted ones ({error}): nothing of it "
+            "was loaded; a type of your own belongs into TRUSTED of util_lib/model_file.py"
+        ) from None
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path.name} is no whole skops file: {error}") from error
+    for tree in getattr(pipeline[-1], "estimators_", []):
+        _check_tree(tree.tree_, path)
+    return pipeline
+
+
+def make_the_same(path: Path) -> None:
+    """Rewrite a skops file so that the same pipeline gives the same bytes in every process.
+
+    skops numbers objects by their addresses in memory and lets the zip file say when it was
+    written. Nothing is compressed: how small depends on the version of zlib.
+    """
+    with zipfile.ZipFile(path) as archive:
+        schema = json.loads(archive.read(SCHEMA))
+        contents = {name: archive.read(name) for name in archive.namelist() if name != SCHEMA}
+    names = {
+        name: f"{hashlib.sha256(content).hexdigest()[:32]}{Path(name).suffix}"
+        for name, content in contents.items()
+    }
+    _number(schema, names, [0])
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for old, new in sorted(names.items(), key=lambda pair: pair[1]):
+            if new not in archive.namelist():
+                archive.writestr(zipfile.ZipInfo(new, NO_TIME), contents[old])
+        text = json.dumps(schema, separators=(",", ":"))
+        archive.writestr(zipfile.ZipInfo(SCHEMA, NO_TIME), text)
+
+
+def _number(node: Any, names: dict[str, str], last: list[int]) -> None:
+    """Give each object a number of its own, in the order in which they stand."""
+    if isinstance(node, dict):
+        if "__id__" in node:
+            last[0] += 1
+            node["__id__"] = last[0]
+        if node.get("file") in names:
+            node["file"] = names[node["file"]]
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _number(part, names, last)
+
+
+def _check_tree(tree: Any, path: Path) -> None:
+    """Raise `UserError` for a tree that would not end, or read beside its arrays."""
+    number = np.arange(tree.node_count)
+    left, right = tree.children_left, tree.children_right
+    inner = left != LEAF
+    children = np.concatenate([left[inner], right[inner]])
+    parents = np.concatenate([number[inner], number[inner]])
+    sound = (
+        tree.node_count > 0
+        and ((right == LEAF) == ~inner).all()
+        and (children > parents).all()
+        and (children < tree.node_count).all()
+        and (tree.feature[inner] >= 0).all()
+        and (tree.feature[inner] < tree.n_features).all()
+        and len(tree.value) == tree.node_count
+    )
+    if not sound:
+        raise UserError(
+            f"{path.name} holds a tree whose nodes point nowhere: the file is damaged or made to "
+            "harm; train the model again"
+        )
