@@ -1,0 +1,69 @@
+"""The history of an alias such as `prod`: who gave it to which version, when and why.
+
+Each move is an event in the metadata of the version that got the alias, under `promotions`; it is
+written together with the alias (see moving.py), travels with `sync` and `pull`, and is read the
+same way on either backend.
+"""
+
+from typing import Any
+
+from util_lib import tracking
+from util_lib.tracking import names
+
+KEY = "promotions"  # in the metadata of a version
+PROMOTED, FORCED, ROLLED_BACK = "promoted", "forced", "rolled back"
+
+
+def history(project: str, name: str, type: str, alias: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the events of an alias, oldest first, each with its version `project/name:vN`.
+
+    The events of versions that `gc` has removed are gone with them.
+    """
+    events = [
+        (full_name(version), event)
+        for version in tracking.Api().artifacts(type, f"{project}/{name}")
+        for event in events_of(version)
+        if event["alias"] == alias
+    ]
+    return sorted(events, key=lambda found: found[1]["number"])
+
+
+def before(events: list[tuple[str, dict[str, Any]]], holder: str | None) -> str | None:
+    """Return the version that had the alias before `holder`, None without one.
+
+    A version that was rolled back is no more on the way; one that got the alias by hand stands
+    above all that were promoted.
+    """
+    way: list[str] = []
+    for version, event in events:
+        if event["deed"] == ROLLED_BACK and version in way:
+            while way[-1] != version:
+                way.pop()
+        elif not way or way[-1] != version:
+            way.append(version)
+    if way and way[-1] == holder:
+        way.pop()
+    return way[-1] if way else None
+
+
+def promotion_of(reference: str, project: str | None = None) -> dict[str, Any] | None:
+    """Return how a version came to its alias, None if it was never promoted.
+
+    `reference` is `name:prod` or `name:v3`; by an alias it is the last event of that alias, else
+    the version's last one. Keys: alias, deed (promoted, forced or rolled back), from (the version
+    before, or None), at (UTC), by, reason, metrics, comparison and test_data (artifacts, or None).
+    """
+    wanted = names.parse_reference(reference, project)
+    events = events_of(tracking.Api().artifact(str(wanted)))
+    events = [event for event in events if event["alias"] == wanted.alias] or events
+    return events[-1] if events else None
+
+
+def events_of(version: Any) -> list[dict[str, Any]]:
+    """Return the events of one version, oldest first."""
+    return list((version.metadata or {}).get(KEY) or [])
+
+
+def full_name(version: Any) -> str:
+    """Return `project/name:vN` of an artifact of either backend."""
+    return f"{version.project}/{version.source_name}"
