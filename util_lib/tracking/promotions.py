@@ -31,16 +31,17 @@ def history(project: str, name: str, type: str, alias: str) -> list[tuple[str, d
 def before(events: list[tuple[str, dict[str, Any]]], holder: str | None) -> str | None:
     """Return the version that had the alias before `holder`, None without one.
 
-    A version that was rolled back is no more on the way; one that got the alias by hand stands
-    above all that were promoted.
+    A version that was rolled back is no more on the way; one that got the alias by hand is.
     """
     way: list[str] = []
     for version, event in events:
         if event["deed"] == ROLLED_BACK and version in way:
             while way[-1] != version:
                 way.pop()
-        elif not way or way[-1] != version:
-            way.append(version)
+            continue
+        for step in (event["from"], version):
+            if step is not None and way[-1:] != [step]:
+                way.append(step)
     if way and way[-1] == holder:
         way.pop()
     return way[-1] if way else None
