@@ -217,30 +217,29 @@ def decide(found: dict[str, Any], rules: Rules) -> tuple[bool, str]:
     """Return whether the candidate is to be promoted, and why, in words.
 
     Without a predecessor it is. Else it must gain more than `min_gain` in the metric, and no class
-    may lose more than `max_class_drop` of its recall.
+    may lose more than `max_class_drop` of its F1.
     """
     if found["champion"] is None:
         return True, "there is no predecessor"
     by = found["difference"]
+    size = f"{abs(by['gain']):.4f} {'better' if by['gain'] > 0 else 'worse'}"
     words = (
-        f"{rules.metric} is {by['gain']:+.4f} better (95 % interval {by['low']:+.4f} to "
-        f"{by['high']:+.4f})"
+        f"{rules.metric} is {size if by['gain'] else 'the same'} (95 % interval of the gain "
+        f"{by['low']:+.4f} to {by['high']:+.4f})"
     )
     if not by["gain"] > rules.min_gain + ROUNDING:
-        needed = f"more than {rules.min_gain:g} is needed"
-        return False, f"{words}, and {needed}"
+        return False, f"{words}, and it must be better by more than {rules.min_gain:g}"
     falls = {
-        name: found["champion"]["classes"][name]["recall"] - about["recall"]
+        name: found["champion"]["classes"][name]["f1"] - about["f1"]
         for name, about in found["candidate"].get("classes", {}).items()
     }
     falls = {name: fall for name, fall in falls.items() if fall > rules.max_class_drop + ROUNDING}
     if falls:
         worst = sorted(falls, key=lambda name: -falls[name])
-        named = ", ".join(f"{name} {falls[name]:.3f}" for name in worst[:3])
+        named = ", ".join(f"{name} by {falls[name]:.3f}" for name in worst[:3])
         more = f" and {len(worst) - 3} more" if len(worst) > 3 else ""
         return False, (
-            f"{words}, but the recall of {named}{more} falls; at most {rules.max_class_drop:g} is "
-            "allowed"
+            f"{words}, but F1 falls for {named}{more}; at most {rules.max_class_drop:g} is allowed"
         )
     return True, words
 

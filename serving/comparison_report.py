@@ -19,17 +19,11 @@ def lines(found: dict[str, Any]) -> list[Line]:
             ends = f"{better['low']:+.4f} to {better['high']:+.4f}"
             by = f"{better['gain']:+.4f} better (95 %: {ends})"
         made.append((name, *values, by))
-    for kind in ("recall", "f1"):
-        for name, about in new.get("classes", {}).items():
-            before = old["classes"].get(name) if old and "classes" in old else None
-            made.append(
-                (
-                    f"{kind} of {name} ({about['rows']:,} rows)",
-                    f"{about[kind]:.3f}",
-                    f"{before[kind]:.3f}" if before else "",
-                    f"{about[kind] - before[kind]:+.3f}" if before else "",
-                )
-            )
+    for name, about in new.get("classes", {}).items():
+        before = old["classes"][name] if old else None
+        cells = [f"{of['f1']:.3f} / {of['recall']:.3f}" if of else "" for of in (about, before)]
+        by = [f"{about[kind] - before[kind]:+.3f}" for kind in ("f1", "recall") if before]
+        made.append((f"F1 / recall of {name} ({about['rows']:,} rows)", *cells, " / ".join(by)))
     measured = (
         ("size", lambda about: f"{about['bytes'] / 1e6:.1f} MB"),
         ("one row", lambda about: f"{about['ms_for_one_row']:.1f} ms"),

@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--max_class_drop",
         type=share,
         default="0.05",
-        help="no class may lose more of its recall than this, 0 to 1",
+        help="no class may lose more of its F1 than this, 0 to 1",
     )
     parser.add_argument(
         "--force", type=cli.true_or_false, default="false", help="true: promote in any case"
