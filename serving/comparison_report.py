@@ -24,6 +24,8 @@ def lines(found: dict[str, Any]) -> list[Line]:
         cells = [f"{of['f1']:.3f} / {of['recall']:.3f}" if of else "" for of in (about, before)]
         by = [f"{about[kind] - before[kind]:+.3f}" for kind in ("f1", "recall") if before]
         made.append((f"F1 / recall of {name} ({about['rows']:,} rows)", *cells, " / ".join(by)))
+    if "bytes" not in new:  # forced, and could not be measured
+        return made
     measured = (
         ("size", lambda about: f"{about['bytes'] / 1e6:.1f} MB"),
         ("one row", lambda about: f"{about['ms_for_one_row']:.1f} ms"),
@@ -54,6 +56,8 @@ def as_markdown(found: dict[str, Any]) -> str:
 
 def _below(found: dict[str, Any]) -> list[str]:
     rows = found["test_data"]
+    if rows is None:
+        return [*found["notes"], f"{found['decision']}: {found['reason']}"]
     left = f", {rows['left_out']:,} left out" if rows["left_out"] else ""
     said = [f"measured on {rows['version']} ({rows['chosen']}): {rows['rows']:,} rows{left}"]
     return said + found["notes"] + [f"{found['decision']}: {found['reason']}"]

@@ -7,6 +7,7 @@ MLflow's registry, both or neither. A refusal ends with exit code 1.
 """
 
 import argparse
+import contextlib
 import datetime
 import getpass
 import json
@@ -155,6 +156,8 @@ def compare(
         if not args.force:
             raise
         promote, reason = False, str(error)
+        with contextlib.suppress(NotComparableError):  # at least what the candidate itself is like
+            _measure(found, loaded, candidate, None, args, run, folder, rules)
     decision = "promoted" if promote else "not promoted"
     if args.force and not promote:
         promote, decision = True, f"promoted by force ({args.reason}), although"

@@ -88,11 +88,10 @@ def test_an_alias_that_has_moved_meanwhile_is_not_moved(tracking, models):
 
 @pytest.mark.parametrize("tracking", ["local"], indirect=True)
 def test_the_registry_follows_and_a_version_it_lacks_is_registered(tracking, models, registry):
-    move(tracking, models[0])
-    assert registered(registry) == models[0]
-    move(tracking, models[2])
-    assert registered(registry) == models[2]
-    assert len(registry.search_model_versions(f"name = '{NAME}'")) == 2
+    assert not registry.search_model_versions(f"name = '{NAME}'")  # no run was shown in MLflow
+    for version in (models[0], models[2]):
+        move(tracking, version)
+        assert registered(registry) == version
 
 
 @pytest.mark.parametrize("tracking", ["wandb"], indirect=True)
