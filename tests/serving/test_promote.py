@@ -218,8 +218,8 @@ def test_models_that_answer_different_questions_are_refused_unless_forced(models
     assert go("--force", "true", "--reason", "tempo is wanted now") == f"{NAME}:v3"
     assert [*comparison()[0]["candidate"]["scores"]] == ["r2", "mae", "rmse"]
     train(models, **regression, forest={"n_estimators": 50, "max_depth": 1})
-    with pytest.raises(UserError, match="it must be better by more than 0.9"):
-        go("--metric", "rmse", "--min_gain", "0.9")
+    with pytest.raises(UserError, match="it must be better by more than 99"):
+        go("--metric", "rmse", "--min_gain", "99")
     assert comparison()[0]["metric"] == "rmse"
     with pytest.raises(UserError, match="unknown metric of task regression 'accuracy'"):
         go("--metric", "accuracy")
