@@ -17,7 +17,8 @@ def lines(found: dict[str, Any]) -> list[Line]:
         if old is not None and name == found["metric"]:
             better = found["difference"]
             ends = f"{better['low']:+.4f} to {better['high']:+.4f}"
-            by = f"{better['gain']:+.4f} better (95 %: {ends})"
+            word = "better" if better["gain"] > 0 else "worse"
+            by = f"{abs(better['gain']):.4f} {word} (95 % of the gain: {ends})"
         made.append((name, *values, by))
     for name, about in new.get("classes", {}).items():
         before = old["classes"][name] if old else None
