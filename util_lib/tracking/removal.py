@@ -1,9 +1,10 @@
 """What of the embedded store nobody needs any more, and how it is removed.
 
-A version is needed while an alias holds it, once it was promoted, while a run that has not ended logged or used it, and
-while a pipeline is running that began before it was logged or used last. What else keeps it, such
-as a receipt, is told by the caller. A removed version keeps its row, so that its number is never
-given again and what ran on it can still be read; its contents go after that is on disk.
+A version is needed while an alias holds it, once it was promoted, while a run that has not ended
+logged or used it, and while a pipeline is running that began before it was logged or used last.
+What else keeps it, such as a receipt, is told by the caller. A removed version keeps its row, so
+that its number is never given again and what ran on it can still be read; its contents go after
+that is on disk.
 """
 
 import sqlite3
