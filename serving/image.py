@@ -165,6 +165,8 @@ def write_context(artifact: Any, context: Path, base: str) -> None:
                 _copy_code(ROOT / folder, new / folder)
             text = DOCKERFILE.format(base=base, **about)
             (new / "Dockerfile").write_text(text, encoding="utf-8")
+            for path in [new, *new.rglob("*")]:  # whatever the umask: the image's user is nobody
+                path.chmod(0o755 if path.is_dir() else 0o644)
             if context.exists():
                 context.rename(Path(tmp, "old"))
             new.rename(context)

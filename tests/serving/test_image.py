@@ -76,6 +76,16 @@ def test_the_image_runs_as_nobody_asks_for_health_and_listens_on_8080(exported):
     assert f"FROM {with_digest}\n" in text
 
 
+def test_nobody_can_read_all_of_it_whatever_the_umask(exported):
+    before = os.umask(0o077)
+    try:
+        context = write(exported)
+    finally:
+        os.umask(before)
+    modes = {path.is_dir(): path.stat().st_mode & 0o777 for path in context.rglob("*")}
+    assert modes == {True: 0o755, False: 0o644} and context.stat().st_mode & 0o777 == 0o755
+
+
 def test_a_context_is_written_anew_and_a_folder_of_somebody_else_is_left_alone(exported):
     context = write(exported)
     (context / "left.txt").write_text("from before")
