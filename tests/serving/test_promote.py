@@ -103,7 +103,7 @@ def test_the_first_model_is_promoted_and_the_comparison_is_kept(models, capsys):
     assert found["test_data"]["chosen"] == "split off with the candidate's training rows"
     assert found["test_data"]["rows"] == 120
     assert "roc_auc_ovo_macro" in text.read_text() and "prod: none yet" in capsys.readouterr().out
-    told = promotions.promotion_of("model_export:prod", "tests")
+    told = promote.promotion_of("model_export:prod", "tests")
     assert (told["deed"], told["from"]) == ("promoted", None)
     assert told["metrics"] == found["candidate"]["scores"]
     assert told["comparison"] == f"{NAME}_comparison:v0" and told["by"] and told["at"]
@@ -148,7 +148,7 @@ def test_force_promotes_with_a_reason_and_records_both(models):
     with pytest.raises(UserError, match="force=true needs a reason"):
         go("--model", "model_export:v0", "--force", "true")
     assert go("--model", "model_export:v0", "--force", "true", "--reason", "a test") == BAD
-    told = promotions.promotion_of("model_export:prod", "tests")
+    told = promote.promotion_of("model_export:prod", "tests")
     assert (told["deed"], told["reason"], told["from"]) == ("forced", "a test", GOOD)
     assert "worse" in comparison()[0]["reason"]
 
@@ -158,7 +158,7 @@ def test_rollback_goes_back_version_by_version_and_ends_at_the_first(models):
     go("--model", "model_export:v1")
     rollback.main(["--reason", "it was slow"])
     assert holder() == BAD
-    told = promotions.promotion_of("model_export:prod", "tests")
+    told = promote.promotion_of("model_export:prod", "tests")
     assert (told["deed"], told["reason"], told["from"]) == ("rolled back", "it was slow", GOOD)
     with pytest.raises(UserError, match="v0 is the first that was promoted to prod"):
         rollback.main([])
@@ -283,7 +283,7 @@ def test_evaluate_measures_the_promoted_model_and_needs_none_otherwise(models):
         evaluate.main([*given, "model_export:prod"])
     go("--model", "model_export:v0")
     evaluate.main([*given, "model_export:prod"])
-    expected = promotions.promotion_of("model_export:prod", "tests")["metrics"]
+    expected = promote.promotion_of("model_export:prod", "tests")["metrics"]
     for name, value in expected.items():
         assert models.run("evaluate").summary[f"test_{name}"] == value
 

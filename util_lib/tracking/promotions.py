@@ -8,7 +8,6 @@ same way on either backend.
 from typing import Any
 
 from util_lib import tracking
-from util_lib.tracking import names
 
 KEY = "promotions"  # in the metadata of a version
 PROMOTED, FORCED, ROLLED_BACK = "promoted", "forced", "rolled back"
@@ -45,19 +44,6 @@ def before(events: list[tuple[str, dict[str, Any]]], holder: str | None) -> str 
     if way and way[-1] == holder:
         way.pop()
     return way[-1] if way else None
-
-
-def promotion_of(reference: str, project: str | None = None) -> dict[str, Any] | None:
-    """Return how a version came to its alias, None if it was never promoted.
-
-    `reference` is `name:prod` or `name:v3`; by an alias it is the last event of that alias, else
-    the version's last one. Keys: alias, deed (promoted, forced or rolled back), from (the version
-    before, or None), at (UTC), by, reason, metrics, comparison and test_data (artifacts, or None).
-    """
-    wanted = names.parse_reference(reference, project)
-    events = events_of(tracking.Api().artifact(str(wanted)))
-    events = [event for event in events if event["alias"] == wanted.alias] or events
-    return events[-1] if events else None
 
 
 def events_of(version: Any) -> list[dict[str, Any]]:

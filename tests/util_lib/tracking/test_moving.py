@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from serving.promote import promotion_of
 from util_lib.errors import UserError
 from util_lib.tracking import moving, promotions
 
@@ -58,7 +59,7 @@ def events(alias="prod"):
 
 
 def test_an_alias_moves_with_its_event_and_the_version_before_is_known(tracking, models):
-    assert promotions.promotion_of(models[0]) is None
+    assert promotion_of(models[0]) is None
     move(tracking, models[0])
     move(tracking, models[1])
     assert holder_of() == models[1]
@@ -66,7 +67,7 @@ def test_an_alias_moves_with_its_event_and_the_version_before_is_known(tracking,
         (models[0], None),
         (models[1], models[0]),
     ]
-    assert promotions.promotion_of("p/model_export:prod")["reason"] == f"for {models[1]}"
+    assert promotion_of("p/model_export:prod")["reason"] == f"for {models[1]}"
     assert promotions.before(events(), models[1]) == models[0]
 
 
@@ -75,7 +76,7 @@ def test_two_aliases_have_histories_of_their_own(tracking, models):
     move(tracking, models[0])
     move(tracking, models[0], alias="candidate")
     assert [event["alias"] for _, event in events("candidate")] == ["candidate"]
-    assert promotions.promotion_of("p/model_export:prod")["alias"] == "prod"
+    assert promotion_of("p/model_export:prod")["alias"] == "prod"
 
 
 @pytest.mark.parametrize("tracking", ["local"], indirect=True)
