@@ -16,9 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import pandas as pd
-
-from util_lib import cli, measuring, model_export, tables, tracking, validation
+from util_lib import cli, held_out, measuring, model_export, tables, tracking, validation
 from util_lib.errors import UserError
 from util_lib.model_config import Features
 
@@ -35,24 +33,6 @@ def described(metadata: dict[str, Any], where: str) -> tuple[Features, str, str]
             f"model {where} does not say which columns it uses: expected metadata with target and "
             "features, such as train_random_forest writes"
         ) from None
-
-
-def check_columns(frame: pd.DataFrame, columns: list[str], target: str, task: str) -> None:
-    """Raise `UserError` if the table lacks a column, or has rows without a usable target."""
-    for name in [*columns, target]:
-        if name not in frame.columns:
-            names = list(map(str, frame.columns))
-            raise UserError(f"test data: {validation.choose('column', name, names)}")
-    if n_missing := int(frame[target].isna().sum()):
-        raise UserError(
-            f"target {target!r} must have a value in every row, {n_missing:,} of {len(frame):,} "
-            "rows of the test data have none"
-        )
-    if task == "regression" and not pd.api.types.is_numeric_dtype(frame[target]):
-        raise UserError(
-            f"target {target!r} must hold numbers, as the model predicts them, found "
-            f"{frame[target].iloc[0]!r} in the test data"
-        )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -86,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         features, target, task = described(metadata, exported.source_name)
         texts = [*features.nlp, *features.dates]
         frame = tables.read(tables.fetch(data, Path(tmp, "data")), text_columns=texts)
-        check_columns(frame, features.names(), target, task)
+        held_out.check_columns(frame, features.names(), target, task)
         model_name, data_name = exported.source_name, data.source_name
         logger.info("measuring %s on %s, %s rows", model_name, data_name, f"{len(frame):,}")
 

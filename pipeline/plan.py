@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.settings import STEPS, Settings
+from pipeline.settings import TEST_PROD, Settings
 
 REFERENCE = "reference_data.parquet"  # the half of the rows that preprocess sets aside
 TRAIN_TEST_ROOT = "data"  # segregate makes data_train and data_test
@@ -151,7 +151,17 @@ def plan(settings: Settings) -> list[Step]:
             uri="evaluate",
         ),
     }
-    return [_placed(every[name], settings) for name in STEPS if name in settings.main.execute_steps]
+    every[TEST_PROD] = Step(
+        name=TEST_PROD,
+        parameters={
+            "model_export": f"{model.export_artifact}:prod",
+            "test_data": f"{test}:latest",
+        },
+        inputs=(f"{model.export_artifact}:prod", f"{test}:latest"),
+        outputs=(),
+        uri="evaluate",
+    )
+    return [_placed(every[name], settings) for name in settings.main.execute_steps]
 
 
 def _placed(step: Step, settings: Settings) -> Step:
@@ -162,7 +172,7 @@ def _placed(step: Step, settings: Settings) -> Step:
         uri, version = source.uri, source.version
     elif repository := settings.main.components_repository:
         # "url" means its top folder, "url#folder" a folder of it that holds the steps
-        uri = f"{repository.rstrip('/')}{'/' if '#' in repository else '#'}{step.name}"
+        uri = f"{repository.rstrip('/')}{'/' if '#' in repository else '#'}{step.uri}"
         version = settings.main.components_version
     return Step(**{**vars(step), "uri": uri, "version": version})
 

@@ -24,6 +24,8 @@ STEPS = (
     "train_random_forest",
     "evaluate",
 )
+# Measures the model that is prod. Never part of `all`, which must work before one is.
+TEST_PROD = "test_regression_model"
 # Names that other projects of this kind give the same steps.
 OTHER_NAMES = {"download": "get_data", "checkdata": "check_data"}
 # W&B refuses these in a project's name: they have a meaning in its URLs.
@@ -43,11 +45,11 @@ def _step_names(value: Any) -> Any:
     wanted = {OTHER_NAMES.get(name.strip(), name.strip()) for name in names} - {""}
     if wanted == {"all"}:
         wanted = set(STEPS)
-    for name in sorted(wanted - set(STEPS)):
-        raise ValueError(validation.choose("step", name, list(STEPS)))
+    for name in sorted(wanted - {*STEPS, TEST_PROD}):
+        raise ValueError(validation.choose("step", name, [*STEPS, TEST_PROD]))
     if not wanted:
         raise ValueError(f"names no step: choose from {', '.join(STEPS)}")
-    return [step for step in STEPS if step in wanted]
+    return [step for step in (*STEPS, TEST_PROD) if step in wanted]
 
 
 class Main(Section):
@@ -242,8 +244,10 @@ def _parts_agree(settings: Settings) -> None:
                 f"{dtype}, and a numerical feature needs numbers: move it to another kind of "
                 "features, or leave it out"
             )
-    if not model.export_artifact and "evaluate" in settings.main.execute_steps:
+    needing = [step for step in ("evaluate", TEST_PROD) if step in settings.main.execute_steps]
+    if not model.export_artifact and needing:
         raise UserError(
-            "config: evaluate needs a model, and random_forest_pipeline.export_artifact is null: "
-            "give it a name such as model_export, or leave evaluate out of main.execute_steps"
+            f"config: {needing[0]} needs a model, and random_forest_pipeline.export_artifact is "
+            f"null: give it a name such as model_export, or leave {needing[0]} out of "
+            "main.execute_steps"
         )

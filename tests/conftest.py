@@ -30,6 +30,15 @@ def _own_surroundings(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="session")
+def empty_mlflow_database(tmp_path_factory) -> Path:
+    """MLflow's database, made once: that takes longer than most tests."""
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
 def _wandb_double(tmp_path_factory):
     from tests.wandb_service.process import Process
 

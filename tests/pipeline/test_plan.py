@@ -41,6 +41,14 @@ def test_the_seed_reaches_both_splits():
     assert steps["train_random_forest"].parameters["random_seed"] == "7"
 
 
+def test_the_test_of_the_promoted_model_is_evaluate_on_what_prod_holds():
+    step, usual = only("test_regression_model"), only("evaluate")
+    assert step.uri == usual.uri == "evaluate"
+    assert step.parameters == usual.parameters | {"model_export": "model_export:prod"}
+    elsewhere = only("test_regression_model", "main.components_repository=https://x.org/r.git")
+    assert elsewhere.uri == "https://x.org/r.git#evaluate"
+
+
 def test_no_stratification_is_written_as_null():
     assert only("segregate", "data.stratify=null").parameters["stratify"] == "null"
 

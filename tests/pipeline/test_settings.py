@@ -45,6 +45,13 @@ def test_all_means_every_step():
     assert check("main.execute_steps=all").main.execute_steps == list(STEPS)
 
 
+def test_the_test_of_the_promoted_model_runs_only_where_it_is_named_and_last():
+    name = "test_regression_model"
+    assert check(f"main.execute_steps=[{name},get_data]").main.execute_steps == ["get_data", name]
+    said = refusal(f"main.execute_steps={name}", "random_forest_pipeline.export_artifact=null")
+    assert said.startswith(f"config: {name} needs a model")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

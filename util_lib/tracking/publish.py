@@ -31,6 +31,7 @@ ADDRESS_TAG = "wandb.url"  # on an MLflow run: where W&B shows the step's run
 MODEL_FILE = "MLmodel"
 PAGE_SUFFIX = ".html"
 VERSION_TAG = "artifact"  # on a registered version: the `project/name:vN` that it was made from
+DIGEST_TAG = "digest"  # on a registered version: that of the artifact's content
 DRAFT = ".making-"  # in the name of a database that is not whole yet; the id of its process follows
 PARAM_LENGTH = 6000  # MLflow's limits
 TAG_LENGTH = 8000
@@ -45,7 +46,7 @@ def publish(record: RunRecord, mlflow_run_id: str) -> None:
     Its status is left to whoever started it. Raises `ImportError` without MLflow, `UserError` if
     MLflow refuses.
     """
-    with _client(record.store.directory) as client, _errors(record):
+    with connect(record.store.directory) as client, _errors(record):
         _publish(client, record, client.get_run(mlflow_run_id))
 
 
@@ -55,7 +56,7 @@ def publish_own(record: RunRecord) -> None:
     Without MLflow a line on stderr says that the run is not shown there, and why.
     """
     try:
-        with _client(record.store.directory) as client, _errors(record):
+        with connect(record.store.directory) as client, _errors(record):
             mlflow_run_id = record.mlflow_run_id or _create_run(client, record)
             mlflow_run = client.get_run(mlflow_run_id)
             _publish(client, record, mlflow_run)
@@ -81,7 +82,7 @@ def publish_address(url: str) -> None:
     if not (mlflow_run_id := os.environ.get("MLFLOW_RUN_ID")):
         return
     try:
-        with _client(store_directory()) as client:
+        with connect(store_directory()) as client:
             client.set_tag(mlflow_run_id, ADDRESS_TAG, url)
     except ImportError as error:
         print(f"tracking: {url} could not be noted in MLflow: {error}", file=sys.stderr)
@@ -98,7 +99,7 @@ def publish_report(report: dict[str, Any], mlflow_run_id: str) -> None:
     Metrics and figures stay at W&B. A report without `config` is one of a step that did not end
     well; then it is only the address.
     """
-    with _client(store_directory()) as client:
+    with connect(store_directory()) as client:
         _log_params(client, report.get("config") or {}, client.get_run(mlflow_run_id))
         tags = {ADDRESS_TAG: report["url"], "wandb.path": report["path"]}
         for name in ("logged", "used"):
@@ -118,7 +119,7 @@ def mirror_aliases(store: Store, version: VersionRecord) -> None:
     if not os.environ.get("MLFLOW_TRACKING_URI") and not _database(store.directory).exists():
         return
     try:
-        with _client(store.directory) as client:
+        with connect(store.directory) as client:
             try:
                 _mirror_aliases(client, version)
             except ImportError:
@@ -185,7 +186,8 @@ def make_database(uri: str) -> None:
 
 
 @contextlib.contextmanager
-def _client(directory: Path) -> "Iterator[MlflowClient]":
+def connect(directory: Path) -> "Iterator[MlflowClient]":
+    """Give a client of MLflow for the store in `directory`, to one process at a time."""
     from mlflow import MlflowClient
 
     base = directory.parent
@@ -333,8 +335,8 @@ def _register(
 ) -> None:
     from mlflow.exceptions import MlflowException
 
-    model = _model_name(version)
-    registered = _registered_versions(client, model)
+    model = model_name(version)
+    registered = registered_versions(client, model)
     if not any(found.tags.get(VERSION_TAG) == version.reference for found in registered):
         base = mlflow_run.info.artifact_uri
         place = version.name
@@ -353,17 +355,17 @@ def _register(
             model,
             f"{base}/{place}",
             mlflow_run.info.run_id,
-            tags={VERSION_TAG: version.reference},
+            tags={VERSION_TAG: version.reference, DIGEST_TAG: version.digest},
             description=version.description,
         )
     _mirror_aliases(client, version)
 
 
 def _mirror_aliases(client: "MlflowClient", version: VersionRecord) -> None:
-    model = _model_name(version)
+    model = model_name(version)
     found = [
         registered
-        for registered in _registered_versions(client, model)
+        for registered in registered_versions(client, model)
         if registered.tags.get(VERSION_TAG) == version.reference
     ]
     if not found:
@@ -371,19 +373,20 @@ def _mirror_aliases(client: "MlflowClient", version: VersionRecord) -> None:
     number = found[0].version
     # A search does not list the aliases.
     present = set(client.get_model_version(model, number).aliases)
-    # `latest` and `v<N>` are reserved by MLflow; it also takes fewer characters than W&B.
-    wanted = {
-        alias
-        for alias in version.aliases
-        if alias.lower() != "latest" and re.fullmatch(r"(?![vV]\d+$)[\w-]+", alias)
-    }
+    wanted = {alias for alias in version.aliases if is_registry_alias(alias)}
     for alias in wanted - present:
         client.set_registered_model_alias(model, alias, number)
     for alias in present - wanted:
         client.delete_registered_model_alias(model, alias)
 
 
-def _registered_versions(client: "MlflowClient", model: str) -> list[Any]:
+def is_registry_alias(alias: str) -> bool:
+    """Say whether MLflow takes an alias: fewer characters than W&B, not `latest` and `v<N>`."""
+    return alias.lower() != "latest" and bool(re.fullmatch(r"(?![vV]\d+$)[\w-]+", alias))
+
+
+def registered_versions(client: "MlflowClient", model: str) -> list[Any]:
+    """Return all versions of a registered model; a search does not list their aliases."""
     versions, token = [], None
     while True:
         page = client.search_model_versions(f"name = '{model}'", page_token=token)
@@ -457,7 +460,8 @@ def _is_model(store: Store, version: VersionRecord) -> bool:
     )
 
 
-def _model_name(version: VersionRecord) -> str:
+def model_name(version: VersionRecord) -> str:
+    """Return what an artifact is called in MLflow's registry."""
     return f"{version.project}.{version.name}"
 
 

@@ -1,16 +1,17 @@
 """What of the embedded store nobody needs any more, and how it is removed.
 
-A version is needed while an alias holds it, while a run that has not ended logged or used it, and
-while a pipeline is running that began before it was logged or used last. What else keeps it, such
-as a receipt, is told by the caller. A removed version keeps its row, so that its number is never
-given again and what ran on it can still be read; its contents go after that is on disk.
+A version is needed while an alias holds it, once it was promoted, while a run that has not ended
+logged or used it, and while a pipeline is running that began before it was logged or used last.
+What else keeps it, such as a receipt, is told by the caller. A removed version keeps its row, so
+that its number is never given again and what ran on it can still be read; its contents go after
+that is on disk.
 """
 
 import sqlite3
 import time
 from typing import NamedTuple
 
-from util_lib.tracking import files
+from util_lib.tracking import files, promotions
 from util_lib.tracking.store import Store, VersionRecord
 
 
@@ -27,7 +28,7 @@ class Unneeded(NamedTuple):
 
 
 def in_use(store: Store) -> set[int]:
-    """Return the ids of the versions that an alias or a run in progress needs."""
+    """Return the ids of the versions that an alias, a rollback or a run in progress needs."""
     running = {run.id for run in store.runs(state="running") if run.state == "running"}
     since = store.files.under_way_since()
     used = {
@@ -35,7 +36,11 @@ def in_use(store: Store) -> set[int]:
         for run_id, _, version_id, at in store.lineage()
         if run_id in running or (since is not None and at >= since)
     }
-    return used | {version.id for version in store.all_versions() if version.aliases}
+    return used | {
+        version.id
+        for version in store.all_versions()
+        if version.aliases or version.metadata.get(promotions.KEY)
+    }
 
 
 def unneeded(store: Store, needed: set[int]) -> Unneeded:

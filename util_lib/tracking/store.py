@@ -520,6 +520,7 @@ class Store:
             )
         }
         here = [other for other, where in known.items() if where == project]
+        way_out = "run the step that logs it first"
         if versions := self.versions(project, name):
             held = [
                 f"{alias} (v{version.number})" for version in versions for alias in version.aliases
@@ -527,6 +528,8 @@ class Store:
             found = (
                 f"it has {_span(versions)}, with the aliases {', '.join(sorted(held)) or 'none'}"
             )
+            if versions[0].type == "model_export" and not re.fullmatch(r"v\d+", alias):
+                way_out = f"mlflow run serving -e promote -P alias={alias} gives a model its alias"
         elif name in known:
             found = f"project {known[name]!r} has it: write '{known[name]}/{name}:{alias}'"
         elif close := difflib.get_close_matches(name, here, 1):
@@ -537,8 +540,7 @@ class Store:
             found = "that project holds no artifacts"
         return UserError(
             f"artifact '{name}:{alias}' not found in project {project!r}: {found}. It must have "
-            "been already created and stored: run the step that logs it first "
-            f"(looked in {self.directory})"
+            f"been already created and stored: {way_out} (looked in {self.directory})"
         )
 
     # SQLite

@@ -17,19 +17,11 @@ pytest.importorskip("sqlalchemy", reason="MLflow's database needs sqlalchemy")
 pytest.importorskip("alembic", reason="MLflow's database needs alembic")
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    """Make MLflow's database once: that takes longer than all these tests together."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def client(empty_database, store):
+def client(empty_mlflow_database, store):
     """Give a client of the database beside the store."""
     path = store.directory.parent / "mlflow.db"
-    shutil.copy(empty_database, path)
+    shutil.copy(empty_mlflow_database, path)
     return mlflow.MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}")
 
 

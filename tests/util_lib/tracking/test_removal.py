@@ -73,6 +73,13 @@ def test_the_runs_that_made_and_used_it_can_still_be_read(store, logged):
     assert used.logged_by().name == "maker" and used.used_by()[0].name == "user"
 
 
+def test_a_version_that_was_promoted_once_stays_for_the_way_back(store, logged):
+    version = tracking.Api().artifact("p/songs:v0")
+    version.metadata = {"promotions": [{"alias": "prod", "number": 1}]}
+    version.save()
+    assert remove(store) == []
+
+
 def test_its_number_is_never_given_to_another_content(store, logged, log_text):
     with tracking.init(project="p") as run:
         log_text(tracking, run, "songs", "three")

@@ -1,0 +1,266 @@
+"""A candidate against the model in use: both measured on the same rows, and what follows from it.
+
+Nothing is decided by rows that either model was fitted on: they are left out. The result is one
+plain dict, which is stored as it is.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import precision_recall_fscore_support
+
+from serving import paired
+from serving.model import ServedModel
+from util_lib import held_out, metrics, tables, tracking, validation
+from util_lib.errors import UserError
+
+METRICS = {
+    "classification": ("roc_auc_ovo_macro", "accuracy", "f1_macro"),
+    "regression": ("r2", "mae", "rmse"),
+}
+LOWER_IS_BETTER = ("mae", "rmse")
+SINGLE_ROWS = 20  # predictions of one row each, of which the median counts
+ROUNDING = 1e-12  # what two sums of the same numbers may differ by
+
+
+class NotComparableError(UserError):
+    """The candidate and the model in use cannot be measured on the same rows."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a candidate is better: see `decide`."""
+
+    metric: str
+    min_gain: float
+    max_class_drop: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one test artifact: `version` is `project/name:vN`, `chosen` says by whom."""
+
+    frame: pd.DataFrame
+    version: str
+    digest: str
+    chosen: str
+
+
+def primary_metric(asked: str | None, task: str) -> str:
+    """Return the metric that decides; by default the first one of the task."""
+    known = METRICS[task]
+    if asked is not None and asked not in known:
+        raise UserError(validation.choose(f"metric of task {task}", asked, [*known]))
+    return asked or known[0]
+
+
+def test_split(candidate: Any) -> str:
+    """Return the test artifact that was split off together with a model's training rows.
+
+    Raises `NotComparableError` where the lineage does not lead to one.
+    """
+    way_out = "name it: -P test_data=data_test.parquet:latest"
+    if (trained := training_rows(candidate)) is None:
+        raise NotComparableError(
+            f"the lineage of {candidate.source_name} names no training data that are still there, "
+            f"so there is no test split to find: {way_out}"
+        )
+    split_by = trained.logged_by()
+    found = [
+        other
+        for other in (split_by.logged_artifacts() if split_by else [])
+        if other.type == trained.type and _name(other) != _name(trained)
+    ]
+    if len(found) != 1 or found[0].state == "DELETED":
+        raise NotComparableError(
+            f"{trained.source_name}, on which {candidate.source_name} was trained, was not made "
+            f"together with one test split that is still there: {way_out}"
+        )
+    return f"{found[0].project}/{found[0].source_name}"
+
+
+def training_rows(artifact: Any) -> Any | None:
+    """Return the artifact with the rows that a model was fitted on, None where it is gone."""
+    reference = ((artifact.metadata or {}).get("data") or {}).get("artifact")
+    api = tracking.Api()
+    if not reference or ":" not in reference or not api.artifact_exists(reference):
+        return None
+    return api.artifact(reference)
+
+
+def refuse_unlike(candidate: ServedModel, champion: ServedModel) -> None:
+    """Raise `NotComparableError` if the two models do not answer the same question."""
+    for what in ("task", "target"):
+        new, old = getattr(candidate, what), getattr(champion, what)
+        if new != old:
+            raise NotComparableError(
+                f"{what} differs: {candidate.version} has {new!r}, {champion.version} has {old!r}, "
+                "so they cannot be compared"
+            )
+    new, old = (
+        {str(c) for c in (m.classes if m.classes is not None else ())}
+        for m in (candidate, champion)
+    )
+    if new != old:
+        changed = [f"without {name!r}" for name in sorted(old - new)]
+        changed += [f"with {name!r}" for name in sorted(new - old)]
+        raise NotComparableError(
+            f"the classes differ: {candidate.version} is {', '.join(changed[:5])}, compared with "
+            f"{champion.version}, so they cannot be compared"
+        )
+
+
+def leave_out_seen(rows: Rows, models: list[tuple[ServedModel, Any]], folder: Path) -> tuple:
+    """Return the rows that none of the models was fitted on, how many are left out, and notes.
+
+    `models` come with their artifacts. Raises `NotComparableError` if hardly anything is left.
+    """
+    seen, notes = np.zeros(len(rows.frame), dtype=bool), []
+    for model, artifact in models:
+        trained = training_rows(artifact)
+        if trained is None:
+            notes.append(f"the training rows of {model.version} are gone: not looked for here")
+            continue
+        if trained.digest == rows.digest:
+            raise NotComparableError(
+                f"{model.version} was trained on {rows.version} itself: compare on rows that it "
+                "has not seen"
+            )
+        path = tables.fetch(trained, folder / f"training_of_{_name(artifact)}_{artifact.version}")
+        training = tables.read(path, text_columns=_texts(model))
+        columns = [
+            name
+            for name in [*model.features.names(), model.target]
+            if name in training.columns and name in rows.frame.columns
+        ]
+        same = held_out.seen(rows.frame, training, columns)
+        if same.any():
+            notes.append(f"{model.version} was trained on {same.sum():,} of them: left out")
+        seen |= same
+    left = rows.frame[~seen]
+    if seen.any() and (len(left) < 2 or len(left) < len(rows.frame) / 100):
+        raise NotComparableError(
+            f"{seen.sum():,} of the {len(rows.frame):,} rows of {rows.version} were trained on by "
+            "one of the models: compare on rows that neither has seen"
+        )
+    return left, int(seen.sum()), notes
+
+
+def read_rows(artifact: Any, chosen: str, candidate: ServedModel, folder: Path) -> Rows:
+    """Fetch the test rows and check that the candidate can be measured on them."""
+    frame = tables.read(tables.fetch(artifact, folder), text_columns=_texts(candidate))
+    held_out.check_columns(frame, candidate.features.names(), candidate.target, candidate.task)
+    version = f"{artifact.project}/{artifact.source_name}"
+    return Rows(frame, version, artifact.digest, chosen)
+
+
+def measure(
+    model: ServedModel, frame: pd.DataFrame, size: int
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return what is known of one model, and what it answered: probabilities, or numbers."""
+    held_out.check_columns(frame, model.features.names(), model.target, model.task)
+    rows, truth = frame[model.features.names()], frame[model.target].to_numpy()
+    try:
+        started = time.perf_counter()
+        labels, probabilities = model.predict(rows)
+        seconds = time.perf_counter() - started
+    except ValueError as error:
+        raise UserError(f"{model.version} cannot predict these rows: {error}") from error
+    single = []
+    for number in range(SINGLE_ROWS):
+        row = rows.iloc[[number % len(rows)]]
+        started = time.perf_counter()
+        model.predict(row)
+        single.append(time.perf_counter() - started)
+    about = {
+        "version": model.version,
+        "digest": model.digest,
+        "bytes": size,
+        "ms_for_one_row": round(1000 * float(np.median(single)), 3),
+        "rows_per_second": round(len(rows) / seconds),
+    }
+    if model.classes is None:
+        scores = metrics.regression_scores(truth, labels, "test")
+        answers = np.asarray(labels, dtype=float)
+    else:
+        scores = metrics.scores(truth, probabilities, model.classes, "test")
+        about["classes"] = _by_class(truth, labels, model.classes)
+        answers = probabilities
+    about["scores"] = {name.removeprefix("test_"): value for name, value in scores.items()}
+    return about, answers
+
+
+def gain(
+    frame: pd.DataFrame, model: ServedModel, metric: str, new: Any, old: Any
+) -> dict[str, float]:
+    """Return by how much the candidate is better, with the interval; `new`, `old` of `measure`."""
+    (about, answers), (about_old, answers_old) = new, old
+    truth = frame[model.target].to_numpy()
+    if model.classes is not None:
+        truth = pd.Index(model.classes).get_indexer(truth)
+    else:
+        truth = truth.astype(float)
+    interval = paired.interval(
+        paired.METRICS[metric], truth, answers, answers_old, model.classes is not None
+    )
+    difference = about["scores"][metric] - about_old["scores"][metric]
+    if metric in LOWER_IS_BETTER:
+        difference, interval = -difference, (-interval[1], -interval[0])
+    return {"gain": difference, "low": interval[0], "high": interval[1]}
+
+
+def decide(found: dict[str, Any], rules: Rules) -> tuple[bool, str]:
+    """Return whether the candidate is to be promoted, and why, in words.
+
+    Without a predecessor it is. Else it must gain more than `min_gain` in the metric, and no class
+    may lose more than `max_class_drop` of its F1.
+    """
+    if found["champion"] is None:
+        return True, "there is no predecessor"
+    by = found["difference"]
+    size = f"{abs(by['gain']):.4f} {'better' if by['gain'] > 0 else 'worse'}"
+    words = (
+        f"{rules.metric} is {size if by['gain'] else 'the same'} (95 % interval of the gain "
+        f"{by['low']:+.4f} to {by['high']:+.4f})"
+    )
+    if not by["gain"] > rules.min_gain + ROUNDING:
+        return False, f"{words}, and it must be better by more than {rules.min_gain:g}"
+    falls = {
+        name: found["champion"]["classes"][name]["f1"] - about["f1"]
+        for name, about in found["candidate"].get("classes", {}).items()
+    }
+    falls = {name: fall for name, fall in falls.items() if fall > rules.max_class_drop + ROUNDING}
+    if falls:
+        worst = sorted(falls, key=lambda name: -falls[name])
+        named = ", ".join(f"{name} by {falls[name]:.3f}" for name in worst[:3])
+        more = f" and {len(worst) - 3} more" if len(worst) > 3 else ""
+        return False, (
+            f"{words}, but F1 falls for {named}{more}; at most {rules.max_class_drop:g} is allowed"
+        )
+    return True, words
+
+
+def _by_class(
+    truth: np.ndarray, labels: np.ndarray, classes: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Return rows, recall and F1 of each class; one without rows is left out: it has neither."""
+    _, recall, f1, rows = precision_recall_fscore_support(
+        truth, labels, labels=classes, zero_division=0
+    )
+    return {
+        str(name): {"rows": int(n), "recall": float(r), "f1": float(f)}
+        for name, r, f, n in zip(classes, recall, f1, rows, strict=True)
+        if n
+    }
+
+
+def _texts(model: ServedModel) -> list[str]:
+    return [*model.features.nlp, *model.features.dates]
+
+
+def _name(artifact: Any) -> str:
+    return artifact.source_name.partition(":")[0]

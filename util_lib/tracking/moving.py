@@ -1,0 +1,280 @@
+"""Moves an alias of a model in the tracking backend and in MLflow's registry, together or not.
+
+The two are different databases, so no transaction holds both. What is to be done is written down
+first (`moving.<backend>.json` beside the store), then the alias and its event move in the backend,
+then the registry follows, then the note is deleted. An error on the way undoes all. A killed
+process leaves the note, and `settle` completes what it says: whatever the backend has counts, and
+the registry and the history are made to agree with it. Whoever is about to use the alias calls it.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from util_lib import tracking
+from util_lib.errors import UserError
+from util_lib.tracking import choice, files, promotions, publish
+from util_lib.tracking.store import open_store, store_directory
+
+
+class Move(NamedTuple):
+    """What is to be done: `alias` of `project/name` goes from `source`, if any, to `target`."""
+
+    project: str
+    name: str
+    type: str
+    alias: str
+    source: str | None
+    target: str
+    event: dict[str, Any]
+    service: str | None  # the address of W&B; None = the embedded store
+
+
+def holder(project: str, name: str, alias: str) -> Any | None:
+    """Return the artifact that has an alias at this moment, None if none has."""
+    api, reference = tracking.Api(), f"{project}/{name}:{alias}"
+    return api.artifact(reference) if api.artifact_exists(reference) else None
+
+
+def move(target: Any, alias: str, event: dict[str, Any], expected: str | None) -> None:
+    """Give `alias` to the artifact `target` and note `event` in its history.
+
+    `expected` is the version that has the alias as far as the caller knows. Raises `UserError`,
+    and leaves everything as it was, if another one has it by now or if either side refuses.
+    """
+    project, name = target.project, target.source_name.partition(":")[0]
+    check_alias(alias)
+    with _alone(wait=True):
+        _settle()
+        source = _full_name(holder(project, name, alias))
+        if source != expected:
+            raise UserError(
+                f"{alias} of {name} moved from {expected or 'no version'} to "
+                f"{source or 'no version'} while this was under way: run it again"
+            )
+        _make_sure_it_is_registered(target)
+        past = promotions.history(project, name, target.type, alias)
+        number = 1 + max((event["number"] for _, event in past), default=0)
+        event = {"alias": alias, "number": number, "from": source, **event}
+        service = choice.base_url() if _on_wandb() else None
+        to = promotions.full_name(target)
+        plan = Move(project, name, target.type, alias, source, to, event, service)
+        _write_note(plan)
+        try:
+            _give(tracking.Api().artifact(to), alias, event)
+            _follow(plan)
+        except BaseException as error:
+            left = _undo(plan)
+            if not isinstance(error, Exception):
+                raise
+            raise UserError(
+                f"{alias} stays on {source or 'no version'}, because it could not be moved to "
+                f"{to}: {_sentence(error)}{left}; correct that and run it again"
+            ) from error
+        _note().unlink()
+
+
+def settle() -> None:
+    """Complete a move that was broken off; costs one look at the disk where there is none.
+
+    While another process moves an alias nothing is done: it will end that itself. What hinders is
+    said on stderr: a reader goes by the backend, which is right already.
+    """
+    if not _note().exists():
+        return
+    with _alone(wait=False) as alone:
+        try:
+            if alone:
+                _settle()
+        except UserError as error:
+            print(f"tracking: {error}", file=sys.stderr)
+
+
+def check_alias(alias: str) -> None:
+    """Refuse aliases that no model can be promoted to."""
+    if not publish.is_registry_alias(alias):
+        raise UserError(
+            f"alias {alias!r} cannot be moved: expected letters, digits, - and _ such as prod; "
+            "latest and v0, v1, ... belong to the versions as they are logged"
+        )
+
+
+def _settle() -> None:
+    try:
+        plan = Move(**json.loads(_note().read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return
+    if plan.service != (choice.base_url() if _on_wandb() else None):
+        return  # another account's or service's: it is completed there
+    try:
+        _agree(plan)
+    except Exception as error:
+        raise UserError(
+            f"moving {plan.alias} of {plan.name} to {plan.target} was broken off and cannot be "
+            f"completed: {_sentence(error)}; correct that and run it again"
+        ) from error
+    _note().unlink()
+
+
+def _agree(plan: Move) -> None:
+    """Make history and registry say what the backend says."""
+    arrived = _full_name(holder(plan.project, plan.name, plan.alias)) == plan.target
+    if tracking.Api().artifact_exists(plan.target):
+        target = tracking.Api().artifact(plan.target)
+        noted = plan.event in promotions.events_of(target)
+        if arrived and not noted:
+            _change(target, set(), set(), [*promotions.events_of(target), plan.event])
+        if noted and not arrived:
+            _change(target, set(), set(), _without(plan.event, target))
+    _follow(plan)
+
+
+def _give(target: Any, alias: str, event: dict[str, Any]) -> None:
+    _change(target, {alias}, set(), [*promotions.events_of(target), event])
+
+
+def _undo(plan: Move) -> str:
+    """Put the alias back; say what could not be: that stays noted, and `settle` sees to it."""
+    try:
+        api = tracking.Api()
+        if _full_name(holder(plan.project, plan.name, plan.alias)) == plan.target:
+            if plan.source is not None:
+                _change(api.artifact(plan.source), {plan.alias}, set(), None)
+            else:
+                _change(api.artifact(plan.target), set(), {plan.alias}, None)
+        target = api.artifact(plan.target)
+        if plan.event in promotions.events_of(target):
+            _change(target, set(), set(), _without(plan.event, target))
+        _follow(plan)
+        _note().unlink()
+    except Exception as error:
+        return f" (what was done is taken back by the next command; now not: {_sentence(error)})"
+    return ""
+
+
+def _without(event: dict[str, Any], target: Any) -> list[dict[str, Any]]:
+    return [other for other in promotions.events_of(target) if other != event]
+
+
+def _change(
+    artifact: Any, add: set[str], remove: set[str], events: list[dict[str, Any]] | None
+) -> None:
+    """Change aliases and events of a version; in the embedded store in one transaction."""
+    metadata = dict(artifact.metadata or {})
+    if events is not None:
+        metadata[promotions.KEY] = events
+        if not events:
+            del metadata[promotions.KEY]
+    if _on_wandb():
+        artifact.metadata = metadata
+        artifact.aliases = sorted({*artifact.aliases} - remove | add)
+        artifact.save()
+    else:
+        # Not by `save`: it has the registry follow, which here is a step of its own.
+        record = artifact._record
+        open_store().update_version(record, add, remove, record.description, metadata)
+
+
+def _make_sure_it_is_registered(target: Any) -> None:
+    if _on_wandb():
+        return  # models there are not registered in MLflow
+    store = open_store()
+    with publish.connect(store.directory) as client:
+        if _number(client, target) is not None:
+            return
+    # What its run has not shown in MLflow yet, for example because MLflow could not be reached.
+    publish.publish_own(store.run(target._record.logged_by))
+    with publish.connect(store.directory) as client:
+        if _number(client, target) is None:
+            raise UserError(
+                f"{promotions.full_name(target)} is no model that MLflow could register: expected "
+                f"an artifact of type {publish.MODEL_TYPE} with a file {publish.MODEL_FILE}"
+            )
+
+
+def _follow(plan: Move) -> None:
+    """Give the registered model's alias to what has it in the backend; else take it away."""
+    directory = store_directory()
+    uri = publish.tracking_uri(directory)
+    if _on_wandb() and uri.startswith("sqlite:///"):
+        if not Path(uri.removeprefix("sqlite:///").partition("?")[0]).exists():
+            return
+    found = holder(plan.project, plan.name, plan.alias)
+    with publish.connect(directory) as client:
+        model = f"{plan.project}.{plan.name}"
+        wanted = None if found is None else _number(client, found)
+        now = _aliases(client, model).get(plan.alias)
+        if wanted is not None and str(now) != str(wanted):
+            client.set_registered_model_alias(model, plan.alias, str(wanted))
+        elif wanted is None and now is not None:
+            client.delete_registered_model_alias(model, plan.alias)
+
+
+def _number(client: Any, artifact: Any) -> str | None:
+    """Return the number of the registered version that was made from an artifact.
+
+    A version at W&B is known by its content: its number may be another one there.
+    """
+    tag, value = publish.VERSION_TAG, promotions.full_name(artifact)
+    if _on_wandb():
+        tag, value = publish.DIGEST_TAG, artifact.digest
+    model = f"{artifact.project}.{artifact.source_name.partition(':')[0]}"
+    for version in publish.registered_versions(client, model):
+        if version.tags.get(tag) == value:
+            return version.version
+    return None
+
+
+def _aliases(client: Any, model: str) -> dict[str, str]:
+    found = client.search_registered_models(f"name = '{model}'")
+    # A search may leave the aliases out.
+    return dict(client.get_registered_model(model).aliases) if found else {}
+
+
+def _on_wandb() -> bool:
+    return choice.choose().backend == "wandb"
+
+
+def _full_name(artifact: Any | None) -> str | None:
+    return None if artifact is None else promotions.full_name(artifact)
+
+
+def _note() -> Path:
+    return store_directory() / f"moving.{choice.choose().backend}.json"
+
+
+def _write_note(plan: Move) -> None:
+    partial = _note().with_suffix(".partial")
+    with files.writing(partial), partial.open("w", encoding="utf-8") as file:
+        json.dump(plan._asdict(), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, _note())
+    files.sync_directory(_note().parent)
+
+
+@contextlib.contextmanager
+def _alone(wait: bool) -> Iterator[bool]:
+    """Hold the lock of all moves; give False where it is taken and `wait` is not asked for."""
+    directory = store_directory()
+    with files.writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory / "moving.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(lock)
+
+
+def _sentence(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
