@@ -16,7 +16,7 @@ STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_fore
 PROJECTS = (*STEPS, "describe", "compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
-ENTRIES.append(("serving", "predict", "predict"))
+ENTRIES += [("serving", "predict", "predict"), ("serving", "serve", "serve")]
 
 
 def read(step, name):
