@@ -76,6 +76,8 @@ class Card(BaseModel):
     commit: str | None
     promoted: Any
     since: str
+    refused: dict[str, str]
+    columns: list[str]
     row: dict[str, Any]
     examples: list[dict[str, Any]]
     limits: dict[str, float]
@@ -120,6 +122,7 @@ def card(slot: Slot, limits: Limits) -> dict[str, Any]:
     return loaded.card | {
         "since": slot.since,
         "refused": slot.refused,
+        "columns": list(loaded.model.columns),
         "row": loaded.schema.json_schema(),
         "examples": loaded.examples,
         "limits": {"rows": limits.rows, "body_bytes": limits.body_bytes},
