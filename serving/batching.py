@@ -73,10 +73,22 @@ class Batcher:
 
     async def _work(self) -> None:
         try:
-            while batch := self._next():
-                await self._answer(batch)
+            while self._waiting:
+                await self._let_in()
+                await self._answer(self._next())
         finally:
             self._task = None
+
+    async def _let_in(self) -> None:
+        """Let the event loop take in what has arrived, until nothing more has; no time is waited.
+
+        A request needs two turns of the loop from its connection to this queue.
+        """
+        idle = 0
+        while idle < 2:
+            before = len(self._waiting)
+            await asyncio.sleep(0)
+            idle = idle + 1 if len(self._waiting) == before else 0
 
     def _next(self) -> list[_Waiting]:
         """Take what waits for the model of the first one, in order, up to `MOST_ROWS`."""
@@ -95,6 +107,8 @@ class Batcher:
         return batch
 
     async def _answer(self, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
         try:
             labels, probabilities = await self._predict(batch)
         except Exception as error:
@@ -118,7 +132,6 @@ class Batcher:
         begin = asyncio.get_running_loop().time()
         if len(rows) <= FEW_ROWS:
             labels, probabilities = predict(loaded, rows)
-            await asyncio.sleep(0)  # let those in who have arrived meanwhile
         else:
             labels, probabilities = await asyncio.to_thread(predict, loaded, rows)
         self._on_batch(loaded, len(rows), asyncio.get_running_loop().time() - begin)
