@@ -72,7 +72,7 @@ class ServedModel:
         there = {*map(str, frame.columns)}
         lacking = {
             name: sources
-            for name, sources in _recipes(self.declaration).items()
+            for name, sources in recipes(self.declaration).items()
             if name in self.columns | self.sources
             and (name not in there or frame[name].isna().any())
         }
@@ -84,7 +84,7 @@ class ServedModel:
     def _with(self, frame: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[Problem]]:
         """Return `frame` with a column made where it is null, without the rows that are wrong."""
         lacking = frame[name].isna() if name in frame.columns else pd.Series(True, frame.index)
-        recipe = _recipes(self.declaration)[name]
+        recipe = recipes(self.declaration)[name]
         sources = {source: self.sources[source] for source in recipe if source in self.sources}
         part, problems = _sorted_out(frame[lacking], sources)
         frame = frame.drop(index={problem.row for problem in problems})
@@ -226,7 +226,7 @@ def _example(directory: Path) -> pd.DataFrame | None:
         return None
 
 
-def _recipes(declaration: Declaration) -> dict[str, list[str]]:
+def recipes(declaration: Declaration) -> dict[str, list[str]]:
     """Return the columns that are made, each with those it is made of."""
     recipes = {
         name: expressions.columns_of(expression, name)
@@ -246,7 +246,7 @@ def _declared(
         words = f"{' and '.join(text.columns)}, joined with one space"
         columns[text.name] = columns[text.name].model_copy(update={"description": words})
     # An MLmodel file has its keys sorted: the order is that of the recipes.
-    parts = dict.fromkeys(name for recipe in _recipes(declaration).values() for name in recipe)
+    parts = dict.fromkeys(name for recipe in recipes(declaration).values() for name in recipe)
     others = [name for name in parts if name in declaration.columns and name not in columns]
     return columns, {name: declaration.columns[name] for name in others}
 

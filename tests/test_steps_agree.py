@@ -16,7 +16,7 @@ STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_fore
 PROJECTS = (*STEPS, "describe", "compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
-ENTRIES += [("serving", name, name) for name in ("predict", "promote", "rollback", "image")]
+ENTRIES += [("serving", n, n) for n in ("predict", "promote", "rollback", "image", "serve")]
 
 
 def read(step, name):

@@ -1,0 +1,159 @@
+"""What the endpoints answer with, and its types for OpenAPI."""
+
+import html
+import json
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from serving.batching import Prediction
+from serving.gate import Limits
+from serving.slots import Slot
+
+Label = str | int | float | bool
+
+
+class Predictions(BaseModel):
+    """One label, or number, for each row, in their order."""
+
+    predictions: list[Label]
+
+
+class Ranked(BaseModel):
+    """A class and its probability."""
+
+    label: Label
+    probability: float
+
+
+class DetailedRow(BaseModel):
+    """The prediction for one row; a predicted number has neither probabilities nor ranks."""
+
+    label: Label
+    probability: float | None = None
+    top: list[Ranked] | None = None
+    probabilities: dict[str, float] | None = None
+
+
+class Detailed(BaseModel):
+    """The predictions of one version of a model."""
+
+    model: str
+    predictions: list[DetailedRow]
+
+
+class Push(BaseModel):
+    """How far one value moved a prediction."""
+
+    feature: str
+    value: Label
+    push: float
+
+
+class Explanation(BaseModel):
+    """The way from a row of which nothing is known to this one."""
+
+    label: Label
+    known_nothing: float
+    known_all: float
+    features: list[Push]
+    method: str
+
+
+class Card(BaseModel):
+    """What is known of the champion; `row` is the JSON Schema of its rows."""
+
+    reference: str
+    version: str
+    digest: str
+    task: str
+    target: str
+    classes: list[Label] | None
+    data: Any
+    metrics: Any
+    parameters: Any
+    commit: str | None
+    promoted: Any
+    since: str
+    refused: dict[str, str]
+    columns: list[str]
+    row: dict[str, Any]
+    examples: list[dict[str, Any]]
+    limits: dict[str, float]
+
+
+class Refusal(BaseModel):
+    """Why a request was not answered, in MLflow's form; `problems` lists broken rules."""
+
+    error_code: str
+    message: str
+    request_id: str
+    problems: list[dict[str, Any]] | None = None
+
+
+def detailed(prediction: Prediction, top: int) -> bytes:
+    """Return labels with the probabilities of all classes and the `top` ones, as JSON.
+
+    Classes of equal probability keep their order.
+    """
+    if prediction.probabilities is None:
+        rows: list[dict[str, Any]] = [{"label": label} for label in prediction.labels]
+    else:
+        classes = prediction.loaded.model.classes.tolist()
+        order = np.argsort(-prediction.probabilities, axis=1, kind="stable")[:, :top].tolist()
+        rows = [
+            {
+                "label": label,
+                "probability": max(values),
+                "top": [{"label": classes[i], "probability": values[i]} for i in ranked],
+                "probabilities": dict(zip(map(str, classes), values, strict=True)),
+            }
+            for label, values, ranked in zip(
+                prediction.labels, prediction.probabilities.tolist(), order, strict=True
+            )
+        ]
+    return json.dumps({"model": prediction.loaded.version, "predictions": rows}).encode()
+
+
+def card(slot: Slot, limits: Limits) -> dict[str, Any]:
+    """Return the card of the version that answers now, with what its rows look like."""
+    loaded = slot.loaded
+    return loaded.card | {
+        "since": slot.since,
+        "refused": slot.refused,
+        "columns": list(loaded.model.columns),
+        "row": loaded.schema.json_schema(),
+        "examples": loaded.examples,
+        "limits": {"rows": limits.rows, "body_bytes": limits.body_bytes},
+    }
+
+
+def table(shown: dict[str, Any]) -> str:
+    """Return the comparison of /ab as a page."""
+    models = shown["models"]
+    facts = ["version", "requests", "rows", "errors", "p50_ms", "p99_ms"]
+    facts += [name for name in models[0] if name.startswith("mean_")]
+    lines = [_line("th", ["", *(model["role"] for model in models)])]
+    lines += [_line("td", [fact, *(_written(model[fact]) for model in models)]) for fact in facts]
+    for label in sorted({label for model in models for label in model["shares"]}):
+        shares = [f"{model['shares'].get(label, 0):.1%}" for model in models]
+        lines.append(_line("td", [f"share of {label}", *shares]))
+    pairs = "".join(
+        f"<p>{html.escape(name)}: {html.escape(_written(value))}</p>"
+        for name, value in shown.get("pairs", {}).items()
+    )
+    mode = html.escape(f"mode: {shown['mode']}, share: {shown['share']}, key: {shown['key']}")
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Champion and challenger'
+        '</title><link rel="stylesheet" href="/page/page.css"><main><h1>Champion and challenger'
+        f"</h1><p>{mode}</p>{pairs}<table>{''.join(lines)}</table></main></html>"
+    )
+
+
+def _line(tag: str, cells: list[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _written(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -1,0 +1,266 @@
+"""The service as an ASGI app: its endpoints, around models that are already loaded."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from serving import answers, metrics, openapi, protocol
+from serving.ab import Comparison, Routing
+from serving.batching import Batcher, Prediction
+from serving.errors import RequestError, body_of, broken
+from serving.explain import explain
+from serving.gate import Gate, Limits
+from serving.metrics import Metrics
+from serving.slots import Loaded, Slot, follow
+
+logger = logging.getLogger("serving")
+
+PAGE = Path(__file__).parent / "page"
+SMALL_BODY = 64_000  # bytes; longer ones are read beside the event loop
+MOST_SHADOW_ROWS = 2_000  # waiting; beyond them the challenger misses rows, and callers do not wait
+
+
+class Service:
+    """What the endpoints share: the models, the queue in front of them, and the counters."""
+
+    def __init__(self, routing: Routing, limits: Limits):
+        """Put a queue in front of the models of `routing`."""
+        self.routing = routing
+        self.slots = [slot for slot in (routing.champion, routing.challenger) if slot]
+        self.limits = limits
+        self.metrics = Metrics()
+        self.comparison = Comparison(routing)
+        self.batcher = Batcher(self._count_batch)
+        self._shadows: set[asyncio.Task] = set()
+
+    async def read(self, request: Request) -> list[dict[str, Any]]:
+        """Return the rows of a request, not yet checked."""
+        body = await request.body()
+        kind, model = request.headers.get("content-type"), self.routing.champion.loaded.model
+        return await _aside(len(body), protocol.read, body, kind, model, self.limits.rows)
+
+    async def predict(self, request: Request) -> tuple[Slot, Prediction]:
+        """Answer the rows of a request by the model that its key leads to."""
+        begin = time.perf_counter()
+        rows = await self.read(request)
+        slot = self.routing.slot(request.headers, rows, await request.body())
+        size = len(await request.body())
+        try:
+            prediction = await self._answer(slot, rows, size)
+        except Exception:
+            self.comparison.fail(slot)
+            if slot is self.routing.champion:
+                raise
+            # What is tried out must not fail a caller.
+            slot = self.routing.champion
+            prediction = await self._answer(slot, rows, size)
+        self.metrics.count(slot.role, prediction)
+        self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
+        facts = request.scope["state"]["facts"]
+        facts |= {"rows": len(rows), "role": slot.role, "version": prediction.loaded.version}
+        if self.routing.shadows:
+            self._shadow(rows, prediction)
+        return slot, prediction
+
+    async def check(
+        self, loaded: Loaded, rows: list[dict[str, Any]], size: int
+    ) -> list[dict[str, Any]]:
+        """Return rows as the model's declaration wants them; `RequestError` names what is not."""
+        right, problems = await _aside(size, loaded.schema.check, rows)
+        if not problems:
+            return right
+        for problem in problems:
+            self.metrics.problems.labels(problem.column, problem.rule).inc()
+        raise broken(problems)
+
+    async def _answer(self, slot: Slot, rows: list[dict[str, Any]], size: int) -> Prediction:
+        loaded = slot.loaded  # this version from here on, whatever is loaded meanwhile
+        return await self.batcher.predict(loaded, await self.check(loaded, rows, size))
+
+    def _shadow(self, rows: list[dict[str, Any]], champion: Prediction) -> None:
+        if self.batcher.waiting_rows + len(rows) > MOST_SHADOW_ROWS:
+            self.metrics.compared.labels("missed").inc(len(rows))
+            return
+        task = asyncio.get_running_loop().create_task(self._compare(rows, champion))
+        self._shadows.add(task)
+        task.add_done_callback(self._shadows.discard)
+
+    async def _compare(self, rows: list[dict[str, Any]], champion: Prediction) -> None:
+        slot, begin = self.routing.challenger, time.perf_counter()
+        try:
+            prediction = await self._answer(slot, rows, 0)
+        except Exception as error:
+            self.comparison.fail(slot)
+            logger.warning("the challenger failed: %s", type(error).__name__)
+            return
+        self.metrics.count(slot.role, prediction)
+        self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
+        agree = self.comparison.pair(champion, prediction)
+        self.metrics.compared.labels("same").inc(agree)
+        self.metrics.compared.labels("different").inc(len(rows) - agree)
+
+    def _count_batch(self, loaded: Loaded, rows: int, seconds: float) -> None:
+        role = next((slot.role for slot in self.slots if slot.loaded is loaded), "champion")
+        self.metrics.batch_rows.labels(role).observe(rows)
+        self.metrics.batch_seconds.labels(role).observe(seconds)
+
+    def replaced(self, slot: Slot) -> None:
+        """Count that a slot has taken up another version."""
+        self.metrics.replaced.labels(slot.role).inc()
+
+
+def create(
+    routing: Routing,
+    limits: Limits | None = None,
+    token: str | None = None,
+    only_loopback: bool = True,
+    poll_seconds: float = 5.0,
+) -> Gate:
+    """Return the ASGI app; see `Gate` for `only_loopback`."""
+    service = Service(routing, limits or Limits())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(follow(service.slots, poll_seconds, service.replaced))
+        yield
+        following.cancel()
+
+    # The usual documentation pages fetch scripts from elsewhere: /openapi.json only.
+    app = FastAPI(title="Model service", docs_url=None, redoc_url=None, lifespan=lifespan)
+    _refusals(app)
+    _scoring(app, service)
+    _about(app, service)
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    app.openapi = lambda: openapi.describe(app, service)
+    return Gate(app, service.metrics, service.limits, token, only_loopback)
+
+
+def _scoring(app: FastAPI, service: Service) -> None:
+    """Add what predicts: /invocations, /predict, /explain."""
+
+    @app.post("/invocations", response_model=answers.Predictions)
+    async def invocations(request: Request) -> Response:
+        """Predict as MLflow's own server does."""
+        slot, prediction = await service.predict(request)
+        return _json(protocol.answer(prediction.labels), slot, prediction.loaded)
+
+    @app.post("/predict", response_model=answers.Detailed)
+    async def predict(request: Request, top: Annotated[int, Query(ge=1, le=1_000)] = 3) -> Response:
+        """Predict, with the probabilities of all classes, and the `top` ones in order."""
+        slot, prediction = await service.predict(request)
+        body = await _aside(len(prediction.labels) * 1_000, answers.detailed, prediction, top)
+        return _json(body, slot, prediction.loaded)
+
+    @app.post("/explain", response_model=answers.Explanation)
+    async def explanation(request: Request) -> Response:
+        """Say which features pushed the champion's prediction for one row, and how far."""
+        rows, slot = await service.read(request), service.routing.champion
+        if len(rows) != 1:
+            raise RequestError(400, f"one row is explained at a time, found {len(rows)}")
+        loaded = slot.loaded
+        (row,) = await service.check(loaded, rows, 0)
+        found = await asyncio.to_thread(explain, loaded, row)
+        return _json(json.dumps(found).encode(), slot, loaded)
+
+
+def _about(app: FastAPI, service: Service) -> None:
+    """Add what tells of the service: health, the model's card, counters, the page."""
+
+    @app.get("/ping", response_class=Response)
+    @app.get("/health", response_class=Response)
+    async def ping() -> Response:
+        """Say that a model is loaded and answers."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/version", response_class=Response)
+    async def mlflow_version() -> Response:
+        """Say which MLflow the service speaks for."""
+        return Response(_mlflow_version(), media_type="text/plain")
+
+    @app.get("/model", response_model=answers.Card)
+    async def model() -> Response:
+        """Show the card of the champion, and the columns that it takes."""
+        slot = service.routing.champion
+        return _json(json.dumps(answers.card(slot, service.limits)).encode(), slot, slot.loaded)
+
+    @app.get("/metrics", response_class=Response)
+    async def prometheus() -> Response:
+        """Show the counters, for Prometheus."""
+        return Response(service.metrics.show(service.slots), media_type=metrics.CONTENT_TYPE)
+
+    @app.get("/ab", response_class=Response)
+    async def comparison(request: Request) -> Response:
+        """Compare champion and challenger: a table for a browser, else JSON."""
+        shown = service.comparison.show()
+        if "text/html" in request.headers.get("accept", ""):
+            return Response(answers.table(shown), media_type="text/html")
+        return JSONResponse(shown)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(PAGE / "index.html")
+
+
+def _refusals(app: FastAPI) -> None:
+    """Give every refusal the same form, also those of the framework."""
+
+    def refuse(request: Request, error: RequestError, headers: Any = None) -> Response:
+        request_id = request.scope["state"]["facts"]["request_id"]
+        body = json.dumps(body_of(error, request_id)).encode()
+        return Response(body, error.status, headers, media_type="application/json")
+
+    @app.exception_handler(RequestError)
+    async def of_ours(request: Request, error: RequestError) -> Response:
+        return refuse(request, error)
+
+    @app.exception_handler(HTTPException)
+    async def of_starlette(request: Request, error: HTTPException) -> Response:
+        known = ", ".join(sorted({route.path for route in app.routes if hasattr(route, "methods")}))
+        message = f"{error.detail}; this service has {known}"
+        return refuse(request, RequestError(error.status_code, message), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def of_fastapi(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        message = f"parameter {'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"
+        return refuse(request, RequestError(422, message))
+
+    @app.exception_handler(Exception)
+    async def of_a_defect(request: Request, error: Exception) -> Response:
+        return refuse(request, RequestError(500, "an error of the service, see its log"))
+
+
+def _json(body: bytes, slot: Slot, loaded: Loaded) -> Response:
+    headers = {
+        "X-Model-Version": quote(loaded.version, safe="/:"),
+        "X-Model-Digest": loaded.model.digest,
+        "X-Model-Role": slot.role,
+    }
+    return Response(body, headers=headers, media_type="application/json")
+
+
+async def _aside(size: int, work: Any, *arguments: Any) -> Any:
+    """Do small work here, large work in a thread, so that others are answered meanwhile."""
+    if size <= SMALL_BODY:
+        return work(*arguments)
+    return await asyncio.to_thread(work, *arguments)
+
+
+def _mlflow_version() -> str:
+    for package in ("mlflow-skinny", "mlflow"):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(package)
+    return "unknown"

@@ -1,0 +1,54 @@
+"""The card of a model: what it is, what it was made of, how good it is, how it came here."""
+
+from typing import Any
+
+from serving.model import ServedModel, find
+from util_lib.errors import UserError
+
+
+def of(model: ServedModel) -> dict[str, Any]:
+    """Return what is known of `model`; null where nothing is."""
+    about = model.metadata
+    card = {
+        "reference": model.reference,
+        "version": model.version,
+        "digest": model.digest,
+        "task": model.task,
+        "target": model.target,
+        "classes": None if model.classes is None else model.classes.tolist(),
+        "data": about.get("data"),
+        "parameters": about.get("parameters"),
+        "commit": None,
+        "metrics": None,
+        "promoted": None,
+    }
+    return card | _logged(model)
+
+
+def _logged(model: ServedModel) -> dict[str, Any]:
+    """Return what the store knows of a version and its run; nothing of a directory."""
+    try:
+        artifact = find(model.version)
+    except UserError:
+        return {}
+    run = artifact.logged_by()
+    known = artifact.metadata
+    return {
+        "data": known.get("data"),
+        "commit": known.get("git_commit"),
+        "logged_at": artifact.created_at,
+        "metrics": {
+            name: value
+            for name, value in dict(run.summary if run else {}).items()
+            if isinstance(value, int | float) and not name.startswith("_")
+        },
+        "promoted": _promotion(model),
+    }
+
+
+def _promotion(model: ServedModel) -> dict[str, Any] | None:
+    try:
+        from serving.promote import promotion_of
+    except ImportError:
+        return None
+    return promotion_of(model.version)

@@ -1,0 +1,233 @@
+"""MLflow's scoring protocol: the body of a request as rows, and labels as its answer.
+
+See https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally and, for what its own server
+takes, mlflow.pyfunc.scoring_server. Rows are plain dictionaries; a missing value is None, however
+it was written (null, NaN, an empty CSV field, a key that is not there).
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from serving.errors import RequestError
+from serving.model import ServedModel
+from util_lib.columns import Column
+
+FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
+JSON, CSV = "application/json", "text/csv"
+# What pandas, and with it MLflow's server, takes for a missing value in a CSV file.
+MISSING = frozenset(
+    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
+    + ["<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
+)
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON may write one half of a character's two
+WORDS = {"true": True, "false": False}
+
+Row = dict[str, Any]
+
+
+def read(body: bytes, content_type: str | None, model: ServedModel, max_rows: int) -> list[Row]:
+    """Return the rows of a request's body; `RequestError` says what is wrong with its form.
+
+    `model` declares how the texts of a CSV file are meant; JSON has types of its own.
+    """
+    kind = _content_type(content_type)
+    text = _text(body)
+    if kind == CSV:
+        rows = _csv(text, model.sources | model.columns, max_rows)
+    else:
+        rows = _json(text, list(model.columns), max_rows)
+    if not rows:
+        raise RequestError(400, "the request has no rows: send at least one")
+    return rows
+
+
+def answer(labels: Sequence[Any]) -> bytes:
+    """Return labels as MLflow's server answers them."""
+    return json.dumps({"predictions": list(labels)}).encode()
+
+
+def _content_type(header: str | None) -> str:
+    kind, *parameters = [part.strip() for part in (header or "").split(";")]
+    if kind.lower() not in (JSON, CSV):
+        raise RequestError(
+            415, f"Content-Type must be {JSON} or {CSV}, found {kind[:80] or 'none'!r}"
+        )
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.lower() == "charset" and value.strip('"').lower() not in ("utf-8", "utf8"):
+            raise RequestError(415, f"charset must be utf-8, found {value[:80]!r}")
+    return kind.lower()
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            400, f"the body must be UTF-8; byte {error.start} of it is not"
+        ) from None
+
+
+def _json(text: str, names: list[str], max_rows: int) -> list[Row]:
+    try:
+        content = json.loads(text, parse_constant=_constant)
+        is_text = not SURROGATE.search(text) or _is_text(content)
+    except json.JSONDecodeError as error:
+        raise RequestError(
+            400, f"the body must be JSON: {error.msg}, line {error.lineno} column {error.colno}"
+        ) from None
+    except ValueError:  # Python refuses numbers of more than 4,300 digits
+        raise RequestError(400, "the body holds a number of more than 4,300 digits") from None
+    except RecursionError:
+        raise RequestError(400, "the body is nested too deeply") from None
+    if not is_text:
+        raise RequestError(400, "the body holds half of a surrogate pair, which is no text")
+    given = [key for key in FORMATS if isinstance(content, dict) and key in content]
+    if len(given) != 1:
+        found = f"found {len(given)} of them" if isinstance(content, dict) else "found no object"
+        raise RequestError(
+            400, f"the body must be an object with exactly one of {', '.join(FORMATS)}; {found}"
+        )
+    form = given[0]
+    if form == "dataframe_split":
+        rows = _split(content[form], max_rows)
+    elif form == "dataframe_records":
+        rows = _records(content[form], form)
+    else:
+        rows = _tensors(content[form], form, names, max_rows)
+    return _limited(rows, max_rows)
+
+
+def _is_text(content: Any) -> bool:
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _constant(word: str) -> float | None:
+    return None if word == "NaN" else float(word)
+
+
+def _split(content: Any, max_rows: int) -> list[Row]:
+    if not isinstance(content, dict) or not {"columns", "data"} <= content.keys():
+        raise RequestError(400, "dataframe_split must be an object with columns and data")
+    columns, data = content["columns"], content["data"]
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise RequestError(400, "dataframe_split: columns must be a list of names")
+    if len(set(columns)) < len(columns):
+        raise RequestError(400, "dataframe_split: columns must differ, one name occurs twice")
+    if not isinstance(data, list):
+        raise RequestError(400, "dataframe_split: data must be a list of rows")
+    _limited(data, max_rows)
+    width = len(columns)
+    for number, row in enumerate(data):
+        if not isinstance(row, list) or len(row) != width:
+            found = f"{len(row)}" if isinstance(row, list) else "no list"
+            raise RequestError(
+                400,
+                f"dataframe_split: row {number} must list {width} values, found {found}",
+            )
+    return [dict(zip(columns, row, strict=True)) for row in data]
+
+
+def _records(content: Any, form: str) -> list[Row]:
+    if not isinstance(content, list):
+        raise RequestError(400, f"{form} must be a list of rows")
+    for number, row in enumerate(content):
+        if not isinstance(row, dict):
+            raise RequestError(400, f"{form}: row {number} must be an object of column: value")
+    return content
+
+
+def _tensors(content: Any, form: str, names: list[str], max_rows: int) -> list[Row]:
+    """Read `inputs` or `instances`: rows, or columns, or the values of a model's only column."""
+    if isinstance(content, dict):
+        if not any(isinstance(values, list) for values in content.values()):
+            return [content]  # one row
+        return _columns(content, form, max_rows)
+    if isinstance(content, list) and len(names) == 1 and not isinstance(content[:1], dict):
+        return [row if isinstance(row, dict) else {names[0]: row} for row in content]
+    return _records(content, form)
+
+
+def _columns(content: dict[str, Any], form: str, max_rows: int) -> list[Row]:
+    lengths = {}
+    for name, values in content.items():
+        if not isinstance(values, list):
+            raise RequestError(400, f"{form}: column {name[:80]!r} must be a list, as others are")
+        lengths[len(values)] = name
+    if len(lengths) > 1:
+        (short, one), (long, other) = sorted(lengths.items())[:: len(lengths) - 1]
+        raise RequestError(
+            400,
+            f"{form}: all columns must have as many values, {one[:80]!r} has {short} and "
+            f"{other[:80]!r} has {long}",
+        )
+    _limited(next(iter(content.values())), max_rows)
+    return [
+        dict(zip(content, values, strict=True)) for values in zip(*content.values(), strict=True)
+    ]
+
+
+def _csv(text: str, columns: dict[str, Column], max_rows: int) -> list[Row]:
+    rows, header = [], None
+    try:
+        # csv itself would take what follows an opening quote for one field.
+        for line in csv.reader(io.StringIO(text, newline=""), strict=True):
+            if not line:
+                continue
+            if header is None:
+                header = line
+                if len(set(header)) < len(header):
+                    raise RequestError(400, "CSV: the names of the columns must differ")
+                continue
+            if len(line) != len(header):
+                raise RequestError(
+                    400,
+                    f"CSV: row {len(rows)} must have {len(header)} fields as the header has, "
+                    f"found {len(line)}",
+                )
+            rows.append(line)
+            _limited(rows, max_rows)
+    except csv.Error as error:
+        raise RequestError(400, f"the body must be CSV: {error}, in row {len(rows)}") from None
+    readers = [_reader(columns.get(name)) for name in header or ()]
+    return [
+        {
+            name: None if field in MISSING else read(field)
+            for name, read, field in zip(header, readers, line, strict=True)
+        }
+        for line in rows
+    ]
+
+
+def _reader(column: Column | None) -> Any:
+    """Return what makes a CSV field a value; one that it cannot read stays text, and is refused."""
+    if column is None or column.dtype in ("string", "datetime"):
+        return str
+    if column.dtype == "bool":
+        return lambda field: WORDS.get(field.strip().lower(), field)
+    return _number
+
+
+def _number(field: str) -> Any:
+    for kind in (int, float):
+        try:
+            return field if "_" in field else kind(field)
+        except ValueError:
+            continue
+    return field
+
+
+def _limited(rows: list[Any], max_rows: int) -> list[Any]:
+    if len(rows) > max_rows:
+        raise RequestError(
+            413, f"a request may have {max_rows:,} rows: send more in several requests"
+        )
+    return rows

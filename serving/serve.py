@@ -1,0 +1,174 @@
+#!/usr/bin/env python
+"""Answer over HTTP with a model: MLflow's scoring protocol, probabilities, a page.
+
+Reads the model that `--model` stands for, and follows that name when it moves on: a new version is
+loaded beside the old one and takes over between two requests. Ends by Ctrl-C (exit code 0) or
+SIGTERM (143), after the requests that it had begun are answered.
+"""
+
+import argparse
+import ipaddress
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import uvicorn
+
+from serving import app, connection, json_logs
+from serving.ab import COLUMN, KEY_HEADER, Routing
+from serving.gate import Limits
+from serving.slots import Slot
+from util_lib import cli
+from util_lib.errors import UserError
+
+logger = logging.getLogger("serving")
+
+TOKEN = "SERVING_TOKEN"
+SHORTEST_TOKEN = 16
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Name the inputs; MLproject declares the same ones."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--model", default="model_export:prod", help="the model that answers, or a directory"
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help=f"address to listen on; any but the loopback needs {TOKEN}",
+    )
+    parser.add_argument("--port", type=_port, default="8080", help="0 = any free port")
+    parser.add_argument(
+        "--challenger", type=cli.optional, default="null", help="a second model, or null"
+    )
+    parser.add_argument(
+        "--share",
+        type=_share,
+        default="shadow",
+        help="share of the keys that the challenger answers, 0 to 1; shadow = it predicts unseen",
+    )
+    parser.add_argument(
+        "--routing_key",
+        default=KEY_HEADER,
+        help=f"header whose value says which model answers, or {COLUMN}NAME of the rows",
+    )
+    parser.add_argument(
+        "--poll_seconds",
+        type=_seconds,
+        default="5",
+        help="time between two looks whether the model's name stands for a newer version",
+    )
+    parser.add_argument("--max_rows", type=cli.positive_int, default="10000", help="of a request")
+    parser.add_argument(
+        "--max_bytes", type=cli.positive_int, default="10000000", help="of a request's body"
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve until a signal ends it; `argv` defaults to the command line."""
+    args = build_parser().parse_args(argv)
+    token = check_token(args.host, os.environ.get(TOKEN))
+    listener = listen(args.host, args.port)  # before the model: a busy port is known at once
+    with listener:
+        slots = [Slot("champion", args.model)]
+        if args.challenger:
+            slots.append(Slot("challenger", args.challenger))
+        served = app.create(
+            Routing(slots, args.share, args.routing_key),
+            Limits(rows=args.max_rows, body_bytes=args.max_bytes),
+            token=token,
+            only_loopback=token is None,
+            poll_seconds=args.poll_seconds,
+        )
+        json_logs.start()
+        host, port = listener.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        about = {slot.role: slot.loaded.version for slot in slots}
+        logger.info("serving at %s", address, extra={"fields": {"url": address} | about})
+        server = uvicorn.Server(uvicorn.Config(served, log_config=None, **connection.options()))
+        try:
+            server.run(sockets=[listener])
+        except KeyboardInterrupt:  # after all requests are answered: this is how it ends
+            logger.info("stopped by Ctrl-C")
+
+
+def check_token(host: str, token: str | None) -> str | None:
+    """Return the token; `UserError` where one is needed and missing, or could be guessed."""
+    if token:
+        if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
+            raise UserError(
+                f"{TOKEN} must be at least {SHORTEST_TOKEN} printable ASCII characters, found "
+                f"{len(token)} characters: make one with `openssl rand -hex 24`"
+            )
+        return token
+    if not is_loopback(host):
+        raise UserError(
+            f"host {host!r} can be reached by others, so callers must show a token: set {TOKEN}, "
+            "for example to what `openssl rand -hex 24` prints, or use host 127.0.0.1"
+        )
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches `host`; of names, localhost alone counts."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket bound to the address; `UserError` where it cannot be had."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2_048)
+    except OSError as error:
+        raise UserError(
+            f"host {host!r}, port {port} cannot be listened on ({error.strerror}): choose another "
+            "with -P port=..., port=0 takes any free one"
+        ) from None
+    return listener
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, found {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float | None:
+    """Read a share; None stands for shadow."""
+    if text.strip().lower() == "shadow":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1, or shadow, found {text!r}")
+    return share
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"must be from 0.1 to 86400 seconds, found {text!r}")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(cli.exit_code(main))

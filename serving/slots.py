@@ -1,0 +1,109 @@
+"""The models that answer: a champion and perhaps a challenger, each replaced whole or not at all.
+
+A slot holds one reference, for example `model_export:prod`, and the version it stands for. When the
+reference moves, the new version is loaded beside the old one and put in its place by one
+assignment; requests that began with the old one are answered by it.
+"""
+
+import asyncio
+import datetime
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving import card, model
+from serving.row_schema import RowSchema
+
+logger = logging.getLogger("serving")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One version, ready to answer, with all that is made of it once."""
+
+    model: model.ServedModel
+    schema: RowSchema
+    card: dict[str, Any]
+    examples: list[dict[str, Any]]  # rows that it takes
+
+    @property
+    def version(self) -> str:
+        """`project/name:v3`, or the path of a directory."""
+        return self.model.version
+
+
+def load(reference: str) -> Loaded:
+    """Load the version that `reference` stands for now; `UserError` where there is none."""
+    found = model.load(reference)
+    return Loaded(found, RowSchema(found), card.of(found), _examples(found))
+
+
+def _examples(found: model.ServedModel) -> list[dict[str, Any]]:
+    if found.example is None:
+        return []
+    plain = found.example.astype(object).where(found.example.notna(), None)
+    return plain.to_dict("records")
+
+
+class Slot:
+    """A reference, the version that answers for it, and what became of newer ones."""
+
+    def __init__(self, role: str, reference: str):
+        """Load the first version; `role` is champion or challenger."""
+        self.role = role
+        self.reference = reference
+        self.loaded = load(reference)
+        self.since = _now()
+        self.replaced = 0
+        self.refused: dict[str, str] = {}  # version: why it could not be loaded
+        self._unreachable = False
+
+    def follows(self) -> bool:
+        """Say whether the reference can move: a directory cannot."""
+        return not Path(self.reference).is_dir()
+
+    async def refresh(self) -> bool:
+        """Load the version that the reference stands for now, if it is another; say whether so.
+
+        What fails here leaves the version in place that answers: a service does not stop because
+        a newer model is damaged or the store is away.
+        """
+        try:
+            found = await asyncio.to_thread(model.find, self.reference)
+            version = f"{found.project}/{found.source_name}"
+        except Exception as error:
+            if not self._unreachable:
+                logger.warning("%s cannot be looked up, %s stays: %s", *self._about(error))
+            self._unreachable = True
+            return False
+        self._unreachable = False
+        if version == self.loaded.version or version in self.refused:
+            return False
+        try:
+            loaded = await asyncio.to_thread(load, self.reference)
+        except Exception as error:
+            self.refused[version] = f"{type(error).__name__}: {error}"
+            logger.error("%s cannot be loaded, %s stays: %s", version, *self._about(error)[1:])
+            return False
+        before, self.loaded = self.loaded, loaded
+        self.since = _now()
+        self.replaced += 1
+        logger.info("%s is now %s, before %s", self.reference, loaded.version, before.version)
+        return True
+
+    def _about(self, error: Exception) -> tuple[str, str, str]:
+        return self.reference, self.loaded.version, f"{type(error).__name__}: {error}"
+
+
+async def follow(slots: list[Slot], seconds: float, on_change: Any) -> None:
+    """Look every few seconds where the references of `slots` stand; ends when it is cancelled."""
+    while True:
+        await asyncio.sleep(seconds)
+        for slot in slots:
+            if slot.follows() and await slot.refresh():
+                on_change(slot)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,97 @@
+"""A running service for tests: the real app in the real server, on a port of its own."""
+
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+import uvicorn
+from serving_support import export_model
+from step_support import Steps
+
+from serving import app, connection, serve
+from serving.ab import Routing
+from serving.gate import Limits
+from serving.slots import Slot
+
+ROW = {"energy": 0.4, "loudness": -8.5, "tempo": 120.0, "key": 3, "text_feature": "warehouse beats"}
+
+
+class Service:
+    """A service that answers at `url`."""
+
+    def __init__(self, url: str, slots: list[Slot], session: requests.Session):
+        self.url = url
+        self.slots = slots
+        self.session = session
+
+    @property
+    def model(self):
+        return self.slots[0].loaded.model
+
+    def get(self, path: str, **options):
+        return self.session.get(self.url + path, timeout=30, **options)
+
+    def post(self, path: str, json=None, data=None, kind="application/json", **options):
+        headers = {"Content-Type": kind, **options.pop("headers", {})}
+        return self.session.post(
+            self.url + path, json=json, data=data, headers=headers, timeout=30, **options
+        )
+
+    def predict(self, *rows, **options):
+        return self.post("/invocations", {"dataframe_records": list(rows)}, **options)
+
+
+@contextmanager
+def running(*references, share=None, key="X-Routing-Key", token=None, limits=None, poll=0.1):
+    """Start a service in a thread, and stop it as a signal would."""
+    roles = ("champion", "challenger")
+    slots = [Slot(role, str(name)) for role, name in zip(roles, references, strict=False)]
+    made = app.create(
+        Routing(slots, share, key),
+        limits or Limits(),
+        token=token,
+        only_loopback=token is None,
+        poll_seconds=poll,
+    )
+    listener = serve.listen("127.0.0.1", 0)
+    config = uvicorn.Config(made, log_config=None, **connection.options())
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    with requests.Session() as session:
+        yield Service(f"http://127.0.0.1:{listener.getsockname()[1]}", slots, session)
+    server.should_exit = True
+    thread.join(40)
+    assert not thread.is_alive()
+
+
+def until(condition, seconds=20):
+    """Wait until `condition()` is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def model_directory(tmp_path_factory) -> Path:
+    """One exported model as a directory, for all tests that need no store."""
+    folder = tmp_path_factory.mktemp("served")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRACKING_STORE", str(folder / "tracking_store"))
+        patch.setenv("TRACKING_BACKEND", "local")
+        patch.setenv("TRACKING_PUBLISH", "parent")
+        patch.setenv("WANDB_PROJECT", "tests")
+        artifact = export_model(Steps(folder))
+        return Path(artifact.download(str(folder / "model")))
+
+
+@pytest.fixture(scope="session")
+def service(model_directory):
+    """A service that holds that model; tests that change it start their own."""
+    with running(model_directory) as started:
+        yield started

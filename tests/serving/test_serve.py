@@ -1,0 +1,138 @@
+"""The command itself: how it starts, what it refuses, how it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+from service_support import ROW
+from step_support import ROOT
+
+from serving import serve
+from util_lib.errors import UserError
+
+BODY = {"dataframe_records": [ROW] * 2_000}
+
+
+class Command:
+    """`python serving/serve.py` on a free port."""
+
+    def __init__(self, *arguments, **variables):
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "serving" / "serve.py"), "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TRACKING_BACKEND": "local", **variables},
+        )
+        self.lines = []
+
+    def url(self) -> str:
+        for line in self.process.stdout:
+            self.lines.append(json.loads(line))
+            if address := self.lines[-1].get("url"):
+                return address
+        raise AssertionError(self.process.stderr.read())
+
+    def end(self, number: int | None) -> int:
+        """Send a signal, if one is given, and return the exit code."""
+        if number is not None:
+            self.process.send_signal(number)
+        rest, self.errors = self.process.communicate(timeout=30)
+        self.lines += map(json.loads, rest.splitlines())
+        return self.process.returncode
+
+
+@pytest.fixture
+def command(request, model_directory):
+    started = []
+
+    def start(*arguments, **variables):
+        started.append(Command("--model", str(model_directory), *arguments, **variables))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.communicate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+def test_a_signal_ends_it_after_the_requests_that_had_begun(command, number, code):
+    one = command()
+    url = one.url()
+    assert requests.get(f"{url}/ping", timeout=10).status_code == 200
+    body = json.dumps(BODY).encode()
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=30) as begun:
+        begun.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        assert b" 100 " in begun.recv(1_000)  # the service waits for the body
+        one.process.send_signal(number)
+        time.sleep(0.3)
+        begun.sendall(body)
+        answer = b"".join(iter(lambda: begun.recv(65_536), b""))
+    assert one.end(None) == code
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"]) == 2_000
+    assert "Traceback" not in one.errors
+
+
+def test_a_busy_port_is_told_in_one_sentence_before_the_model_is_loaded(command):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        one = command("--model", "no_such_model:prod", "--port", port)
+        out, errors = one.process.communicate(timeout=30)
+    assert one.process.returncode == 1
+    assert f"port {port} cannot be listened on (Address already in use)" in errors
+    assert errors.count("\n") == 1 and "Traceback" not in out
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_an_address_that_others_reach_needs_a_token(host):
+    with pytest.raises(UserError, match="SERVING_TOKEN"):
+        serve.check_token(host, None)
+    assert serve.check_token(host, "x" * 16) == "x" * 16
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_the_loopback_needs_none(host):
+    assert serve.check_token(host, None) is None
+
+
+@pytest.mark.parametrize("token", ["short", "with ümlaut in it, long", "new\nline" * 4])
+def test_a_token_that_is_short_or_unfit_for_a_header_is_refused(token):
+    with pytest.raises(UserError, match="at least 16 printable ASCII"):
+        serve.check_token("127.0.0.1", token)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--port", "70000"],
+        ["--port", "x"],
+        ["--share", "1.1"],
+        ["--share", "half"],
+        ["--poll_seconds", "0"],
+        ["--max_rows", "0"],
+    ],
+)
+def test_an_argument_out_of_range_is_refused(arguments):
+    with pytest.raises(UserError, match=arguments[0]):
+        serve.build_parser().parse_args(arguments)
+
+
+def test_with_a_token_it_is_served_on_every_address(command):
+    one = command("--host", "0.0.0.0", SERVING_TOKEN="a token that is long enough")
+    url = one.url().replace("0.0.0.0", "127.0.0.1")
+    assert requests.get(f"{url}/model", timeout=10).status_code == 401
+    headers = {"Authorization": "Bearer a token that is long enough", "Host": "any.example"}
+    assert requests.get(f"{url}/model", headers=headers, timeout=10).status_code == 200
+    assert one.end(signal.SIGTERM) == 143
+    assert "a token that" not in json.dumps(one.lines)
