@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import sys
+from typing import Any
 
 
 def _stop_early(_number: int, _frame: object) -> None:
@@ -35,7 +36,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import overrides, running, settings
+from pipeline import overrides, running, settings, sweep_context
 from pipeline.ending import exit_code, fail
 from pipeline.plan import plan
 from util_lib.errors import UserError
@@ -48,11 +49,15 @@ settings.register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
-def go(config: DictConfig) -> None:
-    """Check the configuration, plan the steps, run them."""
-    job = _job_number()
+def go(config: DictConfig) -> Any:
+    """Check the configuration, plan the steps, run them; return a sweep's objective."""
+    job, dataset = _job_number(), HydraConfig.get().runtime.choices.get("dataset")
+    if sweep_context.current():
+        from pipeline import sweep_trial
+
+        return sweep_trial.run(config, dataset, [*HydraConfig.get().overrides.task], job)
     try:
-        checked = settings.check(config, HydraConfig.get().runtime.choices.get("dataset"))
+        checked = settings.check(config, dataset)
         if checked.main.plan:
             running.show_plan(checked, plan(checked))
         else:
@@ -61,6 +66,7 @@ def go(config: DictConfig) -> None:
         if job is None:  # Hydra would print a line of its own below the message
             sys.exit(fail(error, 1))
         raise
+    return None
 
 
 def _job_number() -> int | None:
@@ -82,14 +88,19 @@ def _compose_once() -> None:
     That takes a sixth of a run in which all steps are cached. Who sets anything of Hydra's own gets
     Hydra's way; else `-m` alone says whether this is a multirun.
     """
-    composed = Hydra.get_mode
+    composed, multirun = Hydra.get_mode, Hydra.multirun
 
     def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
         if "MULTIRUN" in CONFIG.read_text(encoding="utf-8") or "hydra" in " ".join(overrides):
             return composed(self, config_name, overrides)
         return None
 
-    Hydra.get_mode = get_mode
+    def framed(self: Hydra, *given: Any, **named: Any) -> Any:
+        from pipeline import sweep
+
+        return sweep.framed(multirun)(self, *given, **named)
+
+    Hydra.get_mode, Hydra.multirun = get_mode, framed
 
 
 def _main() -> None:

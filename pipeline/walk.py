@@ -19,12 +19,14 @@ def walk(
     versions: Versions,
     say: Callable[[str], None],
     execute: Execute,
+    made: dict[str, str] | None = None,
 ) -> None:
     """Go through `steps` in order and fill in `outcomes`, one for each.
 
     Whatever `execute` raises ends the walk; what was recorded before is reused the next time.
+    `made` maps artifacts that were made before the first step to `name:vN`.
     """
-    made: dict[str, str] = {}
+    made = dict(made or {})
     for step, outcome in zip(steps, outcomes, strict=True):
         decision = reuse.decide(step, settings, versions, made)
         outcome.inputs = decision.inputs

@@ -66,12 +66,47 @@ def run_trial(request: dict[str, Any], warm: Warm, go_on: GoOn) -> dict[str, Any
         args, config = _arguments(request, tmp)
         with _run(request, f"{sweep['name']}-{sweep['trial']}", JOB_TYPE, args, config) as run:
             try:
-                model = _fit_and_log(run, request, args, config, warm, go_on)
+                summary = _fit_and_log(run, request, args, config, warm, go_on)
             except Exception as error:
                 words = str(error) if isinstance(error, UserError) else _unexpected(error)
                 run.summary["error"] = " ".join(words.split())
                 raise
-            return {"run": run.id, "summary": dict(run.summary.items()), "model": model}
+            return {"run": run.id, "summary": summary}
+
+
+def recorded(project: str) -> dict[str, dict[str, Any]]:
+    """Return the finished trials of a project by their fingerprint."""
+    runs = tracking.Api().runs(project, filters={"job_type": JOB_TYPE, "state": "finished"})
+    found = {}
+    for run in runs:
+        sweep = dict(run.config).get("sweep") or {}
+        if "fingerprint" in sweep:
+            summary = {key: value for key, value in run.summary.items() if key[0] != "_"}
+            found[sweep["fingerprint"]] = {"run": run.id, "sweep": sweep, "summary": summary}
+    return found
+
+
+def take(request: dict[str, Any], known: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the answer that an earlier trial gave, None where its model is gone.
+
+    A trial of another sweep becomes a run of this one too, with what was measured then.
+    """
+    summary, sweep = known["summary"], request["sweep"]
+    project, model = request["project"], summary.get("model")
+    if model and not tracking.Api().artifact_exists(f"{project}/{model}"):
+        return None
+    summary = summary | objective_of(summary, sweep["objectives"])
+    if known["sweep"]["name"] == sweep["name"]:
+        return {"run": known["run"], "summary": summary, "recorded": known["sweep"]["trial"]}
+    with tempfile.TemporaryDirectory() as tmp:
+        args, config = _arguments(request, tmp)
+        with _run(request, f"{sweep['name']}-{sweep['trial']}", JOB_TYPE, args, config) as run:
+            run.use_artifact(args.train_data)
+            if model:
+                run.use_artifact(model)
+            for name, value in summary.items():
+                run.summary[name] = value
+            return {"run": run.id, "summary": summary, "recorded": sweep["trial"]}
 
 
 def log_failure(request: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +230,7 @@ def _fit_and_log(
     config: RandomForestPipeline,
     warm: Warm,
     go_on: GoOn,
-) -> str | None:
+) -> dict[str, Any]:
     sweep, threads = request["sweep"], request.get("threads")
     data = run.use_artifact(args.train_data)
     frame = _rows(data, config, warm)
@@ -226,7 +261,6 @@ def _fit_and_log(
         scores, draw = _score(pipeline, val, config, "val")
         summary |= scores
     summary["fit_seconds"] = seconds
-    logged = None
     if args.export_artifact:
         logged = step.export(run, args.export_artifact, pipeline, train, data, config, args)
         summary |= {"model": logged.name, "model_mb": logged.size / 1e6}
@@ -235,7 +269,7 @@ def _fit_and_log(
         run.summary[name] = value
     if request.get("figures"):
         _draw(run, pipeline, draw)
-    return logged and logged.name
+    return summary
 
 
 def objective_of(summary: dict[str, Any], objectives: list[str]) -> dict[str, float]:

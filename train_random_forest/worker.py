@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import IO, Any
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train_random_forest import trials
 from util_lib import cli
@@ -62,15 +62,22 @@ class Parent:
         return json.loads(self._lines.get() or "false")
 
 
-def answer(request: dict[str, Any], warm: trials.Warm, parent: Parent) -> dict[str, Any]:
+def answer(
+    request: dict[str, Any], warm: trials.Warm, known: dict[str, Any], parent: Parent
+) -> dict[str, Any]:
     """Do what a request asks; a failure is an answer too."""
     try:
         if "error" in request:
             return trials.log_failure(request)
         if "parameters_file" in request:
             return {"state": "finished"} | trials.log_winner(request, warm)
+        fingerprint = request["sweep"].get("fingerprint")
+        if fingerprint in known and (taken := trials.take(request, known[fingerprint])):
+            return {"state": "finished"} | taken
         go_on = parent.go_on if request.get("report_folds") else lambda _: True
-        return {"state": "finished"} | trials.run_trial(request, warm, go_on)
+        done = trials.run_trial(request, warm, go_on)
+        known[fingerprint] = done | {"sweep": request["sweep"]}
+        return {"state": "finished"} | done
     except UserError as error:
         return {"state": "failed", "error": " ".join(str(error).split())}
     except Exception as error:
@@ -81,11 +88,14 @@ def answer(request: dict[str, Any], warm: trials.Warm, parent: Parent) -> dict[s
 def main() -> None:
     """Answer requests until there are no more."""
     parent, warm = Parent(), trials.Warm()
+    known: dict[str, Any] | None = None  # finished trials by fingerprint
     for handler in logging.getLogger().handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.WARNING)  # many trials write to one terminal
     while request := parent.ask():
-        parent.answer(answer(request, warm, parent))
+        if known is None:
+            known = trials.recorded(request["project"]) if request.get("reuse") else {}
+        parent.answer(answer(request, warm, known, parent))
 
 
 if __name__ == "__main__":
