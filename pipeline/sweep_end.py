@@ -3,7 +3,7 @@
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.table import Table
@@ -51,11 +51,11 @@ class Ending:
             return
         settings = self._compose(*self._winner.sweep["arguments"])
         model = self._winner.summary.get("model")
-        text = self._write_parameters(screen)
-        if not model:
-            return
         steps = plan(settings)
         training = next(step for step in steps if step.name == TRAINING)
+        text = self._write_parameters(screen, training.files["model_config"])
+        if not model:
+            return
         made = self._winner.sweep["made"]
         made = {name.removesuffix(":latest"): version for name, version in made.items()}
         about = {key: self._winner.sweep[key] for key in ("name", "overrides", "arguments")}
@@ -88,8 +88,8 @@ class Ending:
                 for name, value in outcome.metrics.items():
                     screen.say(f"{outcome.step}: {name} {value:.4f}")
 
-    def _write_parameters(self, screen: Screen) -> str:
-        """Write the winner's parameters where `+best=<sweep>` finds them; return the text."""
+    def _write_parameters(self, screen: Screen, section: dict[str, Any]) -> str:
+        """Write the winner's `section` where `+best=<sweep>` finds them; return the text."""
         winner, name = self._winner, self._sweep.name
         folder = Path(os.environ.get("PIPELINE_HOME", "."), "conf", GROUP)
         others = [
@@ -106,9 +106,7 @@ class Ending:
             group=GROUP,
             others="".join(f" {argument}" for argument in others),
         )
-        text += yaml.safe_dump(
-            winner.config["random_forest_pipeline"], sort_keys=False, allow_unicode=True
-        )
+        text += yaml.safe_dump(section, sort_keys=False, allow_unicode=True)
         path = folder / f"{name}.yaml"
         with files.writing(path, "the winner's parameters were not written"):
             folder.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,8 @@ def training_request(
     parameters = {key: versions.get(value, value) for key, value in step.parameters.items()}
     if name := found.random_forest_pipeline.export_artifact:
         parameters["export_artifact"] = f"{name}{TRIALS}"
-    parts = fingerprint.parts(step, found, versions, "")
+    # where the versions are need not be told: finished trials are looked up there
+    parts = fingerprint.parts(step, found, "", versions, "")
     parts |= {"sweep.cv": str(found.sweep.cv), "sweep.export": found.sweep.export}
     arguments = [word for key, value in parameters.items() for word in (f"--{key}", value)]
     return {
