@@ -6,6 +6,7 @@ project of its own, run in its own environment. Usually started by `mlflow run .
 
 import gc
 import os
+import re
 import signal
 import sys
 from typing import Any
@@ -44,6 +45,9 @@ from util_lib.project import ROOT
 from util_lib.tracking.store import store_directory
 
 CONFIG = ROOT / "config.yaml"
+SWEEP_FILE = re.compile(
+    r"(^| )(- |\+)?sweep(=|: (?!null))", re.MULTILINE
+)  # which may set hydra.mode
 
 settings.register_resolvers()
 
@@ -82,16 +86,19 @@ def main() -> int:
     return exit_code(_main)
 
 
-def _compose_once() -> None:
+def _adapt_hydra() -> None:
     """Spare Hydra a second composition of everything, which only looks for `hydra.mode`.
 
-    That takes a sixth of a run in which all steps are cached. Who sets anything of Hydra's own gets
-    Hydra's way; else `-m` alone says whether this is a multirun.
+    That takes a sixth of a run in which all steps are cached. Who sets anything of Hydra's own, or
+    chooses a file of conf/sweep, gets Hydra's way; else `-m` alone says whether this is a multirun.
+    A multirun is framed by what a sweep needs before and after its jobs (`pipeline.sweep`).
     """
     composed, multirun = Hydra.get_mode, Hydra.multirun
 
     def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
-        if "MULTIRUN" in CONFIG.read_text(encoding="utf-8") or "hydra" in " ".join(overrides):
+        text = CONFIG.read_text(encoding="utf-8")
+        words = " ".join(overrides)
+        if "MULTIRUN" in text or "hydra" in words or SWEEP_FILE.search(f"{text}\n{words}"):
             return composed(self, config_name, overrides)
         return None
 
@@ -104,7 +111,7 @@ def _compose_once() -> None:
 
 
 def _main() -> None:
-    _compose_once()
+    _adapt_hydra()
     try:
         running.adopt_surroundings(store_directory().parent)
         sys.argv[1:] = overrides.command_line(sys.argv[1:])
