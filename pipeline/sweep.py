@@ -50,9 +50,7 @@ def run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> 
     are pipeline runs of their own.
     """
     swept = sweep_space.space(config, loader)
-    words = [*config.hydra.overrides.task]
-    given = [word for word in words if word.partition("=")[0] not in swept.values]
-    compose = Composer(config, loader, given)
+    compose = Composer(config, loader, swept)
     base = compose()
     if not swept.values or not sweep_space.is_of_trials(swept, base, compose):
         return launch()

@@ -25,10 +25,12 @@ TRAINING = "train_random_forest"
 class Space:
     """The swept keys with values of each: all of a grid's, the ends of an interval.
 
-    `values` are as Hydra reads them; `is_grid` says whether the jobs are their product.
+    `values` are as Hydra reads them; `is_grid` says whether the jobs are their product. `given` are
+    the overrides that every job has.
     """
 
     values: dict[str, list[str]]
+    given: list[str]
     is_grid: bool
 
     def n_jobs(self) -> int | None:
@@ -50,7 +52,8 @@ def space(config: DictConfig, loader: ConfigLoader) -> Space:
     # what comes later wins, as in Hydra
     last = {override.get_key_element(): override for override in parsed}
     values = {key: _values(o) for key, o in last.items() if o.is_sweep_override()}
-    return Space(values, sweeper.get("_target_", "").endswith(GRID))
+    given = [override.input_line for key, override in last.items() if key not in values]
+    return Space(values, given, sweeper.get("_target_", "").endswith(GRID))
 
 
 def _values(override: Override) -> list[str]:
@@ -74,9 +77,9 @@ def key_of(argument: str) -> str:
 class Composer:
     """Composes and checks the configuration of single jobs, as the launcher will."""
 
-    def __init__(self, config: DictConfig, loader: ConfigLoader, given: list[str]) -> None:
-        """Keep the multirun's `config`; `given` are the overrides that are not swept."""
-        self._config, self._loader, self._given = config, loader, given
+    def __init__(self, config: DictConfig, loader: ConfigLoader, swept: Space) -> None:
+        """Keep the multirun's `config` and the overrides that are not swept."""
+        self._config, self._loader, self._given = config, loader, swept.given
         self._composed: dict[tuple[str, ...], tuple[DictConfig, str | None]] = {}
 
     def __call__(self, *arguments: str) -> Settings:
