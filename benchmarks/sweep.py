@@ -4,8 +4,8 @@
 
 Prints CPU seconds (of all processes) and wall seconds: of the sweep by joblib (cold: processes,
 data and MLflow start within it), of (a) the fits alone, one after the other in one process with
-the data loaded, and of (b) the same sweep by joblib with one `mlflow.run` per trial, for `--plain` trials of a middle depth,
-scaled. (c) is Optuna alone with the same objective.
+the data loaded, and of (b) the same sweep by joblib with one `mlflow.run` per trial, for `--plain`
+trials of a middle depth, scaled. (c) is Optuna alone with the same objective.
 """
 
 import argparse
