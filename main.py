@@ -6,8 +6,10 @@ project of its own, run in its own environment. Usually started by `mlflow run .
 
 import gc
 import os
+import re
 import signal
 import sys
+from typing import Any
 
 
 def _stop_early(_number: int, _frame: object) -> None:
@@ -35,7 +37,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import overrides, running, settings
+from pipeline import overrides, running, settings, sweep_context
 from pipeline.ending import exit_code, fail
 from pipeline.plan import plan
 from util_lib.errors import UserError
@@ -43,16 +45,23 @@ from util_lib.project import ROOT
 from util_lib.tracking.store import store_directory
 
 CONFIG = ROOT / "config.yaml"
+SWEEP_FILE = re.compile(
+    r"(^| )(- |\+)?sweep(=|: (?!null))", re.MULTILINE
+)  # which may set hydra.mode
 
 settings.register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
-def go(config: DictConfig) -> None:
-    """Check the configuration, plan the steps, run them."""
-    job = _job_number()
+def go(config: DictConfig) -> Any:
+    """Check the configuration, plan the steps, run them; return a sweep's objective."""
+    job, dataset = _job_number(), HydraConfig.get().runtime.choices.get("dataset")
+    if sweep_context.current():
+        from pipeline import sweep_trial
+
+        return sweep_trial.run(config, dataset, [*HydraConfig.get().overrides.task], job)
     try:
-        checked = settings.check(config, HydraConfig.get().runtime.choices.get("dataset"))
+        checked = settings.check(config, dataset)
         if checked.main.plan:
             running.show_plan(checked, plan(checked))
         else:
@@ -61,6 +70,7 @@ def go(config: DictConfig) -> None:
         if job is None:  # Hydra would print a line of its own below the message
             sys.exit(fail(error, 1))
         raise
+    return None
 
 
 def _job_number() -> int | None:
@@ -76,24 +86,32 @@ def main() -> int:
     return exit_code(_main)
 
 
-def _compose_once() -> None:
+def _adapt_hydra() -> None:
     """Spare Hydra a second composition of everything, which only looks for `hydra.mode`.
 
-    That takes a sixth of a run in which all steps are cached. Who sets anything of Hydra's own gets
-    Hydra's way; else `-m` alone says whether this is a multirun.
+    That takes a sixth of a run in which all steps are cached. Who sets anything of Hydra's own, or
+    chooses a file of conf/sweep, gets Hydra's way; else `-m` alone says whether this is a multirun.
+    A multirun is framed by what a sweep needs before and after its jobs (`pipeline.sweep`).
     """
-    composed = Hydra.get_mode
+    composed, multirun = Hydra.get_mode, Hydra.multirun
 
     def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
-        if "MULTIRUN" in CONFIG.read_text(encoding="utf-8") or "hydra" in " ".join(overrides):
+        text = CONFIG.read_text(encoding="utf-8")
+        words = " ".join(overrides)
+        if "MULTIRUN" in text or "hydra" in words or SWEEP_FILE.search(f"{text}\n{words}"):
             return composed(self, config_name, overrides)
         return None
 
-    Hydra.get_mode = get_mode
+    def framed(self: Hydra, *given: Any, **named: Any) -> Any:
+        from pipeline import sweep
+
+        return sweep.framed(multirun)(self, *given, **named)
+
+    Hydra.get_mode, Hydra.multirun = get_mode, framed
 
 
 def _main() -> None:
-    _compose_once()
+    _adapt_hydra()
     try:
         running.adopt_surroundings(store_directory().parent)
         sys.argv[1:] = overrides.command_line(sys.argv[1:])

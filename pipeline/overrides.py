@@ -23,6 +23,9 @@ from util_lib.project import ROOT
 MULTIRUN = {"-m", "--multirun"}
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 
+# Groups of files in conf, and what one of their files is called.
+GROUPS = {"dataset": "dataset", "sweep": "sweep", "best": "winner of a sweep"}
+
 STEPS_KEY = "main.execute_steps"
 FLAGS = {"--explain": "main.explain=true", "--plan": "main.plan=true"}
 COLUMN_KEY = re.compile(r"data\.(columns|clean\.keep_rows)\.\w+\.\w+")
@@ -165,8 +168,13 @@ def config_keys(config: DictConfig) -> list[str]:
 
 def datasets() -> list[str]:
     """Name the files of conf/dataset, the project's and those where the user stands."""
+    return choices("dataset")
+
+
+def choices(group: str) -> list[str]:
+    """Name the files of a group of conf, the project's and those where the user stands."""
     places = {ROOT, Path(os.environ.get("PIPELINE_HOME", "."))}
-    found = (path for place in places for path in (place / "conf" / "dataset").glob("*.yaml"))
+    found = (path for place in places for path in (place / "conf" / group).glob("*.yaml"))
     return sorted({path.stem for path in found})
 
 
@@ -193,14 +201,14 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
                 f"{key}={value} names several values: add -m to run once for each, or write "
                 f"{key}='{value}' (a text) or {key}=[{value}] (a list)"
             )
-        if key == "dataset" and not override.is_sweep_override():
-            if value not in datasets():
-                return UserError(validation.choose("dataset", value, datasets()))
+        if key in GROUPS and not override.is_sweep_override():
+            if value not in choices(key):
+                return UserError(validation.choose(GROUPS[key], value, choices(key)))
     chosen = [o.input_line for o in parsed if o.key_or_group == "dataset"]
     keys = config_keys(base_config([] if multirun else chosen))
     for override in parsed:
         key = override.key_or_group
-        known = key in keys or key.startswith("hydra") or key == "dataset" or "/" in key
+        known = key in keys or key.startswith("hydra") or key in GROUPS or "/" in key
         if not known and not override.is_add() and not override.is_force_add():
             value = override.input_line.partition("=")[2]
             near = validation.nearest(key, keys)

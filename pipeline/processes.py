@@ -40,6 +40,7 @@ def stoppable() -> Iterator[None]:
         seen.append(number)
         signal_children(signal.SIGTERM if len(seen) == 1 else signal.SIGKILL)
         if len(seen) == 1:
+            _let_record()
             raise Stopped(number)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -65,7 +66,7 @@ def signal_children(number: int) -> None:
     Short of SIGKILL the W&B client's service process is left alone: its step needs it to record
     that it was stopped, and ends it.
     """
-    for child in psutil.Process().children(recursive=True):
+    for child in _children():
         try:
             if number == signal.SIGKILL:
                 child.kill()
@@ -90,7 +91,7 @@ def stop_until(done: Callable[[], bool]) -> None:
 
 def end_children() -> None:
     """Wait for the processes below this one to end; kill what is left after `GRACE_S` seconds."""
-    children = psutil.Process().children(recursive=True)
+    children = _children()
     _, alive = psutil.wait_procs(children, timeout=GRACE_S)
     for child in alive:
         try:
@@ -98,6 +99,39 @@ def end_children() -> None:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(alive, timeout=GRACE_S)
+
+
+def _let_record() -> None:
+    """Wait for the processes below this one to end by themselves.
+
+    What `Stopped` passes through, such as joblib's pool, kills all of them at once. Who waits for
+    them is left to learn how they ended: nothing is reaped here.
+    """
+    until = time.monotonic() + GRACE_S
+    while time.monotonic() < until and any(_is_alive(child) for child in _children()):
+        time.sleep(0.02)
+
+
+def _children() -> list[psutil.Process]:
+    """List all processes below this one that can be told to stop.
+
+    Python's trackers of shared resources cannot; they end with the process that they serve.
+    """
+    return [child for child in psutil.Process().children(recursive=True) if not _is_tracker(child)]
+
+
+def _is_tracker(process: psutil.Process) -> bool:
+    try:
+        return any(".resource_tracker import" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _watch_parent(ended: threading.Event) -> None:

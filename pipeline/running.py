@@ -4,7 +4,7 @@ import os
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     """
     _refuse_missing_folders(steps)
     outcomes = [Outcome(step.name) for step in steps]
-    with _shown(settings.main, outcomes) as screen, ExitStack() as stack:
+    with shown(settings.main, lambda s: s.table(outcomes)) as screen, ExitStack() as stack:
         found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE]))
         execute = executor(settings, steps, outcomes, screen, job, stack)
         with _receipt_kept(settings, steps, outcomes, found, screen):
@@ -93,7 +93,7 @@ def run_alone(main: Main, step: Step) -> Outcome:
     outcome = Outcome(step.name)
     config = {"main": main.model_dump(), step.name: session.shown_parameters(step.parameters)}
     with (
-        _shown(main, [outcome]) as screen,
+        shown(main, lambda s: s.table([outcome])) as screen,
         session.opened(main, config, [step], screen) as opened,
     ):
         work = _begin(opened, step, outcome, step.name, {}, screen)
@@ -103,8 +103,8 @@ def run_alone(main: Main, step: Step) -> Outcome:
 
 
 @contextmanager
-def _shown(main: Main, outcomes: list[Outcome]) -> Iterator[Screen]:
-    """Prepare the steps' surroundings; at the end print `outcomes`, whatever came of them."""
+def shown(main: Main, show: Callable[[Screen], None]) -> Iterator[Screen]:
+    """Prepare the steps' surroundings; at the end `show` what came of them, also of a failure."""
     screen = Screen()
     os.environ["WANDB_PROJECT"] = main.project_name
     os.environ["WANDB_RUN_GROUP"] = main.experiment_name
@@ -123,7 +123,7 @@ def _shown(main: Main, outcomes: list[Outcome]) -> Iterator[Screen]:
                 session.end_root_run()
         except Exception as error:
             failure = session.explain(error)
-        screen.table(outcomes)
+        show(screen)
         _say_where_to_look(screen, chosen, main)
         for line in screen.closing:
             screen.say(line)

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline import environments
+from pipeline import environments, sweep_context
 from pipeline.plan import Step
 from pipeline.processes import LOOK_S, stop_until
 from pipeline.screen import Outcome, Screen
@@ -77,18 +77,8 @@ def opened(
     with _parent_run(main, job) as client:
         import mlflow
 
-        code = surroundings.git(ROOT)
-        if code.get("dirty"):
-            screen.say(
-                f"the code has uncommitted changes since {code['commit'][:10]}: commit before you "
-                "run, so that results and code belong together"
-            )
-        environments.use_own_tools()
-        root = os.environ.get(ROOT_RUN)
-        root_manager = (
-            client.get_run(root).data.tags.get(environments.ROOT_MANAGER_TAG) if root else None
-        )
-        manager = environments.choose(main.env_manager, root_manager)
+        sweep = sweep_context.current()
+        manager = sweep.manager if sweep else _manager(main, client, screen)
         mlflow.log_dict(config, "config.yaml")
         with _temporary_folder() as folder:
             _prepare(manager, steps, screen)
@@ -102,6 +92,42 @@ def opened(
                 _end_steps(session)
                 _open.remove(session)
                 del os.environ["TRACKING_RUNS"]
+
+
+class SweepRun(NamedTuple):
+    """The MLflow run of a sweep, and who makes its environments."""
+
+    client: "MlflowClient"
+    run_id: str
+    manager: str
+
+
+@contextmanager
+def sweep_run(settings: Settings, name: str, screen: Screen) -> Iterator[SweepRun]:
+    """Start MLflow and open the run under which it nests all that a sweep runs."""
+    screen.now("starting MLflow")
+    with _parent_run(settings.main, None, f"sweep {name}") as client:
+        import mlflow
+
+        manager = _manager(settings.main, client, screen)
+        mlflow.log_dict(shown_config(settings), "config.yaml")
+        yield SweepRun(client, mlflow.active_run().info.run_id, manager)
+
+
+def _manager(main: Main, client: "MlflowClient", screen: Screen) -> str:
+    """Choose who makes the environments, and say if the code is not the commit's."""
+    code = surroundings.git(ROOT)
+    if code.get("dirty"):
+        screen.say(
+            f"the code has uncommitted changes since {code['commit'][:10]}: commit before you "
+            "run, so that results and code belong together"
+        )
+    environments.use_own_tools()
+    root = os.environ.get(ROOT_RUN)
+    root_manager = (
+        client.get_run(root).data.tags.get(environments.ROOT_MANAGER_TAG) if root else None
+    )
+    return environments.choose(main.env_manager, root_manager)
 
 
 def _end_steps(session: Session) -> None:
@@ -154,8 +180,11 @@ def end_root_run() -> None:
 
 
 @contextmanager
-def _parent_run(main: Main, job: int | None) -> Iterator["MlflowClient"]:
-    """Open the run under which MLflow nests the steps' runs: the root's own where there is one."""
+def _parent_run(main: Main, job: int | None, name: str | None = None) -> Iterator["MlflowClient"]:
+    """Open the run under which MLflow nests the steps' runs: the root's own where there is one.
+
+    In a sweep it is one below the sweep's run. `name` is for one that this process makes.
+    """
     with mlflow_lock(store_directory()), _hidden(OPTIONAL_IN_MLFLOW):
         import mlflow
         import mlflow.projects
@@ -180,9 +209,15 @@ def _parent_run(main: Main, job: int | None) -> Iterator["MlflowClient"]:
                 del os.environ[RETRIES]
     tags = {"project": main.project_name, "group": main.experiment_name}
     root = os.environ.get(ROOT_RUN)
+    name = name or main.experiment_name
+    sweep = sweep_context.current()
+    if sweep and sweep.mlflow_run:
+        under = {"nested": True, "parent_run_id": sweep.mlflow_run}
+        with mlflow.start_run(run_name=f"{name} steps", tags=tags, **under):
+            yield client
+        return
     if root:
         _taken_over.append(root)
-    name = main.experiment_name
     if job is None:
         with mlflow.start_run(run_id=root, run_name=None if root else name, tags=tags):
             yield client

@@ -92,12 +92,29 @@ class StepSource(Section):
         return self
 
 
+class Sweep(Section):
+    """The `sweep` section: what a multirun of the training step does; docs/sweeps.md."""
+
+    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=100)] | None
+    metric: str | list[str] | None
+    cv: Annotated[int, Field(ge=0)]
+    export: Literal["winner", "all"]
+
+    @field_validator("cv")
+    @classmethod
+    def _no_single_fold(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("cross-validation needs two folds or more, found 1; 0 = none")
+        return folds
+
+
 class Settings(Section):
     """The whole configuration."""
 
     main: Main
     data: Data
     random_forest_pipeline: RandomForestPipeline
+    sweep: Sweep
     steps: dict[str, StepSource]
 
 

@@ -54,7 +54,8 @@ def walk(
     """Go through `steps` and fill in `outcomes`, one for each; `main.jobs` of them run at a time.
 
     Raises what the first step that fails raises, after those that run beside it have ended: what
-    they made is recorded, and reused the next time. Whatever else is raised stops them.
+    they made is recorded, and reused the next time. Whatever else is raised stops them. `made`
+    maps artifacts that were made before the first step to `name:vN`.
     """
     jobs = settings.main.jobs or cores()
     waits = waits_for(steps) if jobs > 1 else [{*range(place)} for place in range(len(steps))]

@@ -10,6 +10,8 @@ import argparse
 import logging
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,6 @@ from util_lib import (
     measuring,
     model_config,
     model_export,
-    plots,
     tables,
     tracking,
     validation,
@@ -200,23 +201,46 @@ def split(
 
 def fit(pipeline: Pipeline, frame: pd.DataFrame, config: RandomForestPipeline) -> None:
     """Fit `pipeline`; what scikit-learn refuses, and why, becomes a `UserError`."""
+    fit_forest(pipeline, fit_processor(pipeline, frame, config), frame, config)
+
+
+def fit_processor(pipeline: Pipeline, frame: pd.DataFrame, config: RandomForestPipeline) -> Any:
+    """Fit all of `pipeline` but the forest; return the features as the forest takes them.
+
+    Nothing of it depends on `random_forest`: other forests can be fitted on the same features.
+    """
     for name in config.features.names():
         if frame[name].isna().all():
             raise UserError(
                 f"feature {name!r} has no value in any of the {len(frame):,} rows to fit on: "
                 "remove it from features, or correct the data"
             )
-    try:
-        pipeline.fit(frame, frame[config.target].to_numpy())
-    except (ValueError, TypeError) as error:
-        raise UserError(f"scikit-learn refuses to fit: {' '.join(str(error).split())}") from error
-    # Threads add up the trees' answers in any order, and their sums differ in the last digit: what
-    # is measured and exported predicts in one, however many have made it.
-    pipeline[-1].set_params(n_jobs=None)
+    with _refusals():
+        features = pipeline[:-1].fit_transform(frame, frame[config.target].to_numpy())
     for treatment, words, _ in pipeline["processor"].transformers_:
         if treatment.startswith("nlp_"):
             # A memory address: with it the same model would be another file in every process.
             vars(words[-1]).pop("_stop_words_id", None)
+    return features
+
+
+def fit_forest(
+    pipeline: Pipeline, features: Any, frame: pd.DataFrame, config: RandomForestPipeline
+) -> None:
+    """Fit the forest of `pipeline` on what `fit_processor` made of `frame`."""
+    with _refusals():
+        pipeline[-1].fit(features, frame[config.target].to_numpy())
+    # Threads add up the trees' answers in any order, and their sums differ in the last digit: what
+    # is measured and exported predicts in one, however many have made it.
+    pipeline[-1].set_params(n_jobs=None)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UserError(f"scikit-learn refuses to fit: {' '.join(str(error).split())}") from error
 
 
 def _of_the_model(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -280,58 +304,59 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the step; `argv` defaults to the command line."""
-    args = build_parser().parse_args(argv)
-    config = model_config.load(resolve_path(args.model_config))
-    pipeline = make_inference_pipeline(config)
-    parameters = config.model_dump(exclude={"export_artifact", "declaration"})
-    run_config = vars(args) | {"random_forest_pipeline": parameters}
-    with (
-        tracking.init(job_type="train_random_forest", config=run_config) as run,
-        tempfile.TemporaryDirectory() as tmp,
-    ):
-        data = run.use_artifact(args.train_data)
-        texts = [*config.features.nlp, *config.features.dates]
-        frame = tables.read(tables.fetch(data, tmp), text_columns=texts)
-        check_columns(frame, config, args.stratify)
-        train, val = split(frame, args.val_size, args.random_seed, args.stratify)
-        logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
-        fit(pipeline, train, config)
+def parameters_of(config: RandomForestPipeline) -> dict[str, Any]:
+    """Return what a run records of the model's configuration."""
+    return config.model_dump(exclude={"export_artifact", "declaration"})
 
-        scores, figures = {}, {}
-        if args.val_size:
-            truth = val[config.target].to_numpy()
-            scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
-        for name, value in scores.items():
-            run.summary[name] = value
-            logger.info("%s %.4f", name, value)
-        figures["feature_importance"] = plots.feature_importance(feature_importances(pipeline))
-        run.log({name: tracking.Image(figure) for name, figure in figures.items()})
 
-        if args.export_artifact is None:
-            logger.info("export_artifact is null: nothing is exported")
-            return
-        about = {
-            "parameters": parameters | {"random_forest": _of_the_model(parameters)},
-            "target": config.target,
-            "task": config.task,
-            "features": config.features.model_dump(),
-            "declaration": config.declaration.model_dump(mode="json", exclude_defaults=True),
-            "data": {
-                "artifact": f"{data.project}/{data.source_name.partition(':')[0]}",
-                "digest": data.digest,
-                "val_size": args.val_size,
-                "random_seed": args.random_seed,
-                "stratify": args.stratify,
-            },
-        }
+def read_rows(data: tracking.Artifact, config: RandomForestPipeline, folder: str) -> pd.DataFrame:
+    """Fetch the training rows into `folder` and read them."""
+    texts = [*config.features.nlp, *config.features.dates]
+    return tables.read(tables.fetch(data, folder), text_columns=texts)
+
+
+def draw_importance(pipeline: Pipeline) -> Any:
+    """Return the figure `feature_importance`."""
+    from util_lib import plots  # drawing is half a second of imports, and a trial draws nothing
+
+    return plots.feature_importance(feature_importances(pipeline))
+
+
+def export(
+    run: tracking.Run,
+    name: str,
+    pipeline: Pipeline,
+    train: pd.DataFrame,
+    data: tracking.Artifact,
+    config: RandomForestPipeline,
+    args: argparse.Namespace,
+) -> tracking.Artifact:
+    """Log the fitted `pipeline` as the artifact `name` and return its version.
+
+    Its files say nothing of `name` or of the run: the same model is the same content.
+    """
+    parameters = parameters_of(config)
+    about = {
+        "parameters": parameters | {"random_forest": _of_the_model(parameters)},
+        "target": config.target,
+        "task": config.task,
+        "features": config.features.model_dump(),
+        "declaration": config.declaration.model_dump(mode="json", exclude_defaults=True),
+        "data": {
+            "artifact": f"{data.project}/{data.source_name.partition(':')[0]}",
+            "digest": data.digest,
+            "val_size": args.val_size,
+            "random_seed": args.random_seed,
+            "stratify": args.stratify,
+        },
+    }
+    with tempfile.TemporaryDirectory() as tmp:
         directory = Path(tmp, "model")
         example = pipeline["columns"].transform(train)
         answers = pipeline.predict(train.head(1))
         model_export.save(pipeline, directory, example, answers, about, config.export_format)
         artifact = tracking.Artifact(
-            args.export_artifact,
+            name,
             type="model_export",
             description="Random Forest pipeline export",
             metadata=about
@@ -344,6 +369,40 @@ def main(argv: list[str] | None = None) -> None:
         artifact.add_dir(str(directory))
         logged = run.log_artifact(artifact)
         logged.wait()
+    return logged
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the step; `argv` defaults to the command line."""
+    args = build_parser().parse_args(argv)
+    config = model_config.load(resolve_path(args.model_config))
+    pipeline = make_inference_pipeline(config)
+    run_config = vars(args) | {"random_forest_pipeline": parameters_of(config)}
+    with (
+        tracking.init(job_type="train_random_forest", config=run_config) as run,
+        tempfile.TemporaryDirectory() as tmp,
+    ):
+        data = run.use_artifact(args.train_data)
+        frame = read_rows(data, config, tmp)
+        check_columns(frame, config, args.stratify)
+        train, val = split(frame, args.val_size, args.random_seed, args.stratify)
+        logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
+        fit(pipeline, train, config)
+
+        scores, figures = {}, {}
+        if args.val_size:
+            truth = val[config.target].to_numpy()
+            scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
+        for name, value in scores.items():
+            run.summary[name] = value
+            logger.info("%s %.4f", name, value)
+        figures["feature_importance"] = draw_importance(pipeline)
+        run.log({name: tracking.Image(figure) for name, figure in figures.items()})
+
+        if args.export_artifact is None:
+            logger.info("export_artifact is null: nothing is exported")
+            return
+        logged = export(run, args.export_artifact, pipeline, train, data, config, args)
         logger.info("exported %s, %.1f MB", logged.name, logged.size / 1e6)
 
 

@@ -203,6 +203,7 @@ def exit_code(main: Callable[[], Any]) -> int:
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # a second one would break off the closing of runs
     raise SystemExit(128 + number)
 
 

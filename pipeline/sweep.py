@@ -1,0 +1,215 @@
+"""A multirun of the training step: its trials, one after the other or many at once, and the end.
+
+main.py's process makes environments, database and the data that all trials share, launches the jobs
+through Hydra (`sweep_trial`), then logs the winner (`sweep_end`). docs/sweeps.md says what a user
+sees of it.
+"""
+
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from pipeline import (
+    running,
+    session,
+    sweep_context,
+    sweep_end,
+    sweep_record,
+    sweep_space,
+    sweep_steps,
+    sweep_worker,
+)
+from pipeline.plan import Step, plan
+from pipeline.screen import Screen
+from pipeline.session import StepFailed
+from pipeline.settings import Settings
+from pipeline.sweep_context import Sweep
+from pipeline.sweep_space import TRAINING, Composer, Space
+from util_lib import tracking
+from util_lib.errors import UserError
+
+JOBLIB = "JoblibLauncher"
+HYDRA_LOGGERS = (
+    "hydra._internal.core_plugins.basic_launcher",
+    "hydra_plugins.hydra_joblib_launcher._core",
+)
+
+
+def run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> Any:
+    """Run a multirun; `launch` has Hydra run its jobs.
+
+    Jobs that cannot be compared, because they do not train or because they go to several projects,
+    are pipeline runs of their own.
+    """
+    swept = sweep_space.space(config, loader)
+    compose = Composer(config, loader, swept)
+    base = compose()
+    if not swept.values or not sweep_space.is_of_trials(swept, base, compose):
+        return launch()
+    for logger in HYDRA_LOGGERS:  # they list the jobs, which say more themselves
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    name = base.sweep.name or f"sweep-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    model, data = base.random_forest_pipeline, base.data
+    objectives = sweep_record.objectives(
+        base.sweep.metric, model.task, base.sweep.cv, data.val_size
+    )
+    found = Sweep(
+        name,
+        [key.lstrip("+~") for key in swept.values],
+        objectives,
+        python="",
+        manager="",
+        pid=os.getpid(),
+        host=platform.node(),
+        n_jobs=swept.n_jobs(),
+        threads=_threads(config),
+    )
+    ending = sweep_end.Ending(found, base, compose)
+    if _is_joblib(config):
+        _start_tracker()
+    with running.shown(base.main, ending.show) as screen:
+        _say_what(found, screen)
+        with session.sweep_run(base, name, screen) as opened:
+            found.manager = opened.manager
+            found.mlflow_run = opened.run_id
+            found.python = sweep_steps.interpreter(opened.manager, screen.now)
+            found.publish()
+            try:
+                _prepare(found, swept, base, compose, screen)
+                found.publish()
+                returned = launch()
+                ending.finish(screen)
+            finally:
+                _end_jobs()
+                ending.publish(opened.client)
+                sweep_context.forget()
+    ending.refuse_failures()
+    return returned
+
+
+def _say_what(found: Sweep, screen: Screen) -> None:
+    count = f"{found.n_jobs} trials" if found.n_jobs else "trials"
+    names = sweep_record.short_names(found.keys)
+    screen.say(
+        f"sweep {found.name}: {count} over {', '.join(names.values())}; the best has the "
+        f"{_extreme(found)} {found.objectives[0]}; "
+        f"sweep.name={found.name} again runs what is missing"
+    )
+
+
+def _extreme(found: Sweep) -> str:
+    return "highest" if sweep_record.is_maximised(found.objectives[0]) else "lowest"
+
+
+def _threads(config: DictConfig) -> int:
+    """Return how many cores a trial may use: all that the trials beside it leave."""
+    cores = os.cpu_count() or 1
+    launcher = config.hydra.launcher
+    if not _is_joblib(config):
+        return cores
+    at_once = launcher.n_jobs if launcher.n_jobs > 0 else cores
+    return max(1, cores // at_once)
+
+
+def _is_joblib(config: DictConfig) -> bool:
+    return config.hydra.launcher.get("_target_", "").endswith(JOBLIB)
+
+
+def _start_tracker() -> None:
+    """Start the process by which joblib's pool cleans up, which lives as long as this one.
+
+    Started later it would hold the screen's pipes open.
+    """
+    from joblib.externals.loky.backend.resource_tracker import ensure_running
+
+    ensure_running()
+
+
+def _prepare(found: Sweep, swept: Space, base: Settings, compose: Composer, screen: Screen) -> None:
+    """Run what trials share before the first one: every step before training, once per value."""
+    before = sweep_space.before_training(base)
+    early = sweep_space.early_keys(swept, base, compose) if before else []
+    if swept.is_grid:
+        for arguments in sweep_space.combinations(swept, early):
+            _run_before(found, arguments, compose, screen)
+    else:
+        if same := before[: sweep_space.first_early(swept, early, base, compose)]:
+            sweep_steps.run_chain(found, same, base, screen)
+    project = base.main.project_name
+    training = next(step for step in plan(base) if step.name == TRAINING)
+    outputs = {name for step in before for name in step.outputs}
+    for reference in training.inputs:
+        if reference.removesuffix(":latest") not in outputs:
+            artifact = tracking.Api().artifact(f"{project}/{reference}")
+            found.pinned[reference.removesuffix(":latest")] = artifact.source_name
+    if swept.is_grid:
+        _number(found, swept, sweep_record.trials(project, found.name))
+
+
+def _run_before(found: Sweep, arguments: list[str], compose: Composer, screen: Screen) -> None:
+    """Run the steps before training for one combination of values that they depend on.
+
+    Where there are several, one that fails fails its own trials only.
+    """
+    try:
+        settings = compose(*arguments)
+    except UserError:  # its trials say so
+        return
+    before: list[Step] = sweep_space.before_training(settings)
+    if not before:
+        return
+    try:
+        sweep_steps.run_chain(found, before, settings, screen)
+    except StepFailed as error:
+        if not arguments:
+            raise
+        found.failed[sweep_space.chain(before)[-1]] = str(error)
+
+
+def _number(found: Sweep, swept: Space, recorded: list[sweep_record.Trial]) -> None:
+    """See that no trial gets the number of another one: a grid may have grown since."""
+    known = {trial.number: trial.overrides for trial in recorded}
+    jobs = sweep_space.combinations(swept, [*swept.values])
+    for number, arguments in enumerate(jobs, start=1):
+        overrides = {sweep_space.key_of(a): sweep_space.value_of(a) for a in arguments}
+        if known.get(number, overrides) != overrides:
+            found.first = max(known)
+            return
+
+
+def _end_jobs() -> None:
+    """End the processes that ran the jobs: they hold their output, which is ours, open."""
+    sweep_worker.end()
+    reusable = sys.modules.get("joblib.externals.loky.reusable_executor")
+    if reusable and (executor := reusable._executor):
+        executor.shutdown(wait=True, kill_workers=True)
+
+
+def framed(multirun: Callable[..., Any]) -> Callable[..., Any]:
+    """Return Hydra's `multirun` with what a sweep needs before and after it."""
+
+    def framed_multirun(
+        hydra: Any,
+        config_name: str | None,
+        task_function: Any,
+        overrides: list[str],
+        with_log_configuration: bool = True,
+    ) -> Any:
+        config = hydra.compose_config(
+            config_name=config_name,
+            overrides=overrides,
+            run_mode=RunMode.MULTIRUN,
+            with_log_configuration=False,
+        )
+        given = (config_name, task_function, overrides, with_log_configuration)
+        return run(config, hydra.config_loader, lambda: multirun(hydra, *given))
+
+    return framed_multirun

@@ -1,0 +1,187 @@
+"""The end of a sweep: its winner is logged and evaluated, its trials are shown as a table."""
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.table import Table
+
+from pipeline import sweep_mlflow, sweep_record, sweep_steps, sweep_trial, sweep_worker
+from pipeline.plan import plan
+from pipeline.screen import Screen
+from pipeline.settings import Settings
+from pipeline.sweep_context import Sweep
+from pipeline.sweep_record import Trial
+from pipeline.sweep_space import TRAINING, Composer
+from util_lib.errors import UserError
+from util_lib.tracking import files
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+GROUP = "best"  # of config files: `+best=<sweep>` composes with a winner's parameters
+PARAMETERS_ARTIFACT = "best_parameters"
+HEADER = """\
+# @package random_forest_pipeline
+# The winner of the sweep {name}, trial {number}: {metric} {value:.4f}.
+# As a single run: python main.py +{group}={name}{others}
+"""
+
+
+class Ending:
+    """What is done when the trials of a sweep are over, and what is shown of them."""
+
+    def __init__(self, sweep: Sweep, base: Settings, compose: Composer) -> None:
+        """Keep what is known before the first trial."""
+        self._sweep, self._base, self._compose = sweep, base, compose
+        self._project = base.main.project_name
+        self._winner: Trial | None = None
+        self._runs: list[str] = []
+
+    def finish(self, screen: Screen) -> None:
+        """Choose the winner, log its model and parameters, and evaluate it on the test rows.
+
+        The test rows are looked at here alone, once: who picks a model by them learns nothing.
+        """
+        found = sweep_record.trials(self._project, self._sweep.name)
+        self._winner = sweep_record.best(found, self._sweep.objectives)
+        if not self._winner:
+            return
+        settings = self._compose(*self._winner.sweep["arguments"])
+        model = self._winner.summary.get("model")
+        steps = plan(settings)
+        training = next(step for step in steps if step.name == TRAINING)
+        text = self._write_parameters(screen, training.files["model_config"])
+        if not model:
+            return
+        made = self._winner.sweep["made"]
+        made = {name.removesuffix(":latest"): version for name, version in made.items()}
+        about = {key: self._winner.sweep[key] for key in ("name", "overrides", "arguments")}
+        about |= {"winner": self._winner.number, "objectives": self._sweep.objectives}
+        screen.now("logging the winner")
+        request = sweep_trial.training_request(self._sweep, about, settings, training, made)
+        answer = sweep_worker.worker(self._sweep.python).ask(
+            request
+            | {
+                "model": model,
+                "export_artifact": settings.random_forest_pipeline.export_artifact,
+                "parameters_file": text,
+                "parameters_artifact": PARAMETERS_ARTIFACT,
+                "summary": self._winner.summary,
+            }
+        )
+        if answer["state"] != "finished":
+            raise UserError(f"the winner could not be logged: {answer['error']}")
+        self._runs.append(answer["run"])
+        screen.say(f"winner: trial {self._winner.number}, {', '.join(answer['artifacts'])}")
+        made |= {name.partition(":")[0]: name for name in answer["artifacts"]}
+        after = steps[steps.index(training) + 1 :]
+        if after:
+            before = steps[: steps.index(training)]
+            digests = sweep_steps.chain(before)
+            for digest in digests:
+                names = self._sweep.made.get(digest, [])
+                made |= {name.partition(":")[0]: name for name in names}
+            for outcome in sweep_steps.run_steps(settings, after, screen, made):
+                for name, value in outcome.metrics.items():
+                    screen.say(f"{outcome.step}: {name} {value:.4f}")
+
+    def _write_parameters(self, screen: Screen, section: dict[str, Any]) -> str:
+        """Write the winner's `section` where `+best=<sweep>` finds them; return the text."""
+        winner, name = self._winner, self._sweep.name
+        folder = Path(os.environ.get("PIPELINE_HOME", "."), "conf", GROUP)
+        others = [
+            argument
+            for argument in winner.sweep["arguments"]
+            if not argument.lstrip("+~").startswith("random_forest_pipeline.")
+        ]
+        metric = self._sweep.objectives[0]
+        text = HEADER.format(
+            name=name,
+            number=winner.number,
+            metric=metric,
+            value=winner.value(metric),
+            group=GROUP,
+            others="".join(f" {argument}" for argument in others),
+        )
+        text += yaml.safe_dump(section, sort_keys=False, allow_unicode=True)
+        path = folder / f"{name}.yaml"
+        with files.writing(path, "the winner's parameters were not written"):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        screen.closing.append(f"the winner's parameters: {path} (python main.py +{GROUP}={name})")
+        return text
+
+    def publish(self, client: "MlflowClient") -> None:
+        """Show the trials, and the run that logged the winner, in MLflow below the sweep's run."""
+        sweep_mlflow.publish(client, self._sweep, self._project, self._runs)
+
+    def show(self, screen: Screen) -> None:
+        """Print the trials, best first; what has no result comes last."""
+        try:
+            found = sweep_record.trials(self._project, self._sweep.name)
+        except UserError as error:
+            screen.say(f"the trials cannot be read: {error}")
+            return
+        if found:
+            screen.show(table(found, self._sweep.objectives, self._winner))
+
+    def refuse_failures(self) -> None:
+        """Raise `UserError` where a trial failed: the others count, and the exit code says so."""
+        found = sweep_record.trials(self._project, self._sweep.name)
+        failed = [trial for trial in found if trial.state != "finished"]
+        if not failed:
+            return
+        first = failed[0]
+        why = first.summary.get("error", first.state)
+        values = sweep_record.described(first.overrides)
+        raise UserError(
+            f"{len(failed)} of {len(found)} trials of the sweep {self._sweep.name} did not finish; "
+            f"the first, trial {first.number} ({values}): {why}"
+        )
+
+
+def table(found: list[Trial], objectives: list[str], winner: Trial | None) -> Table:
+    """Return the table of a sweep's trials, best first by the first objective."""
+    shown = Table(title_justify="left")
+    keys = [*dict.fromkeys(key for trial in found for key in trial.overrides)]
+    keys = [k for k in keys if len({str(t.overrides.get(k)) for t in found}) > 1] or keys
+    names = sweep_record.short_names(keys)
+    shown.add_column("trial", justify="right", no_wrap=True)
+    for key in keys:
+        shown.add_column(names[key], justify="right")
+    for name in objectives:
+        shown.add_column(name, justify="right")
+    for name in ("fit s", "MB"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("", no_wrap=True)
+    sign = -1 if sweep_record.is_maximised(objectives[0]) else 1
+
+    def rank(trial: Trial) -> tuple[float, int]:
+        value = trial.value(objectives[0])
+        return (math.inf if math.isnan(value) else sign * value, trial.number)
+
+    for trial in sorted(found, key=rank):
+        is_winner = winner is not None and trial.number == winner.number
+        shown.add_row(
+            str(trial.number),
+            *("" if trial.overrides.get(k) is None else str(trial.overrides[k]) for k in keys),
+            *(_score(trial, name) for name in objectives),
+            _number(trial.value("fit_seconds"), 1),
+            _number(trial.value("model_mb"), 1),
+            "best" if is_winner else "" if trial.state == "finished" else trial.state,
+        )
+    return shown
+
+
+def _score(trial: Trial, name: str) -> str:
+    """Write a score, and its deviation over the folds."""
+    spread = trial.value(name.removesuffix("_mean") + "_std") if name.endswith("_mean") else None
+    text = _number(trial.value(name), 4)
+    return f"{text} ± {spread:.4f}" if spread is not None and text else text
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"

@@ -1,0 +1,81 @@
+"""A sweep in MLflow: each trial is a run below the sweep's, with its swept values as columns.
+
+Written by the launching process, which has MLflow loaded: a trial that wrote its own would cost an
+import of seconds.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from pipeline import sweep_record
+from pipeline.sweep_context import Sweep
+from pipeline.sweep_record import Trial
+from util_lib.tracking import choice
+from util_lib.tracking.publish import ADDRESS_TAG
+from util_lib.tracking.publish import publish as publish_record
+from util_lib.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_TAG = "tracking.run_id"  # on an MLflow run: the run that it shows
+STATUS = {"finished": "FINISHED", "killed": "KILLED"}  # every other state is FAILED
+
+
+def publish(client: "MlflowClient", sweep: Sweep, project: str, others: list[str]) -> None:
+    """Show the trials that MLflow does not show yet; `others` are ids of the sweep's other runs."""
+    parent = client.get_run(sweep.mlflow_run).info
+    shown = _shown(client, parent.experiment_id, sweep.name)
+    for trial in sweep_record.trials(project, sweep.name):
+        if trial.run_id not in shown:
+            _publish(client, parent.experiment_id, sweep, trial)
+    if choice.choose().backend != "local":
+        return
+    for run_id in others:
+        record = open_store().run(run_id)
+        run = client.create_run(
+            parent.experiment_id,
+            tags={"mlflow.parentRunId": sweep.mlflow_run},
+            run_name=record.name,
+        )
+        publish_record(record, run.info.run_id)
+        client.set_terminated(run.info.run_id, STATUS.get(record.state, "FAILED"))
+
+
+def _shown(client: "MlflowClient", experiment: str, name: str) -> set[str]:
+    found, token = set(), None
+    while True:
+        page = client.search_runs(
+            [experiment], f"tags.sweep = '{name}'", max_results=1000, page_token=token
+        )
+        found |= {run.data.tags.get(RUN_TAG, "") for run in page}
+        token = page.token
+        if not token:
+            return found
+
+
+def _publish(client: "MlflowClient", experiment: str, sweep: Sweep, trial: Trial) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    run = client.create_run(
+        experiment,
+        tags={"mlflow.parentRunId": sweep.mlflow_run, "sweep": sweep.name, RUN_TAG: trial.run_id},
+        run_name=trial.run_name,
+    )
+    names = sweep_record.short_names([*trial.overrides])
+    metrics = [
+        Metric(name, float(value), now, 0)
+        for name, value in trial.summary.items()
+        if isinstance(value, int | float)
+    ]
+    texts = {name: v for name, v in trial.summary.items() if isinstance(v, str)}
+    if trial.url:
+        texts[ADDRESS_TAG] = trial.url
+    client.log_batch(
+        run.info.run_id,
+        metrics,
+        [Param(names[key], str(value)) for key, value in trial.overrides.items()],
+        [RunTag(key, value[:5000]) for key, value in texts.items()],
+    )
+    client.set_terminated(run.info.run_id, STATUS.get(trial.state, "FAILED"))

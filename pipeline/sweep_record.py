@@ -1,0 +1,142 @@
+"""The record of a sweep: its trials as runs of the tracking backend, and which one is best.
+
+A trial is a run with job_type `train_random_forest` in the group that is called like the sweep. Its
+config holds `sweep`: name, trial (a number from 1), overrides (swept key: value), arguments (the
+same as Hydra reads them), objectives, cv, made (artifact: version that the trial used) and
+fingerprint. Its summary holds what was measured, `fit_seconds`, `model_mb`, `model` and
+`objective`, or `error`.
+Several runs may have the same overrides (one was killed, or failed, and was repeated): the latest
+finished one counts.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from util_lib import tracking, validation
+from util_lib.errors import UserError
+
+JOB_TYPE = "train_random_forest"
+SMALLER_IS_BETTER = ("mae", "rmse", "fit_seconds", "model_mb")
+SCORES = {
+    "classification": ("roc_auc_ovo_macro", "accuracy", "f1_macro"),
+    "regression": ("r2", "mae", "rmse"),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial; `state` is finished, failed, killed, crashed or running, as the run's is."""
+
+    number: int
+    state: str
+    overrides: dict[str, Any]
+    summary: dict[str, Any]
+    run_id: str
+    run_name: str
+    sweep: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    url: str | None = None
+
+    def value(self, metric: str) -> float:
+        """Return what was measured, NaN where nothing was."""
+        found = self.summary.get(metric)
+        is_number = isinstance(found, int | float) and not isinstance(found, bool)
+        return float(found) if is_number else math.nan
+
+
+def trials(project: str, name: str) -> list[Trial]:
+    """Return the trials of a sweep by their number; of those with the same overrides, one."""
+    runs = tracking.Api().runs(project, filters={"group": name, "job_type": JOB_TYPE})
+    found: dict[str, Trial] = {}
+    for run in runs:  # oldest first
+        config = dict(run.config)
+        sweep = config.get("sweep") or {}
+        if sweep.get("name") != name:
+            continue
+        summary = {key: value for key, value in run.summary.items() if not key.startswith("_")}
+        trial = Trial(
+            sweep["trial"],
+            run.state,
+            sweep["overrides"],
+            summary,
+            run.id,
+            run.name,
+            sweep,
+            config,
+            run.url,
+        )
+        key = json.dumps(trial.overrides, sort_keys=True)
+        if key not in found or trial.state == "finished" or found[key].state != "finished":
+            found[key] = trial
+    return sorted(found.values(), key=lambda trial: trial.number)
+
+
+def objectives(metric: str | list[str] | None, task: str, cv: int, val_size: float) -> list[str]:
+    """Return the metrics that `sweep.metric` names, checked against what a trial will measure."""
+    kinds = [f"cv_{score}_mean" for score in SCORES[task]] if cv else []
+    kinds += [f"val_{score}" for score in SCORES[task]] if val_size else []
+    if not kinds:
+        raise UserError(
+            "a sweep compares its trials, and data.val_size=0 leaves no rows to measure them on: "
+            "set sweep.cv=5, or data.val_size"
+        )
+    if metric is None:
+        return kinds[:1]
+    names = [metric] if isinstance(metric, str) else list(metric)
+    if not names:
+        raise UserError("config: sweep.metric must name a metric, found an empty list")
+    allowed = [*kinds, "fit_seconds", "model_mb"]
+    for name in names:
+        if name not in allowed:
+            raise UserError(f"config: sweep.metric: {validation.choose('metric', name, allowed)}")
+    return names
+
+
+def is_maximised(metric: str) -> bool:
+    """Say whether more of a metric is better."""
+    base = metric.removesuffix("_mean").removeprefix("val_").removeprefix("cv_")
+    return base not in SMALLER_IS_BETTER
+
+
+def best(found: list[Trial], metrics: list[str]) -> Trial | None:
+    """Return the finished trial that is best in the first metric, None where none is finished.
+
+    Equal ones are told apart by the next metrics, then by the smaller model, then by the lower
+    number.
+    """
+
+    def rank(trial: Trial) -> tuple:
+        values = [trial.value(name) * (-1 if is_maximised(name) else 1) for name in metrics]
+        mb = trial.value("model_mb")
+        return (*values, math.inf if math.isnan(mb) else mb, trial.number)
+
+    measured = [
+        trial
+        for trial in found
+        if trial.state == "finished" and not any(math.isnan(trial.value(m)) for m in metrics)
+    ]
+    return min(measured, key=rank, default=None)
+
+
+def short_names(keys: list[str]) -> dict[str, str]:
+    """Map dotted keys to their shortest ends that are still told apart."""
+    names = {}
+    for key in keys:
+        parts = key.split(".")
+        ends = (".".join(parts[-n:]) for n in range(1, len(parts) + 1))
+        names[key] = next(
+            end
+            for end in ends
+            if end == key or not any(k != key and f".{k}".endswith(f".{end}") for k in keys)
+        )
+    return names
+
+
+def described(overrides: dict[str, Any]) -> str:
+    """Say which values a trial has: `max_depth=10 tfidf.max_features=50`."""
+    names = short_names([*overrides])
+    return " ".join(
+        f"{names[key]}={'null' if value is None else value}" for key, value in overrides.items()
+    )

@@ -1,0 +1,169 @@
+"""What a multirun sweeps: its keys and values, its jobs, and which steps they touch."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from omegaconf import DictConfig, flag_override
+
+from pipeline import settings
+from pipeline.plan import Step, plan
+from pipeline.settings import Settings
+from util_lib.errors import UserError
+
+GRID = "BasicSweeper"
+TRAINING = "train_random_forest"
+
+
+@dataclass(frozen=True)
+class Space:
+    """The swept keys with values of each: all of a grid's, the ends of an interval.
+
+    `values` are as Hydra reads them; `is_grid` says whether the jobs are their product. `given` are
+    the overrides that every job has.
+    """
+
+    values: dict[str, list[str]]
+    given: list[str]
+    is_grid: bool
+
+    def n_jobs(self) -> int | None:
+        """Count the jobs, None where the sweeper decides."""
+        if not self.is_grid:
+            return None
+        n_jobs = 1
+        for values in self.values.values():
+            n_jobs *= len(values)
+        return n_jobs
+
+
+def space(config: DictConfig, loader: ConfigLoader) -> Space:
+    """Read what the command line and `hydra.sweeper.params` sweep."""
+    sweeper = config.hydra.sweeper
+    params = sweeper.get("params") or {}
+    words = [f"{key}={value}" for key, value in params.items()] + [*config.hydra.overrides.task]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
+    # what comes later wins, as in Hydra
+    last = {override.get_key_element(): override for override in parsed}
+    values = {key: _values(o) for key, o in last.items() if o.is_sweep_override()}
+    given = [override.input_line for key, override in last.items() if key not in values]
+    return Space(values, given, sweeper.get("_target_", "").endswith(GRID))
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_discrete_sweep():
+        return [*override.sweep_string_iterator()]
+    found = override.value()
+    return [str(found.start), str(found.end)] if isinstance(found, IntervalSweep) else []
+
+
+def value_of(argument: str) -> Any:
+    """Return the value of `key=value`, as plain data."""
+    value = OverridesParser.create().parse_override(argument).value()
+    return json.loads(json.dumps(value, default=str))
+
+
+def key_of(argument: str) -> str:
+    """Return the key of `key=value`, without Hydra's marks."""
+    return argument.partition("=")[0].lstrip("+~")
+
+
+class Composer:
+    """Composes and checks the configuration of single jobs, as the launcher will."""
+
+    def __init__(self, config: DictConfig, loader: ConfigLoader, swept: Space) -> None:
+        """Keep the multirun's `config` and the overrides that are not swept."""
+        self._config, self._loader, self._given = config, loader, swept.given
+        self._composed: dict[tuple[str, ...], tuple[DictConfig, str | None]] = {}
+
+    def __call__(self, *arguments: str) -> Settings:
+        """Return the settings with `arguments`, which replace the swept ones."""
+        if arguments not in self._composed:
+            composed = self._loader.load_sweep_config(self._config, [*self._given, *arguments])
+            dataset = composed.hydra.runtime.choices.get("dataset")
+            with flag_override(composed, ["struct", "readonly"], [False, False]):
+                del composed["hydra"]
+            self._composed[arguments] = composed, dataset
+        return settings.check(*self._composed[arguments])
+
+
+def before_training(found: Settings) -> list[Step]:
+    """List the steps that run before the training step."""
+    steps = plan(found)
+    return steps[: [step.name for step in steps].index(TRAINING)]
+
+
+def chain(steps: list[Step]) -> list[str]:
+    """Return for each step a digest of it and of all steps before it."""
+    digests, before = [], ""
+    for step in steps:
+        text = json.dumps([before, vars(step)], sort_keys=True, default=str)
+        before = hashlib.sha256(text.encode()).hexdigest()[:16]
+        digests.append(before)
+    return digests
+
+
+def early_keys(swept: Space, base: Settings, compose: Composer) -> list[str]:
+    """List the swept keys that a step before training depends on."""
+    usual = chain(before_training(base))
+    return [key for key in swept.values if _any(swept, key, compose, lambda s: _chain(s) != usual)]
+
+
+def first_early(swept: Space, early: list[str], base: Settings, compose: Composer) -> int:
+    """Return the place of the first step that depends on one of the keys `early`."""
+    usual, first = chain(before_training(base)), len(before_training(base))
+    for key in early:
+        for value in swept.values[key]:
+            try:
+                other = _chain(compose(f"{key}={value}"))
+            except UserError:
+                continue
+            same = [one == two for one, two in zip(usual, other, strict=False)]
+            first = min(first, same.index(False) if False in same else first)
+    return first
+
+
+def is_of_trials(swept: Space, base: Settings, compose: Composer) -> bool:
+    """Say whether the jobs are trials of the training step, which can be compared.
+
+    They are not where they run other steps or go elsewhere, or where that step's code is not ours.
+    """
+
+    def place(found: Settings) -> dict[str, Any]:
+        main = found.main.model_dump(exclude={"random_seed"})
+        return {"main": main, "task": found.random_forest_pipeline.task}
+
+    if TRAINING not in base.main.execute_steps or base.main.plan:
+        return False
+    step = next(step for step in plan(base) if step.name == TRAINING)
+    if step.uri != TRAINING or step.version:
+        return False
+    usual = place(base)
+    return not any(_any(swept, k, compose, lambda s: place(s) != usual) for k in swept.values)
+
+
+def combinations(swept: Space, keys: list[str]) -> list[list[str]]:
+    """Return every combination of the values of `keys`, as overrides."""
+    lists = [[f"{key}={value}" for value in swept.values[key]] for key in keys]
+    return [[*words] for words in itertools.product(*lists)]
+
+
+def _chain(found: Settings) -> list[str]:
+    return chain(before_training(found))
+
+
+def _any(swept: Space, key: str, compose: Composer, test: Callable[[Settings], bool]) -> bool:
+    for value in swept.values[key]:
+        try:
+            found = compose(f"{key}={value}")
+        except UserError:  # a trial that fails, and says so
+            continue
+        if test(found):
+            return True
+    return False

@@ -1,0 +1,63 @@
+"""The steps of a sweep that are not trials: those before training, and evaluate for the winner."""
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from filelock import FileLock
+
+from pipeline import environments, running, versions
+from pipeline.plan import Step
+from pipeline.screen import Outcome, Screen
+from pipeline.settings import Settings
+from pipeline.sweep_context import Sweep
+from pipeline.sweep_space import TRAINING, chain
+from pipeline.walk import walk
+from util_lib.project import ROOT
+from util_lib.tracking import choice
+from util_lib.tracking.store import store_directory
+
+LOCK = "sweep.lock"
+
+
+def run_steps(
+    found: Settings, steps: list[Step], screen: Screen, made: dict[str, str] | None = None
+) -> list[Outcome]:
+    """Run or reuse `steps` under the sweep's run in MLflow; `made` is what came before them."""
+    outcomes = [Outcome(step.name) for step in steps]
+    with ExitStack() as stack:
+        versions_ = stack.enter_context(versions.opened(choice.choose().backend))
+        execute = running.executor(found, steps, outcomes, screen, None, stack)
+        walk(found, steps, outcomes, versions_, screen.say, execute, made)
+    return outcomes
+
+
+def run_chain(sweep: Sweep, before: list[Step], found: Settings, screen: Screen) -> None:
+    """Run the steps before training, and note in `sweep` what they made."""
+    outcomes = run_steps(found, before, screen)
+    for digest, outcome in zip(chain(before), outcomes, strict=True):
+        sweep.made[digest] = outcome.artifacts
+
+
+def run_missing(sweep: Sweep, before: list[Step], found: Settings) -> None:
+    """Run, in a job, steps that depend on a value which nobody knew when the sweep began.
+
+    One job at a time: the next one finds what this one made in the record of finished steps.
+    """
+    directory = store_directory()
+    directory.mkdir(parents=True, exist_ok=True)
+    with FileLock(directory / LOCK):
+        run_chain(sweep, before, found, Screen())
+    sweep.publish()
+
+
+def interpreter(manager: str, say: Callable[[str], None] = print) -> str:
+    """Return the interpreter of the training step's environment, which is made if need be."""
+    if manager == "local":
+        return sys.executable
+    environments.use_own_tools()
+    needed = environments.needed(manager, [ROOT / TRAINING])
+    environments.prepare(needed, say)
+    path = needed[0].path or environments.conda_paths()[needed[0].name]
+    return str(Path(path, "bin", "python"))

@@ -1,0 +1,155 @@
+"""One job of a sweep: what it must know is in its configuration and in the environment."""
+
+import math
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig
+
+from pipeline import fingerprint, settings, sweep_context, sweep_record, sweep_worker
+from pipeline.plan import Step, plan
+from pipeline.settings import Settings
+from pipeline.sweep_context import Sweep
+from pipeline.sweep_space import TRAINING, chain, key_of, value_of
+from util_lib.errors import UserError
+
+TRIALS = "_trials"  # ends the name of the artifact whose versions are the trials' models
+WATCH_S = 1.0
+
+_watched: list[int] = []
+
+
+def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int) -> Any:
+    """Run one trial and return its objective, a tuple of several.
+
+    NaN stands for a trial that failed: that is recorded, said, and no reason to stop the others.
+    """
+    sweep = sweep_context.current()
+    _end_with_launcher(sweep)
+    number = sweep.first + job + 1  # the first one is 1
+    about = {
+        "name": sweep.name,
+        "trial": number,
+        "overrides": {key_of(a): value_of(a) for a in arguments if key_of(a) in sweep.keys},
+        "arguments": [a for a in arguments if key_of(a) in sweep.keys],
+        "objectives": sweep.objectives,
+    }
+    started = time.monotonic()
+    try:
+        found = settings.check(config, dataset)
+        request = _request(sweep, about, found)
+    except UserError as error:
+        request = {
+            "sweep": about,
+            "error": " ".join(str(error).split()),
+            "project": config.main.project_name,
+        }
+    answer = sweep_worker.worker(_python(sweep)).ask(request)
+    _say(sweep, about, answer, time.monotonic() - started)
+    values = [answer.get("summary", {}).get(name, math.nan) for name in sweep.objectives]
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _request(sweep: Sweep, about: dict[str, Any], found: Settings) -> dict[str, Any]:
+    """Describe a trial to the worker, as `mlflow.run` would describe a single run."""
+    steps = plan(found)
+    place = [step.name for step in steps].index(TRAINING)
+    made = _made(sweep, steps[:place], found)
+    return training_request(sweep, about, found, steps[place], made) | {
+        "figures": found.sweep.export == "all",
+        "reuse": found.main.cache,
+    }
+
+
+def training_request(
+    sweep: Sweep, about: dict[str, Any], found: Settings, step: Step, made: dict[str, str]
+) -> dict[str, Any]:
+    """Return what a trial and the winner have in common; `made` are the versions of artifacts."""
+    versions = {
+        reference: made.get(reference.removesuffix(":latest"), reference)
+        for reference in step.inputs
+    }
+    parameters = {key: versions.get(value, value) for key, value in step.parameters.items()}
+    if name := found.random_forest_pipeline.export_artifact:
+        parameters["export_artifact"] = f"{name}{TRIALS}"
+    # where the versions are need not be told: finished trials are looked up there
+    parts = fingerprint.parts(step, found, "", versions, "")
+    parts |= {"sweep.cv": str(found.sweep.cv), "sweep.export": found.sweep.export}
+    arguments = [word for key, value in parameters.items() for word in (f"--{key}", value)]
+    return {
+        "project": found.main.project_name,
+        "arguments": arguments,
+        "model_config": yaml.safe_dump(
+            step.files["model_config"], sort_keys=False, allow_unicode=True
+        ),
+        "threads": sweep.threads,
+        "sweep": about
+        | {
+            "cv": found.sweep.cv,
+            "made": versions,
+            "fingerprint": fingerprint.digest(parts),
+        },
+    }
+
+
+def _made(sweep: Sweep, before: list[Step], found: Settings) -> dict[str, str]:
+    """Return the versions that the steps before training made, which run here if not yet."""
+    made = dict(sweep.pinned)
+    for digest in chain(before):
+        if digest in sweep.failed:
+            raise UserError(sweep.failed[digest])
+    if before:
+        digests = chain(before)
+        missing = [digest for digest in digests if digest not in sweep.made]
+        if missing:
+            from pipeline import sweep_steps
+
+            sweep_steps.run_missing(sweep, before, found)
+        for digest in digests:
+            made |= {name.partition(":")[0]: name for name in sweep.made[digest]}
+    return made
+
+
+def _python(sweep: Sweep) -> str:
+    """Return the interpreter of the training step's environment, which another machine makes."""
+    if Path(sweep.python).exists():
+        return sweep.python
+    from pipeline import sweep_steps
+
+    return sweep_steps.interpreter(sweep.manager)
+
+
+def _say(sweep: Sweep, about: dict[str, Any], answer: dict[str, Any], seconds: float) -> None:
+    of = f"/{sweep.n_jobs}" if sweep.n_jobs and not sweep.first else ""
+    label = f"trial {answer.get('recorded', about['trial'])}{of}"
+    values = sweep_record.described(about["overrides"])
+    if answer["state"] != "finished":
+        said = f"failed: {answer['error']}"
+    else:
+        name = sweep.objectives[0]
+        said = f"{name} {answer['summary'].get(name, math.nan):.4f}"
+        said += ", recorded earlier" if "recorded" in answer else f" in {seconds:.1f} s"
+    print(f"{label} ({values}): {said}", flush=True)
+
+
+def _end_with_launcher(sweep: Sweep) -> None:
+    """End this process when the one that launched it was killed; a launcher's pool would live on.
+
+    Only where that one is its parent: on another machine nobody here knows.
+    """
+    if _watched or os.getpid() == sweep.pid or os.getppid() != sweep.pid:
+        return
+    _watched.append(sweep.pid)
+
+    def watch() -> None:
+        while os.getppid() == sweep.pid:
+            time.sleep(WATCH_S)
+        sys.stdout.flush()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,78 @@
+"""The warm process that runs a job process's trials: `train_random_forest/worker.py`.
+
+One for each job process, kept until that ends. It has a session of its own, so that Ctrl-C at a
+terminal does not reach it; it ends when it is told to, and when the process that asks is gone.
+"""
+
+import atexit
+import json
+import os
+import subprocess
+from typing import Any
+
+from util_lib.project import ROOT
+
+SCRIPT = ROOT / "train_random_forest" / "worker.py"
+END_S = 10  # for a worker to end by itself
+
+_kept: list["Worker"] = []
+
+
+class Worker:
+    """A running worker; `ask` waits for its answer."""
+
+    def __init__(self, python: str) -> None:
+        """Start it with the interpreter `python`."""
+        self._python = python
+        self._process = subprocess.Popen(
+            [python, str(SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+            env={**os.environ, "TRACKING_PUBLISH": "parent"},
+        )
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Hand over a request and return the answer; a worker that dies failed the trial."""
+        line = ""
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            pass
+        if line:
+            return json.loads(line)
+        code = self._process.wait()
+        end()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return {
+            "state": "crashed",
+            "error": f"the process that ran it ended ({how}): too little memory is the usual cause",
+        }
+
+    def close(self) -> None:
+        """Let it end; one that does not is killed."""
+        self._process.stdin.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+def worker(python: str) -> Worker:
+    """Return this process's worker; the first call starts it."""
+    if not _kept:
+        _kept.append(Worker(python))
+        atexit.register(end)
+    return _kept[0]
+
+
+def end() -> None:
+    """End this process's worker, if it has one."""
+    while _kept:
+        _kept.pop().close()

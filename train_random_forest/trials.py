@@ -1,0 +1,369 @@
+"""One trial of a sweep: what a run of this step does, with what earlier trials left warm.
+
+A trial is a run of the tracking backend like a single run of the step, with the same functions and
+the same bytes. What it shares with trials before it in the same process: the rows, their split,
+and fitted processors, none of which depends on `random_forest.*`.
+"""
+
+import argparse
+import json
+import logging
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.pipeline import Pipeline
+
+from train_random_forest import run as step
+from util_lib import measuring, model_config, model_export, tracking
+from util_lib.errors import UserError
+from util_lib.model_config import RandomForestPipeline
+
+logger = logging.getLogger("train_random_forest")
+
+KEPT = 8  # of each kind: tables, splits, and fitted processors with the features they made
+JOB_TYPE = "train_random_forest"  # of a trial's run
+WINNER_JOB_TYPE = "sweep"  # of the run that logs the winner
+PARAMETERS_TYPE = "parameters"
+
+# Asked after each fold of a cross-validation with the scores so far: whether to go on.
+GoOn = Callable[[list[float]], bool]
+
+
+class Warm:
+    """What one trial leaves for the next: at most `KEPT` of each kind, the latest used."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._kept: dict[str, OrderedDict[str, Any]] = {}
+
+    def get(self, kind: str, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what is kept under `key`, else what `make` returns, which is then kept."""
+        kept, text = self._kept.setdefault(kind, OrderedDict()), json.dumps(key, default=str)
+        if text not in kept:
+            kept[text] = make()
+            while len(kept) > KEPT:
+                kept.popitem(last=False)
+        kept.move_to_end(text)
+        return kept[text]
+
+
+def run_trial(request: dict[str, Any], warm: Warm, go_on: GoOn) -> dict[str, Any]:
+    """Fit, measure and log what `request` describes; return what became of it.
+
+    `arguments` and `model_config` (YAML) are those of a single run of the step. `sweep` goes into
+    the run's config as it is; of it `name`, `trial`, `cv` and `objectives` are read. `threads` is
+    how many cores one forest may use, `figures` whether figures are drawn.
+    """
+    sweep = request["sweep"]
+    with tempfile.TemporaryDirectory() as tmp:
+        args, config = _arguments(request, tmp)
+        with _run(request, f"{sweep['name']}-{sweep['trial']}", JOB_TYPE, args, config) as run:
+            try:
+                summary = _fit_and_log(run, request, args, config, warm, go_on)
+            except Exception as error:
+                words = str(error) if isinstance(error, UserError) else _unexpected(error)
+                run.summary["error"] = " ".join(words.split())
+                raise
+            return {"run": run.id, "summary": summary}
+
+
+def recorded(project: str) -> dict[str, dict[str, Any]]:
+    """Return the finished trials of a project by their fingerprint."""
+    runs = tracking.Api().runs(project, filters={"job_type": JOB_TYPE, "state": "finished"})
+    found = {}
+    for run in runs:
+        sweep = dict(run.config).get("sweep") or {}
+        if "fingerprint" in sweep:
+            summary = {key: value for key, value in run.summary.items() if key[0] != "_"}
+            found[sweep["fingerprint"]] = {"run": run.id, "sweep": sweep, "summary": summary}
+    return found
+
+
+def take(request: dict[str, Any], known: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the answer that an earlier trial gave, None where its model is gone.
+
+    A trial of another sweep becomes a run of this one too, with what was measured then.
+    """
+    summary, sweep = known["summary"], request["sweep"]
+    project, model = request["project"], summary.get("model")
+    if model and not tracking.Api().artifact_exists(f"{project}/{model}"):
+        return None
+    summary = summary | objective_of(summary, sweep["objectives"])
+    if known["sweep"]["name"] == sweep["name"]:
+        return {"run": known["run"], "summary": summary, "recorded": known["sweep"]["trial"]}
+    with tempfile.TemporaryDirectory() as tmp:
+        args, config = _arguments(request, tmp)
+        with _run(request, f"{sweep['name']}-{sweep['trial']}", JOB_TYPE, args, config) as run:
+            run.use_artifact(args.train_data)
+            if model:
+                run.use_artifact(model)
+            for name, value in summary.items():
+                run.summary[name] = value
+            return {"run": run.id, "summary": summary, "recorded": sweep["trial"]}
+
+
+def log_failure(request: dict[str, Any]) -> dict[str, Any]:
+    """Record a trial that cannot be run: `error` is a sentence that says why."""
+    sweep = request["sweep"]
+    name = f"{sweep['name']}-{sweep['trial']}"
+    run = tracking.init(
+        project=request["project"],
+        job_type=JOB_TYPE,
+        group=sweep["name"],
+        name=name,
+        config={"sweep": sweep},
+    )
+    run.summary["error"] = request["error"]
+    run.finish(exit_code=1)
+    return {"run": run.id, "state": "failed", "error": request["error"]}
+
+
+def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
+    """Log the model of the best trial as the export, with plots and its parameters' file.
+
+    `model` names the trial's version; its files are logged again as they are, as `latest` and
+    `best`. Nothing is fitted again.
+    """
+    sweep = request["sweep"]
+    with tempfile.TemporaryDirectory() as tmp:
+        args, config = _arguments(request, tmp)
+        name = f"{sweep['name']}-winner"
+        with _run(request, name, WINNER_JOB_TYPE, args, config) as run:
+            data = run.use_artifact(args.train_data)
+            trial = run.use_artifact(request["model"])
+            directory = trial.download(str(Path(tmp, "model")))
+            pipeline, _ = model_export.load(directory)
+            _, val = _split(_rows(data, config, warm), data, args, config, warm)
+            for key, value in request["summary"].items():
+                run.summary[key] = value
+            _draw(run, pipeline, _score(pipeline, val, config, "val")[1])
+            logged = [_log_file(run, request["parameters_file"], request["parameters_artifact"])]
+            artifact = tracking.Artifact(
+                request["export_artifact"],
+                type="model_export",
+                description=trial.description,
+                metadata=dict(trial.metadata),
+            )
+            artifact.add_dir(directory)
+            logged += [run.log_artifact(artifact, aliases=["latest", "best"]).wait()]
+            return {"run": run.id, "artifacts": [version.name for version in logged]}
+
+
+def cross_validate(
+    frame: pd.DataFrame,
+    config: RandomForestPipeline,
+    folds: int,
+    seed: int,
+    stratify: str | None,
+    warm: Warm,
+    key: Any,
+    go_on: GoOn,
+    objective: str,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Return `cv_<metric>_mean` and `cv_<metric>_std` over `folds` folds of `frame`.
+
+    The folds are shuffled by `seed` and keep the shares of `stratify`, as the split does. The
+    deviation is that of the folds' scores (divisor folds - 1). `cv_folds` is how many there were:
+    fewer than asked for, with `pruned` true, where `go_on` said no after one.
+    """
+    labels = frame[stratify] if stratify else None
+    splitter = (StratifiedKFold if stratify else KFold)(folds, shuffle=True, random_state=seed)
+    try:
+        parts = list(splitter.split(frame, labels))
+    except ValueError as error:
+        raise UserError(f"sweep.cv={folds}: {error}") from error
+    scores: list[dict[str, float]] = []
+    for number, (fitted_on, held_out) in enumerate(parts):
+        train, val = frame.iloc[fitted_on], frame.iloc[held_out]
+        pipeline, _ = _fit(train, config, warm, [*key, "fold", number, folds], threads)
+        scores.append(_score(pipeline, val, config, "cv")[0])
+        if number + 1 < folds and not go_on([found[objective] for found in scores]):
+            break
+    found = {"cv_folds": len(scores), "pruned": len(scores) < folds}
+    for name in scores[0]:
+        values = [score[name] for score in scores]
+        found[f"{name}_mean"] = float(np.mean(values))
+        found[f"{name}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return found
+
+
+def _arguments(
+    request: dict[str, Any], folder: str
+) -> tuple[argparse.Namespace, RandomForestPipeline]:
+    """Read the request as a single run reads its command line."""
+    path = Path(folder, "model_config.yaml")
+    path.write_text(request["model_config"], encoding="utf-8")
+    args = step.build_parser().parse_args([*request["arguments"], "--model_config", str(path)])
+    return args, model_config.load(path)
+
+
+def _run(
+    request: dict[str, Any],
+    name: str,
+    job_type: str,
+    args: argparse.Namespace,
+    config: RandomForestPipeline,
+) -> Any:
+    given = {key: value for key, value in vars(args).items() if key != "model_config"}
+    return tracking.init(
+        project=request["project"],
+        job_type=job_type,
+        group=request["sweep"]["name"],
+        name=name,
+        config=given
+        | {"random_forest_pipeline": step.parameters_of(config), "sweep": request["sweep"]},
+    )
+
+
+def _fit_and_log(
+    run: Any,
+    request: dict[str, Any],
+    args: argparse.Namespace,
+    config: RandomForestPipeline,
+    warm: Warm,
+    go_on: GoOn,
+) -> dict[str, Any]:
+    sweep, threads = request["sweep"], request.get("threads")
+    data = run.use_artifact(args.train_data)
+    frame = _rows(data, config, warm)
+    step.check_columns(frame, config, args.stratify)
+    train, val = _split(frame, data, args, config, warm)
+    summary: dict[str, Any] = {}
+    if sweep["cv"]:
+        folds, seed, by = sweep["cv"], args.random_seed, args.stratify
+        key, objective = [data.source_name, by, seed], sweep["objectives"][0]
+        objective = objective.removesuffix("_mean") if objective.startswith("cv_") else ""
+        measured = cross_validate(
+            frame,
+            config,
+            folds,
+            seed,
+            by,
+            warm,
+            key,
+            go_on if objective else lambda _: True,
+            objective or _any_score(config),
+            threads,
+        )
+        summary |= measured
+    key = [data.source_name, args.val_size, args.random_seed, args.stratify]
+    pipeline, seconds = _fit(train, config, warm, key, threads)
+    draw: Callable[[], dict[str, Any]] = dict
+    if args.val_size:
+        scores, draw = _score(pipeline, val, config, "val")
+        summary |= scores
+    summary["fit_seconds"] = seconds
+    if args.export_artifact:
+        logged = step.export(run, args.export_artifact, pipeline, train, data, config, args)
+        summary |= {"model": logged.name, "model_mb": logged.size / 1e6}
+    summary |= objective_of(summary, sweep["objectives"])
+    for name, value in summary.items():
+        run.summary[name] = value
+    if request.get("figures"):
+        _draw(run, pipeline, draw)
+    return summary
+
+
+def objective_of(summary: dict[str, Any], objectives: list[str]) -> dict[str, float]:
+    """Return `objective`: the first of `objectives`, all of which must have been measured."""
+    for name in objectives:
+        if name not in summary:
+            raise UserError(
+                f"sweep.metric names {name!r}, which a trial did not measure: choose from "
+                f"{', '.join(k for k, v in summary.items() if isinstance(v, float))}"
+            )
+    return {"objective": summary[objectives[0]]}
+
+
+def _any_score(config: RandomForestPipeline) -> str:
+    return "cv_r2" if config.task == "regression" else "cv_roc_auc_ovo_macro"
+
+
+def _rows(data: Any, config: RandomForestPipeline, warm: Warm) -> pd.DataFrame:
+    texts = [*config.features.nlp, *config.features.dates]
+
+    def read() -> pd.DataFrame:
+        with tempfile.TemporaryDirectory() as folder:
+            return step.read_rows(data, config, folder)
+
+    return warm.get("rows", [data.source_name, texts], read)
+
+
+def _split(
+    frame: pd.DataFrame,
+    data: Any,
+    args: argparse.Namespace,
+    config: RandomForestPipeline,
+    warm: Warm,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    texts = [*config.features.nlp, *config.features.dates]
+    key = [data.source_name, texts, args.val_size, args.random_seed, args.stratify]
+    return warm.get(
+        "split", key, lambda: step.split(frame, args.val_size, args.random_seed, args.stratify)
+    )
+
+
+def _fit(
+    train: pd.DataFrame,
+    config: RandomForestPipeline,
+    warm: Warm,
+    key: Any,
+    threads: int | None,
+) -> tuple[Pipeline, float]:
+    """Return a fitted pipeline and the seconds that fitting took.
+
+    A processor that is kept counts with the seconds that fitting it once took.
+    """
+    processor = config.model_dump(exclude={"random_forest", "export_artifact"})
+    pipeline = step.make_inference_pipeline(config)
+    wanted = pipeline[-1].n_jobs
+    if threads and wanted not in (None, 1):  # the other cores have trials of their own
+        pipeline[-1].set_params(n_jobs=threads if wanted < 0 else min(wanted, threads))
+
+    def fit_processor() -> tuple[list[Any], Any, float]:
+        started = time.perf_counter()
+        features = step.fit_processor(pipeline, train, config)
+        return pipeline.steps[:-1], features, time.perf_counter() - started
+
+    steps, features, seconds = warm.get("processor", [key, processor], fit_processor)
+    pipeline = Pipeline([*steps, pipeline.steps[-1]])
+    started = time.perf_counter()
+    step.fit_forest(pipeline, features, train, config)
+    return pipeline, seconds + time.perf_counter() - started
+
+
+def _score(
+    pipeline: Pipeline, rows: pd.DataFrame, config: RandomForestPipeline, split: str
+) -> tuple[dict[str, float], Callable[[], dict[str, Any]]]:
+    if not len(rows):
+        return {}, dict
+    truth = rows[config.target].to_numpy()
+    return measuring.score(pipeline, rows, truth, config.task, split)
+
+
+def _draw(run: Any, pipeline: Pipeline, draw: Callable[[], dict[str, Any]]) -> None:
+    figures = draw() | {"feature_importance": step.draw_importance(pipeline)}
+    run.log({name: tracking.Image(figure) for name, figure in figures.items()})
+
+
+def _log_file(run: Any, content: str, name: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{name}.yaml")
+        path.write_text(content, encoding="utf-8")
+        artifact = tracking.Artifact(
+            name, type=PARAMETERS_TYPE, description="random_forest_pipeline of a sweep's winner"
+        )
+        artifact.add_file(str(path))
+        return run.log_artifact(artifact).wait()
+
+
+def _unexpected(error: Exception) -> str:
+    return f"unexpected {type(error).__name__}: {error}"
