@@ -1,5 +1,6 @@
 """Parts of a page of HTML that needs nothing else: no script, no font, no network."""
 
+import re
 from collections.abc import Iterable
 from html import escape
 
@@ -23,7 +24,7 @@ class Number(str):
 
 
 class Verdict(str):
-    """A verdict, whose first word, up to a colon, is its class in the style."""
+    """A verdict, whose first word is its class in the style."""
 
 
 def document(title: str, style: str, parts: Iterable[str]) -> str:
@@ -71,4 +72,5 @@ def svg(parts: Iterable[str], width: int, height: int, title: str) -> str:
 def _class(cell: str) -> str:
     if isinstance(cell, Number):
         return ' class="n"'
-    return f' class="{cell.partition(":")[0]}"' if isinstance(cell, Verdict) else ""
+    first = re.match(r"\w*", cell).group()
+    return f' class="{first}"' if first and isinstance(cell, Verdict) else ""
