@@ -12,10 +12,10 @@ import sys
 from rich import box
 from rich.table import Table
 
-from pipeline import sweep_page, sweep_plots, sweep_trials
+from pipeline import leaderboard_page, leaderboard_plots, leaderboard_trials
 from pipeline.ending import exit_code
+from pipeline.leaderboard_trials import Sweep
 from pipeline.screen import Screen
-from pipeline.sweep_trials import Sweep
 from util_lib import cli, tracking
 from util_lib.tracking import choice
 
@@ -26,7 +26,11 @@ def build_parser() -> argparse.ArgumentParser:
     """Name the inputs; the root MLproject declares the same ones."""
     parser = cli.parser(__doc__)
     parser.add_argument("--sweep", required=True, help="name of the sweep (sweep.name)")
-    parser.add_argument("--project", default="", help="where it is; empty = the one that has it")
+    parser.add_argument(
+        "--project",
+        default="",
+        help="where it is; empty = the one that has it, on W&B WANDB_PROJECT",
+    )
     parser.add_argument("--tracking", default="auto", help="where it is recorded, as main.tracking")
     return parser
 
@@ -36,7 +40,7 @@ def go(argv: list[str]) -> None:
     arguments = build_parser().parse_args(argv)
     os.environ[choice.VARIABLE] = choice.choose(arguments.tracking).backend
     with tracking.whole_step():
-        sweep = sweep_trials.read(arguments.sweep, arguments.project)
+        sweep = leaderboard_trials.read(arguments.sweep, arguments.project)
         show(sweep, Screen())
         print(f"page: {log(sweep)}")
 
@@ -45,8 +49,8 @@ def show(sweep: Sweep, screen: Screen) -> None:
     """Print the leaderboard and what its marks mean."""
     title = f"sweep {sweep.name}, project {sweep.project}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    given = sweep_plots.short_names(sweep.varied)
-    for head in sweep_page.heads(sweep):
+    given = leaderboard_plots.short_names(sweep.varied)
+    for head in leaderboard_page.heads(sweep):
         left = head in ("state", "")
         # values of parameters may be long texts; all else stays whole
         shown.add_column(
@@ -57,12 +61,12 @@ def show(sweep: Sweep, screen: Screen) -> None:
             min_width=min(len(head), 12),
         )
     for trial in sweep.trials:
-        shown.add_row(*sweep_page.row(sweep, trial))
+        shown.add_row(*leaderboard_page.row(sweep, trial))
     screen.show(shown)
     for trial in sweep.trials:
         if trial.reason:
             screen.say(f"trial {trial.number} {trial.state}: {trial.reason}")
-    screen.say(sweep_trials.explained(sweep))
+    screen.say(leaderboard_trials.explained(sweep))
 
 
 def log(sweep: Sweep) -> str:
@@ -80,7 +84,7 @@ def log(sweep: Sweep) -> str:
             metadata={"sweep": sweep.name, "trials": len(sweep.trials)},
         )
         with artifact.new_file(f"{REPORT}.html") as file:
-            file.write(sweep_page.html(sweep))
+            file.write(leaderboard_page.html(sweep))
         with artifact.new_file("trials.json") as file:
             json.dump(as_json(sweep), file, indent=1)
         logged = run.log_artifact(artifact).wait()
@@ -89,7 +93,7 @@ def log(sweep: Sweep) -> str:
 
 def as_json(sweep: Sweep) -> dict:
     """Return the leaderboard as JSON holds it, in its order."""
-    marked = sweep_trials.marks(sweep)
+    marked = leaderboard_trials.marks(sweep)
     return {
         **{"project": sweep.project, "sweep": sweep.name, "objectives": [*sweep.objectives]},
         "trials": [

@@ -2,8 +2,8 @@
 
 from html import escape
 
-from pipeline import sweep_importance, sweep_plots
-from pipeline.sweep_trials import Sweep, Trial, explained, marks
+from pipeline import leaderboard_importance, leaderboard_plots
+from pipeline.leaderboard_trials import Sweep, Trial, explained, marks
 from util_lib.page import Number, Verdict, document, table
 
 MOST_PICTURES = 12  # parameters drawn against the score
@@ -44,25 +44,25 @@ def html(sweep: Sweep) -> str:
 def _pictures(sweep: Sweep) -> list[str]:
     parts = []
     if len(sweep.objectives) > 1:
-        parts += ["<h2>Objectives</h2>", _figure("", sweep_plots.objectives(sweep))]
+        parts += ["<h2>Objectives</h2>", _figure("", leaderboard_plots.objectives(sweep))]
     parts.append("<h2>Parameters against the score</h2>")
     keys = sweep.varied
     for i, objective in enumerate(sweep.objectives):
         for key in keys[:MOST_PICTURES]:
-            picture = sweep_plots.against(sweep, key, i)
+            picture = leaderboard_plots.against(sweep, key, i)
             parts.append(_figure(f"{objective} against {key}", picture))
     if len(keys) > MOST_PICTURES:
         parts.append(f"<p>Drawn: the first {MOST_PICTURES} of {len(keys)} parameters.</p>")
     parts += [
         "<h2>All trials</h2>",
         "<p>One line for each trial; blue: the better half, red: the marked ones.</p>",
-        f'<div class="wide">{sweep_plots.parallel(sweep)}</div>',
+        f'<div class="wide">{leaderboard_plots.parallel(sweep)}</div>',
         "<h2>Importance</h2>",
     ]
-    shares, words = sweep_importance.shares(sweep)
+    shares, words = leaderboard_importance.shares(sweep)
     parts.append(f"<p>{escape(words)}</p>")
     if shares:
-        parts.append(_figure("", sweep_plots.bars(shares, "importance of each parameter")))
+        parts.append(_figure("", leaderboard_plots.bars(shares, "importance of each parameter")))
     return parts
 
 
@@ -74,7 +74,7 @@ def heads(sweep: Sweep) -> tuple[str, ...]:
     """Return the heads of the leaderboard's columns."""
     return (
         *("trial", *sweep.objectives),
-        *sweep_plots.short_names(sweep.varied),
+        *leaderboard_plots.short_names(sweep.varied),
         *("fit s", "MB", "state", ""),
     )
 
@@ -85,7 +85,7 @@ def row(sweep: Sweep, trial: Trial) -> list[str]:
     if scores[0] and trial.error is not None:
         scores[0] += f" ± {trial.error:.4f}"
     given = [
-        sweep_plots.shown(trial.overrides[key]) if key in trial.overrides else ""
+        leaderboard_plots.shown(trial.overrides[key]) if key in trial.overrides else ""
         for key in sweep.varied
     ]
     return [

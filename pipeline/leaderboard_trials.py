@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from util_lib import tracking, validation
 from util_lib.errors import UserError
 from util_lib.tracking import choice
+from util_lib.tracking.names import default_project
 from util_lib.tracking.store import open_store, refuse_no_store
 
 TRAIN = "train_random_forest"
-SMALLER_IS_BETTER = ("mae", "rmse", "mb", "seconds")  # last words of a metric's name
+SMALLER_IS_BETTER = ("mae", "rmse", "mb", "seconds")  # words at the end of a metric's name
 FINISHED = "finished"
 
 
@@ -46,7 +47,7 @@ class Sweep(NamedTuple):
     @property
     def varied(self) -> list[str]:
         """The swept keys that did not have the same value in every trial, else all of them."""
-        keys = list(dict.fromkeys(key for trial in self.trials for key in trial.overrides))
+        keys = sorted({key for trial in self.trials for key in trial.overrides})
         seen = {key: {str(trial.overrides.get(key)) for trial in self.trials} for key in keys}
         return [key for key in keys if len(seen[key]) > 1] or keys
 
@@ -58,12 +59,13 @@ class Sweep(NamedTuple):
 
 def is_minimised(objective: str) -> bool:
     """Say whether a smaller value of this metric is better."""
-    return objective.rpartition("_")[2] in SMALLER_IS_BETTER
+    return objective.removesuffix("_mean").rpartition("_")[2] in SMALLER_IS_BETTER
 
 
 def read(name: str, project: str = "") -> Sweep:
     """Return the sweep called `name`; without `project`, that of the one project that has it.
 
+    On W&B it is then looked for in the project that runs go to by default (`WANDB_PROJECT`).
     Raises `UserError` where there is none, naming sweeps that are called nearly so.
     """
     if "/" in name and not project:
@@ -94,9 +96,8 @@ def made_of(project: str, name: str, runs: Iterable[Any]) -> Sweep:
         number = int(run.config["sweep"]["trial"])
         if number not in counted or counted[number].state != FINISHED:
             counted[number] = run
-        objectives = _names(run.config["sweep"].get("metric")) or objectives
+        objectives = tuple(run.config["sweep"]["objectives"])
     trials = [_trial(number, run, objectives) for number, run in sorted(counted.items())]
-    objectives = objectives or ("objective",)
     sign = 1 if is_minimised(objectives[0]) else -1
 
     def place(trial: Trial) -> tuple[bool, float, int]:
@@ -111,29 +112,16 @@ def made_of(project: str, name: str, runs: Iterable[Any]) -> Sweep:
     return sweep
 
 
-def _names(metric: Any) -> tuple[str, ...]:
-    if metric is None:
-        return ()
-    return (metric,) if isinstance(metric, str) else tuple(map(str, metric))
-
-
 def _trial(number: int, run: Any, objectives: tuple[str, ...]) -> Trial:
     summary, sweep = run.summary, run.config["sweep"]
-    told = summary.get("objective")
-    values = tuple(told) if isinstance(told, list | tuple) else (told,)
-    known = all(_is_number(value) for value in values) and len(values) >= len(objectives)
+    values = [_number(summary.get(name)) for name in objectives]
     folds = summary.get("cv_folds")
-    error = _number(summary.get("objective_se"))
-    if folds and objectives and error is None:
-        std = _number(summary.get(f"{_cross_validated(objectives[0])}_std"))
-        error = None if std is None else std / math.sqrt(folds)
-    overrides = sweep.get("overrides") or {}
     return Trial(
         number,
         "pruned" if summary.get("pruned") else run.state,
-        dict(overrides),
-        tuple(map(float, values)) if known else (),
-        error,
+        dict(sweep.get("overrides") or {}),
+        tuple(values) if None not in values else (),
+        _standard_error(summary, objectives[0], folds),
         int(folds) if folds else None,
         _number(summary.get("fit_seconds")),
         _number(summary.get("model_mb")),
@@ -141,8 +129,11 @@ def _trial(number: int, run: Any, objectives: tuple[str, ...]) -> Trial:
     )
 
 
-def _cross_validated(objective: str) -> str:
-    return f"cv_{objective.removeprefix('val_')}"
+def _standard_error(summary: Mapping[str, Any], objective: str, folds: Any) -> float | None:
+    if objective.startswith("cv_"):
+        std = _number(summary.get(f"{objective.removesuffix('_mean')}_std"))
+        return None if std is None or not folds else std / math.sqrt(folds)
+    return _number(summary.get(f"{objective}_se"))
 
 
 def _number(value: Any) -> float | None:
@@ -217,10 +208,12 @@ def explained(sweep: Sweep) -> str:
         return f"Pareto front: no other trial is better in all of {', '.join(sweep.objectives)}."
     if best.error is None:
         return (
-            f"The simplest model within one standard error of the best is not marked: no standard "
+            "The simplest model within one standard error of the best is not marked: no standard "
             f"error of {objective} was recorded (sweep.cv=5 gives one)."
         )
-    over = f"the mean over {best.folds} folds" if best.folds else "the validation rows' score"
+    over = "the validation rows' score (DeLong et al. 1988)"
+    if objective.startswith("cv_"):
+        over = f"the mean over {best.folds} folds"
     return (
         f"± is one standard error (SE) of {over}; simplest: the smallest model (MB) whose "
         f"{objective} lies within the best trial's SE of the best."
@@ -247,7 +240,7 @@ def _all_runs(project: str, filters: dict[str, Any]) -> list[Any]:
 
 def _projects() -> list[str]:
     if choice.choose().backend == "wandb":
-        return [project.name for project in tracking.Api().projects()]
+        return [default_project()]  # an account may hold hundreds
     return sorted({run.project for run in open_store().runs(job_type=TRAIN)})
 
 

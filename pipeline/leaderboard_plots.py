@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from pipeline.sweep_trials import Sweep, Trial, is_minimised, marks, pareto
+from pipeline.leaderboard_trials import Sweep, Trial, is_minimised, marks, pareto
 from util_lib.page import svg, text
 
 WIDTH, HEIGHT = 460, 240

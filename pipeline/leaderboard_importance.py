@@ -4,7 +4,7 @@ import json
 import warnings
 from typing import Any
 
-from pipeline.sweep_trials import Sweep, is_minimised
+from pipeline.leaderboard_trials import Sweep, is_minimised
 
 FEWEST = 8  # trials; of fewer nothing can be said
 
