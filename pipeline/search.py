@@ -9,7 +9,7 @@ that was interrupted chooses what an uninterrupted one would have chosen.
 
 import contextlib
 import json
-import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,28 +20,27 @@ import optuna
 from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import search_space
+from pipeline import search_space, sweep_context
 from pipeline.leaderboard_trials import is_minimised
 from pipeline.search_space import Space
 from util_lib.errors import UserError
 from util_lib.tracking import files
 from util_lib.tracking.store import store_directory
 
-logger = logging.getLogger("sweep")
-
 DATABASE = "sweeps.db"
-# What a trial's score depends on, besides the space: another value is another search.
-JUDGED_BY = ("data", "random_forest_pipeline", "main.random_seed", "sweep.metric", "sweep.cv")
+ASKED_AGAIN = 20  # times for parameters that were not tried before
 BEGUN_AS = "begun_as"  # the user attribute of a study that holds them
 
 Launch = Callable[..., Sequence[JobReturn]]
 
 
 class Settings(NamedTuple):
-    """What a search is told; `judged_by` is what its scores depend on."""
+    """What a search is told; `judged_by` is what its scores depend on, besides the space."""
 
     project: str
     sweep: str
@@ -60,22 +59,27 @@ def settings(config: DictConfig, n_trials: int, startup: int | None, batch: int 
         missing = value is None and name != "n_trials"
         if not missing and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise UserError(f"hydra.sweeper.{name} must be a whole number above 0, found {value!r}")
-    metric = OmegaConf.select(config, "sweep.metric")
-    objectives = (metric,) if isinstance(metric, str) else tuple(metric)
-    known = {key: OmegaConf.select(config, key) for key in JUDGED_BY}
+    under_way = sweep_context.current()
+    if under_way is None:
+        raise UserError(
+            "hydra/sweeper=optuna compares trials of train_random_forest: name it in "
+            "main.execute_steps, and search no key that sends jobs to other projects or steps"
+        )
+    plain = OmegaConf.to_container(config, resolve=False)
     return Settings(
         config.main.project_name,
-        config.sweep.name,
-        objectives,
+        under_way.name,
+        tuple(under_way.objectives),
         config.main.random_seed,
         n_trials,
         startup or min(10, max(3, n_trials // 4)),
         batch or _jobs(config),
         {
-            key: OmegaConf.to_container(value, resolve=True)
-            if OmegaConf.is_config(value)
-            else value
-            for key, value in known.items()
+            "data": plain["data"],
+            "random_forest_pipeline": plain["random_forest_pipeline"],
+            "main.random_seed": config.main.random_seed,
+            "sweep.cv": config.sweep.cv,
+            "sweep.metric": under_way.objectives,
         },
     )
 
@@ -92,65 +96,91 @@ def search(settings: Settings, space: Space, launch: Launch) -> list[Sequence[Jo
     """Run the trials that the search still lacks; return what the launcher returned, by batch.
 
     `launch` is the launcher's: the overrides of some jobs, and the number of the first. A job
-    returns its objectives' values, or None if it was pruned. A trial whose job fails is recorded
-    as failed, and the others go on; the first failure is raised at the end.
+    returns its objectives' values, NaN where it failed. A failed trial is recorded as failed, and
+    the others go on; the next time its parameters are tried again. What a job raised is raised.
     """
     with _quiet(), _alone(settings) as database:
         study = _open(settings, space, database)
         returned: list[Sequence[JobReturn]] = []
-        failed: list[JobReturn] = []
         begun = study.get_trials(deepcopy=False)
         left = settings.n_trials - sum(trial.state != TrialState.FAIL for trial in begun)
         waiting = [trial for trial in begun if trial.state == TrialState.RUNNING]
+        again = _failed(begun)
         while waiting or left > 0:
             # A batch that was broken off is filled up: its choices knew of no score of it.
             while left > 0 and (not waiting or _next(study) % settings.batch):
-                waiting.append(_ask(study, space, settings))
                 left -= 1
+                params = again.pop(0) if again else _choose(study, space, settings)
+                if params is None:
+                    print("every point of the space was tried", flush=True)
+                    left = 0
+                else:
+                    waiting.append(_begin(study, space, params))
+            if not waiting:
+                break
             jobs = [search_space.as_overrides(space, trial.params) for trial in waiting]
             done = launch(jobs, initial_job_idx=waiting[0].number)
             for trial, job in zip(waiting, done, strict=True):
-                if not _tell(study, trial, job, settings):
-                    failed.append(job)
+                _tell(study, trial, job)
             returned.append(done)
             waiting = []
-        for job in failed:
-            _ = job.return_value  # raises what the job raised
         return returned
+
+
+def _failed(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
+    """Return the parameters that only failed, each once."""
+    others = [trial.params for trial in trials if trial.state != TrialState.FAIL]
+    failed: list[dict[str, Any]] = []
+    for trial in trials:
+        if trial.state == TrialState.FAIL and trial.params not in [*others, *failed]:
+            failed.append(trial.params)
+    return failed
 
 
 def _next(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False))
 
 
-def _ask(study: optuna.Study, space: Space, settings: Settings) -> FrozenTrial:
-    """Choose a trial's parameters and write it down, in one transaction."""
-    number = _next(study)
-    seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
-    sampler = optuna.samplers.TPESampler(n_startup_trials=settings.startup, seed=seed)
-    memory = optuna.create_study(sampler=sampler, directions=study.directions)
-    memory.add_trials(study.get_trials(deepcopy=False))
-    chosen = memory.ask(space.searched).params
-    study.add_trial(
-        optuna.trial.create_trial(
-            state=TrialState.RUNNING, params=chosen, distributions=space.searched
-        )
+def _choose(study: optuna.Study, space: Space, settings: Settings) -> dict[str, Any] | None:
+    """Choose the next trial's parameters, none that were tried; None where there are no others."""
+    known = study.get_trials(deepcopy=False)
+    tried = [trial.params for trial in known]
+    random = np.random.default_rng([settings.seed, len(known)])
+    sampler = optuna.samplers.TPESampler(
+        n_startup_trials=settings.startup, seed=int(random.integers(2**32))
     )
+    memory = optuna.create_study(sampler=sampler, directions=study.directions)
+    memory.add_trials(known)
+    asked = (memory.ask(space.searched).params for _ in range(ASKED_AGAIN))
+    chosen = next((params for params in asked if params not in tried), None)
+    if chosen is not None:
+        return chosen
+    # nearly all of a small space was tried
+    others = [params for params in search_space.points(space) if params not in tried]
+    return others[random.integers(len(others))] if others else None
+
+
+def _begin(study: optuna.Study, space: Space, params: dict[str, Any]) -> FrozenTrial:
+    """Write a trial down, in one transaction, and return it."""
+    number = _next(study)
+    trial = optuna.trial.create_trial(
+        state=TrialState.RUNNING, params=params, distributions=space.searched
+    )
+    study.add_trial(trial)
     return study.get_trials(deepcopy=False)[number]
 
 
-def _tell(study: optuna.Study, trial: FrozenTrial, job: JobReturn, settings: Settings) -> bool:
-    """Write a trial's score down; return False where its job failed."""
+def _tell(study: optuna.Study, trial: FrozenTrial, job: JobReturn) -> None:
+    """Write down what a trial reached, or that it failed; raise what its job raised."""
     if job.status != JobStatus.COMPLETED:
         study.tell(trial.number, state=TrialState.FAIL)
-        return False
-    if job.return_value is None:
-        study.tell(trial.number, state=TrialState.PRUNED)
-        return True
+        _ = job.return_value
     value = job.return_value
-    values = [*value] if isinstance(value, tuple | list) else [value]
-    study.tell(trial.number, values=[float(each) for each in values])
-    return True
+    values = [float(each) for each in (value if isinstance(value, tuple | list) else [value])]
+    if any(map(math.isnan, values)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    else:
+        study.tell(trial.number, values=values)
 
 
 @contextlib.contextmanager
@@ -176,13 +206,20 @@ def _alone(settings: Settings) -> Any:
 
 def _open(settings: Settings, space: Space, path: Path) -> optuna.Study:
     """Return the study, made if it is not there; raise `UserError` if it was begun as another."""
-    files.make_database(path, lambda draft: RDBStorage(f"sqlite:///{draft}").engine.dispose())
-    study = optuna.create_study(
-        study_name=f"{settings.project}/{settings.sweep}",
-        storage=f"sqlite:///{path}",
-        directions=["minimize" if is_minimised(o) else "maximize" for o in settings.objectives],
-        load_if_exists=True,
-    )
+    try:
+        files.make_database(path, lambda draft: RDBStorage(f"sqlite:///{draft}").engine.dispose())
+        study = optuna.create_study(
+            study_name=f"{settings.project}/{settings.sweep}",
+            storage=f"sqlite:///{path}",
+            directions=["minimize" if is_minimised(o) else "maximize" for o in settings.objectives],
+            load_if_exists=True,
+        )
+    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
+        # RuntimeError: it was made by a newer Optuna
+        raise UserError(
+            f"{path} cannot be used: {' '.join(str(error.__cause__ or error).split())}; free space "
+            "there, or put it aside if it was made by something else"
+        ) from error
     now = _begun_as(settings, space)
     before = study.user_attrs.get(BEGUN_AS)
     if before is None:
@@ -210,6 +247,10 @@ def _begun_as(settings: Settings, space: Space) -> dict[str, str]:
 
     for key, value in settings.judged_by.items():
         visit(key, value)
+    for override in space.fixed:
+        key, _, value = override.partition("=")
+        if not key.startswith(("hydra", "main.", "sweep.")):
+            flat[key] = value
     for key, distribution in space.searched.items():
         flat[key] = str(distribution)
     return flat

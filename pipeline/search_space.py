@@ -6,6 +6,8 @@ ccp_alpha=tag(log,interval(1e-6,1e-2))  evenly over the magnitudes
 criterion=gini,entropy       one of these; also choice(gini,entropy)
 """
 
+import itertools
+import math
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,6 +20,8 @@ from optuna.distributions import (
 )
 
 from util_lib.errors import UserError
+
+MOST_POINTS = 100_000
 
 
 class Space(NamedTuple):
@@ -51,6 +55,24 @@ def read(overrides: list[str], loader: Any = None) -> Space:
 def as_overrides(space: Space, params: dict[str, Any]) -> list[str]:
     """Return the overrides of one trial."""
     return [f"{key}={params[key]}" for key in space.searched] + space.fixed
+
+
+def points(space: Space) -> list[dict[str, Any]]:
+    """Return every point of a space, of which there are at most `MOST_POINTS`; else none."""
+    lists = {key: _values(distribution) for key, distribution in space.searched.items()}
+    if not all(lists.values()) or math.prod(map(len, lists.values())) > MOST_POINTS:
+        return []
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+
+
+def _values(distribution: BaseDistribution) -> list[Any]:
+    """Return the values of a distribution, none where they cannot be counted."""
+    if isinstance(distribution, CategoricalDistribution):
+        return [*distribution.choices]
+    if isinstance(distribution, IntDistribution):
+        if (distribution.high - distribution.low) / distribution.step < MOST_POINTS:
+            return [*range(distribution.low, distribution.high + 1, distribution.step)]
+    return []
 
 
 def _distribution(override: Override) -> BaseDistribution:
