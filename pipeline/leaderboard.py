@@ -12,7 +12,7 @@ import sys
 from rich import box
 from rich.table import Table
 
-from pipeline import leaderboard_page, leaderboard_plots, leaderboard_trials
+from pipeline import leaderboard_page, leaderboard_trials, sweep_record
 from pipeline.ending import exit_code
 from pipeline.leaderboard_trials import Sweep
 from pipeline.screen import Screen
@@ -49,7 +49,7 @@ def show(sweep: Sweep, screen: Screen) -> None:
     """Print the leaderboard and what its marks mean."""
     title = f"sweep {sweep.name}, project {sweep.project}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    given = leaderboard_plots.short_names(sweep.varied)
+    given = sweep_record.short_names(sweep.varied).values()
     for head in leaderboard_page.heads(sweep):
         left = head in ("state", "")
         # values of parameters may be long texts; all else stays whole
@@ -64,8 +64,8 @@ def show(sweep: Sweep, screen: Screen) -> None:
         shown.add_row(*leaderboard_page.row(sweep, trial))
     screen.show(shown)
     for trial in sweep.trials:
-        if trial.reason:
-            screen.say(f"trial {trial.number} {trial.state}: {trial.reason}")
+        if reason := trial.summary.get("error"):
+            screen.say(f"trial {trial.number + 1} {trial.state}: {reason}")
     screen.say(leaderboard_trials.explained(sweep))
 
 
@@ -97,7 +97,14 @@ def as_json(sweep: Sweep) -> dict:
     return {
         **{"project": sweep.project, "sweep": sweep.name, "objectives": [*sweep.objectives]},
         "trials": [
-            trial._asdict() | {"values": [*trial.values], "mark": marked.get(trial.number)}
+            {
+                "trial": trial.number + 1,
+                "run": trial.run_id,
+                "state": trial.state,
+                "overrides": trial.overrides,
+                "summary": trial.summary,
+                "mark": marked.get(trial.number),
+            }
             for trial in sweep.trials
         ],
     }

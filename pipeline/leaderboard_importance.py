@@ -1,10 +1,10 @@
 """How much each parameter of a sweep mattered, by Optuna's PED-ANOVA."""
 
-import json
 import warnings
 from typing import Any
 
-from pipeline.leaderboard_trials import Sweep, is_minimised
+from pipeline.leaderboard_trials import Sweep, plain
+from pipeline.sweep_record import is_maximised
 
 FEWEST = 8  # trials; of fewer nothing can be said
 
@@ -21,9 +21,9 @@ def shares(sweep: Sweep) -> tuple[dict[str, float], str]:
     Parameters that some trial lacks are left out. With several objectives it is the share in
     reaching the Pareto front.
     """
-    trials = sweep.finished
+    trials = sweep.measured
     keys = [key for key in sweep.varied if all(key in trial.overrides for trial in trials)]
-    keys = [key for key in keys if len({_plain(t.overrides[key]) for t in trials}) > 1]
+    keys = [key for key in keys if len({plain(t.overrides[key]) for t in trials}) > 1]
     if len(trials) < FEWEST or len(keys) < 2:
         return {}, (
             f"Needs {FEWEST} finished trials and two parameters; here are {len(trials)} and "
@@ -32,7 +32,7 @@ def shares(sweep: Sweep) -> tuple[dict[str, float], str]:
     import optuna  # takes a while, and only a page asks for it
 
     space = {key: _distribution(optuna, [t.overrides[key] for t in trials]) for key in keys}
-    directions = ["minimize" if is_minimised(name) else "maximize" for name in sweep.objectives]
+    directions = ["maximize" if is_maximised(name) else "minimize" for name in sweep.objectives]
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -42,7 +42,7 @@ def shares(sweep: Sweep) -> tuple[dict[str, float], str]:
                 optuna.trial.create_trial(
                     params={key: _value(space[key], trial.overrides[key]) for key in keys},
                     distributions=space,
-                    values=trial.values[: len(directions)],
+                    values=sweep.values(trial),
                 )
                 for trial in trials
             ]
@@ -61,12 +61,8 @@ def _distribution(optuna: Any, values: list[Any]) -> Any:
         return optuna.distributions.IntDistribution(min(values), max(values))
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return optuna.distributions.FloatDistribution(min(values), max(values))
-    return optuna.distributions.CategoricalDistribution(sorted({_plain(v) for v in values}))
+    return optuna.distributions.CategoricalDistribution(sorted({plain(v) for v in values}))
 
 
 def _value(distribution: Any, value: Any) -> Any:
-    return _plain(value) if hasattr(distribution, "choices") else value
-
-
-def _plain(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return plain(value) if hasattr(distribution, "choices") else value

@@ -1,9 +1,11 @@
 """A sweep as one page that is readable offline: the leaderboard and its pictures."""
 
+import math
 from html import escape
 
-from pipeline import leaderboard_importance, leaderboard_plots
-from pipeline.leaderboard_trials import Sweep, Trial, explained, marks
+from pipeline import leaderboard_importance, leaderboard_plots, sweep_record
+from pipeline.leaderboard_trials import Sweep, explained, marks
+from pipeline.sweep_record import Trial
 from util_lib.page import Number, Verdict, document, table
 
 MOST_PICTURES = 12  # parameters drawn against the score
@@ -27,7 +29,7 @@ polyline.line{stroke:var(--point)}polyline.faint{stroke:var(--faint)}.share{fill
 
 def html(sweep: Sweep) -> str:
     """Return the page; the same trials give the same page, byte for byte."""
-    n_finished, n = len(sweep.finished), len(sweep.trials)
+    n_finished, n = len(sweep.measured), len(sweep.trials)
     parts = [
         f"<h1>Sweep {escape(sweep.name)}</h1>",
         f"<p>Project {escape(sweep.project)}: {n} trials, {n_finished} finished; judged by "
@@ -74,29 +76,33 @@ def heads(sweep: Sweep) -> tuple[str, ...]:
     """Return the heads of the leaderboard's columns."""
     return (
         *("trial", *sweep.objectives),
-        *leaderboard_plots.short_names(sweep.varied),
+        *sweep_record.short_names(sweep.varied).values(),
         *("fit s", "MB", "state", ""),
     )
 
 
 def row(sweep: Sweep, trial: Trial) -> list[str]:
     """Return a trial's row of the leaderboard, as texts."""
-    scores = [f"{value:.4f}" for value in trial.values] or [""] * len(sweep.objectives)
-    if scores[0] and trial.error is not None:
-        scores[0] += f" ± {trial.error:.4f}"
+    scores = [_written(value, 4) for value in sweep.values(trial)]
+    if scores[0] and (error := sweep.error(trial)) is not None:
+        scores[0] += f" ± {error:.4f}"
     given = [
         leaderboard_plots.shown(trial.overrides[key]) if key in trial.overrides else ""
         for key in sweep.varied
     ]
     return [
-        *(str(trial.number), *scores, *given),
-        "" if trial.seconds is None else f"{trial.seconds:.2f}",
-        "" if trial.megabytes is None else f"{trial.megabytes:.2f}",
+        *(str(trial.number + 1), *scores, *given),
+        *(_written(trial.value(name), 2) for name in ("fit_seconds", "model_mb")),
         *(trial.state, marks(sweep).get(trial.number, "")),
     ]
 
 
 def _cells(sweep: Sweep, trial: Trial) -> list[str]:
     *cells, state, mark = row(sweep, trial)
-    state = f"{state}: {trial.reason}" if trial.reason else state
+    if reason := trial.summary.get("error"):
+        state = f"{state}: {reason}"
     return [*map(Number, cells), state, Verdict(mark)]
+
+
+def _written(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from pipeline.leaderboard_trials import Sweep, Trial, is_minimised, marks, pareto
+from pipeline.leaderboard_trials import Sweep, marks, pareto
+from pipeline.sweep_record import Trial, is_maximised, short_names
 from util_lib.page import svg, text
 
 WIDTH, HEIGHT = 460, 240
@@ -71,7 +72,7 @@ def shown(value: Any) -> str:
 
 def against(sweep: Sweep, key: str, objective: int = 0) -> str:
     """Draw one point for each trial: its value of the parameter, its score."""
-    trials = [trial for trial in sweep.finished if key in trial.overrides]
+    trials = [trial for trial in sweep.measured if key in trial.overrides]
     across = axis([_hashable(trial.overrides[key]) for trial in trials])
     points = [(across.places[_hashable(trial.overrides[key])], trial) for trial in trials]
     title = f"{sweep.objectives[objective]} against {key}"
@@ -80,8 +81,8 @@ def against(sweep: Sweep, key: str, objective: int = 0) -> str:
 
 def objectives(sweep: Sweep) -> str:
     """Draw the second objective across, the first up; the Pareto front is marked."""
-    across = axis([trial.values[1] for trial in sweep.finished])
-    points = [(across.places[trial.values[1]], trial) for trial in sweep.finished]
+    across = axis([trial.value(sweep.objectives[1]) for trial in sweep.measured])
+    points = [(across.places[trial.value(sweep.objectives[1])], trial) for trial in sweep.measured]
     title = f"{sweep.objectives[0]} against {sweep.objectives[1]}"
     return _scatter(sweep, points, across, 0, title)
 
@@ -89,7 +90,7 @@ def objectives(sweep: Sweep) -> str:
 def _scatter(
     sweep: Sweep, points: list[tuple[float, Trial]], across: Axis, objective: int, title: str
 ) -> str:
-    up = axis([trial.values[objective] for _, trial in points])
+    up = axis([trial.value(sweep.objectives[objective]) for _, trial in points])
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     floor = HEIGHT - BOTTOM
     parts = [f'<path class="axis" d="M{LEFT},{TOP}V{floor}H{WIDTH - RIGHT}"/>']
@@ -101,10 +102,10 @@ def _scatter(
     # marked ones last, so that they lie on top
     for place, trial in sorted(points, key=lambda point: point[1].number in marked):
         x = LEFT + width * place
-        y = floor - height * up.places[trial.values[objective]]
+        y = floor - height * up.places[trial.value(sweep.objectives[objective])]
         kind = "marked" if trial.number in marked else "point"
-        if trial.error is not None and objective == 0:
-            parts.append(_error_bar(x, y, trial.error, up, height, kind))
+        if objective == 0 and (error := sweep.error(trial)) is not None:
+            parts.append(_error_bar(x, y, error, up, height, kind))
         parts.append(
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4">'
             f"<title>{escape(told(sweep, trial))}</title></circle>"
@@ -127,21 +128,21 @@ def parallel(sweep: Sweep) -> str:
     The best half stands out, the marked trials most; an objective's axis has its better end up.
     """
     keys = sweep.varied
-    trials = sweep.finished
+    trials = sweep.measured
     axes = [axis([_hashable(trial.overrides.get(key)) for trial in trials]) for key in keys]
     columns = [
         [a.places[_hashable(trial.overrides.get(key))] for trial in trials]
         for a, key in zip(axes, keys, strict=True)
     ]
-    for i, objective in enumerate(sweep.objectives):
-        found = axis([trial.values[i] for trial in trials])
-        if is_minimised(objective):
+    for objective in sweep.objectives:
+        found = axis([trial.value(objective) for trial in trials])
+        if not is_maximised(objective):
             found = Axis(
                 {value: 1 - place for value, place in found.places.items()},
                 [(1 - place, words) for place, words in found.labels],
             )
         axes.append(found)
-        columns.append([found.places[trial.values[i]] for trial in trials])
+        columns.append([found.places[trial.value(objective)] for trial in trials])
     width = AXIS_GAP * (len(axes) - 1) + 2 * LEFT
     floor, height = LINES_HEIGHT - BOTTOM, LINES_HEIGHT - BOTTOM - 2 * TOP
     marked = marks(sweep)
@@ -157,7 +158,7 @@ def parallel(sweep: Sweep) -> str:
             f"<title>{escape(told(sweep, trial))}</title></polyline>"
         )
     parts = lines[::-1]  # the best on top
-    names = [*short_names(keys), *sweep.objectives]
+    names = [*short_names(keys).values(), *sweep.objectives]
     for i, (found, name) in enumerate(zip(axes, names, strict=True)):
         x = LEFT + AXIS_GAP * i
         parts.append(f'<path class="axis" d="M{x},{floor - height}V{floor}"/>')
@@ -171,7 +172,7 @@ def bars(shares: Mapping[str, float], title: str) -> str:
     """Draw a bar for each share, from 0 to 1, the largest first."""
     parts = []
     order = sorted(shares, key=lambda key: -shares[key])
-    for row, (key, name) in enumerate(zip(order, short_names(order), strict=True)):
+    for row, (key, name) in enumerate(short_names(order).items()):
         y = 8 + row * (BAR + 6)
         length = (WIDTH - LABEL - 60) * shares[key]
         parts.append(text(LABEL - 6, y + BAR / 2 + 4, _short(name), "end"))
@@ -186,27 +187,11 @@ def told(sweep: Sweep, trial: Trial) -> str:
     """Say in a line what a trial was and reached: what a point shows under the pointer."""
     given = [f"{key.rpartition('.')[2]} {shown(v)}" for key, v in trial.overrides.items()]
     reached = [
-        f"{name} {value:.4g}" for name, value in zip(sweep.objectives, trial.values, strict=False)
+        f"{name} {value:.4g}"
+        for name, value in zip(sweep.objectives, sweep.values(trial), strict=True)
     ]
     front = ["Pareto front"] if len(sweep.objectives) > 1 and trial.number in pareto(sweep) else []
-    return f"trial {trial.number}: {', '.join([*given, *reached, *front])}"
-
-
-def short_names(keys: list[str]) -> list[str]:
-    """Return the last words of dotted keys, as many as tell them apart."""
-    words = [key.split(".") for key in keys]
-
-    def last(parts: list[str], n: int) -> str:
-        return ".".join(parts[-n:])
-
-    return [
-        next(
-            last(own, n)
-            for n in range(1, len(own) + 1)
-            if n == len(own) or sum(last(each, n) == last(own, n) for each in words) == 1
-        )
-        for own in words
-    ]
+    return f"trial {trial.number + 1}: {', '.join([*given, *reached, *front])}"
 
 
 def _hashable(value: Any) -> Any:

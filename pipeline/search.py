@@ -26,8 +26,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import search_space, sweep_context
-from pipeline.leaderboard_trials import is_minimised
 from pipeline.search_space import Space
+from pipeline.sweep_record import is_maximised
 from util_lib.errors import UserError
 from util_lib.tracking import files
 from util_lib.tracking.store import store_directory
@@ -211,7 +211,7 @@ def _open(settings: Settings, space: Space, path: Path) -> optuna.Study:
         study = optuna.create_study(
             study_name=f"{settings.project}/{settings.sweep}",
             storage=f"sqlite:///{path}",
-            directions=["minimize" if is_minimised(o) else "maximize" for o in settings.objectives],
+            directions=["maximize" if is_maximised(o) else "minimize" for o in settings.objectives],
             load_if_exists=True,
         )
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
