@@ -42,7 +42,7 @@ def go(argv: list[str]) -> None:
     with tracking.whole_step():
         sweep = leaderboard_trials.read(arguments.sweep, arguments.project)
         show(sweep, Screen())
-        print(f"page: {log(sweep)}")
+        print(f"page: {log(sweep)[0]}")
 
 
 def show(sweep: Sweep, screen: Screen) -> None:
@@ -65,12 +65,15 @@ def show(sweep: Sweep, screen: Screen) -> None:
     screen.show(shown)
     for trial in sweep.trials:
         if reason := trial.summary.get("error"):
-            screen.say(f"trial {trial.number + 1} {trial.state}: {reason}")
+            screen.say(f"trial {trial.number} {trial.state}: {reason}")
     screen.say(leaderboard_trials.explained(sweep))
 
 
-def log(sweep: Sweep) -> str:
-    """Log the page as an artifact; return its name. Unchanged, it is the version there was."""
+def log(sweep: Sweep) -> tuple[str, str]:
+    """Log the page as an artifact; return its version and the id of the run that logged it.
+
+    An unchanged page is the version there was.
+    """
     with tracking.init(
         project=sweep.project,
         job_type="leaderboard",
@@ -88,7 +91,7 @@ def log(sweep: Sweep) -> str:
         with artifact.new_file("trials.json") as file:
             json.dump(as_json(sweep), file, indent=1)
         logged = run.log_artifact(artifact).wait()
-        return f"{sweep.project}/{logged.source_name}"
+        return f"{sweep.project}/{logged.source_name}", run.id
 
 
 def as_json(sweep: Sweep) -> dict:
@@ -98,7 +101,7 @@ def as_json(sweep: Sweep) -> dict:
         **{"project": sweep.project, "sweep": sweep.name, "objectives": [*sweep.objectives]},
         "trials": [
             {
-                "trial": trial.number + 1,
+                "trial": trial.number,
                 "run": trial.run_id,
                 "state": trial.state,
                 "overrides": trial.overrides,

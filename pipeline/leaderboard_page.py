@@ -91,7 +91,7 @@ def row(sweep: Sweep, trial: Trial) -> list[str]:
         for key in sweep.varied
     ]
     return [
-        *(str(trial.number + 1), *scores, *given),
+        *(str(trial.number), *scores, *given),
         *(_written(trial.value(name), 2) for name in ("fit_seconds", "model_mb")),
         *(trial.state, marks(sweep).get(trial.number, "")),
     ]

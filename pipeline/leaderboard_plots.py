@@ -191,7 +191,7 @@ def told(sweep: Sweep, trial: Trial) -> str:
         for name, value in zip(sweep.objectives, sweep.values(trial), strict=True)
     ]
     front = ["Pareto front"] if len(sweep.objectives) > 1 and trial.number in pareto(sweep) else []
-    return f"trial {trial.number + 1}: {', '.join([*given, *reached, *front])}"
+    return f"trial {trial.number}: {', '.join([*given, *reached, *front])}"
 
 
 def _hashable(value: Any) -> Any:

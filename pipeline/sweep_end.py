@@ -21,6 +21,7 @@ from pipeline.settings import Settings
 from pipeline.sweep_context import Sweep
 from pipeline.sweep_record import Trial
 from pipeline.sweep_space import TRAINING, Composer
+from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import files
 
@@ -93,6 +94,11 @@ class Ending:
             for outcome in sweep_steps.run_steps(settings, after, screen, made):
                 for name, value in outcome.metrics.items():
                     screen.say(f"{outcome.step}: {name} {value:.4f}")
+        sweep = leaderboard_trials.ordered(self._project, self._sweep.name, found)
+        with tracking.whole_step():
+            version, run_id = leaderboard.log(sweep)
+        self._runs.append(run_id)
+        screen.closing.append(f"the leaderboard as a page: {version}")
 
     def _write_parameters(self, screen: Screen, section: dict[str, Any]) -> str:
         """Write the winner's `section` where `+best=<sweep>` finds them; return the text."""

@@ -346,7 +346,7 @@ def _score(
     if not len(rows):
         return {}, dict
     truth = rows[config.target].to_numpy()
-    return measuring.score(pipeline, rows, truth, config.task, split)
+    return measuring.score(pipeline, rows, truth, config.task, split, errors=split == "val")
 
 
 def _draw(run: Any, pipeline: Pipeline, draw: Callable[[], dict[str, Any]]) -> None:

@@ -64,10 +64,10 @@ def test_trials_stand_best_first_and_failed_ones_last_with_their_reason(local, c
     leaderboard.go(["--sweep", "night"])
     said = capsys.readouterr().out
     rows = [line.split() for line in said.splitlines() if re.match(r" +\d ", line)]
-    assert [row[0] for row in rows] == ["2", "1", "3"]
+    assert [row[0] for row in rows] == ["1", "0", "2"]
     assert rows[0][1:5] == ["0.9000", "±", "0.0100", "9"]  # 0.02 / sqrt(4)
     assert "tfidf" not in said and "max_features" not in said  # it did not vary
-    assert "trial 3 failed: max_depth must be above 0" in said
+    assert "trial 2 failed: max_depth must be above 0" in said
     assert "page: songs/sweep_report:v0" in said
 
 
@@ -189,8 +189,8 @@ def test_a_name_that_two_projects_have_needs_the_project(local):
 def test_the_report_holds_the_page_and_the_figures(local, tmp_path):
     put(0, {DEPTH: 5}, **scored(0.8))
     put(1, {DEPTH: 9}, **scored(0.9))
-    name = leaderboard.log(leaderboard_trials.read("night"))
-    assert leaderboard.log(leaderboard_trials.read("night")) == name  # the same content
+    name, _ = leaderboard.log(leaderboard_trials.read("night"))
+    assert leaderboard.log(leaderboard_trials.read("night"))[0] == name  # the same content
     folder = Path(tracking.Api().artifact(name).download(str(tmp_path / "report")))
     assert "<h1>Sweep night</h1>" in (folder / "sweep_report.html").read_text()
     told = json.loads((folder / "trials.json").read_text())
@@ -208,7 +208,7 @@ def test_on_wandb_the_same_trials_give_the_same_leaderboard(wandb_api, monkeypat
     leaderboard.go(["--sweep", "songs/night", "--tracking", "wandb"])
     said = capsys.readouterr().out
     rows = [line.split() for line in said.splitlines() if re.match(r" +\d ", line)]
-    assert [row[0] for row in rows] == ["2", "1", "3"]
+    assert [row[0] for row in rows] == ["1", "0", "2"]
     assert rows[0][1:6] == ["0.9000", "±", "0.0050", "9", "20"]
     assert "songs/sweep_report:v0" in said
     with pytest.raises(UserError, match="unknown sweep 'nigt': the nearest is 'night'"):
