@@ -14,12 +14,9 @@ from omegaconf import DictConfig
 class OptunaSweeper(Sweeper):
     """Chooses each batch of trials by what the trials before it reached."""
 
-    def __init__(
-        self, n_trials: int, startup: int | None, batch: int | None, params: DictConfig | None
-    ) -> None:
+    def __init__(self, params: DictConfig | None = None, **options: Any) -> None:
         """Keep the settings, which conf/hydra/sweeper/optuna.yaml explains."""
-        self.n_trials, self.startup, self.batch = n_trials, startup, batch
-        self.params = params or {}
+        self.params, self.options = params or {}, options
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -36,5 +33,5 @@ class OptunaSweeper(Sweeper):
 
         given = [f"{key}={value}" for key, value in self.params.items()]
         space = search_space.read([*given, *arguments], self.loader)
-        settings = search.settings(self.config, self.n_trials, self.startup, self.batch)
+        settings = search.settings(self.config, **self.options)
         return search.search(settings, space, self.launcher.launch)

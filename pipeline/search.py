@@ -52,13 +52,21 @@ class Settings(NamedTuple):
     judged_by: dict[str, Any]
 
 
-def settings(config: DictConfig, n_trials: int, startup: int | None, batch: int | None) -> Settings:
+def settings(
+    config: DictConfig,
+    n_trials: int,
+    startup: int | None = None,
+    batch: int | None = None,
+    seed: int | None = None,
+) -> Settings:
     """Read the settings from the composed configuration; raise `UserError` for impossible ones."""
     given = {"n_trials": n_trials, "startup": startup, "batch": batch}
     for name, value in given.items():
         missing = value is None and name != "n_trials"
         if not missing and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise UserError(f"hydra.sweeper.{name} must be a whole number above 0, found {value!r}")
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**32):
+        raise UserError(f"hydra.sweeper.seed must be a whole number from 0 to 2^32 - 1: {seed!r}")
     under_way = sweep_context.current()
     if under_way is None:
         raise UserError(
@@ -70,7 +78,7 @@ def settings(config: DictConfig, n_trials: int, startup: int | None, batch: int 
         config.main.project_name,
         under_way.name,
         tuple(under_way.objectives),
-        config.main.random_seed,
+        config.main.random_seed if seed is None else seed,
         n_trials,
         startup or min(10, max(3, n_trials // 4)),
         batch or _jobs(config),
