@@ -33,5 +33,7 @@ class OptunaSweeper(Sweeper):
 
         given = [f"{key}={value}" for key, value in self.params.items()]
         space = search_space.read([*given, *arguments], self.loader)
-        settings = search.settings(self.config, **self.options)
+        # Hydra composes a multirun's own configuration without the overrides of its jobs.
+        config = self.loader.load_sweep_config(self.config, space.fixed)
+        settings = search.settings(config, **self.options)
         return search.search(settings, space, self.launcher.launch)

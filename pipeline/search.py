@@ -25,7 +25,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import search_space, sweep_context
+from pipeline import search_space, sweep_context, sweep_record
 from pipeline.search_space import Space
 from pipeline.sweep_record import is_maximised
 from util_lib.errors import UserError
@@ -33,6 +33,7 @@ from util_lib.tracking import files
 from util_lib.tracking.store import store_directory
 
 DATABASE = "sweeps.db"
+FEWEST = 5  # trials, before any is given up
 ASKED_AGAIN = 20  # times for parameters that were not tried before
 BEGUN_AS = "begun_as"  # the user attribute of a study that holds them
 
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
     startup: int
     batch: int
     judged_by: dict[str, Any]
+    prune: bool = False
 
 
 def settings(
@@ -58,6 +60,7 @@ def settings(
     startup: int | None = None,
     batch: int | None = None,
     seed: int | None = None,
+    prune: bool = True,
 ) -> Settings:
     """Read the settings from the composed configuration; raise `UserError` for impossible ones."""
     given = {"n_trials": n_trials, "startup": startup, "batch": batch}
@@ -89,6 +92,7 @@ def settings(
             "sweep.cv": config.sweep.cv,
             "sweep.metric": under_way.objectives,
         },
+        prune and len(under_way.objectives) == 1 and under_way.objectives[0].startswith("cv_"),
     )
 
 
@@ -104,8 +108,9 @@ def search(settings: Settings, space: Space, launch: Launch) -> list[Sequence[Jo
     """Run the trials that the search still lacks; return what the launcher returned, by batch.
 
     `launch` is the launcher's: the overrides of some jobs, and the number of the first. A job
-    returns its objectives' values, NaN where it failed. A failed trial is recorded as failed, and
-    the others go on; the next time its parameters are tried again. What a job raised is raised.
+    returns its objectives' values, NaN where it failed, None where it was given up. A failed trial
+    is recorded as failed, and the others go on; the next time its parameters are tried again. What
+    a job raised is raised.
     """
     with _quiet(), _alone(settings) as database:
         study = _open(settings, space, database)
@@ -127,6 +132,9 @@ def search(settings: Settings, space: Space, launch: Launch) -> list[Sequence[Jo
             if not waiting:
                 break
             jobs = [search_space.as_overrides(space, trial.params) for trial in waiting]
+            if settings.prune:
+                limits = _limits(study, space, settings, waiting[0].number)
+                jobs = [[*job, f"sweep.give_up={limits}"] for job in jobs]
             done = launch(jobs, initial_job_idx=waiting[0].number)
             for trial, job in zip(waiting, done, strict=True):
                 _tell(study, trial, job)
@@ -178,12 +186,48 @@ def _begin(study: optuna.Study, space: Space, params: dict[str, Any]) -> FrozenT
     return study.get_trials(deepcopy=False)[number]
 
 
+def _limits(study: optuna.Study, space: Space, settings: Settings, number: int) -> list[float]:
+    """Return what the trial `number` must have reached after 1, 2, ... folds.
+
+    Only trials of earlier batches count, so that a search that goes on decides as it would have.
+    """
+    first = number - number % settings.batch
+    earlier = {
+        frozenset(search_space.searched_overrides(space, trial.params))
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        if trial.number < first
+    }
+    recorded = sweep_record.trials(settings.project, settings.sweep)
+    return medians(
+        [
+            trial.summary["cv_scores"]
+            for trial in recorded
+            if frozenset(trial.sweep["arguments"]) in earlier and "cv_scores" in trial.summary
+        ]
+    )
+
+
+def medians(scores: list[list[float]]) -> list[float]:
+    """Return the median over the trials of their mean after 1, 2, ... folds, without the last one.
+
+    `scores` are the folds' scores of each trial; of fewer than `FEWEST` trials nothing follows. The
+    rule is the median stopping rule of Golovin et al. 2017 (Google Vizier), section 3.2.1.
+    """
+    if len(scores) < FEWEST:
+        return []
+    means = np.cumsum(scores, axis=1) / np.arange(1, len(scores[0]) + 1)
+    return [float(each) for each in np.median(means, axis=0)[:-1]]
+
+
 def _tell(study: optuna.Study, trial: FrozenTrial, job: JobReturn) -> None:
     """Write down what a trial reached, or that it failed; raise what its job raised."""
     if job.status != JobStatus.COMPLETED:
         study.tell(trial.number, state=TrialState.FAIL)
         _ = job.return_value
     value = job.return_value
+    if value is None:
+        study.tell(trial.number, state=TrialState.PRUNED)
+        return
     values = [float(each) for each in (value if isinstance(value, tuple | list) else [value])]
     if any(map(math.isnan, values)):
         study.tell(trial.number, state=TrialState.FAIL)

@@ -54,7 +54,12 @@ def read(overrides: list[str], loader: Any = None) -> Space:
 
 def as_overrides(space: Space, params: dict[str, Any]) -> list[str]:
     """Return the overrides of one trial."""
-    return [f"{key}={params[key]}" for key in space.searched] + space.fixed
+    return searched_overrides(space, params) + space.fixed
+
+
+def searched_overrides(space: Space, params: dict[str, Any]) -> list[str]:
+    """Return the overrides that tell one trial from the others."""
+    return [f"{key}={params[key]}" for key in space.searched]
 
 
 def points(space: Space) -> list[dict[str, Any]]:

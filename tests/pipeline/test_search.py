@@ -242,3 +242,20 @@ def test_of_two_words_for_a_key_the_later_one_counts():
 def test_a_space_that_is_none_is_one_sentence(overrides, said):
     with pytest.raises(UserError, match=said):
         search_space.read(overrides)
+
+
+def test_a_trial_is_given_up_below_the_median_of_the_means_after_as_many_folds():
+    scores = [[0.1, 0.3, 0.5], [0.2, 0.4, 0.9], [0.3, 0.1, 0.1], [0.4, 0.2, 0.3], [0.5, 0.9, 0.7]]
+    assert search.medians(scores) == pytest.approx([0.3, 0.3])
+    assert search.medians(scores[1:]) == []  # of four trials nothing follows
+
+
+def test_a_trial_that_was_given_up_counts_and_is_not_repeated():
+    launcher = Launcher()
+    usual = launcher.run
+    given_up = JobReturn()
+    given_up.status, given_up.return_value = JobStatus.COMPLETED, None
+    launcher.run = lambda number, job: given_up if number == 2 else usual(number, job)
+    run(launcher)
+    assert [trial.state.name for trial in study().trials].count("PRUNED") == 1
+    assert run(Launcher()).jobs == {}
