@@ -239,10 +239,9 @@ def _tell(study: optuna.Study, trial: FrozenTrial, job: JobReturn) -> None:
 def _alone(settings: Settings) -> Any:
     """Give the path of the database; raise `UserError` while the same search runs elsewhere."""
     path = store_directory().parent / DATABASE
-    name = f"{DATABASE}.{settings.project}.{settings.sweep}.lock".replace("/", "_")
     with files.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(name))
+        store_directory().mkdir(parents=True, exist_ok=True)
+        lock = FileLock(store_directory() / f"search.{settings.project}.{settings.sweep}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
