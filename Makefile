@@ -24,7 +24,7 @@ lint: .venv/test ## mend what the linter can mend
 	ruff check --fix . && ruff format .
 
 clean: ## remove .venv and all that runs left behind here
-	rm -rf .venv tracking_store mlflow.db mlruns outputs multirun artifacts wandb
+	rm -rf .venv tracking_store mlflow.db sweeps.db mlruns outputs multirun artifacts wandb
 
 .venv/run: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -4,21 +4,12 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from util_lib.page import Number, Verdict, document, table
+
 N_ROWS = 5  # examples of a finding
 
 STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;color:#1d2430;background:#fff;max-width:1100px;
-margin:2rem auto;padding:0 1rem}
-h1{margin-bottom:.2rem}h2{margin-top:2.2rem}
-table{border-collapse:collapse;width:100%}
-th,td{text-align:left;vertical-align:top;padding:.3rem .7rem .3rem 0;
-border-bottom:1px solid #e3e6ea;overflow-wrap:anywhere}
-th{font-weight:600}td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-th.n{text-align:right}
 .failed{color:#a3122d;font-weight:600}.passed{color:#1c6b3c}.skipped{color:#6b7380}
-figure{display:inline-block;margin:1rem 1.5rem 0 0;vertical-align:top}
-figcaption{max-width:460px;font-weight:600}
-svg text{font:11px system-ui,sans-serif;fill:#1d2430}
 .key span{display:inline-block;width:.8em;height:.8em;margin:0 .35em 0 1em}
 """
 
@@ -28,8 +19,6 @@ def html(report: Mapping[str, Any], plots: Mapping[int, str]) -> str:
     failed, n = report["n_failed"], report["n_checks"]
     words = f"{failed} of {n} checks failed" if failed else f"all {n} checks passed"
     parts = [
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{words}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>',
         f'<h1>Data checks</h1><p class="{report["verdict"]}">{words}</p>',
         _about(report),
         "<h2>What is wrong</h2>",
@@ -39,48 +28,39 @@ def html(report: Mapping[str, Any], plots: Mapping[int, str]) -> str:
         "<h2>Leakage</h2>",
         _leaks(report),
         "<h2>All checks</h2>",
-        _table(
+        table(
             ("column", "check", "what it asks", "outcome", "what it says"),
             [
                 (
                     check["column"] or "(table)",
                     check["rule"],
                     check["asks"],
-                    _Class(check["outcome"]),
+                    Verdict(check["outcome"]),
                     check["says"],
                 )
                 for check in report["checks"]
             ],
         ),
-        "</body></html>\n",
     ]
-    return "\n".join(parts)
-
-
-class _Number(str):
-    """Text of a number, set to the right."""
-
-
-class _Class(str):
-    """A verdict, coloured by its first word."""
+    return document(words, STYLE, parts)
 
 
 def _about(report: Mapping[str, Any]) -> str:
     rows = []
     for which in ("sample", "reference"):
-        table = report[which]
-        if table is None:
+        about = report[which]
+        if about is None:
             rows.append((which, report["drift_not_tested"] or "none"))
         else:
             rows.append(
                 (
                     which,
-                    f"{table['artifact']}, {table['rows']:,} rows, {table['columns']} columns, "
-                    f"digest {table['digest']}",
+                    f"{about['artifact']}, {about['rows']:,} rows, {about['columns']} columns, "
+                    f"digest {about['digest']}",
                 )
             )
     settings = ", ".join(f"{name} = {value}" for name, value in report["settings"].items())
-    return _table(("", ""), [*rows, ("settings", settings)])
+    return table(("", ""), [*rows, ("settings", settings)])
 
 
 def _findings(findings: Iterable[Mapping[str, Any]], nothing: str) -> str:
@@ -89,7 +69,7 @@ def _findings(findings: Iterable[Mapping[str, Any]], nothing: str) -> str:
             finding["column"] or "(table)",
             finding["rule"],
             finding["message"],
-            _Number("" if finding["count"] is None else f"{finding['count']:,}"),
+            Number("" if finding["count"] is None else f"{finding['count']:,}"),
             _examples(finding["examples"]),
         )
         for finding in findings
@@ -97,7 +77,7 @@ def _findings(findings: Iterable[Mapping[str, Any]], nothing: str) -> str:
     if not rows:
         return f"<p>{nothing}</p>"
     heads = ("column", "check", "what is wrong", "rows", "the first of them (row: value)")
-    return "<p>Rows are counted from 0.</p>" + _table(heads, rows)
+    return "<p>Rows are counted from 0.</p>" + table(heads, rows)
 
 
 def _examples(examples: list[Mapping[str, Any]]) -> str:
@@ -130,11 +110,11 @@ def _drift(report: Mapping[str, Any], plots: Mapping[int, str]) -> str:
         (
             each["column"],
             each["kind"],
-            _Number(f"{each['statistic']:.4g}" if each["tested"] else ""),
-            _Number(f"{each['p']:.3g}" if each["tested"] else ""),
-            _Number(f"{each['level']:.3g}"),
-            _Number(f"{each['effect']:.4g}" if each["tested"] else ""),
-            _Class(
+            Number(f"{each['statistic']:.4g}" if each["tested"] else ""),
+            Number(f"{each['p']:.3g}" if each["tested"] else ""),
+            Number(f"{each['level']:.3g}"),
+            Number(f"{each['effect']:.4g}" if each["tested"] else ""),
+            Verdict(
                 "failed: drift" if each["drifted"] else "passed" if each["tested"] else "skipped"
             ),
             each["sentence"],
@@ -142,7 +122,7 @@ def _drift(report: Mapping[str, Any], plots: Mapping[int, str]) -> str:
         for each in (compared[place] for place in order)
     ]
     heads = ("column", "what", "statistic", "p", "level", "effect", "verdict", "in words")
-    return "\n".join(parts) + _table(heads, rows)
+    return "\n".join(parts) + table(heads, rows)
 
 
 def _leaks(report: Mapping[str, Any]) -> str:
@@ -157,32 +137,10 @@ def _leaks(report: Mapping[str, Any]) -> str:
                 f"{name} {value if isinstance(value, str) else f'{value:.4g}'}"
                 for name, value in leak["strength"].items()
             ),
-            _Class("failed" if leak["fatal"] else "skipped: a warning"),
+            Verdict("failed" if leak["fatal"] else "skipped: a warning"),
         )
         for leak in report["leakage"]
     ]
     if not rows:
         return "<p>Nothing found that gives the target away.</p>"
-    return _table(("column", "how found", "what was found", "strength", ""), rows)
-
-
-def _table(heads: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
-    rows = [list(row) for row in rows]
-    first = rows[0] if rows else [""] * len(heads)
-    parts = ["<table>"]
-    if any(heads):
-        cells = [
-            f"<th{_class(cell)}>{escape(head)}</th>"
-            for head, cell in zip(heads, first, strict=True)
-        ]
-        parts.append(f"<tr>{''.join(cells)}</tr>")
-    for row in rows:
-        cells = [f"<td{_class(cell)}>{escape(cell)}</td>" for cell in row]
-        parts.append(f"<tr>{''.join(cells)}</tr>")
-    return "\n".join([*parts, "</table>"])
-
-
-def _class(cell: str) -> str:
-    if isinstance(cell, _Number):
-        return ' class="n"'
-    return f' class="{cell.partition(":")[0]}"' if isinstance(cell, _Class) else ""
+    return table(("column", "how found", "what was found", "strength", ""), rows)

@@ -4,13 +4,12 @@ Drawn by hand: a few lines that need no plotting library in the step's environme
 the same, byte for byte, for the same data.
 """
 
-from html import escape
-
 import numpy as np
 import pandas as pd
 
 from util_lib.dataset import Data
 from util_lib.drift import Comparison
+from util_lib.page import svg, text
 from util_lib.values import as_date, as_numbers, missing
 
 WIDTH, HEIGHT, MARGIN = 460, 150, 18
@@ -28,14 +27,14 @@ REFERENCE, SAMPLE = "#b7bec7", "#c2374f"
 def draw(compared: Comparison, sample: pd.DataFrame, reference: pd.DataFrame, data: Data) -> str:
     """Return the picture that belongs to a comparison; its title is the sentence."""
     column = data.columns[compared.column]
-    text = column.role == "text"
+    is_text = column.role == "text"
     sides = [frame[compared.column] for frame in (sample, reference)]
-    gone = [missing(side, text=text) for side in sides]
+    gone = [missing(side, text=is_text) for side in sides]
     if compared.kind == "null rate":
         words = [lost.map({True: "null", False: "has a value"}) for lost in gone]
         return bars(*words, compared.sentence)
     sides = [side[~lost] for side, lost in zip(sides, gone, strict=True)]
-    if text:
+    if is_text:
         lengths = [side.astype("str").str.len().astype("float64") for side in sides]
         return histogram(*lengths, compared.sentence, "characters")
     regressed = column.role == "target" and data.task == "regression"
@@ -90,9 +89,9 @@ def histogram(
     ):
         label = str(as_date(value).date()) if dates else f"{value:.4g}"
         label += f" {unit}" if unit and anchor == "end" else ""
-        parts.append(_text(x, HEIGHT - 4, label, anchor))
-    parts.append(_text(MARGIN, MARGIN - 6, f"{top:.1%} of the rows", "start"))
-    return _svg(parts, HEIGHT, title)
+        parts.append(text(x, HEIGHT - 4, label, anchor))
+    parts.append(text(MARGIN, MARGIN - 6, f"{top:.1%} of the rows", "start"))
+    return svg(parts, WIDTH, HEIGHT, title)
 
 
 def bars(sample: pd.Series, reference: pd.Series, title: str) -> str:
@@ -115,7 +114,7 @@ def bars(sample: pd.Series, reference: pd.Series, title: str) -> str:
     for row, (name, ours, theirs) in enumerate(shares.itertuples()):
         y = MARGIN / 2 + row * (BAR + 4)
         name = name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
-        parts.append(_text(LABEL - 6, y + BAR / 2 + 4, name, "end"))
+        parts.append(text(LABEL - 6, y + BAR / 2 + 4, name, "end"))
         for share, offset, colour in ((theirs, BAR / 2, REFERENCE), (ours, 0, SAMPLE)):
             length = width * share / top
             parts.append(
@@ -124,17 +123,5 @@ def bars(sample: pd.Series, reference: pd.Series, title: str) -> str:
             )
         label = f"{ours:.1%}, was {theirs:.1%}"
         at = LABEL + width * max(ours, theirs) / top + 4
-        parts.append(_text(at, y + BAR / 2 + 4, label, "start"))
-    return _svg(parts, int(len(shares) * (BAR + 4) + MARGIN), title)
-
-
-def _text(x: float, y: float, words: str, anchor: str) -> str:
-    words = escape("".join(letter if letter.isprintable() else "\ufffd" for letter in words))
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
-
-
-def _svg(parts: list[str], height: int, title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">'
-        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
-    )
+        parts.append(text(at, y + BAR / 2 + 4, label, "start"))
+    return svg(parts, WIDTH, int(len(shares) * (BAR + 4) + MARGIN), title)

@@ -99,6 +99,7 @@ class Sweep(Section):
     metric: str | list[str] | None
     cv: Annotated[int, Field(ge=0)]
     export: Literal["winner", "all"]
+    give_up: list[float]
 
     @field_validator("cv")
     @classmethod

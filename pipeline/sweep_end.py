@@ -1,20 +1,27 @@
 """The end of a sweep: its winner is logged and evaluated, its trials are shown as a table."""
 
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from rich.table import Table
 
-from pipeline import sweep_mlflow, sweep_record, sweep_steps, sweep_trial, sweep_worker
+from pipeline import (
+    leaderboard,
+    leaderboard_trials,
+    sweep_mlflow,
+    sweep_record,
+    sweep_steps,
+    sweep_trial,
+    sweep_worker,
+)
 from pipeline.plan import plan
 from pipeline.screen import Screen
 from pipeline.settings import Settings
 from pipeline.sweep_context import Sweep
 from pipeline.sweep_record import Trial
 from pipeline.sweep_space import TRAINING, Composer
+from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import files
 
@@ -87,6 +94,11 @@ class Ending:
             for outcome in sweep_steps.run_steps(settings, after, screen, made):
                 for name, value in outcome.metrics.items():
                     screen.say(f"{outcome.step}: {name} {value:.4f}")
+        sweep = leaderboard_trials.ordered(self._project, self._sweep.name, found)
+        with tracking.whole_step():
+            version, run_id = leaderboard.log(sweep)
+        self._runs.append(run_id)
+        screen.closing.append(f"the leaderboard as a page: {version}")
 
     def _write_parameters(self, screen: Screen, section: dict[str, Any]) -> str:
         """Write the winner's `section` where `+best=<sweep>` finds them; return the text."""
@@ -126,12 +138,14 @@ class Ending:
             screen.say(f"the trials cannot be read: {error}")
             return
         if found:
-            screen.show(table(found, self._sweep.objectives, self._winner))
+            leaderboard.show(
+                leaderboard_trials.ordered(self._project, self._sweep.name, found), screen
+            )
 
     def refuse_failures(self) -> None:
         """Raise `UserError` where a trial failed: the others count, and the exit code says so."""
         found = sweep_record.trials(self._project, self._sweep.name)
-        failed = [trial for trial in found if trial.state != "finished"]
+        failed = [trial for trial in found if trial.state not in ("finished", "pruned")]
         if not failed:
             return
         first = failed[0]
@@ -141,47 +155,3 @@ class Ending:
             f"{len(failed)} of {len(found)} trials of the sweep {self._sweep.name} did not finish; "
             f"the first, trial {first.number} ({values}): {why}"
         )
-
-
-def table(found: list[Trial], objectives: list[str], winner: Trial | None) -> Table:
-    """Return the table of a sweep's trials, best first by the first objective."""
-    shown = Table(title_justify="left")
-    keys = [*dict.fromkeys(key for trial in found for key in trial.overrides)]
-    keys = [k for k in keys if len({str(t.overrides.get(k)) for t in found}) > 1] or keys
-    names = sweep_record.short_names(keys)
-    shown.add_column("trial", justify="right", no_wrap=True)
-    for key in keys:
-        shown.add_column(names[key], justify="right")
-    for name in objectives:
-        shown.add_column(name, justify="right")
-    for name in ("fit s", "MB"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("", no_wrap=True)
-    sign = -1 if sweep_record.is_maximised(objectives[0]) else 1
-
-    def rank(trial: Trial) -> tuple[float, int]:
-        value = trial.value(objectives[0])
-        return (math.inf if math.isnan(value) else sign * value, trial.number)
-
-    for trial in sorted(found, key=rank):
-        is_winner = winner is not None and trial.number == winner.number
-        shown.add_row(
-            str(trial.number),
-            *("" if trial.overrides.get(k) is None else str(trial.overrides[k]) for k in keys),
-            *(_score(trial, name) for name in objectives),
-            _number(trial.value("fit_seconds"), 1),
-            _number(trial.value("model_mb"), 1),
-            "best" if is_winner else "" if trial.state == "finished" else trial.state,
-        )
-    return shown
-
-
-def _score(trial: Trial, name: str) -> str:
-    """Write a score, and its deviation over the folds."""
-    spread = trial.value(name.removesuffix("_mean") + "_std") if name.endswith("_mean") else None
-    text = _number(trial.value(name), 4)
-    return f"{text} ± {spread:.4f}" if spread is not None and text else text
-
-
-def _number(value: float, digits: int) -> str:
-    return "" if math.isnan(value) else f"{value:.{digits}f}"

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_TAG = "tracking.run_id"  # on an MLflow run: the run that it shows
-STATUS = {"finished": "FINISHED", "killed": "KILLED"}  # every other state is FAILED
+STATUS = {
+    "finished": "FINISHED",
+    "pruned": "FINISHED",
+    "killed": "KILLED",
+}  # every other state is FAILED
 
 
 def publish(client: "MlflowClient", sweep: Sweep, project: str, others: list[str]) -> None:

@@ -27,7 +27,10 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial; `state` is finished, failed, killed, crashed or running, as the run's is."""
+    """One trial; `state` is finished, failed, killed, crashed or running, as the run's is.
+
+    pruned is the state of one that finished early: a cross-validation given up between two folds.
+    """
 
     number: int
     state: str
@@ -58,7 +61,7 @@ def trials(project: str, name: str) -> list[Trial]:
         summary = {key: value for key, value in run.summary.items() if not key.startswith("_")}
         trial = Trial(
             sweep["trial"],
-            run.state,
+            "pruned" if summary.get("pruned") else run.state,
             sweep["overrides"],
             summary,
             run.id,
@@ -100,8 +103,8 @@ def is_maximised(metric: str) -> bool:
     return base not in SMALLER_IS_BETTER
 
 
-def best(found: list[Trial], metrics: list[str]) -> Trial | None:
-    """Return the finished trial that is best in the first metric, None where none is finished.
+def ranked(found: list[Trial], metrics: list[str]) -> list[Trial]:
+    """Return the finished trials that measured all `metrics`, by the first one, best first.
 
     Equal ones are told apart by the next metrics, then by the smaller model, then by the lower
     number.
@@ -117,7 +120,12 @@ def best(found: list[Trial], metrics: list[str]) -> Trial | None:
         for trial in found
         if trial.state == "finished" and not any(math.isnan(trial.value(m)) for m in metrics)
     ]
-    return min(measured, key=rank, default=None)
+    return sorted(measured, key=rank)
+
+
+def best(found: list[Trial], metrics: list[str]) -> Trial | None:
+    """Return the first of the `ranked` trials, None where there is none."""
+    return next(iter(ranked(found, metrics)), None)
 
 
 def short_names(keys: list[str]) -> dict[str, str]:

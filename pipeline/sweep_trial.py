@@ -28,6 +28,7 @@ def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int)
     """Run one trial and return its objective, a tuple of several.
 
     NaN stands for a trial that failed: that is recorded, said, and no reason to stop the others.
+    None stands for one that was given up between two folds (`sweep.give_up`).
     """
     sweep = sweep_context.current()
     _end_with_launcher(sweep)
@@ -51,7 +52,10 @@ def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int)
         }
     answer = sweep_worker.worker(_python(sweep)).ask(request)
     _say(sweep, about, answer, time.monotonic() - started)
-    values = [answer.get("summary", {}).get(name, math.nan) for name in sweep.objectives]
+    summary = answer.get("summary", {})
+    if summary.get("pruned"):
+        return None
+    values = [summary.get(name, math.nan) for name in sweep.objectives]
     return values[0] if len(values) == 1 else tuple(values)
 
 
@@ -63,6 +67,10 @@ def _request(sweep: Sweep, about: dict[str, Any], found: Settings) -> dict[str, 
     return training_request(sweep, about, found, steps[place], made) | {
         "figures": found.sweep.export == "all",
         "reuse": found.main.cache,
+        "give_up": {
+            "means": found.sweep.give_up,
+            "highest": sweep_record.is_maximised(sweep.objectives[0]),
+        },
     }
 
 
@@ -130,6 +138,8 @@ def _say(sweep: Sweep, about: dict[str, Any], answer: dict[str, Any], seconds: f
     values = sweep_record.described(about["overrides"])
     if answer["state"] != "finished":
         said = f"failed: {answer['error']}"
+    elif answer["summary"].get("pruned"):
+        said = f"given up after {answer['summary']['cv_folds']} folds in {seconds:.1f} s"
     else:
         name = sweep.objectives[0]
         said = f"{name} {answer['summary'].get(name, math.nan):.4f}"

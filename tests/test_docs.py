@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import describe, gc, graph, overrides, reproduce, settings
+from pipeline import describe, gc, graph, leaderboard, overrides, reproduce, settings
 from pipeline.plan import plan
 from util_lib.tracking import __main__ as tracking_commands
 
@@ -22,7 +22,12 @@ DOCUMENTS = sorted(
     for path in ROOT.rglob("*.md")
     if not {".venv", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
-BESIDE = {"describe": describe, "gc": gc, "reproduce": reproduce}  # entry points of the root
+BESIDE = {
+    "describe": describe,
+    "gc": gc,
+    "leaderboard": leaderboard,
+    "reproduce": reproduce,
+}  # entry points of the root
 # Its blocks belong together: they are run one after the other, on either backend.
 WALK = ROOT / "docs" / "artifacts.md"
 

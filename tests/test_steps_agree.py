@@ -10,7 +10,7 @@ from util_lib.tracking.store import store_directory
 
 __all__ = ["steps"]
 
-from pipeline import describe, gc, reproduce
+from pipeline import describe, gc, leaderboard, reproduce
 
 STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
 PROJECTS = (*STEPS, "describe", "compare")
@@ -53,7 +53,7 @@ def test_a_parameter_has_the_same_default_in_both_places_and_a_description(step,
         assert action.help
 
 
-@pytest.mark.parametrize("module", [describe, gc, reproduce])
+@pytest.mark.parametrize("module", [describe, gc, leaderboard, reproduce])
 def test_an_entry_point_of_the_root_passes_on_what_its_module_reads(module):
     name = module.__name__.rpartition(".")[2]
     declared = read(".", "MLproject")["entry_points"][name]

@@ -54,11 +54,12 @@ class Warm:
         return kept[text]
 
 
-def run_trial(request: dict[str, Any], warm: Warm, go_on: GoOn) -> dict[str, Any]:
+def run_trial(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
     """Fit, measure and log what `request` describes; return what became of it.
 
     `arguments` and `model_config` (YAML) are those of a single run of the step. `sweep` goes into
-    the run's config as it is; of it `name`, `trial`, `cv` and `objectives` are read. `threads` is
+    the run's config as it is; of it `name`, `trial`, `cv` and `objectives` are read. `give_up` says
+    when a cross-validation ends early (`_go_on`), whose trial exports nothing. `threads` is
     how many cores one forest may use, `figures` whether figures are drawn.
     """
     sweep = request["sweep"]
@@ -66,7 +67,7 @@ def run_trial(request: dict[str, Any], warm: Warm, go_on: GoOn) -> dict[str, Any
         args, config = _arguments(request, tmp)
         with _run(request, f"{sweep['name']}-{sweep['trial']}", JOB_TYPE, args, config) as run:
             try:
-                summary = _fit_and_log(run, request, args, config, warm, go_on)
+                summary = _fit_and_log(run, request, args, config, warm)
             except Exception as error:
                 words = str(error) if isinstance(error, UserError) else _unexpected(error)
                 run.summary["error"] = " ".join(words.split())
@@ -95,7 +96,10 @@ def take(request: dict[str, Any], known: dict[str, Any]) -> dict[str, Any] | Non
     project, model = request["project"], summary.get("model")
     if model and not tracking.Api().artifact_exists(f"{project}/{model}"):
         return None
-    summary = summary | objective_of(summary, sweep["objectives"])
+    if not summary.get("pruned"):
+        summary = summary | objective_of(summary, sweep["objectives"])
+    elif known["sweep"]["name"] != sweep["name"]:
+        return None  # given up for what that sweep had reached
     if known["sweep"]["name"] == sweep["name"]:
         return {"run": known["run"], "summary": summary, "recorded": known["sweep"]["trial"]}
     with tempfile.TemporaryDirectory() as tmp:
@@ -171,7 +175,8 @@ def cross_validate(
     """Return `cv_<metric>_mean` and `cv_<metric>_std` over `folds` folds of `frame`.
 
     The folds are shuffled by `seed` and keep the shares of `stratify`, as the split does. The
-    deviation is that of the folds' scores (divisor folds - 1). `cv_folds` is how many there were:
+    deviation is that of the folds' scores (divisor folds - 1); `cv_scores` are those of
+    `objective`. `cv_folds` is how many there were:
     fewer than asked for, with `pruned` true, where `go_on` said no after one.
     """
     labels = frame[stratify] if stratify else None
@@ -187,7 +192,8 @@ def cross_validate(
         scores.append(_score(pipeline, val, config, "cv")[0])
         if number + 1 < folds and not go_on([found[objective] for found in scores]):
             break
-    found = {"cv_folds": len(scores), "pruned": len(scores) < folds}
+    found: dict[str, Any] = {"cv_folds": len(scores), "pruned": len(scores) < folds}
+    found["cv_scores"] = [score[objective] for score in scores]
     for name in scores[0]:
         values = [score[name] for score in scores]
         found[f"{name}_mean"] = float(np.mean(values))
@@ -229,7 +235,6 @@ def _fit_and_log(
     args: argparse.Namespace,
     config: RandomForestPipeline,
     warm: Warm,
-    go_on: GoOn,
 ) -> dict[str, Any]:
     sweep, threads = request["sweep"], request.get("threads")
     data = run.use_artifact(args.train_data)
@@ -249,11 +254,13 @@ def _fit_and_log(
             by,
             warm,
             key,
-            go_on if objective else lambda _: True,
+            _go_on(request.get("give_up") if objective else None),
             objective or _any_score(config),
             threads,
         )
         summary |= measured
+        if measured["pruned"]:
+            return _told(run, summary)
     key = [data.source_name, args.val_size, args.random_seed, args.stratify]
     pipeline, seconds = _fit(train, config, warm, key, threads)
     draw: Callable[[], dict[str, Any]] = dict
@@ -265,11 +272,33 @@ def _fit_and_log(
         logged = step.export(run, args.export_artifact, pipeline, train, data, config, args)
         summary |= {"model": logged.name, "model_mb": logged.size / 1e6}
     summary |= objective_of(summary, sweep["objectives"])
-    for name, value in summary.items():
-        run.summary[name] = value
     if request.get("figures"):
         _draw(run, pipeline, draw)
+    return _told(run, summary)
+
+
+def _told(run: Any, summary: dict[str, Any]) -> dict[str, Any]:
+    """Write `summary` to the run and return it."""
+    for name, value in summary.items():
+        run.summary[name] = value
     return summary
+
+
+def _go_on(give_up: dict[str, Any] | None) -> GoOn:
+    """Return what says after each fold whether there is to be another one.
+
+    `give_up` holds `means`: after so many folds as its place, a worse mean of the scores so far
+    ends the cross-validation; and `highest`, whether more is better. After more folds than there
+    are means it goes on.
+    """
+    means = (give_up or {}).get("means") or []
+    sign = 1 if give_up and give_up["highest"] else -1
+
+    def go_on(scores: list[float]) -> bool:
+        place = len(scores) - 1
+        return place >= len(means) or sign * float(np.mean(scores)) >= sign * means[place]
+
+    return go_on
 
 
 def objective_of(summary: dict[str, Any], objectives: list[str]) -> dict[str, float]:
@@ -346,7 +375,7 @@ def _score(
     if not len(rows):
         return {}, dict
     truth = rows[config.target].to_numpy()
-    return measuring.score(pipeline, rows, truth, config.task, split)
+    return measuring.score(pipeline, rows, truth, config.task, split, errors=split == "val")
 
 
 def _draw(run: Any, pipeline: Pipeline, draw: Callable[[], dict[str, Any]]) -> None:

@@ -56,15 +56,8 @@ class Parent:
         self._answers.write(json.dumps(answer, default=str) + "\n")
         self._answers.flush()
 
-    def go_on(self, scores: list[float]) -> bool:
-        """Tell the scores of the folds so far, and return whether there is to be another."""
-        self.answer({"folds": scores})
-        return json.loads(self._lines.get() or "false")
 
-
-def answer(
-    request: dict[str, Any], warm: trials.Warm, known: dict[str, Any], parent: Parent
-) -> dict[str, Any]:
+def answer(request: dict[str, Any], warm: trials.Warm, known: dict[str, Any]) -> dict[str, Any]:
     """Do what a request asks; a failure is an answer too."""
     try:
         if "error" in request:
@@ -74,8 +67,7 @@ def answer(
         fingerprint = request["sweep"].get("fingerprint")
         if fingerprint in known and (taken := trials.take(request, known[fingerprint])):
             return {"state": "finished"} | taken
-        go_on = parent.go_on if request.get("report_folds") else lambda _: True
-        done = trials.run_trial(request, warm, go_on)
+        done = trials.run_trial(request, warm)
         known[fingerprint] = done | {"sweep": request["sweep"]}
         return {"state": "finished"} | done
     except UserError as error:
@@ -95,7 +87,7 @@ def main() -> None:
     while request := parent.ask():
         if known is None:
             known = trials.recorded(request["project"]) if request.get("reuse") else {}
-        parent.answer(answer(request, warm, known, parent))
+        parent.answer(answer(request, warm, known))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from util_lib.errors import UserError
 
 CHUNK_BYTES = 2**20  # memory stays near 1 MiB however large the file
 REMOVING_TIMEOUT_S = 60
+DRAFT = ".making-"  # in the name of a database that is not whole yet; the id of its process follows
 PIPELINE = "pipeline-"  # what the files begin with that show that a pipeline is running
 CONTENT_NAME = re.compile("[0-9a-f]{64}")
 
@@ -63,6 +64,27 @@ def writing(path: str | os.PathLike, way_out: str = STORE_WAY_OUT) -> Iterator[N
         raise UserError(
             f"cannot read or write {place}: {error.strerror or error}; {way_out}"
         ) from error
+
+
+def make_database(path: Path, build: Callable[[Path], object]) -> None:
+    """Let `build` make an SQLite database that is not there; broken off, none is there.
+
+    It is built under another name and linked into place.
+    """
+    if path.exists():
+        return
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{path.name}{DRAFT}*"):  # of a process that was killed
+            left.unlink()
+        draft = path.with_name(f"{path.name}{DRAFT}{os.getpid()}")
+        try:
+            build(draft)
+            with suppress(FileExistsError):  # another program was faster: `mlflow ui`
+                os.link(draft, path)
+        finally:
+            for left in path.parent.glob(f"{draft.name}*"):
+                left.unlink()
 
 
 def read_content(source: str | os.PathLike, target: str | os.PathLike | None = None) -> Content:

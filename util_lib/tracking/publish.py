@@ -32,7 +32,6 @@ MODEL_FILE = "MLmodel"
 PAGE_SUFFIX = ".html"
 VERSION_TAG = "artifact"  # on a registered version: the `project/name:vN` that it was made from
 DIGEST_TAG = "digest"  # on a registered version: that of the artifact's content
-DRAFT = ".making-"  # in the name of a database that is not whole yet; the id of its process follows
 PARAM_LENGTH = 6000  # MLflow's limits
 TAG_LENGTH = 8000
 PARAMS_PER_BATCH = 100
@@ -164,25 +163,16 @@ def make_database(uri: str) -> None:
     """Build the SQLite database of the address `uri`, if that is one and it is not there.
 
     MLflow builds it in place, in seconds; broken off, half a database is there, which MLflow never
-    mends. So it is built under another name and linked into place. Call it under `mlflow_lock`.
+    mends. Call it under `mlflow_lock`.
     """
     path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     if not uri.startswith("sqlite:///") or path.exists():
         return
     from mlflow import MlflowClient
 
-    with files.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{path.name}{DRAFT}*"):  # of a process that was killed
-            left.unlink()
-        draft = path.with_name(f"{path.name}{DRAFT}{os.getpid()}")
-        try:
-            MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
-            with contextlib.suppress(FileExistsError):  # MLflow itself was faster: `mlflow ui`
-                os.link(draft, path)
-        finally:
-            for left in path.parent.glob(f"{draft.name}*"):
-                left.unlink()
+    files.make_database(
+        path, lambda draft: MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+    )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,202 @@
+"""Pictures of a sweep as SVG text, drawn by hand: main.py's environment has no plotting library.
+
+Colours are classes that the page's style defines, so that they suit a light and a dark screen.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from pipeline.leaderboard_trials import Sweep, marks, pareto
+from pipeline.sweep_record import Trial, is_maximised, short_names
+from util_lib.page import svg, text
+
+WIDTH, HEIGHT = 460, 240
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 34
+INSET = 0.04  # of an axis, at either end, so that no point lies on the other axis
+LINES_HEIGHT, AXIS_GAP = 320, 150  # of the parallel coordinates
+BAR = 18
+LABEL = 220
+LOGARITHMIC = 50  # a parameter whose largest value is so many times its smallest
+SHORT = 24  # characters of a label
+N_LABELS = 12  # of categories on an axis
+
+
+class Axis(NamedTuple):
+    """Where values lie on an axis, from 0 to 1, and what is written beside it."""
+
+    places: dict[Any, float]
+    labels: list[tuple[float, str]]
+
+
+def axis(values: Sequence[Any]) -> Axis:
+    """Return an axis for these values: of numbers, logarithmic where they span much, or of words.
+
+    A boolean, null or a text among them makes all of them words.
+    """
+    numbers = [number(value) for value in values]
+    if any(each is None for each in numbers):
+        words = sorted({shown(value) for value in values})
+        places = {word: (i + 0.5) / len(words) for i, word in enumerate(words)}
+        labels = [(place, word) for word, place in places.items()]
+        step = math.ceil(len(labels) / N_LABELS)
+        return Axis({v: places[shown(v)] for v in values}, labels[::step])
+    low, high = min(numbers), max(numbers)
+    scaled = math.log if low > 0 and high / low >= LOGARITHMIC else float
+    if low == high:
+        return Axis(dict.fromkeys(values, 0.5), [(0.5, shown(low))])
+    bottom, span = scaled(low), scaled(high) - scaled(low)
+
+    def place(n: float) -> float:
+        return INSET + (1 - 2 * INSET) * (scaled(n) - bottom) / span
+
+    middle = math.sqrt(low * high) if scaled is math.log else (low + high) / 2
+    labels = [(place(n), shown(n)) for n in (low, middle, high)]
+    return Axis({v: place(n) for v, n in zip(values, numbers, strict=True)}, labels)
+
+
+def number(value: Any) -> float | None:
+    """Return a value of a parameter as a number, None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def shown(value: Any) -> str:
+    """Write a value as in YAML, numbers with four digits that count."""
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def against(sweep: Sweep, key: str, objective: int = 0) -> str:
+    """Draw one point for each trial: its value of the parameter, its score."""
+    trials = [trial for trial in sweep.measured if key in trial.overrides]
+    across = axis([_hashable(trial.overrides[key]) for trial in trials])
+    points = [(across.places[_hashable(trial.overrides[key])], trial) for trial in trials]
+    title = f"{sweep.objectives[objective]} against {key}"
+    return _scatter(sweep, points, across, objective, title)
+
+
+def objectives(sweep: Sweep) -> str:
+    """Draw the second objective across, the first up; the Pareto front is marked."""
+    across = axis([trial.value(sweep.objectives[1]) for trial in sweep.measured])
+    points = [(across.places[trial.value(sweep.objectives[1])], trial) for trial in sweep.measured]
+    title = f"{sweep.objectives[0]} against {sweep.objectives[1]}"
+    return _scatter(sweep, points, across, 0, title)
+
+
+def _scatter(
+    sweep: Sweep, points: list[tuple[float, Trial]], across: Axis, objective: int, title: str
+) -> str:
+    up = axis([trial.value(sweep.objectives[objective]) for _, trial in points])
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    floor = HEIGHT - BOTTOM
+    parts = [f'<path class="axis" d="M{LEFT},{TOP}V{floor}H{WIDTH - RIGHT}"/>']
+    for place, words in up.labels:
+        parts.append(text(LEFT - 6, floor - height * place + 4, words, "end"))
+    for place, words in across.labels:
+        parts.append(text(LEFT + width * place, floor + 16, _short(words, 12), "middle"))
+    marked = marks(sweep)
+    # marked ones last, so that they lie on top
+    for place, trial in sorted(points, key=lambda point: point[1].number in marked):
+        x = LEFT + width * place
+        y = floor - height * up.places[trial.value(sweep.objectives[objective])]
+        kind = "marked" if trial.number in marked else "point"
+        if objective == 0 and (error := sweep.error(trial)) is not None:
+            parts.append(_error_bar(x, y, error, up, height, kind))
+        parts.append(
+            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4">'
+            f"<title>{escape(told(sweep, trial))}</title></circle>"
+        )
+    return svg(parts, WIDTH, HEIGHT, title)
+
+
+def _error_bar(x: float, y: float, error: float, up: Axis, height: int, kind: str) -> str:
+    values = sorted(up.places)
+    if len(values) < 2:
+        return ""
+    length = (1 - 2 * INSET) * height * error / (values[-1] - values[0])
+    top, bottom = max(TOP - 8, y - length), min(HEIGHT - BOTTOM + 8, y + length)
+    return f'<path class="bar {kind}" d="M{x:.1f},{top:.1f}V{bottom:.1f}"/>'
+
+
+def parallel(sweep: Sweep) -> str:
+    """Draw one line for each trial, across an axis for each parameter and each objective.
+
+    The best half stands out, the marked trials most; an objective's axis has its better end up.
+    """
+    keys = sweep.varied
+    trials = sweep.measured
+    axes = [axis([_hashable(trial.overrides.get(key)) for trial in trials]) for key in keys]
+    columns = [
+        [a.places[_hashable(trial.overrides.get(key))] for trial in trials]
+        for a, key in zip(axes, keys, strict=True)
+    ]
+    for objective in sweep.objectives:
+        found = axis([trial.value(objective) for trial in trials])
+        if not is_maximised(objective):
+            found = Axis(
+                {value: 1 - place for value, place in found.places.items()},
+                [(1 - place, words) for place, words in found.labels],
+            )
+        axes.append(found)
+        columns.append([found.places[trial.value(objective)] for trial in trials])
+    width = AXIS_GAP * (len(axes) - 1) + 2 * LEFT
+    floor, height = LINES_HEIGHT - BOTTOM, LINES_HEIGHT - BOTTOM - 2 * TOP
+    marked = marks(sweep)
+    lines = []
+    for row, trial in enumerate(trials):
+        points = " ".join(
+            f"{LEFT + AXIS_GAP * i:.1f},{floor - height * column[row]:.1f}"
+            for i, column in enumerate(columns)
+        )
+        kind = "marked" if trial.number in marked else "line" if row < len(trials) / 2 else "faint"
+        lines.append(
+            f'<polyline class="{kind}" points="{points}">'
+            f"<title>{escape(told(sweep, trial))}</title></polyline>"
+        )
+    parts = lines[::-1]  # the best on top
+    names = [*short_names(keys).values(), *sweep.objectives]
+    for i, (found, name) in enumerate(zip(axes, names, strict=True)):
+        x = LEFT + AXIS_GAP * i
+        parts.append(f'<path class="axis" d="M{x},{floor - height}V{floor}"/>')
+        parts.append(text(x, LINES_HEIGHT - 10, _short(name), "middle"))
+        for place, words in found.labels:
+            parts.append(text(x + 5, floor - height * place + 4, _short(words, 16), "start"))
+    return svg(parts, width, LINES_HEIGHT, "every trial's parameters and scores")
+
+
+def bars(shares: Mapping[str, float], title: str) -> str:
+    """Draw a bar for each share, from 0 to 1, the largest first."""
+    parts = []
+    order = sorted(shares, key=lambda key: -shares[key])
+    for row, (key, name) in enumerate(short_names(order).items()):
+        y = 8 + row * (BAR + 6)
+        length = (WIDTH - LABEL - 60) * shares[key]
+        parts.append(text(LABEL - 6, y + BAR / 2 + 4, _short(name), "end"))
+        parts.append(
+            f'<rect class="share" x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}"/>'
+        )
+        parts.append(text(LABEL + length + 5, y + BAR / 2 + 4, f"{shares[key]:.0%}", "start"))
+    return svg(parts, WIDTH, 16 + len(order) * (BAR + 6), title)
+
+
+def told(sweep: Sweep, trial: Trial) -> str:
+    """Say in a line what a trial was and reached: what a point shows under the pointer."""
+    given = [f"{key.rpartition('.')[2]} {shown(v)}" for key, v in trial.overrides.items()]
+    reached = [
+        f"{name} {value:.4g}"
+        for name, value in zip(sweep.objectives, sweep.values(trial), strict=True)
+    ]
+    front = ["Pareto front"] if len(sweep.objectives) > 1 and trial.number in pareto(sweep) else []
+    return f"trial {trial.number}: {', '.join([*given, *reached, *front])}"
+
+
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _short(words: str, length: int = SHORT) -> str:
+    return words if len(words) <= length else f"{words[: length - 1]}…"

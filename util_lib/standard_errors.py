@@ -1,0 +1,54 @@
+"""How far a score would move with other rows of the same kind: one standard error of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def of_roc_auc(truth: Sequence, probabilities: np.ndarray, classes: Sequence) -> float:
+    """Return the standard error of the AUC as `metrics.scores` measures it; NaN if not known.
+
+    By the placement values of DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988): a row's
+    placement is the share of the other class's rows that it is ranked above. The mean over all
+    ordered pairs of classes is a U-statistic too, whose variance is, to first order, the sum over
+    the classes of the variance of their rows' summed placements by their number of rows. A class
+    with a single row has no variance to estimate: NaN.
+    """
+    truth, classes = np.asarray(truth), np.asarray(classes)
+    rows = {place: np.flatnonzero(truth == name) for place, name in enumerate(classes)}
+    rows = {place: found for place, found in rows.items() if len(found)}
+    if len(rows) < 2 or min(map(len, rows.values())) < 2:
+        return float("nan")
+    # of two classes one column says it all: the other one's ranks are the same
+    ranked = [1] if len(classes) == 2 else [*rows]
+    moves = {place: np.zeros(len(found)) for place, found in rows.items()}
+    n_pairs = len(ranked) * (len(rows) - 1)
+    for one in ranked:
+        for other in rows:
+            if one != other:
+                ours = probabilities[rows[one], one]
+                theirs = probabilities[rows[other], one]
+                moves[one] += _share_below(ours, theirs) / n_pairs
+                moves[other] += (1 - _share_below(theirs, ours)) / n_pairs
+    return float(np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in moves.values())))
+
+
+def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return for each value the share of `others` below it; equal ones count half."""
+    others = np.sort(others)
+    below = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
+    return below / (2 * len(others))
+
+
+def of_r2(truth: Sequence, predicted: np.ndarray) -> float:
+    """Return the standard error of R², by the delta method; NaN where R² is not defined.
+
+    R² is 1 - a/b with a the mean squared error and b the variance; to first order a row moves it by
+    (its squared error - a/b times its squared distance from the mean) / b.
+    """
+    truth = np.asarray(truth, dtype="float64")
+    errors, distances = (truth - predicted) ** 2, (truth - truth.mean()) ** 2
+    if len(truth) < 2 or not distances.any():
+        return float("nan")
+    moves = (errors - errors.mean() / distances.mean() * distances) / distances.mean()
+    return float(np.std(moves, ddof=1) / np.sqrt(len(truth)))
