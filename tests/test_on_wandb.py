@@ -127,6 +127,13 @@ def test_a_draft_and_its_profile_go_to_the_service_too(tmp_path, wandb_account):
     assert (tmp_path / "page" / "drafted_profile.html").stat().st_size > 10_000
 
 
+def test_a_name_that_wandb_does_not_have_is_one_sentence(finished, tmp_path):
+    named = f"{PROJECT}/model_export:v9"
+    done = finished.start(sys.executable, "-m", "util_lib.tracking", "download", named, tmp_path)
+    assert done.returncode == 1
+    assert "has no artifact model_export:v9" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_lineage_leads_from_the_model_back_to_the_raw_data(api):
     artifact = api.artifact(f"{PROJECT}/model_export:v0")
     seen = []

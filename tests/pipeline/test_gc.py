@@ -16,6 +16,7 @@ from pipeline.cache import Result
 from pipeline.ending import exit_code
 from pipeline.plan import plan
 from pipeline.settings import STEPS
+from pipeline.versions import Version
 from tests.pipeline.test_environments import make_project as make_environment_project
 from tests.pipeline.test_reuse import Place
 from tests.pipeline.trivial_steps import ROOT, make_project
@@ -172,6 +173,19 @@ def test_results_without_their_outputs_and_all_but_the_newest_of_a_step_are_forg
     assert sum(what.startswith("result") for what in listed) == 4 + 3
     left = [entry.fingerprint for entry in cache.entries(store.directory)]
     assert left == ["check 4", "data 4", "check 3"]
+
+
+def test_results_on_wandb_are_kept_by_number_and_hold_nothing_here(store):
+    log("data", "one")
+    log("data", "two")
+    there = {cache.PLACE: "W&B at https://wandb.example.org, team"}
+    for number in range(3):
+        outputs = [Version("data", 0, "digest")]
+        result = Result(f"there {number}", there, outputs, {}, 0.0)
+        cache.add(store.directory, "p", "get_data", result)
+    gc.clean(store, keep=2, delete=True)
+    assert [e.fingerprint for e in cache.entries(store.directory)] == ["there 2", "there 1"]
+    assert [version.number for version in store.versions("p", "data")] == [1]
 
 
 def test_left_overs_of_dead_processes_are_listed_before_they_go(store):
