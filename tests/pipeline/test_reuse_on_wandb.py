@@ -135,7 +135,7 @@ def test_another_project_and_another_backend_know_nothing_of_it(place):
 def test_a_plan_asks_wandb_and_starts_nothing(place):
     ran, text = said(place, REMOTE, "--plan", "data.test_size=0.2")
     assert ran == []
-    assert text.count("be cached") == 5 and "0.3 -> 0.2" in text
+    assert text.count("be cached") == 5 and "data.test_size" in text
 
 
 def test_a_service_that_is_not_there_is_named_before_any_step_starts(place):
