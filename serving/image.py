@@ -110,6 +110,7 @@ def main(argv: list[str] | None = None) -> None:
     moving.settle()
     with tracking.init(job_type="image", config=vars(args)) as run:
         artifact = run.use_artifact(args.model)
+        model.refuse_no_model(artifact)
         tag = check_tag(args.tag or artifact.source_name.lower())
         context = store_directory().parent / (args.context or "serving_image")
         write_context(artifact, context, args.base)

@@ -158,10 +158,20 @@ def load(reference: str, project: str | None = None, run: Any = None) -> ServedM
     if directory.is_dir():
         return _in_directory(directory)
     artifact = run.use_artifact(reference) if run else find(reference, project)
+    refuse_no_model(artifact)
     version = f"{artifact.project}/{artifact.source_name}"
     with tempfile.TemporaryDirectory() as tmp:
         path = Path(artifact.download(str(Path(tmp, "model"))))
         return _load(path, reference, version, artifact.digest)
+
+
+def refuse_no_model(artifact: Any) -> None:
+    """Raise `UserError` for an artifact that holds something else; nothing is fetched for it."""
+    if "MLmodel" not in artifact.manifest.entries:
+        raise UserError(
+            f"{artifact.source_name} (type {artifact.type}) is no model: expected an artifact such "
+            "as train_random_forest exports, for example model_export:latest"
+        )
 
 
 def _in_directory(directory: Path) -> ServedModel:

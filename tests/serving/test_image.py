@@ -147,6 +147,10 @@ def test_without_an_engine_the_context_is_left_and_one_sentence_says_so(exported
     ("given", "sentence"),
     [
         (["--model", "model_export:champion"], "artifact 'model_export:champion' not found"),
+        (
+            ["--model", "data_train.parquet:latest"],
+            r"data_train.parquet:v0 \(type data\) is no mod",
+        ),
         (["--tag", "Songs:v1"], "tag 'Songs:v1' cannot name an image: expected lower-case"),
         (["--base", "python"], "base must be an image with a tag or a digest"),
         (["--base", "python:3\nRUN x"], "base must be an image with a tag or a digest"),

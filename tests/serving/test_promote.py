@@ -242,6 +242,7 @@ def test_other_classes_are_named(models):
     ("given", "sentence"),
     [
         (["--model", "model_export:v9"], "artifact 'model_export:v9' not found in project 'tests'"),
+        (["--model", "data_test.parquet:latest"], "data_test.parquet:v0 .* is no model: expected"),
         (["--alias", "latest"], "alias 'latest' cannot be moved"),
         (["--test_data", "data_test.csv:latest"], "artifact 'data_test.csv:latest' not found"),
         (["--test_data", "data_test.parquet"], "without alias"),
