@@ -3,6 +3,7 @@
 from typing import Any
 
 from serving.model import ServedModel, find
+from serving.promote import promotion_of
 from util_lib.errors import UserError
 
 
@@ -42,13 +43,5 @@ def _logged(model: ServedModel) -> dict[str, Any]:
             for name, value in dict(run.summary if run else {}).items()
             if isinstance(value, int | float) and not name.startswith("_")
         },
-        "promoted": _promotion(model),
+        "promoted": promotion_of(model.version, alias=model.reference.rpartition(":")[2]),
     }
-
-
-def _promotion(model: ServedModel) -> dict[str, Any] | None:
-    try:
-        from serving.promote import promotion_of
-    except ImportError:
-        return None
-    return promotion_of(model.version)

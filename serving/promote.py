@@ -177,18 +177,21 @@ def event(found: dict[str, Any], args: argparse.Namespace, reference: str) -> di
     }
 
 
-def promotion_of(reference: str, project: str | None = None) -> dict[str, Any] | None:
+def promotion_of(
+    reference: str, project: str | None = None, alias: str | None = None
+) -> dict[str, Any] | None:
     """Return how a version came to its alias, None if it was never promoted.
 
-    `reference` is `name:prod` or `name:v3`; by an alias it is the last event of that alias, else
-    the version's last one. Keys: alias, deed (promoted, forced or rolled back), from (the version
-    before, or None), at (UTC), by, reason, metrics, comparison and test_data (artifacts, or None).
+    `reference` is `name:prod` or `name:v3`, `alias` the one that is meant where it is a version:
+    the last event of that alias, else the version's last one. Keys: alias, deed (promoted, forced
+    or rolled back), from (the version before, or None), at (UTC), by, reason, metrics, comparison
+    and test_data (artifacts, or None).
     """
     moving.settle()
     wanted = names.parse_reference(reference, project)
     events = promotions.events_of(tracking.Api().artifact(str(wanted)))
-    events = [event for event in events if event["alias"] == wanted.alias] or events
-    return events[-1] if events else None
+    meant = [event for event in events if event["alias"] == (alias or wanted.alias)]
+    return next(reversed(meant or events), None)
 
 
 def about_now() -> dict[str, str]:

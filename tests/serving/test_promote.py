@@ -10,7 +10,8 @@ import pytest
 from step_support import MODEL, ROOT, Steps, make_songs, with_text
 
 from segregate import run as segregate
-from serving import promote, rollback
+from serving import card, promote, rollback
+from serving.model import load
 from train_random_forest import run as training
 from util_lib import tracking
 from util_lib.errors import UserError
@@ -170,6 +171,14 @@ def test_rollback_goes_back_version_by_version_and_ends_at_the_first(models):
         (BAD, "rolled back"),
         (GOOD, "promoted"),
     ]
+
+
+def test_the_card_of_a_served_model_tells_how_it_came_to_the_alias_it_is_served_by(models):
+    go("--model", "model_export:v1", "--reason", "for production")
+    go("--model", "model_export:v1", "--alias", "staging", "--reason", "for a trial")
+    assert card.of(load("model_export:prod"))["promoted"]["reason"] == "for production"
+    assert card.of(load("model_export:v1"))["promoted"]["reason"] == "for a trial"
+    assert card.of(load("model_export:v0"))["promoted"] is None
 
 
 def test_a_model_that_has_the_alias_already_is_left_alone(models, caplog):
