@@ -25,7 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from util_lib import transformers
 from util_lib.transformers import DaysBeforeNewest, FeatureColumns, MeanImputer, ModeImputer
 
-BLOCK_ROWS = 2048  # that a thread works on at a time: they stay in its cache
+BLOCK_ROWS = 2048  # for more than these another thread is worth while
 
 Part = Callable[[pd.DataFrame], np.ndarray]
 
@@ -70,8 +70,9 @@ class Direct:
         if len(rows) <= BLOCK_ROWS:
             return self._answers(rows)
         # Only the trees let other threads run meanwhile; the matrix is made before.
-        blocks = [rows[i : i + BLOCK_ROWS] for i in range(0, len(rows), BLOCK_ROWS)]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        n_blocks = min(os.cpu_count() or 1, -(-len(rows) // BLOCK_ROWS))
+        with ThreadPoolExecutor(n_blocks) as threads:
+            blocks = np.array_split(rows, n_blocks)
             return np.concatenate(list(threads.map(self._answers, blocks)))
 
     def _matrix(self, frame: pd.DataFrame) -> np.ndarray:
