@@ -230,8 +230,9 @@ def _example(directory: Path) -> pd.DataFrame | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        content = content.get("dataframe_split", content)
         return pd.DataFrame(content["data"], columns=content["columns"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         logger.warning("%s cannot be read: the model has no example", path.name)
         return None
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -354,7 +355,8 @@ def export(
         directory = Path(tmp, "model")
         example = pipeline["columns"].transform(train)
         answers = pipeline.predict(train.head(1))
-        model_export.save(pipeline, directory, example, answers, about, config.export_format)
+        whole = [n for n in config.features.names() if is_integer_dtype(frame[n])]
+        model_export.save(pipeline, directory, example, answers, about, config.export_format, whole)
         artifact = tracking.Artifact(
             name,
             type="model_export",

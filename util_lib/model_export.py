@@ -11,7 +11,7 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ FORMATS = ("skops", "cloudpickle")  # each is also the package that reads it
 # The part of this project that travels with the model, as util_lib/<name>.
 CODE = ("__init__.py", "transformers.py")
 EXAMPLE_ROWS = 2
+EXAMPLE_FILE = "example.json"  # the input example as MLflow reads it
 SKOPS_FILE = "model.skops"  # as MLflow calls it
 NO_TIME = "1970-01-01 00:00:00"  # the run that made a version knows when
 
@@ -41,24 +42,27 @@ def save(
     labels: np.ndarray,
     metadata: dict[str, Any],
     export_format: str = FORMATS[0],
+    whole: Iterable[str] = (),
 ) -> None:
     """Write a fitted `pipeline` to the new `directory`, in one of `FORMATS`.
 
     `example` holds input rows as `FeatureColumns` gives them (numbers as doubles, so that a null
     in a request is no type error); the first two become the input example.
-    `labels` shows the type of a prediction. `metadata` is what a reader of the MLmodel file
-    should know of the model: its parameters, its data, its commit.
+    `whole` names the columns that held integers. `labels` shows the type of a prediction.
+    `metadata` is what a reader of the MLmodel file should know of the model: its parameters, its
+    data, its commit.
     """
     import mlflow.sklearn
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
 
     directory = Path(directory)
     _forget_addresses(pipeline)
-    # Every column is optional: the pipeline fills what is missing.
-    inputs = Schema(
-        [ColSpec(_mlflow_type(example[name]), name, required=False) for name in example]
-    )
+    # Every column is optional: the pipeline fills what is missing. MLflow refuses integers for
+    # doubles and doubles, which gaps turn integers into, for integers; both must pass.
+    types = {name: AnyType() if name in whole else _mlflow_type(example[name]) for name in example}
+    inputs = Schema([ColSpec(kind, name, required=False) for name, kind in types.items()])
     outputs = Schema([ColSpec(_mlflow_type(pd.Series(labels)))])
     with tempfile.TemporaryDirectory() as tmp, _quiet("mlflow.sklearn", "mlflow.utils"):
         code = Path(tmp, "util_lib")
@@ -80,7 +84,7 @@ def save(
         )
     if export_format == "skops":
         model_file.make_the_same(directory / SKOPS_FILE)
-    _write_json_without_nan(directory)
+    _write_examples(directory)
     _name_by_content(directory)
 
 
@@ -151,16 +155,27 @@ def _forget_addresses(estimator: Any) -> None:
             _forget_addresses(part)
 
 
-def _write_json_without_nan(directory: Path) -> None:
-    """Rewrite MLflow's JSON examples: it writes NaN, which JSON does not have and servers refuse.
+def _write_examples(directory: Path) -> None:
+    """Rewrite MLflow's JSON examples as requests that can be sent as they are.
 
-    See https://github.com/mlflow/mlflow/pull/5000.
+    It writes NaN, which JSON does not have and servers refuse (see
+    https://github.com/mlflow/mlflow/pull/5000), and `input_example.json` without the name of its
+    format, which `mlflow models predict` asks for. What MLflow itself reads lies beside.
     """
-    for name in ("input_example.json", "serving_input_example.json"):
-        path = directory / name
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
-        path.write_text(f"{text}\n", encoding="utf-8")
+    from mlflow.models import Model
+
+    path, request = directory / "input_example.json", directory / "serving_input_example.json"
+    content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    for place, example in (
+        (path, {"dataframe_split": content}),
+        (request, {"dataframe_split": content}),
+        (directory / EXAMPLE_FILE, content),
+    ):
+        text = json.dumps(example, ensure_ascii=False, allow_nan=False)
+        place.write_text(f"{text}\n", encoding="utf-8")
+    described = Model.load(str(directory))
+    described.saved_input_example_info["artifact_path"] = EXAMPLE_FILE
+    described.save(str(directory / "MLmodel"))
 
 
 def _name_by_content(directory: Path) -> None:
