@@ -54,7 +54,8 @@ def over_http(directory: str, rounds: int, n_requests: int) -> None:
         + ["-m", directory, "--env-manager", "local", "--port", str(theirs)],
     }
     ports = dict(zip(commands, (ours, theirs), strict=True))
-    content = json.loads(Path(directory, "input_example.json").read_text(encoding="utf-8"))
+    path = Path(directory, "input_example.json")
+    content = json.loads(path.read_text(encoding="utf-8"))["dataframe_split"]
     body = json.dumps({"dataframe_split": content | {"data": content["data"][:1]}}).encode()
     servers = [start(command) for command in commands.values()]
     try:

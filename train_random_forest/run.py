@@ -355,7 +355,7 @@ def export(
         directory = Path(tmp, "model")
         example = pipeline["columns"].transform(train)
         answers = pipeline.predict(train.head(1))
-        whole = [n for n in config.features.names() if is_integer_dtype(frame[n])]
+        whole = [n for n in config.features.names() if is_integer_dtype(train[n])]
         model_export.save(pipeline, directory, example, answers, about, config.export_format, whole)
         artifact = tracking.Artifact(
             name,

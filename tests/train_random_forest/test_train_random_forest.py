@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from mlflow.pyfunc.scoring_server import parse_csv_input
 from step_support import MODEL, make_songs, with_text
 
 from train_random_forest import run
@@ -34,6 +36,9 @@ def train(steps):
     return go
 
 
+COLUMNS = ["energy", "loudness", "tempo", "key", "text_feature"]
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A model directory, made once, and the table it was fitted on."""
@@ -44,7 +49,8 @@ def exported(tmp_path_factory):
     directory = tmp_path_factory.mktemp("export") / "model"
     example = pipeline["columns"].transform(table)
     about = {"target": "genre", "features": MODEL["features"]}
-    model_export.save(pipeline, directory, example, pipeline["classifier"].classes_, about)
+    labels = pipeline["classifier"].classes_
+    model_export.save(pipeline, directory, example, labels, about, whole=["key"])
     return directory, pipeline, table
 
 
@@ -278,7 +284,7 @@ def test_mlmodel_says_what_it_takes_and_nothing_of_this_machine(exported):
         "energy": "double",
         "loudness": "double",
         "tempo": "double",
-        "key": "double",
+        "key": "any",  # integers, and doubles where some are missing
         "text_feature": "string",
     }
     assert not any(column["required"] for column in inputs.values())
@@ -302,6 +308,39 @@ def test_the_examples_hold_used_columns_only_and_null_for_missing(exported):
         split = content.get("dataframe_split", content)
         assert split["columns"] == ["energy", "loudness", "tempo", "key", "text_feature"]
         assert split["data"][0][1] is None
+
+
+def test_a_csv_file_with_integers_with_gaps_or_without_is_read_by_mlflow(exported, tmp_path):
+    directory, pipeline, table = exported
+    model = mlflow.pyfunc.load_model(str(directory))
+    whole = table.head(40)
+    gaps = whole.assign(key=whole["key"].where(whole.index % 3 > 0), tempo=whole["tempo"].round())
+    for rows in (whole, gaps):
+        rows.to_csv(tmp_path / "rows.csv", index=False)
+        read = parse_csv_input(tmp_path / "rows.csv")  # as `mlflow models predict -t csv` does
+        assert list(model.predict(read)) == list(pipeline.predict(read))
+
+
+@pytest.mark.slow
+def test_mlflow_predicts_the_example_and_a_csv_file_from_the_command_line(exported, tmp_path):
+    directory, pipeline, table = exported
+    table.to_csv(tmp_path / "data_test.csv", index=False)
+    example = json.loads((directory / "input_example.json").read_text())["dataframe_split"]
+    for kind, path, rows in (
+        ("json", directory / "input_example.json", pd.DataFrame(example["data"], columns=COLUMNS)),
+        ("csv", tmp_path / "data_test.csv", table),
+    ):
+        words = ["predict", "-t", kind, "-i", str(path), "-m", str(directory)]
+        done = subprocess.run(
+            [sys.executable, "-m", "mlflow", "models", *words, "--env-manager", "local"]
+            + ["-o", str(tmp_path / "answers.json")],
+            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/x.db"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        answers = json.loads((tmp_path / "answers.json").read_text())
+        assert answers["predictions"] == list(pipeline.predict(rows))
 
 
 def test_only_the_code_of_the_model_travels_with_it(exported):
