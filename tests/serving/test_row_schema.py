@@ -72,6 +72,9 @@ def test_a_text_that_is_made_of_others_is_made_whatever_else_the_request_has(ser
     expected = service.predict(joined).json()
     for extra in ({}, {"text_feature": None}):
         assert service.predict({**base, **texts, **extra}).json() == expected
+    assert service.predict({**base, "title": "warehouse"}).json() == expected
+    assert service.predict({**base, "energy": 0.4}).status_code == 200  # no text at all
+    assert service.predict({**base, "title": 5}).json()["problems"][0]["column"] == "title"
     given = service.predict({**base, **texts, "text_feature": "warehouse beats"}).json()
     assert given == service.predict(ROW).json()
     mixed = [joined, {**base, **texts}, ROW]
