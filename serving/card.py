@@ -1,10 +1,10 @@
 """The card of a model: what it is, what it was made of, how good it is, how it came here."""
 
+from pathlib import Path
 from typing import Any
 
 from serving.model import ServedModel, find
 from serving.promote import promotion_of
-from util_lib.errors import UserError
 
 
 def of(model: ServedModel) -> dict[str, Any]:
@@ -27,11 +27,10 @@ def of(model: ServedModel) -> dict[str, Any]:
 
 
 def _logged(model: ServedModel) -> dict[str, Any]:
-    """Return what the store knows of a version and its run; nothing of a directory."""
-    try:
-        artifact = find(model.version)
-    except UserError:
+    """Return what the store knows of a version and its run; of a directory it is not asked."""
+    if Path(model.reference).is_dir():
         return {}
+    artifact = find(model.version)
     run = artifact.logged_by()
     known = artifact.metadata
     return {

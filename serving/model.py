@@ -58,6 +58,7 @@ class ServedModel:
         A feature that a row lacks is made of its sources where they are there. The rows keep their
         numbers, counted from 0, as index.
         """
+        frame = self._with_absent_sources(frame)
         made = self._makeable(frame)
         asked = {name: column for name, column in self.columns.items() if name not in made}
         frame, problems = _sorted_out(frame.reset_index(drop=True), asked)
@@ -65,6 +66,18 @@ class ServedModel:
             frame, more = self._with(frame, name)
             problems += more
         return frame, sorted(problems, key=lambda p: -1 if p.row is None else p.row)
+
+    def _with_absent_sources(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Add, as null, what may be null and is not there, where another part of its column is."""
+        there = {*map(str, frame.columns)}
+        absent = [
+            source
+            for recipe in recipes(self.declaration).values()
+            if there & {*recipe}
+            for source in recipe
+            if source not in there and source in self.sources and self.sources[source].nullable
+        ]
+        return frame.assign(**dict.fromkeys(absent))
 
     def _makeable(self, frame: pd.DataFrame) -> list[str]:
         """Name the columns that some rows lack and that can be made, in the order of making."""

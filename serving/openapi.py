@@ -39,11 +39,24 @@ def describe(app: FastAPI, service: "Service") -> dict[str, Any]:
     schemas["Row"] = loaded.schema.json_schema()
     schemas["Refusal"] = answers.Refusal.model_json_schema()
     schemas["Rows"] = _rows(service.limits.rows)
+    schemas["OneRow"] = {
+        "type": "object",
+        "required": ["dataframe_records"],
+        "properties": {
+            "dataframe_records": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1,
+                "items": _ref("Row"),
+            }
+        },
+    }
     refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if method == "post":
-                operation["requestBody"] = _body(loaded.examples)
+                one = path == "/explain"
+                operation["requestBody"] = _body("OneRow" if one else "Rows", loaded.examples)
             for status, text in REFUSALS.items():
                 if method == "post" or status in ("401", "421"):
                     operation["responses"][status] = {"description": text, "content": refusal}
@@ -81,17 +94,15 @@ def _rows(most: int) -> dict[str, Any]:
     }
 
 
-def _body(examples: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": _ref("Rows"),
-                "example": {"dataframe_records": examples},
-            },
-            "text/csv": {"schema": {"type": "string", "description": "a header, then rows"}},
-        },
+def _body(schema: str, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = examples[:1] if schema == "OneRow" else examples
+    content: dict[str, Any] = {
+        "application/json": {"schema": _ref(schema), "example": {"dataframe_records": rows}}
     }
+    if schema == "Rows":
+        csv = {"type": "string", "description": "a header, then rows"}
+        content["text/csv"] = {"schema": csv}
+    return {"required": True, "content": content}
 
 
 def _ref(name: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ what it does not take is examined.
 """
 
 import datetime
+import re
 from typing import Annotated, Any, NotRequired
 
 import pandas as pd
@@ -19,6 +20,8 @@ from serving.rows import Problem
 from util_lib.columns import Column
 
 TYPES = {"float": float, "int": int, "string": str, "bool": bool, "datetime": str}
+# The usual form; Python and pandas differ in which others of ISO 8601 they read.
+DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.A)
 INT_LIMIT = 2**53  # whole numbers beyond lose digits as doubles, which is what a model gets
 
 Row = dict[str, Any]
@@ -49,7 +52,7 @@ class RowSchema:
             frame, problems = self.model.examine(pd.DataFrame(rows, dtype=object))
         if problems:
             return [], problems
-        return _rows(frame[list(self.model.columns)]), []
+        return _rows(frame.reindex(columns=list(self.model.columns))), []
 
     def json_schema(self) -> dict[str, Any]:
         """Return the row as JSON Schema: ranges, allowed values, units, descriptions.
@@ -131,6 +134,8 @@ def _date_between(low: Any, high: Any) -> Any:
     def check(value: Any) -> Any:
         if not isinstance(value, str):
             return value  # the type is refused next
+        if not DATE.fullmatch(value):
+            raise PydanticCustomError("date", "another form of a date, or none")
         try:
             moment = _utc(datetime.datetime.fromisoformat(value))
         except (ValueError, OverflowError):

@@ -1,5 +1,9 @@
 """A running service for tests: the real app in the real server, on a port of its own."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -9,7 +13,7 @@ import pytest
 import requests
 import uvicorn
 from serving_support import export_model
-from step_support import Steps
+from step_support import ROOT, Steps
 
 from serving import app, connection, serve
 from serving.ab import Routing
@@ -75,6 +79,56 @@ def until(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+class Command:
+    """`python serving/serve.py` on a free port; what it prints goes to files."""
+
+    def __init__(self, folder: Path, *arguments, **variables):
+        self._out, self._err = folder / "out.txt", folder / "err.txt"
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "serving" / "serve.py"), "--port", "0", *arguments],
+                stdout=out,
+                stderr=err,
+                env={**os.environ, "TRACKING_BACKEND": "local", **variables},
+            )
+
+    @property
+    def lines(self) -> list[dict]:
+        """What it logged."""
+        return [json.loads(line) for line in self._out.read_text().splitlines()]
+
+    @property
+    def errors(self) -> str:
+        return self._err.read_text()
+
+    def url(self) -> str:
+        """Wait until it serves, and return where."""
+        until(lambda: '"url"' in self._out.read_text() or self.process.poll() is not None, 60)
+        return next(line["url"] for line in self.lines if "url" in line)
+
+    def end(self, number: int | None = None) -> int:
+        """Send a signal, if one is given, and return the exit code."""
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=40)
+
+
+@pytest.fixture
+def command(model_directory, tmp_path):
+    """Start the command as often as a test wants; by default on the model of this session."""
+    started = []
+
+    def start(*arguments, **variables):
+        arguments = ("--model", str(model_directory), *arguments)
+        started.append(Command(tmp_path, *arguments, **variables))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
 
 
 @pytest.fixture(scope="session")

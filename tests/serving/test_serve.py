@@ -1,65 +1,20 @@
 """The command itself: how it starts, what it refuses, how it ends."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
 import requests
-from service_support import ROW
-from step_support import ROOT
+from service_support import ROW, command
 
 from serving import serve
 from util_lib.errors import UserError
 
+__all__ = ["command"]
+
 BODY = {"dataframe_records": [ROW] * 2_000}
-
-
-class Command:
-    """`python serving/serve.py` on a free port."""
-
-    def __init__(self, *arguments, **variables):
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "serving" / "serve.py"), "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "TRACKING_BACKEND": "local", **variables},
-        )
-        self.lines = []
-
-    def url(self) -> str:
-        for line in self.process.stdout:
-            self.lines.append(json.loads(line))
-            if address := self.lines[-1].get("url"):
-                return address
-        raise AssertionError(self.process.stderr.read())
-
-    def end(self, number: int | None) -> int:
-        """Send a signal, if one is given, and return the exit code."""
-        if number is not None:
-            self.process.send_signal(number)
-        rest, self.errors = self.process.communicate(timeout=30)
-        self.lines += map(json.loads, rest.splitlines())
-        return self.process.returncode
-
-
-@pytest.fixture
-def command(request, model_directory):
-    started = []
-
-    def start(*arguments, **variables):
-        started.append(Command("--model", str(model_directory), *arguments, **variables))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
@@ -78,7 +33,7 @@ def test_a_signal_ends_it_after_the_requests_that_had_begun(command, number, cod
         time.sleep(0.3)
         begun.sendall(body)
         answer = b"".join(iter(lambda: begun.recv(65_536), b""))
-    assert one.end(None) == code
+    assert one.end() == code
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"]) == 2_000
     assert "Traceback" not in one.errors
@@ -88,10 +43,9 @@ def test_a_busy_port_is_told_in_one_sentence_before_the_model_is_loaded(command)
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = str(busy.getsockname()[1])
         one = command("--model", "no_such_model:prod", "--port", port)
-        out, errors = one.process.communicate(timeout=30)
-    assert one.process.returncode == 1
-    assert f"port {port} cannot be listened on (Address already in use)" in errors
-    assert errors.count("\n") == 1 and "Traceback" not in out
+        assert one.end() == 1
+    assert f"port {port} cannot be listened on (Address already in use)" in one.errors
+    assert one.errors.count("\n") == 1
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
