@@ -75,7 +75,8 @@ def run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> 
     ending = sweep_end.Ending(found, base, compose)
     if _is_joblib(config):
         _start_tracker()
-    with running.shown(base.main, ending.show) as screen:
+    lock = sweep_context.alone(base.main.project_name, name)
+    with running.shown(base.main, ending.show) as screen, lock:
         _say_what(found, screen)
         with session.sweep_run(base, name, screen) as opened:
             found.manager = opened.manager
