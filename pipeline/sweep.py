@@ -211,6 +211,7 @@ def framed(multirun: Callable[..., Any]) -> Callable[..., Any]:
             with_log_configuration=False,
         )
         given = (config_name, task_function, overrides, with_log_configuration)
-        return run(config, hydra.config_loader, lambda: multirun(hydra, *given))
+        with tracking.whole_step():  # the trials are read from where they are recorded
+            return run(config, hydra.config_loader, lambda: multirun(hydra, *given))
 
     return framed_multirun
