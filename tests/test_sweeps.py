@@ -139,16 +139,6 @@ def test_the_same_name_runs_what_is_missing_and_numbers_go_on(place, grid):
     assert again.returncode == 1  # the two that cannot be still belong to the sweep
 
 
-def test_values_that_another_sweep_tried_are_taken_from_its_record(place, grid):
-    other = place.sweep("other", f"{DEPTH}=2", f"{WORDS}=3,5")
-    assert other.returncode == 0, other.stderr
-    assert all("recorded earlier" in line for line in said(other))
-    scores = "[t.summary['objective'] for t in trials('{}')[:2]]"
-    assert place.ask(scores.format("other")) == place.ask(scores.format("grid"))
-    models = "len(api.artifacts('model_export', 'tiny/model_export_trials'))"
-    assert place.ask(models) <= 4
-
-
 def test_a_sweep_in_a_file_needs_no_command_line(place):
     folder = place.folder / "conf" / "sweep"
     folder.mkdir()
