@@ -24,7 +24,7 @@ DEPTH = "random_forest_pipeline.random_forest.max_depth"
 WORDS = "random_forest_pipeline.tfidf.max_features"
 TREES = "random_forest_pipeline.random_forest.n_estimators"
 WORD_VALUES = (50, 100, 150, 200, 250)
-LOOK_S = 0.1  # between two looks at the CPU of all processes
+LOOK_S = 0.25  # between two looks at the CPU of all processes
 LOCAL = "main.env_manager=local"  # the environments' making is not what is measured
 
 # Fits what the single run with these values would fit, and prints its CPU seconds.

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import StorageInternalError
@@ -239,20 +238,9 @@ def _tell(study: optuna.Study, trial: FrozenTrial, job: JobReturn) -> None:
 def _alone(settings: Settings) -> Any:
     """Give the path of the database; raise `UserError` while the same search runs elsewhere."""
     path = store_directory().parent / DATABASE
-    with files.writing(path):
-        store_directory().mkdir(parents=True, exist_ok=True)
-        lock = FileLock(store_directory() / f"search.{settings.project}.{settings.sweep}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"the sweep {settings.sweep!r} is running in another process: wait for its end, or "
-                "give this one another sweep.name"
-            ) from None
-        try:
-            yield path
-        finally:
-            lock.release()
+    # not the lock of the sweep, which the process that launched it holds already
+    with files.writing(path), sweep_context.alone(settings.project, settings.sweep, "search"):
+        yield path
 
 
 def _open(settings: Settings, space: Space, path: Path) -> optuna.Study:

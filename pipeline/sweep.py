@@ -75,7 +75,8 @@ def run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> 
     ending = sweep_end.Ending(found, base, compose)
     if _is_joblib(config):
         _start_tracker()
-    with running.shown(base.main, ending.show) as screen:
+    lock = sweep_context.alone(base.main.project_name, name)
+    with running.shown(base.main, ending.show) as screen, lock:
         _say_what(found, screen)
         with session.sweep_run(base, name, screen) as opened:
             found.manager = opened.manager
@@ -210,6 +211,7 @@ def framed(multirun: Callable[..., Any]) -> Callable[..., Any]:
             with_log_configuration=False,
         )
         given = (config_name, task_function, overrides, with_log_configuration)
-        return run(config, hydra.config_loader, lambda: multirun(hydra, *given))
+        with tracking.whole_step():  # the trials are read from where they are recorded
+            return run(config, hydra.config_loader, lambda: multirun(hydra, *given))
 
     return framed_multirun

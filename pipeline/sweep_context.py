@@ -6,7 +6,15 @@ other machines can be told to copy: a job needs nothing of its parent's memory.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+
+from filelock import FileLock, Timeout
+
+from util_lib.errors import UserError
+from util_lib.tracking import files
+from util_lib.tracking.store import store_directory
 
 VARIABLE = "PIPELINE_SWEEP"
 
@@ -46,6 +54,29 @@ def current() -> Sweep | None:
     """Return the sweep that this process works for, None outside of one."""
     text = os.environ.get(VARIABLE)
     return Sweep(**json.loads(text)) if text else None
+
+
+@contextmanager
+def alone(project: str, name: str, kind: str = "sweep") -> Iterator[None]:
+    """Raise `UserError` while the same sweep runs in another process that uses this store.
+
+    Both would run the same trials. Locks of another `kind` do not exclude each other.
+    """
+    directory = store_directory()
+    with files.writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / f"{kind}.{project}.{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"the sweep {name!r} is running in another process: wait for its end, or "
+            "give this one another sweep.name"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def forget() -> None:

@@ -23,7 +23,8 @@ class Worker:
 
     def __init__(self, python: str) -> None:
         """Start it with the interpreter `python`."""
-        self._python = python
+        # a client of W&B starts a service process of its own, not this process's, which may end
+        environment = {name: v for name, v in os.environ.items() if name != "WANDB_SERVICE"}
         self._process = subprocess.Popen(
             [python, str(SCRIPT)],
             stdin=subprocess.PIPE,
@@ -31,7 +32,7 @@ class Worker:
             text=True,
             encoding="utf-8",
             start_new_session=True,
-            env={**os.environ, "TRACKING_PUBLISH": "parent"},
+            env={**environment, "TRACKING_PUBLISH": "parent"},
         )
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -107,5 +107,5 @@ class Place:
 
 def said(done: subprocess.CompletedProcess) -> list[str]:
     """Return the lines about trials, without their seconds."""
-    lines = [line for line in done.stdout.splitlines() if line.startswith("trial ")]
+    lines = [line for line in done.stdout.splitlines() if re.match(r"trial [\d/]+ \(", line)]
     return sorted(re.sub(r" in [\d.]+ s$", "", line) for line in lines)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline import describe, gc, graph, leaderboard, overrides, reproduce, settings
 from pipeline.plan import plan
@@ -73,9 +74,12 @@ def composes(given: list[str], document: Path) -> None:
             line[number] = "dataset=songs_demo"
     single = []
     for override in (word for word in line if not word.startswith("-")):
-        key, _, value = override.partition("=")
-        swept = "-m" in line and value[:1] not in "'\"[{" and "," in value
-        single.append(f"{key}={value.split(',')[0]}" if swept else override)
+        found = OverridesParser.create().parse_override(override)
+        if found.key_or_group == "best":  # written by a sweep
+            continue
+        swept = "-m" in line and found.is_sweep_override()
+        first = next(found.sweep_string_iterator()) if swept else ""
+        single.append(f"{found.get_key_element()}={first}" if swept else override)
     settings.check(overrides.base_config(single))
 
 

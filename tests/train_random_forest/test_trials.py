@@ -1,0 +1,120 @@
+"""A trial of a sweep does what a single run of the step does, with what earlier ones left warm."""
+
+import json
+
+import pytest
+import yaml
+from step_support import MODEL, make_songs, with_text
+
+from train_random_forest import run, trials, worker
+from util_lib import tracking
+from util_lib.errors import UserError
+
+DATA = "data_train.parquet"
+
+
+@pytest.fixture
+def rows(steps):
+    return steps.put(with_text(make_songs()), DATA)
+
+
+def section(forest=None, **changes):
+    return {**MODEL, **changes, "random_forest": {**MODEL["random_forest"], **(forest or {})}}
+
+
+def arguments(rows, export):
+    given = ["--train_data", rows, "--export_artifact", export, "--random_seed", "42"]
+    return [*given, "--val_size", "0.3", "--stratify", "genre"]
+
+
+def request(rows, number=1, forest=None, cv=0, name="grid", **more):
+    sweep = {"name": name, "trial": number, "overrides": {"depth": number}, "cv": cv}
+    sweep |= {"objectives": more.pop("objectives", ["val_roc_auc_ovo_macro"])}
+    changes = {key: more.pop(key) for key in ("tfidf",) if key in more}
+    return {
+        "project": "tests",
+        "arguments": arguments(rows, "model_export_trials"),
+        "model_config": yaml.safe_dump(section(forest, **changes), sort_keys=False),
+        "sweep": sweep | more.pop("sweep", {}),
+        **more,
+    }
+
+
+def test_a_trials_model_has_the_bytes_of_a_single_run_with_its_parameters(steps, rows):
+    forests = [
+        {"max_depth": 2},
+        {"max_depth": 4, "n_jobs": 2},
+        {"max_depth": 4, "criterion": "entropy"},
+    ]
+    warm = trials.Warm()
+    for number, forest in enumerate(forests):
+        done = trials.run_trial(request(rows, number, forest, threads=2), warm)
+        path = steps.yaml(section(forest))
+        run.main([*arguments(rows, "model_export"), "--model_config", path])
+        single = steps.artifact("model_export:latest")
+        assert steps.artifact(done["summary"]["model"]).digest == single.digest
+        scores = steps.run("train_random_forest").summary
+        assert done["summary"]["val_roc_auc_ovo_macro"] == scores["val_roc_auc_ovo_macro"]
+
+
+def test_data_and_processor_are_made_once_for_trials_that_differ_in_the_forest(
+    steps, rows, monkeypatch
+):
+    made = []
+    for name in ("read_rows", "split", "fit_processor"):
+        plain = getattr(run, name)
+        monkeypatch.setattr(
+            run, name, lambda *given, plain=plain, name=name: (made.append(name), plain(*given))[1]
+        )
+    warm = trials.Warm()
+    for number, depth in enumerate((2, 3, 4)):
+        trials.run_trial(request(rows, number, {"max_depth": depth}), warm)
+    assert sorted(made) == ["fit_processor", "read_rows", "split"]
+    trials.run_trial(request(rows, 4, tfidf={"max_features": 2}), warm)
+    assert made.count("fit_processor") == 2 and made.count("read_rows") == 1
+
+
+def test_cross_validation_scores_every_row_once_and_the_split_too(steps, rows):
+    asked = request(rows, cv=3, objectives=["cv_roc_auc_ovo_macro_mean", "model_mb"])
+    summary = trials.run_trial(asked, trials.Warm())["summary"]
+    assert summary["cv_folds"] == 3 and not summary["pruned"]
+    assert summary["objective"] == summary["cv_roc_auc_ovo_macro_mean"]
+    assert 0 < summary["cv_roc_auc_ovo_macro_std"] < 0.2
+    assert summary["val_roc_auc_ovo_macro"] > 0.8 and summary["model_mb"] > 0
+    again = trials.run_trial(request(rows, cv=3, objectives=["model_mb"]), trials.Warm())
+    assert again["summary"]["cv_f1_macro_mean"] == summary["cv_f1_macro_mean"]
+
+
+def test_a_trial_that_cannot_be_fitted_is_a_failed_run_that_says_why(steps, rows):
+    asked = request(rows, sweep={"objectives": ["val_r2"]})
+    with pytest.raises(UserError, match="sweep.metric names 'val_r2', which a trial did not"):
+        trials.run_trial(asked, trials.Warm())
+    (failed,) = tracking.Api().runs("tests", filters={"group": "grid"})
+    assert failed.state == "failed" and "val_r2" in failed.summary["error"]
+
+
+def test_a_trial_is_taken_from_the_record_unless_its_model_is_gone(steps, rows):
+    asked = request(rows, sweep={"fingerprint": "abc"})
+    done = trials.run_trial(asked, trials.Warm())
+    known = trials.recorded("tests")["abc"]
+    assert trials.take(asked, known)["summary"]["model"] == done["summary"]["model"]
+    other = request(rows, name="other", sweep={"fingerprint": "abc"})
+    taken = trials.take(other, known)
+    (copied,) = tracking.Api().runs("tests", filters={"group": "other"})
+    assert (
+        copied.id == taken["run"] and copied.summary["objective"] == known["summary"]["objective"]
+    )
+    known["summary"]["model"] = "model_export_trials:v7"
+    assert trials.take(asked, known) is None
+
+
+def test_a_worker_answers_a_failure_and_goes_on(steps, rows, capfd):
+    warm, known = trials.Warm(), {}
+    bad = worker.answer(request("data_train.parquet:v9"), warm, known)
+    assert bad["state"] == "failed" and "not found" in bad["error"]
+    told = worker.answer({**request(rows, 2), "error": "no such depth"}, warm, known)
+    assert told["state"] == "failed"
+    assert steps.run("train_random_forest").summary["error"] == "no such depth"
+    good = worker.answer(request(rows, 3, sweep={"fingerprint": "abc"}), warm, known)
+    assert good["state"] == "finished" and json.dumps(good)
+    assert worker.answer(request(rows, 3, sweep={"fingerprint": "abc"}), warm, known)["recorded"]
