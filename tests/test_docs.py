@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline import describe, gc, graph, leaderboard, overrides, reproduce, settings
 from pipeline.plan import plan
@@ -73,9 +74,12 @@ def composes(given: list[str], document: Path) -> None:
             line[number] = "dataset=songs_demo"
     single = []
     for override in (word for word in line if not word.startswith("-")):
-        key, _, value = override.partition("=")
-        swept = "-m" in line and value[:1] not in "'\"[{" and "," in value
-        single.append(f"{key}={value.split(',')[0]}" if swept else override)
+        parsed = OverridesParser.create().parse_override(override)
+        if "-m" in line and parsed.is_discrete_sweep():
+            override = f"{parsed.get_key_element()}={next(parsed.sweep_string_iterator())}"
+        elif "-m" in line and parsed.is_interval_sweep():
+            override = f"{parsed.get_key_element()}={parsed.value().start}"
+        single.append(override)
     settings.check(overrides.base_config(single))
 
 
