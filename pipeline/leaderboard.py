@@ -77,7 +77,7 @@ def log(sweep: Sweep) -> tuple[str, str]:
     with tracking.init(
         project=sweep.project,
         job_type="leaderboard",
-        group=sweep.name,
+        name=f"{sweep.name}-leaderboard",
         config={"sweep": {"name": sweep.name}},
     ) as run:
         artifact = tracking.Artifact(
