@@ -65,7 +65,7 @@ def show(sweep: Sweep, screen: Screen) -> None:
     screen.show(shown)
     for trial in sweep.trials:
         if reason := trial.summary.get("error"):
-            screen.say(f"trial {trial.number} {trial.state}: {reason}")
+            screen.say(f"  trial {trial.number} {trial.state}: {reason}")
     screen.say(leaderboard_trials.explained(sweep))
 
 
