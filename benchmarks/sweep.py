@@ -5,10 +5,12 @@
 Prints CPU seconds (of all processes) and wall seconds: of the sweep by joblib (cold: processes,
 data and MLflow start within it), of (a) the fits alone, one after the other in one process with
 the data loaded, and of (b) the same sweep by joblib with one `mlflow.run` per trial, for `--plain`
-trials of a middle depth, scaled. (c) is Optuna alone with the same objective.
+trials of a middle depth, scaled. (c) is Optuna alone, one trial after the
+other in one process, with the same values and an objective that fits and scores; nothing is kept.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -27,12 +30,13 @@ WORD_VALUES = (50, 100, 150, 200, 250)
 LOOK_S = 0.25  # between two looks at the CPU of all processes
 LOCAL = "main.env_manager=local"  # the environments' making is not what is measured
 
-# Fits what the single run with these values would fit, and prints its CPU seconds.
+# Fits what the single run with these values would fit, and prints its CPU seconds. With `optuna`
+# the same values are handed to a study, whose objective fits and scores on the validation rows.
 FITS = """
 import json, sys, tempfile, time, warnings
 sys.path.insert(0, {root!r})
 from train_random_forest import run as step
-from util_lib import model_config, tracking
+from util_lib import measuring, model_config, tracking
 given = json.loads(sys.argv[1])
 last = [r for r in tracking.Api().runs(given["project"]) if r.job_type == step.logger.name][-1]
 section = last.config["random_forest_pipeline"]
@@ -40,14 +44,29 @@ data = tracking.Api().artifact(f"{{given['project']}}/data_train.parquet:latest"
 config = model_config.RandomForestPipeline.model_validate(section)
 with tempfile.TemporaryDirectory() as folder:
     frame = step.read_rows(data, config, folder)
-train, _ = step.split(frame, last.config["val_size"], 42, last.config["stratify"])
+train, val = step.split(frame, last.config["val_size"], 42, last.config["stratify"])
 cpu, wall = time.process_time(), time.perf_counter()
-for depth, words in given["trials"]:
+def fit(depth, words):
     forest = section["random_forest"] | {{"max_depth": depth, "n_estimators": given["trees"]}}
     tfidf = section["tfidf"] | {{"max_features": words}}
     values = section | {{"random_forest": forest, "tfidf": tfidf}}
     config = model_config.RandomForestPipeline.model_validate(values)
-    step.fit(step.make_inference_pipeline(config), train, config)
+    pipeline = step.make_inference_pipeline(config)
+    step.fit(pipeline, train, config)
+    return pipeline
+def objective(trial):
+    pipeline = fit(trial.suggest_int("depth", 1, 100), trial.suggest_int("words", 1, 1000))
+    truth = val[config.target].to_numpy()
+    return [*measuring.score(pipeline, val, truth, config.task, "val")[0].values()][0]
+if given.get("optuna"):
+    import optuna
+    study = optuna.create_study(direction="maximize")
+    for depth, words in given["trials"]:
+        study.enqueue_trial({{"depth": depth, "words": words}})
+    study.optimize(objective, n_trials=len(given["trials"]))
+else:
+    for depth, words in given["trials"]:
+        fit(depth, words)
 print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall]))
 """
 
@@ -109,6 +128,14 @@ def main(folder: Path, dataset: str, *given: str) -> tuple[float, float, str]:
     return measured(folder, *command, *given)
 
 
+def fits(folder: Path, about: dict[str, Any]) -> tuple[float, float]:
+    """Fit in one process what `about` says; return CPU and wall seconds without its start."""
+    script = FITS.format(root=str(ROOT))
+    _, _, said = measured(folder, sys.executable, "-c", script, json.dumps(about))
+    cpu, wall = json.loads(said.splitlines()[-1])
+    return cpu, wall
+
+
 def show(what: str, cpu: float, wall: float, trials: int, base: float) -> None:
     """Print one row."""
     print(
@@ -120,8 +147,6 @@ def show(what: str, cpu: float, wall: float, trials: int, base: float) -> None:
 
 def compare(folder: Path, args: argparse.Namespace) -> None:
     """Measure each way, and print a row for it."""
-    import json
-
     import yaml
 
     # The data that all ways train on, and one run whose configuration they take.
@@ -134,11 +159,13 @@ def compare(folder: Path, args: argparse.Namespace) -> None:
     trials = [[depth, words] for depth in depths for words in WORD_VALUES]
     text = (ROOT / "conf" / "dataset" / f"{args.dataset}.yaml").read_text(encoding="utf-8")
     project = yaml.safe_load(text)["main"]["project_name"]
-    given = json.dumps({"project": project, "trials": trials, "trees": args.trees})
-    _, _, said = measured(folder, sys.executable, "-c", FITS.format(root=str(ROOT)), given)
-    base, wall = json.loads(said.splitlines()[-1])
+    about = {"project": project, "trials": trials, "trees": args.trees}
+    base, wall = fits(folder, about)
     print(f"{len(trials)} trials of {args.trees} trees on {args.dataset}, {os.cpu_count()} cores")
     show("(a) the fits alone, one process", base, wall, len(trials), base)
+    show(
+        "(c) Optuna alone, one process", *fits(folder, about | {"optuna": True}), len(trials), base
+    )
 
     train = "main.execute_steps=train_random_forest"
     swept = (f"{DEPTH}={','.join(map(str, depths))}", f"{WORDS}={','.join(map(str, WORD_VALUES))}")

@@ -52,12 +52,12 @@ def show(sweep: Sweep, screen: Screen) -> None:
     given = sweep_record.short_names(sweep.varied).values()
     for head in leaderboard_page.heads(sweep):
         left = head in ("state", "")
-        # values of parameters may be long texts; all else stays whole
+        # values of parameters may be long texts, and marks are words; numbers stay whole
         shown.add_column(
             head,
             overflow="fold",
             justify="left" if left else "right",
-            no_wrap=head not in given,
+            no_wrap=head not in ("", *given),
             min_width=min(len(head), 12),
         )
     for trial in sweep.trials:
@@ -65,7 +65,7 @@ def show(sweep: Sweep, screen: Screen) -> None:
     screen.show(shown)
     for trial in sweep.trials:
         if reason := trial.summary.get("error"):
-            screen.say(f"trial {trial.number} {trial.state}: {reason}")
+            screen.say(f"  trial {trial.number} {trial.state}: {reason}")
     screen.say(leaderboard_trials.explained(sweep))
 
 
@@ -77,7 +77,7 @@ def log(sweep: Sweep) -> tuple[str, str]:
     with tracking.init(
         project=sweep.project,
         job_type="leaderboard",
-        group=sweep.name,
+        name=f"{sweep.name}-leaderboard",
         config={"sweep": {"name": sweep.name}},
     ) as run:
         artifact = tracking.Artifact(

@@ -77,9 +77,11 @@ def composes(given: list[str], document: Path) -> None:
         found = OverridesParser.create().parse_override(override)
         if found.key_or_group == "best":  # written by a sweep
             continue
-        swept = "-m" in line and found.is_sweep_override()
-        first = next(found.sweep_string_iterator()) if swept else ""
-        single.append(f"{found.get_key_element()}={first}" if swept else override)
+        if "-m" in line and found.is_discrete_sweep():
+            override = f"{found.get_key_element()}={next(found.sweep_string_iterator())}"
+        elif "-m" in line and found.is_interval_sweep():
+            override = f"{found.get_key_element()}={found.value().start}"
+        single.append(override)
     settings.check(overrides.base_config(single))
 
 

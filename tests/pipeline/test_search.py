@@ -11,6 +11,7 @@ import optuna
 import pytest
 from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
 from pipeline import search, search_space
 from pipeline.search import Settings
@@ -258,3 +259,9 @@ def test_a_trial_that_was_given_up_counts_and_is_not_repeated():
     run(launcher)
     assert [trial.state.name for trial in study().trials].count("PRUNED") == 1
     assert run(Launcher()).jobs == {}
+
+
+@pytest.mark.parametrize("wrong", [{"n_trials": 0}, {"n_trials": None}, {"batch": 1.5}])
+def test_a_setting_that_cannot_be_is_named(wrong):
+    with pytest.raises(UserError, match=r"hydra.sweeper.\w+ must be a whole number above 0, found"):
+        search.settings(OmegaConf.create(), **{"n_trials": 5, **wrong})
