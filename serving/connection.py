@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 10.0  # from the connection, or the first byte of a request, to its last header
 HEADER_BYTES = 32_768
-TAKE_SECONDS = 30.0  # for a client to take an answer
+TAKE_SECONDS = 30.0  # in which a client takes some of an answer that waits for it
 
 
 class Connection(HttpToolsProtocol):
@@ -52,10 +52,19 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Give the client time to take what it has not read yet."""
+        """Go on with the connection; a client that does not read its answer loses it."""
         super().on_response_complete()
-        if self._timer is None and self.transport.get_write_buffer_size():
-            self._within(TAKE_SECONDS)
+        if self._timer is None:
+            self._is_taking(None)
+
+    def _is_taking(self, before: int | None) -> None:
+        """Look again and again whether the client takes what is left of its answer."""
+        self._timer = None
+        left = self.transport.get_write_buffer_size()
+        if left and before is not None and left >= before:
+            self.transport.abort()
+        elif left:
+            self._timer = self.loop.call_later(TAKE_SECONDS, self._is_taking, left)
 
     def _count(self, size: int) -> None:
         self._header_bytes += size

@@ -8,6 +8,7 @@ assignment; requests that began with the old one are answered by it.
 import asyncio
 import datetime
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from serving import card, model
 from serving.row_schema import RowSchema
 
 logger = logging.getLogger("serving")
+
+RETRY_SECONDS = 60.0  # until a version that could not be loaded is tried again
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Slot:
         self.replaced = 0
         self.refused: dict[str, str] = {}  # version: why it could not be loaded
         self._unreachable = False
+        self._retry_at = 0.0
 
     def follows(self) -> bool:
         """Say whether the reference can move: a directory cannot."""
@@ -78,15 +82,19 @@ class Slot:
             self._unreachable = True
             return False
         self._unreachable = False
-        if version == self.loaded.version or version in self.refused:
+        if version == self.loaded.version:
+            return False
+        if version in self.refused and time.monotonic() < self._retry_at:
             return False
         try:
             loaded = await asyncio.to_thread(load, self.reference)
         except Exception as error:
             self.refused[version] = f"{type(error).__name__}: {error}"
+            self._retry_at = time.monotonic() + RETRY_SECONDS
             logger.error("%s cannot be loaded, %s stays: %s", version, *self._about(error)[1:])
             return False
         before, self.loaded = self.loaded, loaded
+        self.refused.pop(version, None)
         self.since = _now()
         self.replaced += 1
         logger.info("%s is now %s, before %s", self.reference, loaded.version, before.version)

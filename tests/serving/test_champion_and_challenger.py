@@ -9,7 +9,7 @@ from service_support import ROW, running, until
 from serving_support import export_model
 from step_support import MODEL
 
-from serving import batching
+from serving import batching, slots
 from serving.ab import Routing
 from util_lib.errors import UserError
 
@@ -74,6 +74,23 @@ def test_a_newer_version_that_cannot_be_loaded_leaves_the_old_one_answering(two,
         assert "v2 cannot be loaded" in caplog.text
         move(two, "prod", "v1")
         until(lambda: version_of(service.predict(ROW)) == "tests/model_export:v1")
+
+
+def test_a_version_that_could_not_be_loaded_is_tried_again_later(two, monkeypatch):
+    monkeypatch.setattr(slots, "RETRY_SECONDS", 0.3)
+    with running("model_export:prod") as service:
+        load, tries = slots.load, []
+
+        def fail_twice(reference):
+            tries.append(reference)
+            if len(tries) < 3:
+                raise OSError("the connection was lost")
+            return load(reference)
+
+        monkeypatch.setattr(slots, "load", fail_twice)
+        move(two, "prod", "v1")
+        until(lambda: version_of(service.predict(ROW)) == "tests/model_export:v1")
+        assert len(tries) == 3 and service.get("/model").json()["refused"] == {}
 
 
 def test_a_store_that_is_away_leaves_the_model_answering_and_is_told_once(two, caplog):

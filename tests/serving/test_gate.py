@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import socket
 import time
 
@@ -108,6 +109,28 @@ def test_headers_that_are_too_long_are_refused(service):
     many = b"GET /ping HTTP/1.1\r\n" + b"X-A: 1234567890\r\n" * 5_000 + b"\r\n"
     assert b" 400 " in answer_to(service, many)
     assert service.get("/ping").status_code == 200
+
+
+def test_a_client_that_does_not_read_its_answer_loses_it(model_directory, monkeypatch):
+    monkeypatch.setattr(connection, "TAKE_SECONDS", 0.2)
+    # A long answer: what fits into the buffers of the system is out of the service's hands.
+    split = {"columns": list(ROW), "data": [list(ROW.values())] * 40_000}
+    body = json.dumps({"dataframe_split": split}).encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with running(model_directory, limits=Limits(len(body), rows=40_000)) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            deaf.settimeout(20)
+            deaf.connect((host, int(port)))
+            deaf.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            answered = 'serving_requests_total{endpoint="/predict",status="200"} 1.0'
+            until(lambda: answered in service.get("/metrics").text)
+            time.sleep(0.7)
+            answer = everything_from(deaf)
+        length = int(re.search(rb"content-length: (\d+)", answer)[1])
+        assert len(answer) < length  # the rest never came
+        assert len(service.predict(*[ROW] * 10).json()["predictions"]) == 10
 
 
 def test_a_client_that_goes_away_is_no_error(service):
