@@ -59,6 +59,11 @@ def digest(found: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
+def code_files(*rooms: str) -> dict[str, str]:
+    """Return the digest of every file of folders of this project that is code, by its path."""
+    return {name: found for room in rooms for name, found in _files(ROOT / room, room).items()}
+
+
 def difference(before: dict[str, str] | None, now: dict[str, str]) -> str:
     """Say in words what changed between two runs of a step; at most three parts are named."""
     if before is None:

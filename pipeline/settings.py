@@ -13,6 +13,7 @@ from util_lib import expressions, validation
 from util_lib.dataset import Data
 from util_lib.errors import UserError
 from util_lib.model_config import RandomForestPipeline
+from util_lib.project import ROOT
 from util_lib.validation import Section
 
 # The steps in the order in which they run, whatever order a user lists them in.
@@ -129,6 +130,7 @@ def register_resolvers() -> None:
         "by_task": _by_task,
         "local_or_url": _local_or_url,
         "own_conf": _own_conf,
+        "project_root": lambda: str(ROOT),
     }.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
 

@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pipeline import (
+    cluster,
     running,
     session,
     sweep_context,
@@ -114,6 +115,8 @@ def _threads(config: DictConfig) -> int:
     """Return how many cores a trial may use: all that the trials beside it leave."""
     cores = os.cpu_count() or 1
     launcher = config.hydra.launcher
+    if given := cluster.threads(launcher):
+        return given
     if not _is_joblib(config):
         return cores
     at_once = launcher.n_jobs if launcher.n_jobs > 0 else cores

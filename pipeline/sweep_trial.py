@@ -32,24 +32,38 @@ def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int)
     """
     sweep = sweep_context.current()
     _end_with_launcher(sweep)
-    number = sweep.first + job + 1  # the first one is 1
-    about = {
-        "name": sweep.name,
-        "trial": number,
-        "overrides": {key_of(a): value_of(a) for a in arguments if key_of(a) in sweep.keys},
-        "arguments": [a for a in arguments if key_of(a) in sweep.keys],
-        "objectives": sweep.objectives,
-    }
+    about = _about(sweep, arguments, job)
     started = time.monotonic()
     try:
         found = settings.check(config, dataset)
         request = _request(sweep, about, found)
     except UserError as error:
-        request = {
-            "sweep": about,
-            "error": " ".join(str(error).split()),
-            "project": config.main.project_name,
-        }
+        request = _failure(about, config, str(error))
+    return _ask(sweep, about, request, started)
+
+
+def record_failure(config: DictConfig, arguments: list[str], job: int, why: str) -> Any:
+    """Record a trial that could not be run, and return what `run` returns for one that failed."""
+    sweep = sweep_context.current()
+    about = _about(sweep, arguments, job)
+    return _ask(sweep, about, _failure(about, config, why), time.monotonic())
+
+
+def _about(sweep: Sweep, arguments: list[str], job: int) -> dict[str, Any]:
+    return {
+        "name": sweep.name,
+        "trial": sweep.first + job + 1,  # the first one is 1
+        "overrides": {key_of(a): value_of(a) for a in arguments if key_of(a) in sweep.keys},
+        "arguments": [a for a in arguments if key_of(a) in sweep.keys],
+        "objectives": sweep.objectives,
+    }
+
+
+def _failure(about: dict[str, Any], config: DictConfig, why: str) -> dict[str, Any]:
+    return {"sweep": about, "error": " ".join(why.split()), "project": config.main.project_name}
+
+
+def _ask(sweep: Sweep, about: dict[str, Any], request: dict[str, Any], started: float) -> Any:
     answer = sweep_worker.worker(_python(sweep)).ask(request)
     _say(sweep, about, answer, time.monotonic() - started)
     summary = answer.get("summary", {})

@@ -194,6 +194,23 @@ class Store:
             self._check_schema()
             self._inode = self.path.stat().st_ino
 
+    def share(self) -> None:
+        """Let processes on other machines use the store, on a disk that all of them share.
+
+        A write-ahead log needs memory that all its users share, so the database does without from
+        then on. Raises `UserError` where another process uses the database right now.
+        """
+        with self._lock, self._errors():
+            try:
+                self._connect().execute("PRAGMA journal_mode = DELETE").fetchone()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
+                raise UserError(
+                    f"{self.path} is to be used by several machines, and another process uses it "
+                    "right now: wait until that has ended, and start again"
+                ) from error
+
     def is_current(self) -> bool:
         """Say whether this store's database is still the one on disk."""
         try:

@@ -1,0 +1,187 @@
+"""The trials of a sweep on other machines, followed by the process that launched them.
+
+An engine (pipeline/cluster_ray.py, pipeline/cluster_submitit.py) starts jobs, says which have ended
+and hands over what they returned. A job whose machine was lost is started again, on another one.
+"""
+
+import contextlib
+import os
+import secrets
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, flag_override
+
+from pipeline import sweep_context, sweep_trial
+from pipeline.cluster_node import Answer, Job, Surroundings, code, kernel
+from util_lib.errors import UserError
+from util_lib.tracking import choice, files
+from util_lib.tracking.store import open_store
+
+ATTEMPTS = 3  # a trial that takes its machine down with it must come to an end
+ENGINES = {"ray": "cluster_ray", "submitit_local": "cluster_submitit"}
+ENGINES |= {"submitit_slurm": "cluster_submitit"}
+VARIABLES = (
+    sweep_context.VARIABLE,
+    choice.VARIABLE,
+    "TRACKING_STORE",
+    "PIPELINE_HOME",
+    "PIPELINE_LOG",
+    "MLFLOW_TRACKING_URI",
+    "WANDB_DIR",
+    "WANDB_ENTITY",
+    "WANDB_PROJECT",
+    "WANDB_RUN_GROUP",
+)
+
+
+class Lost(Exception):
+    """A job's machine or process ended before the job; the text says how."""
+
+
+class Engine(Protocol):
+    """What starts jobs on machines.
+
+    `at_once` is how many may run at a time, None where the cluster sees to that. `wait` returns
+    some of the `running` jobs that have ended, perhaps none; `result` raises `Lost`.
+    """
+
+    at_once: int | None
+
+    def check(self, surroundings: Surroundings) -> bool:
+        """Return whether jobs may run on other machines than this one.
+
+        Raises `UserError` where one of them cannot run trials, as far as is known now.
+        """
+
+    def start(self, jobs: list[Job]) -> list[Any]: ...  # noqa: D102
+
+    def wait(self, running: list[Any]) -> list[Any]: ...  # noqa: D102
+
+    def result(self, handle: Any) -> Answer: ...  # noqa: D102
+
+    def stop(self, running: list[Any]) -> None: ...  # noqa: D102
+
+
+def threads(launcher: DictConfig) -> int | None:
+    """Return how many cores a trial may use that `launcher` starts, None for other launchers."""
+    if launcher.get("engine") == "ray":
+        return max(1, int(launcher.ray.remote.get("num_cpus") or 1))
+    if launcher.get("engine") in ENGINES:
+        return launcher.cpus_per_task or 1
+    return None
+
+
+def jobs(
+    config: DictConfig, loader: ConfigLoader, overrides: list[list[str]], first: int
+) -> list[Job]:
+    """Compose a job for each list of overrides; `first` is the number of the first one."""
+    if sweep_context.current() is None:
+        raise UserError(
+            "a cluster runs the trials of train_random_forest, and these jobs are none (they do "
+            "not train, or they go to several projects): use hydra/launcher=joblib, or basic"
+        )
+    made = []
+    nothing = Surroundings(None, "", "", {})
+    for number, words in enumerate(overrides, start=first):
+        composed = loader.load_sweep_config(config, words)
+        arguments = [*composed.hydra.overrides.task]
+        dataset = composed.hydra.runtime.choices.get("dataset")
+        with flag_override(composed, ["struct", "readonly"], [False, False]):
+            del composed["hydra"]
+        made.append(Job(number, arguments, composed, dataset, nothing))
+    return made
+
+
+def launch(engine: str, settings: dict[str, Any], jobs: list[Job]) -> Sequence[JobReturn]:
+    """Run `jobs` through the engine that is called so; return what each returned, in their order.
+
+    Raises `UserError` where a machine cannot run trials: nothing of the sweep is done there.
+    """
+    if ENGINES[engine] == "cluster_ray":
+        from pipeline import cluster_ray
+
+        found: Engine = cluster_ray.connect(settings["ray"])
+    else:
+        from pipeline import cluster_submitit
+
+        found = cluster_submitit.connect(engine.removeprefix("submitit_"), settings)
+    with _marked() as mark:
+        surroundings = Surroundings(mark, kernel(), code(), _variables())
+        if found.check(surroundings) and mark:
+            open_store().share()
+        values = _follow(found, [replace(job, surroundings=surroundings) for job in jobs])
+    return [_returned(job, values[job.number]) for job in jobs]
+
+
+def _returned(job: Job, value: Any) -> JobReturn:
+    made = JobReturn(overrides=job.arguments, cfg=job.config, status=JobStatus.COMPLETED)
+    made.return_value = value
+    return made
+
+
+@contextlib.contextmanager
+def _marked() -> Iterator[str | None]:
+    """Hold a file in the store locked, by which other machines know it; None on W&B."""
+    if os.environ[choice.VARIABLE] != "local":
+        yield None
+        return
+    path = open_store().files.tmp / f"cluster-{secrets.token_hex(8)}"
+    lock = files.hold(path)
+    try:
+        yield str(path)
+    finally:
+        path.unlink(missing_ok=True)
+        files.release(lock)
+
+
+def _variables() -> dict[str, str]:
+    """Return what a job needs of this process's environment; no secret is among it."""
+    found = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    if os.environ[choice.VARIABLE] == "wandb":
+        found |= choice.as_variables() | {"WANDB_BASE_URL": choice.base_url()}
+        found.pop("WANDB_API_KEY", None)
+    return found
+
+
+def _follow(engine: Engine, jobs: list[Job]) -> dict[int, Any]:
+    """Run all jobs, and again those whose machine was lost; return their values by number."""
+    waiting, running, values = deque(jobs), {}, {}
+    try:
+        while waiting or running:
+            room = len(waiting) if engine.at_once is None else engine.at_once - len(running)
+            begun = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+            if begun:
+                running |= dict(zip(engine.start(begun), begun, strict=True))
+            for handle in engine.wait([*running]):
+                job = running.pop(handle)
+                try:
+                    answer = engine.result(handle)
+                except Lost as lost:
+                    again = _after_loss(job, str(lost), values)
+                    waiting.extend([again] if again else [])
+                    continue
+                if answer.machine.refusal:
+                    raise UserError(answer.machine.refusal)
+                values[job.number] = answer.value
+                for line in answer.said.splitlines():
+                    print(f"{line} [{answer.machine.host}]", flush=True)
+    finally:
+        engine.stop([*running])
+    return values
+
+
+def _after_loss(job: Job, reason: str, values: dict[int, Any]) -> Job | None:
+    """Return the job's next attempt; None, and its failure recorded, where there is none left."""
+    trial = f"trial {job.number + 1}"
+    if job.attempt + 1 < ATTEMPTS:
+        print(f"{trial}: {reason}; it is started again", file=sys.stderr, flush=True)
+        return replace(job, attempt=job.attempt + 1)
+    why = f"{reason}, as in {ATTEMPTS - 1} attempts before"
+    values[job.number] = sweep_trial.record_failure(job.config, job.arguments, job.number, why)
+    return None

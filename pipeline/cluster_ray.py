@@ -1,0 +1,171 @@
+"""The engine that runs trials on a Ray cluster which is there already."""
+
+import os
+import socket
+import sys
+from typing import Any
+
+from pipeline.cluster import Lost
+from pipeline.cluster_node import Answer, Job, Machine, Surroundings, look, run
+from util_lib.errors import UserError
+
+INSTALL = "pip install -r requirements-cluster.txt"
+CONNECT_S = 5
+WAIT_S = 1.0  # between two looks at signals
+LOOK_S = 300  # for a machine to unpack the code and import it
+NEVER_SENT = [".git", "tracking_store", "mlruns", "outputs", "multirun", "*.db", "*.log"]
+
+
+class RayEngine:
+    """A cluster that this process is connected to."""
+
+    at_once = None
+
+    def __init__(self, ray: Any, remote: dict[str, Any]) -> None:
+        """Keep the module `ray`, and what `ray.remote` is given for each trial."""
+        self._ray = ray
+        # An attempt that a machine took with it is repeated by cluster.py, which says so.
+        self._remote = {"num_cpus": 1} | remote | {"max_retries": 0}
+
+    def check(self, surroundings: Surroundings) -> bool:
+        """Have every machine look around, and see that one is large enough for a trial."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        cpus = self._remote["num_cpus"]
+        alive = [node for node in self._ray.nodes() if node["Alive"]]
+        usable = [node for node in alive if node["Resources"].get("CPU", 0) >= cpus]
+        if not usable:
+            most = max((node["Resources"].get("CPU", 0) for node in alive), default=0)
+            raise UserError(
+                f"hydra.launcher.ray.remote.num_cpus={cpus} is more than any machine of the Ray "
+                f"cluster has: the largest of {len(alive)} has {most:g}"
+            )
+        asked = []
+        for node in usable:
+            place = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+            task = self._ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=place)(
+                _look_there
+            )
+            asked.append((node["NodeManagerAddress"], task.remote(surroundings)))
+        machines = [self._look(address, task) for address, task in asked]
+        if refused := [machine.refusal for machine in machines if machine.refusal]:
+            raise UserError(refused[0])
+        slots = sum(int(node["Resources"]["CPU"] // cpus) for node in usable)
+        names = ", ".join(node["NodeManagerAddress"] for node in usable)
+        print(f"Ray: {len(usable)} machines ({names}), {slots} trials at once", flush=True)
+        return any(machine.kernel != surroundings.kernel for machine in machines)
+
+    def _look(self, address: str, task: Any) -> Machine:
+        try:
+            return self._ray.get(task, timeout=LOOK_S)
+        except self._ray.exceptions.RayError as error:
+            raise UserError(
+                f"the machine {address} of the Ray cluster cannot run trials: {_words(error)}; it "
+                f"needs what this one has ({INSTALL}, the same Python)"
+            ) from error
+
+    def start(self, jobs: list[Job]) -> list[Any]:
+        """Hand the jobs to Ray."""
+        task = self._ray.remote(**self._remote)(_run_there)
+        return [task.remote(job) for job in jobs]
+
+    def wait(self, running: list[Any]) -> list[Any]:
+        """Return a job that has ended, if one has within a second."""
+        return self._ray.wait(running, num_returns=1, timeout=WAIT_S)[0]
+
+    def result(self, handle: Any) -> Answer:
+        """Return what a job returned; `Lost` where Ray lost its process or its machine."""
+        try:
+            return self._ray.get(handle)
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            raise Lost(f"its machine or process was lost ({type(error).__name__})") from error
+
+    def stop(self, running: list[Any]) -> None:
+        """End the jobs that still run."""
+        for handle in running:
+            self._ray.cancel(handle, force=True)
+
+
+def _look_there(surroundings: Surroundings) -> Machine:
+    return look(surroundings, _address())
+
+
+def _run_there(job: Job) -> Answer:
+    return run(job, _address())
+
+
+def _address() -> str:
+    """Return the address by which Ray knows this machine; several may share a name."""
+    from ray.util import get_node_ip_address
+
+    return get_node_ip_address()
+
+
+def connect(settings: dict[str, Any]) -> RayEngine:
+    """Connect to the cluster that `settings` or RAY_ADDRESS names; `UserError` where that fails."""
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(f"hydra/launcher=ray needs the package ray: {INSTALL}") from error
+    remote = {key: value for key, value in settings["remote"].items() if value is not None}
+    if ray.is_initialized():  # by an earlier batch of trials
+        return RayEngine(ray, remote)
+    given = {key: value for key, value in settings["init"].items() if value is not None}
+    address = given.setdefault("address", os.environ.get("RAY_ADDRESS", ""))
+    _refuse_address(address)
+    _send_code(given)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(**{"log_to_driver": False, "logging_level": "ERROR"} | given)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(
+            f"the Ray cluster at {address} does not let us in: {_words(error)}; where it asks for "
+            "a token (it should: docs/cluster.md), set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here"
+        ) from error
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        print(
+            f"warning: the Ray cluster at {address} asks nobody for a token: whoever reaches its "
+            "ports runs programs as you (docs/cluster.md says how to protect it)",
+            file=sys.stderr,
+            flush=True,
+        )
+    return RayEngine(ray, remote)
+
+
+def _refuse_address(address: str) -> None:
+    """See that somebody listens there: Ray itself would wait for minutes."""
+    if not address or address == "local":
+        raise UserError(
+            "hydra/launcher=ray needs the address of a cluster that is there already: "
+            "hydra.launcher.ray.init.address=<head>:6379 (docs/cluster.md says how to start one)"
+        )
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if "://" in address or not host or not port.isdigit():
+        raise UserError(
+            "hydra.launcher.ray.init.address must be <host>:<port> of the cluster's head, as "
+            f"`ray start --head` prints it, or auto on a machine of the cluster, found {address!r}"
+        )
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except OSError as error:
+        raise UserError(
+            f"no Ray cluster answers at {address} ({error}): correct "
+            "hydra.launcher.ray.init.address, or start it (docs/cluster.md)"
+        ) from error
+
+
+def _send_code(init: dict[str, Any]) -> None:
+    """Leave out of the code that Ray sends what runs leave in its folder."""
+    environment = {k: v for k, v in (init.get("runtime_env") or {}).items() if v is not None}
+    if environment.get("working_dir"):
+        environment["excludes"] = [*environment.get("excludes", []), *NEVER_SENT]
+    init["runtime_env"] = environment
+
+
+def _words(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:400] if lines else type(error).__name__
