@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import time
 from typing import Any
 
 from pipeline.cluster import Lost
@@ -12,8 +13,29 @@ from util_lib.errors import UserError
 INSTALL = "pip install -r requirements-cluster.txt"
 CONNECT_S = 5
 WAIT_S = 1.0  # between two looks at signals
+NODES_S = 5.0  # between two looks at which machines live
 LOOK_S = 300  # for a machine to unpack the code and import it
 NEVER_SENT = [".git", "tracking_store", "mlruns", "outputs", "multirun", "*.db", "*.log"]
+
+
+class Places:
+    """An actor that knows on which machine each attempt runs, as that machine told it.
+
+    Ray says that a machine is dead within about a minute, but of a call to one that fell silent
+    (no power, no network) only after several: whoever knows the machine need not wait for that.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no attempt."""
+        self._found: dict[str, str] = {}
+
+    def note(self, attempt: str, node: str) -> None:
+        """Note that an attempt runs on the machine that Ray calls `node`."""
+        self._found[attempt] = node
+
+    def all(self) -> dict[str, str]:
+        """Return the machine of every attempt."""
+        return self._found
 
 
 class RayEngine:
@@ -26,6 +48,10 @@ class RayEngine:
         self._ray = ray
         # An attempt that a machine took with it is repeated by cluster.py, which says so.
         self._remote = {"num_cpus": 1} | remote | {"max_retries": 0}
+        self._places = ray.remote(num_cpus=0)(Places).remote()
+        self._attempts: dict[Any, str] = {}
+        self._lost: set[Any] = set()
+        self._looked = time.monotonic()
 
     def check(self, surroundings: Surroundings) -> bool:
         """Have every machine look around, and see that one is large enough for a trial."""
@@ -67,14 +93,30 @@ class RayEngine:
     def start(self, jobs: list[Job]) -> list[Any]:
         """Hand the jobs to Ray."""
         task = self._ray.remote(**self._remote)(_run_there)
-        return [task.remote(job) for job in jobs]
+        started = []
+        for job in jobs:
+            attempt = f"{job.number}.{job.attempt}"
+            started.append(task.remote(job, attempt, self._places))
+            self._attempts[started[-1]] = attempt
+        return started
 
     def wait(self, running: list[Any]) -> list[Any]:
-        """Return a job that has ended, if one has within a second."""
-        return self._ray.wait(running, num_returns=1, timeout=WAIT_S)[0]
+        """Return a job that has ended, if one has within a second, or those that were lost."""
+        if ended := self._ray.wait(running, num_returns=1, timeout=WAIT_S)[0]:
+            return ended
+        if time.monotonic() - self._looked < NODES_S:
+            return []
+        self._looked = time.monotonic()
+        dead = {node["NodeID"] for node in self._ray.nodes() if not node["Alive"]}
+        places = self._ray.get(self._places.all.remote()) if dead else {}
+        lost = [handle for handle in running if places.get(self._attempts[handle]) in dead]
+        self._lost |= {*lost}
+        return lost
 
     def result(self, handle: Any) -> Answer:
         """Return what a job returned; `Lost` where Ray lost its process or its machine."""
+        if handle in self._lost:
+            raise Lost("its machine was lost")
         try:
             return self._ray.get(handle)
         except self._ray.exceptions.RayTaskError:
@@ -92,7 +134,10 @@ def _look_there(surroundings: Surroundings) -> Machine:
     return look(surroundings, _address())
 
 
-def _run_there(job: Job) -> Answer:
+def _run_there(job: Job, attempt: str, places: Any) -> Answer:
+    from ray import get_runtime_context
+
+    places.note.remote(attempt, get_runtime_context().get_node_id())
     return run(job, _address())
 
 
