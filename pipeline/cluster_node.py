@@ -124,7 +124,7 @@ def _refusal(surroundings: Surroundings, host: str) -> str | None:
     return None
 
 
-def _refusal_of_journal(surroundings: Surroundings, machine: Machine) -> str | None:
+def refusal_of_journal(surroundings: Surroundings, machine: Machine) -> str | None:
     """Say why the store cannot be used by two machines: a write-ahead log is for one."""
     if surroundings.mark is None or machine.kernel == surroundings.kernel:
         return None
@@ -150,7 +150,7 @@ def run(job: Job, host: str = "") -> Answer:
     """
     machine = look(job.surroundings, host)
     if not machine.refusal:
-        machine = replace(machine, refusal=_refusal_of_journal(job.surroundings, machine))
+        machine = replace(machine, refusal=refusal_of_journal(job.surroundings, machine))
     if machine.refusal:
         return Answer(machine, None, "")
     settings.register_resolvers()

@@ -48,15 +48,23 @@ class RayEngine:
         self._ray = ray
         # An attempt that a machine took with it is repeated by cluster.py, which says so.
         self._remote = {"num_cpus": 1} | remote | {"max_retries": 0}
-        self._places = ray.remote(num_cpus=0)(Places).remote()
+        here = self._on(ray.get_runtime_context().get_node_id())  # where it lives as long as we do
+        self._places = ray.remote(**here)(Places).remote()
         self._attempts: dict[Any, str] = {}
         self._lost: set[Any] = set()
         self._looked = time.monotonic()
 
-    def check(self, surroundings: Surroundings) -> bool:
-        """Have every machine look around, and see that one is large enough for a trial."""
+    def _on(self, node: str) -> dict[str, Any]:
+        """Return options for what runs on one machine and takes no core from trials."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        return {
+            "num_cpus": 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+        }
+
+    def check(self, surroundings: Surroundings) -> bool:
+        """Have every machine look around, and see that one is large enough for a trial."""
         cpus = self._remote["num_cpus"]
         alive = [node for node in self._ray.nodes() if node["Alive"]]
         usable = [node for node in alive if node["Resources"].get("CPU", 0) >= cpus]
@@ -68,10 +76,7 @@ class RayEngine:
             )
         asked = []
         for node in usable:
-            place = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-            task = self._ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=place)(
-                _look_there
-            )
+            task = self._ray.remote(max_retries=0, **self._on(node["NodeID"]))(_look_there)
             asked.append((node["NodeManagerAddress"], task.remote(surroundings)))
         machines = [self._look(address, task) for address, task in asked]
         if refused := [machine.refusal for machine in machines if machine.refusal]:
@@ -159,9 +164,9 @@ def connect(settings: dict[str, Any]) -> RayEngine:
         return RayEngine(ray, remote)
     given = {key: value for key, value in settings["init"].items() if value is not None}
     address = given.setdefault("address", os.environ.get("RAY_ADDRESS", ""))
-    _refuse_address(address)
+    refuse_address(address)
     _send_code(given)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns
     try:
         ray.init(**{"log_to_driver": False, "logging_level": "ERROR"} | given)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
@@ -179,7 +184,7 @@ def connect(settings: dict[str, Any]) -> RayEngine:
     return RayEngine(ray, remote)
 
 
-def _refuse_address(address: str) -> None:
+def refuse_address(address: str) -> None:
     """See that somebody listens there: Ray itself would wait for minutes."""
     if not address or address == "local":
         raise UserError(
