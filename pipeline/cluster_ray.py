@@ -124,8 +124,11 @@ class RayEngine:
             raise Lost("its machine was lost")
         try:
             return self._ray.get(handle)
-        except self._ray.exceptions.RayTaskError:
-            raise
+        except self._ray.exceptions.RayTaskError as error:
+            raise UserError(
+                f"a trial could not be run on its machine of the Ray cluster: {_words(error)}; it "
+                f"needs what this one has ({INSTALL}, the same Python)"
+            ) from error
         except self._ray.exceptions.RayError as error:
             raise Lost(f"its machine or process was lost ({type(error).__name__})") from error
 

@@ -15,6 +15,7 @@ INSTALL = "pip install -r requirements-cluster.txt"
 OWN = ("submitit_folder", "n_jobs")  # the other settings are submitit's
 OF_SLURM = ("partition", "qos", "account", "constraint", "exclude", "array_parallelism", "setup")
 OF_SLURM += ("additional_parameters",)
+RULE = "-" * 22  # stands in submitit's message above and below the job's traceback
 WAIT_S = {"local": 0.2, "slurm": 2.0}  # between two looks at the jobs
 
 
@@ -59,8 +60,12 @@ class SubmititEngine:
 
         try:
             return handle.result()
-        except FailedJobError:
-            raise
+        except FailedJobError as error:
+            last = str(error).split(RULE)[1].strip().splitlines()[-1]
+            raise UserError(
+                f"job {handle.job_id} could not run its trial: {last}; all that it "
+                f"said is in {handle.paths.stderr}"
+            ) from error
         except UncompletedJobError as error:
             raise Lost(f"job {handle.job_id} ended without a result ({handle.state})") from error
 

@@ -103,7 +103,7 @@ def test_a_package_has_the_same_version_everywhere():
         for entry in plain + pip:
             name, _, version = entry.replace("==", "=").partition("=")
             versions.setdefault(name, {}).setdefault(version, []).append(path.parent.name)
-    for path in (ROOT / "requirements.txt", ROOT / "requirements-dev.txt"):
+    for path in sorted(ROOT.glob("requirements*.txt")):
         for entry in requirements(path):
             name, _, version = entry.partition("==")
             versions.setdefault(name, {}).setdefault(version, []).append(path.name)

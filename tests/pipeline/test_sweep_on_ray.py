@@ -80,8 +80,6 @@ def test_a_sweep_on_two_machines_is_complete_although_one_is_lost_in_the_middle(
     with limited(process):
         for line in process.stdout:
             lines.append(line)
-            with open("/tmp/w/cluster_live.txt", "a") as f:
-                f.write(f"{time.time():.1f} {line}")
             if cluster.nodes[1].poll() is None and f"[{cluster.addresses[1]}]" in line:
                 time.sleep(IN_THE_MIDDLE_S)
                 cluster.kill(1)
