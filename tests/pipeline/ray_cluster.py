@@ -59,6 +59,8 @@ class Cluster:
         tag = secrets.token_hex(3)
         self.names = (f"pt{tag}a", f"pt{tag}b")
         self.token = secrets.token_hex(24)
+        self.more: dict[str, str] = {}  # variables of every program of the cluster
+        self._wandb: subprocess.Popen | None = None
         self.tmp = Path(f"/tmp/ray{tag}")  # Ray's sockets must have short paths
         self.nodes: list[subprocess.Popen] = []
         self._outputs = [open(folder / f"node{number}.txt", "w+") for number in (0, 1)]
@@ -71,7 +73,25 @@ class Cluster:
         """Return what every program of the cluster runs with, the token among it."""
         known = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTHON"))}
         known |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
-        return known | {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_ENV_ROOT": "/tmp/envs"} | more
+        # steps run with `python` of the PATH
+        known |= {"PATH": f"{Path(PYTHON).parent}:{os.environ['PATH']}"}
+        return known | {"RAY_USAGE_STATS_ENABLED": "0"} | self.more | more
+
+    def start_wandb(self) -> str:
+        """Start the double of W&B on the head; return its address."""
+        folder = self.folder / "wandb_service"
+        folder.mkdir()
+        self._wandb = subprocess.Popen(
+            [
+                *("ip", "netns", "exec", self.names[0], sys.executable),
+                *("-m", "tests.wandb_service", str(folder), self.addresses[0]),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self._wandb.stdout.readline().strip()
 
     def start(self, hide: tuple[Path, ...] = ()) -> None:
         """Start both machines; the other one has empty folders in place of those in `hide`."""
@@ -136,6 +156,9 @@ class Cluster:
         self.nodes[number].wait()
 
     def stop(self) -> None:
+        if self._wandb:
+            self._wandb.kill()
+            self._wandb.communicate()
         for node in self.nodes:
             if node.poll() is None:
                 os.killpg(node.pid, signal.SIGKILL)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import threading
@@ -39,9 +40,11 @@ def start_sweep(cluster: Cluster, *words: str, **environment: str) -> subprocess
         *(PYTHON, str(ROOT / "main.py"), "-m", "hydra/launcher=ray", STEPS),
         f"hydra.launcher.ray.init.address={cluster.address}",
         *("main.env_manager=local", "main.tracking=local", "sweep.name=far", *words),
-        TRACKING_STORE=str(cluster.folder / "home" / "tracking_store"),
-        MLFLOW_TRACKING_URI=f"sqlite:///{cluster.folder}/home/mlflow.db",
-        **environment,
+        **{
+            "TRACKING_STORE": str(cluster.folder / "home" / "tracking_store"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{cluster.folder}/home/mlflow.db",
+        }
+        | environment,
     )
 
 
@@ -118,3 +121,28 @@ def test_without_its_token_a_cluster_lets_nobody_in(cluster):
     assert process.returncode == 1, out
     assert out.splitlines()[-1].startswith(f"error: the Ray cluster at {cluster.address} does not")
     assert runs(cluster.folder) == []
+
+
+def test_on_wandb_two_machines_need_neither_disk_nor_code_in_common(cluster):
+    key = secrets.token_hex(20)
+    files = {"HOME": str(cluster.folder), "WANDB_CONFIG_DIR": str(cluster.folder / "none")}
+    cluster.more = files | {"WANDB_API_KEY": key, "NO_PROXY": "*", "no_proxy": "*"}
+    cluster.more |= {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
+    home = cluster.folder / "home"
+    home.mkdir()
+    cluster.start(hide=(home, *(ROOT / name for name in CODE)))
+    url = cluster.start_wandb()
+    account = json.dumps({"entity": "far", "api_key": key})
+    asked = f"import urllib.request as u; u.urlopen('{url}/double/accounts', {account.encode()!r})"
+    assert cluster.popen(PYTHON, "-c", asked).wait() == 0
+
+    sizes = f"{FOREST}.n_estimators=20,30,40,50"
+    process = start_sweep(cluster, sizes, "main.tracking=wandb", WANDB_BASE_URL=url)
+    with limited(process):
+        out, _ = process.communicate()
+    assert process.returncode == 0, out
+    places = re.findall(r"^trial \d/4 .*: val_roc_auc_ovo_macro 0.* \[(.*)\]$", out, re.M)
+    assert len(places) == 4, out
+    assert set(places) == set(cluster.addresses), out
+    assert re.search(r"winner: trial \d, .*model_export:v0", out)
+    assert not (home / "tracking_store" / "tracking.db").exists()
