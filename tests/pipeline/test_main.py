@@ -19,6 +19,7 @@ from benchmarks.overhead import make_steps
 from pipeline import overrides, settings
 from pipeline.plan import plan
 from pipeline.settings import STEPS
+from util_lib.model_config import RandomForestPipeline
 from util_lib.tracking.publish import mlflow_lock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,7 +202,7 @@ def test_a_section_of_the_configuration_is_printed_resolved(place):
     printed = yaml.safe_load(done.stdout)
     settings.register_resolvers()
     composed = settings.check(overrides.base_config([]))
-    assert printed == composed.random_forest_pipeline.model_dump()
+    assert RandomForestPipeline(**printed) == composed.random_forest_pipeline
 
 
 def test_help_shows_examples_and_every_key(place):

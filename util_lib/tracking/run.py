@@ -4,6 +4,7 @@ import argparse
 import atexit
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -184,6 +185,7 @@ class Run:
         self._finished = False
         self._name, self._notes, self._tags = record.name, record.notes, tuple(record.tags)
         self._step = 0
+        self._logging = threading.Lock()  # threads may log to one run
         self._row: dict[str, Any] = {}
         self.config = Config(self, record.config)
         self.summary = Summary(self, record.summary)
@@ -290,29 +292,30 @@ class Run:
             raise TypeError("log must be passed a dictionary")
         if any(not isinstance(key, str) for key in data):
             raise TypeError("Key values passed to `log` must be strings.")
-        if step is not None and step < self._step:
-            print(
-                f"tracking: step {step} is less than the current step {self._step}; steps must "
-                f"increase, so {', '.join(data)} is ignored",
-                file=sys.stderr,
+        with self._logging:
+            if step is not None and step < self._step:
+                print(
+                    f"tracking: step {step} is less than the current step {self._step}; steps must "
+                    f"increase, so {', '.join(data)} is ignored",
+                    file=sys.stderr,
+                )
+                return
+            if step is not None and step > self._step:
+                self._step, self._row = int(step), {}
+            stored = self._storable(data)
+            now = time.time()
+            self._row |= stored
+            self._row |= {
+                "_step": self._step,
+                "_timestamp": now,
+                "_runtime": now - self._record.started_at,
+            }
+            self.summary._items.update(stored)
+            self._store.log_step(
+                self.id, self._step, values.dumps(self._row), values.dumps(self.summary._items)
             )
-            return
-        if step is not None and step > self._step:
-            self._step, self._row = int(step), {}
-        stored = self._storable(data)
-        now = time.time()
-        self._row |= stored
-        self._row |= {
-            "_step": self._step,
-            "_timestamp": now,
-            "_runtime": now - self._record.started_at,
-        }
-        self.summary._items.update(stored)
-        self._store.log_step(
-            self.id, self._step, values.dumps(self._row), values.dumps(self.summary._items)
-        )
-        if (step is None and commit is None) or commit:
-            self._step, self._row = self._step + 1, {}
+            if (step is None and commit is None) or commit:
+                self._step, self._row = self._step + 1, {}
 
     def log_artifact(
         self,
