@@ -36,6 +36,7 @@ FITS = """
 import json, sys, tempfile, time, warnings
 sys.path.insert(0, {root!r})
 from train_random_forest import run as step
+from train_random_forest import inference_pipeline
 from util_lib import measuring, model_config, tracking
 given = json.loads(sys.argv[1])
 last = [r for r in tracking.Api().runs(given["project"]) if r.job_type == step.logger.name][-1]
@@ -51,8 +52,8 @@ def fit(depth, words):
     tfidf = section["tfidf"] | {{"max_features": words}}
     values = section | {{"random_forest": forest, "tfidf": tfidf}}
     config = model_config.RandomForestPipeline.model_validate(values)
-    pipeline = step.make_inference_pipeline(config)
-    step.fit(pipeline, train, config)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
+    inference_pipeline.fit(pipeline, train, config)
     return pipeline
 def objective(trial):
     pipeline = fit(trial.suggest_int("depth", 1, 100), trial.suggest_int("words", 1, 1000))

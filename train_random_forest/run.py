@@ -10,8 +10,6 @@ import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_integer_dtype
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.impute import SimpleImputer
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.pipeline import Pipeline
 
+from train_random_forest import inference_pipeline
 from util_lib import (
     cli,
     measuring,
@@ -41,99 +35,8 @@ from util_lib.errors import UserError
 from util_lib.model_config import RandomForestPipeline
 from util_lib.project import ROOT, resolve_path
 from util_lib.tracking import surroundings
-from util_lib.transformers import (
-    DaysBeforeNewest,
-    FeatureColumns,
-    MeanImputer,
-    ModeImputer,
-    to_texts,
-)
 
 logger = logging.getLogger("train_random_forest")
-
-RandomForest = RandomForestClassifier | RandomForestRegressor
-UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
-
-
-def make_forest(parameters: dict[str, Any], task: str) -> RandomForest:
-    """Return an unfitted forest; `parameters` are checked (`util_lib.hyperparameters`).
-
-    A regressor has no class_weight: null there, as the shared configuration writes it, is left out.
-    """
-    if task == "classification":
-        return RandomForestClassifier(**parameters)
-    given = {name: value for name, value in parameters.items() if name != "class_weight"}
-    return RandomForestRegressor(**given)
-
-
-def make_inference_pipeline(config: RandomForestPipeline) -> Pipeline:
-    """Return the unfitted pipeline columns -> processor -> forest.
-
-    The last stage is called classifier or regressor.
-    """
-    features, orders = config.features, config.category_orders
-    ordered = [name for name in features.categorical if name in orders]
-    sorted_ = [name for name in features.categorical if name not in orders]
-    numbers = make_pipeline(_numerical_imputer(config), StandardScaler())
-    treatments = [
-        ("numerical", numbers, features.numerical),
-        ("categorical", make_pipeline(ModeImputer(), _ordinal()), sorted_),
-    ]
-    if ordered:
-        encoder = _ordinal([_order(name, orders[name]) for name in ordered])
-        treatments.append(("ordered", make_pipeline(ModeImputer(), encoder), ordered))
-    if features.one_hot:
-        encoder = OneHotEncoder(handle_unknown="ignore")
-        treatments.append(("one_hot", make_pipeline(ModeImputer(), encoder), features.one_hot))
-    if features.dates:
-        treatments.append(("dates", DaysBeforeNewest(), features.dates))
-    for column in features.nlp:
-        words = make_pipeline(
-            SimpleImputer(strategy="constant", fill_value=""),
-            FunctionTransformer(to_texts, feature_names_out="one-to-one"),
-            TfidfVectorizer(**config.tfidf.model_dump()),
-        )
-        treatments.append((f"nlp_{column}", words, [column]))
-    columns = FeatureColumns(
-        features.numerical,
-        [*features.categorical, *features.one_hot],
-        features.dates,
-        features.nlp,
-    )
-    last = "regressor" if config.task == "regression" else "classifier"
-    return Pipeline(
-        [
-            ("columns", columns),
-            ("processor", ColumnTransformer(treatments, remainder="drop")),
-            (last, make_forest(config.random_forest, config.task)),
-        ]
-    )
-
-
-def _numerical_imputer(config: RandomForestPipeline) -> Any:
-    if config.numerical_imputer == "mean":
-        return MeanImputer()
-    if config.numerical_imputer == "zero":
-        return SimpleImputer(strategy="constant", fill_value=0)
-    return SimpleImputer(strategy="median")
-
-
-def _ordinal(categories: list[list[Any]] | str = "auto") -> OrdinalEncoder:
-    return OrdinalEncoder(
-        categories=categories, handle_unknown="use_encoded_value", unknown_value=UNKNOWN_CATEGORY
-    )
-
-
-def _order(name: str, categories: list[Any]) -> list[Any]:
-    """Return the categories of an ordered feature as `FeatureColumns` hands them over."""
-    if not all(isinstance(value, int | float) for value in categories):
-        return [str(value) for value in categories]
-    numbers = [float(value) for value in categories]
-    if numbers != sorted(set(numbers)):
-        raise UserError(
-            f"category_orders.{name}: numbers are ordered from low to high, found {categories}"
-        )
-    return numbers
 
 
 def check_columns(frame: pd.DataFrame, config: RandomForestPipeline, stratify: str | None) -> None:
@@ -200,71 +103,9 @@ def split(
         ) from error
 
 
-def fit(pipeline: Pipeline, frame: pd.DataFrame, config: RandomForestPipeline) -> None:
-    """Fit `pipeline`; what scikit-learn refuses, and why, becomes a `UserError`."""
-    fit_forest(pipeline, fit_processor(pipeline, frame, config), frame, config)
-
-
-def fit_processor(pipeline: Pipeline, frame: pd.DataFrame, config: RandomForestPipeline) -> Any:
-    """Fit all of `pipeline` but the forest; return the features as the forest takes them.
-
-    Nothing of it depends on `random_forest`: other forests can be fitted on the same features.
-    """
-    for name in config.features.names():
-        if frame[name].isna().all():
-            raise UserError(
-                f"feature {name!r} has no value in any of the {len(frame):,} rows to fit on: "
-                "remove it from features, or correct the data"
-            )
-    with _refusals():
-        features = pipeline[:-1].fit_transform(frame, frame[config.target].to_numpy())
-    for treatment, words, _ in pipeline["processor"].transformers_:
-        if treatment.startswith("nlp_"):
-            # A memory address: with it the same model would be another file in every process.
-            vars(words[-1]).pop("_stop_words_id", None)
-    return features
-
-
-def fit_forest(
-    pipeline: Pipeline, features: Any, frame: pd.DataFrame, config: RandomForestPipeline
-) -> None:
-    """Fit the forest of `pipeline` on what `fit_processor` made of `frame`."""
-    with _refusals():
-        pipeline[-1].fit(features, frame[config.target].to_numpy())
-    # Threads add up the trees' answers in any order, and their sums differ in the last digit: what
-    # is measured and exported predicts in one, however many have made it.
-    pipeline[-1].set_params(n_jobs=None)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise UserError(f"scikit-learn refuses to fit: {' '.join(str(error).split())}") from error
-
-
 def _of_the_model(parameters: dict[str, Any]) -> dict[str, Any]:
     """Leave out what only says how fast the forest was made."""
     return {name: v for name, v in parameters["random_forest"].items() if name != "n_jobs"}
-
-
-def feature_importances(pipeline: Pipeline) -> dict[str, float]:
-    """Return each feature's share; that of a text or one-hot feature is the sum over its parts."""
-    processor, values = pipeline["processor"], pipeline[-1].feature_importances_
-    importances: dict[str, float] = {}
-    for treatment, fitted, columns in processor.transformers_:
-        if not len(columns):
-            continue
-        part = values[processor.output_indices_[treatment]]
-        widths = [1] * len(columns)
-        if treatment.startswith("nlp_"):
-            widths = [len(part)]
-        elif treatment == "one_hot":
-            widths = [len(categories) for categories in fitted[-1].categories_]
-        parts = np.split(part, np.cumsum(widths)[:-1])
-        importances |= {n: float(p.sum()) for n, p in zip(columns, parts, strict=True)}
-    return importances
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -320,7 +161,7 @@ def draw_importance(pipeline: Pipeline) -> Any:
     """Return the figure `feature_importance`."""
     from util_lib import plots  # drawing is half a second of imports, and a trial draws nothing
 
-    return plots.feature_importance(feature_importances(pipeline))
+    return plots.feature_importance(inference_pipeline.feature_importances(pipeline))
 
 
 def export(
@@ -378,7 +219,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the step; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
     config = model_config.load(resolve_path(args.model_config))
-    pipeline = make_inference_pipeline(config)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
     run_config = vars(args) | {"random_forest_pipeline": parameters_of(config)}
     with (
         tracking.init(job_type="train_random_forest", config=run_config) as run,
@@ -389,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
         check_columns(frame, config, args.stratify)
         train, val = split(frame, args.val_size, args.random_seed, args.stratify)
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
-        fit(pipeline, train, config)
+        inference_pipeline.fit(pipeline, train, config)
 
         scores, figures = {}, {}
         if args.val_size:

@@ -20,6 +20,7 @@ import pandas as pd
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
+from train_random_forest import inference_pipeline
 from train_random_forest import run as step
 from util_lib import measuring, model_config, model_export, tracking
 from util_lib.errors import UserError
@@ -352,20 +353,20 @@ def _fit(
     A processor that is kept counts with the seconds that fitting it once took.
     """
     processor = config.model_dump(exclude={"random_forest", "export_artifact"})
-    pipeline = step.make_inference_pipeline(config)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
     wanted = pipeline[-1].n_jobs
     if threads and wanted not in (None, 1):  # the other cores have trials of their own
         pipeline[-1].set_params(n_jobs=threads if wanted < 0 else min(wanted, threads))
 
     def fit_processor() -> tuple[list[Any], Any, float]:
         started = time.perf_counter()
-        features = step.fit_processor(pipeline, train, config)
+        features = inference_pipeline.fit_processor(pipeline, train, config)
         return pipeline.steps[:-1], features, time.perf_counter() - started
 
     steps, features, seconds = warm.get("processor", [key, processor], fit_processor)
     pipeline = Pipeline([*steps, pipeline.steps[-1]])
     started = time.perf_counter()
-    step.fit_forest(pipeline, features, train, config)
+    inference_pipeline.fit_forest(pipeline, features, train, config)
     return pipeline, seconds + time.perf_counter() - started
 
 

@@ -11,7 +11,7 @@ import pytest
 from step_support import MODEL, ROOT, make_songs, with_text
 
 from compare import models, run, tables
-from train_random_forest import run as training
+from train_random_forest import inference_pipeline
 from util_lib import model_config, model_export
 from util_lib import tables as files
 from util_lib.errors import UserError
@@ -113,8 +113,8 @@ def fitted(songs, **forest):
     config = model_config.RandomForestPipeline.model_validate(
         {**MODEL, "random_forest": parameters}
     )
-    pipeline = training.make_inference_pipeline(config)
-    training.fit(pipeline, songs, config)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
+    inference_pipeline.fit(pipeline, songs, config)
     return pipeline
 
 

@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from step_support import MODEL, ROOT, make_songs, with_text
 
 from evaluate import run
-from train_random_forest import run as train
+from train_random_forest import inference_pipeline
 from util_lib import model_config, model_export, tracking
 from util_lib.errors import UserError
 
@@ -17,8 +17,8 @@ TEST = "data_test.parquet"
 def fitted(tmp_path_factory):
     config = model_config.RandomForestPipeline.model_validate(MODEL)
     table = with_text(make_songs())
-    pipeline = train.make_inference_pipeline(config)
-    train.fit(pipeline, table, config)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
+    inference_pipeline.fit(pipeline, table, config)
     directory = tmp_path_factory.mktemp("export") / "model"
     model_export.save(
         pipeline,

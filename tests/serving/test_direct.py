@@ -5,7 +5,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 
 from serving import direct_trial
 from serving.direct import Direct, Unknown
-from train_random_forest import run as training
+from train_random_forest import inference_pipeline
 from util_lib import model_config
 
 DAYS = pd.date_range("2020-01-01", periods=400, freq="37h")
@@ -52,8 +52,8 @@ def fitted(task="classification", imputer="median", binary=True, **features):
             "random_forest": {"n_estimators": 12, "max_depth": 6, "random_state": 1},
         }
     )
-    pipeline = training.make_inference_pipeline(config)
-    training.fit(pipeline, table(), config)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
+    inference_pipeline.fit(pipeline, table(), config)
     return pipeline
 
 

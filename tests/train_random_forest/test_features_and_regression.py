@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from evaluate import run as evaluate
-from train_random_forest import run
+from train_random_forest import inference_pipeline, run
 from util_lib import model_config
 from util_lib.errors import UserError
 
@@ -77,8 +77,8 @@ def train(steps):
 @pytest.fixture(scope="module")
 def fitted():
     config = model_config.RandomForestPipeline.model_validate(MODEL)
-    pipeline, table = run.make_inference_pipeline(config), make_houses()
-    run.fit(pipeline, table, config)
+    pipeline, table = inference_pipeline.make_inference_pipeline(config), make_houses()
+    inference_pipeline.fit(pipeline, table, config)
     return pipeline, table
 
 
@@ -105,7 +105,7 @@ def test_the_test_data_of_another_kind_are_refused(train, steps):
 
 def test_every_feature_has_one_bar_under_its_own_name(fitted):
     pipeline, _ = fitted
-    importances = run.feature_importances(pipeline)
+    importances = inference_pipeline.feature_importances(pipeline)
     assert set(importances) == {
         *("size", "condition", "rooms", "area", "area code", "sold", "title")
     }
@@ -141,12 +141,12 @@ def test_ordered_numbers_are_matched_and_must_ascend():
         )
 
     config, table = make([1, 2, 3, 4, 5]), make_houses()
-    pipeline = run.make_inference_pipeline(config)
-    run.fit(pipeline, table, config)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
+    inference_pipeline.fit(pipeline, table, config)
     encoder = pipeline["processor"].named_transformers_["ordered"]
     assert encoder.transform(pd.DataFrame({"rooms": [5.0, 9.0]})).ravel().tolist() == [4, -1]
     with pytest.raises(UserError, match="category_orders.rooms: numbers are ordered from low"):
-        run.make_inference_pipeline(make([3, 1, 2]))
+        inference_pipeline.make_inference_pipeline(make([3, 1, 2]))
 
 
 def test_words_are_counted_and_common_ones_left_out_where_it_is_said(fitted):

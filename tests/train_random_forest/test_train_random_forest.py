@@ -13,7 +13,7 @@ import yaml
 from mlflow.pyfunc.scoring_server import parse_csv_input
 from step_support import MODEL, make_songs, with_text
 
-from train_random_forest import run
+from train_random_forest import inference_pipeline, run
 from util_lib import model_config, model_export, tracking
 from util_lib.errors import UserError
 
@@ -44,8 +44,8 @@ def exported(tmp_path_factory):
     """A model directory, made once, and the table it was fitted on."""
     table = with_text(make_songs())
     config = model_config.RandomForestPipeline.model_validate(MODEL)
-    pipeline = run.make_inference_pipeline(config)
-    run.fit(pipeline, table, config)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
+    inference_pipeline.fit(pipeline, table, config)
     directory = tmp_path_factory.mktemp("export") / "model"
     example = pipeline["columns"].transform(table)
     about = {"target": "genre", "features": MODEL["features"]}
@@ -81,7 +81,7 @@ def test_the_model_section_may_stand_under_its_key(steps):
 
 
 def test_text_is_one_bar_and_all_bars_together_are_one(exported):
-    importances = run.feature_importances(exported[1])
+    importances = inference_pipeline.feature_importances(exported[1])
     assert list(importances) == ["energy", "loudness", "tempo", "key", "text_feature"]
     assert sum(importances.values()) == pytest.approx(1)
     assert importances["text_feature"] > importances["tempo"]
@@ -95,8 +95,8 @@ def test_missing_numbers_are_filled_as_configured(imputer):
     table = with_text(make_songs())
     table["tempo"] = np.where(np.arange(300) < 250, 100.0, 200.0)
     table.loc[0, "tempo"] = np.nan
-    pipeline = run.make_inference_pipeline(config)
-    run.fit(pipeline, table, config)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
+    inference_pipeline.fit(pipeline, table, config)
     filled = (
         pipeline["processor"]
         .named_transformers_["numerical"][0]
@@ -404,4 +404,5 @@ def test_a_category_never_seen_is_not_taken_for_a_known_one(exported):
     _, pipeline, table = exported
     encoder = pipeline["processor"].named_transformers_["categorical"]
     encoded = encoder.transform(pd.DataFrame({"key": [99.0, 3.0, np.nan]}))
-    assert encoded[0, 0] == run.UNKNOWN_CATEGORY and encoded[1, 0] == 3 and encoded[2, 0] >= 0
+    assert encoded[0, 0] == inference_pipeline.UNKNOWN_CATEGORY
+    assert encoded[1, 0] == 3 and encoded[2, 0] >= 0
