@@ -6,7 +6,7 @@ import pytest
 import yaml
 from step_support import MODEL, make_songs, with_text
 
-from train_random_forest import run, trials, worker
+from train_random_forest import inference_pipeline, run, trials, worker
 from util_lib import tracking
 from util_lib.errors import UserError
 
@@ -61,11 +61,10 @@ def test_data_and_processor_are_made_once_for_trials_that_differ_in_the_forest(
     steps, rows, monkeypatch
 ):
     made = []
-    for name in ("read_rows", "split", "fit_processor"):
-        plain = getattr(run, name)
-        monkeypatch.setattr(
-            run, name, lambda *given, plain=plain, name=name: (made.append(name), plain(*given))[1]
-        )
+    for module, name in ((run, "read_rows"), (run, "split"), (inference_pipeline, "fit_processor")):
+        plain = getattr(module, name)
+        counted = lambda *given, plain=plain, name=name: (made.append(name), plain(*given))[1]  # noqa: E731
+        monkeypatch.setattr(module, name, counted)
     warm = trials.Warm()
     for number, depth in enumerate((2, 3, 4)):
         trials.run_trial(request(rows, number, {"max_depth": depth}), warm)
