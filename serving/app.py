@@ -60,13 +60,15 @@ class Service:
         size = len(await request.body())
         try:
             prediction = await self._answer(slot, rows, size)
-        except Exception:
-            self.comparison.fail(slot)
+        except Exception as error:
             if slot is self.routing.champion:
+                if not isinstance(error, RequestError):  # else the rows are wrong, not the model
+                    self.comparison.fail(slot)
                 raise
-            # What is tried out must not fail a caller.
-            slot = self.routing.champion
+            # What is tried out must not fail a caller, nor be blamed for rows that both refuse.
+            tried, slot = slot, self.routing.champion
             prediction = await self._answer(slot, rows, size)
+            self._note_failure(tried, error)
         self.metrics.count(slot.role, prediction)
         self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
         facts = request.scope["state"]["facts"]
@@ -103,14 +105,18 @@ class Service:
         try:
             prediction = await self._answer(slot, rows, 0)
         except Exception as error:
-            self.comparison.fail(slot)
-            logger.warning("the challenger failed: %s", type(error).__name__)
+            self._note_failure(slot, error)
             return
         self.metrics.count(slot.role, prediction)
         self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
         agree = self.comparison.pair(champion, prediction)
         self.metrics.compared.labels("same").inc(agree)
         self.metrics.compared.labels("different").inc(len(rows) - agree)
+
+    def _note_failure(self, challenger: Slot, error: Exception) -> None:
+        """Count and log what only the challenger could not answer; its words may hold data."""
+        self.comparison.fail(challenger)
+        logger.warning("the challenger failed: %s", type(error).__name__)
 
     def _count_batch(self, loaded: Loaded, rows: int, seconds: float) -> None:
         role = next((slot.role for slot in self.slots if slot.loaded is loaded), "champion")
