@@ -37,9 +37,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import overrides, running, settings, sweep_context
+from pipeline import running, sweep_context
 from pipeline.ending import exit_code, fail
 from pipeline.plan import plan
+from pipeline.settings import overrides, schema
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.store import store_directory
@@ -49,7 +50,7 @@ SWEEP_FILE = re.compile(
     r"(^| )(- |\+)?sweep(=|: (?!null))", re.MULTILINE
 )  # which may set hydra.mode
 
-settings.register_resolvers()
+schema.register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
@@ -61,7 +62,7 @@ def go(config: DictConfig) -> Any:
 
         return sweep_trial.run(config, dataset, [*HydraConfig.get().overrides.task], job)
     try:
-        checked = settings.check(config, dataset)
+        checked = schema.check(config, dataset)
         if checked.main.plan:
             running.show_plan(checked, plan(checked))
         else:

@@ -25,10 +25,10 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scipy import stats  # noqa: E402
+from scipy import stats
 
-from util_lib import drift  # noqa: E402
-from util_lib.dataset import Data  # noqa: E402
+from util_lib import drift
+from util_lib.dataset import Data
 
 N_TESTS = 13  # of the table below; one column alone is held to the level that it has there
 CAUGHT = 0.9

@@ -29,8 +29,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline import overrides, settings  # noqa: E402
-from pipeline.plan import Step, plan  # noqa: E402
+from pipeline.plan import Step, plan
+from pipeline.settings import (
+    overrides,
+    schema,
+)
 
 PLAIN_MAIN = """import json, sys
 import mlflow
@@ -97,8 +100,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way (default 5)")
     args = parser.parse_args()
-    settings.register_resolvers()
-    steps = plan(settings.check(overrides.base_config([])))
+    schema.register_resolvers()
+    steps = plan(schema.check(overrides.base_config([])))
     environment = plain_environment()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.overhead import ROOT, measure, plain_environment  # noqa: E402
+from benchmarks.overhead import ROOT, measure, plain_environment
 
 PEERS = Path(__file__).resolve().parent / "peers"
 BASE = "python main.py"

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.overhead import ROOT, plain_environment  # noqa: E402
-from pipeline import leaderboard_trials, sweep_record  # noqa: E402
-from util_lib.tracking import choice  # noqa: E402
+from benchmarks.overhead import ROOT, plain_environment
+from pipeline import leaderboard_trials, sweep_record
+from util_lib.tracking import choice
 
 DEPTH = "random_forest_pipeline.random_forest.max_depth"
 WORDS = "random_forest_pipeline.tfidf.max_features"

@@ -24,9 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # instead of this folder: this file has the name of the folder `serving`
 
-import requests  # noqa: E402
+import requests
 
-from serving import model  # noqa: E402
+from serving import model
 
 CONNECTIONS = 16
 START_SECONDS = 120

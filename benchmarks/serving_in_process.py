@@ -24,11 +24,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # instead of this folder
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import pyarrow.parquet as pq  # noqa: E402
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 
-from serving import model, predict  # noqa: E402
+from serving import model, predict
 
 SINGLE = 200  # rows asked one by one in each turn
 CHUNK_ROWS = 20_000

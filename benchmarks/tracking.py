@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.wandb_service.process import Process, client_environment  # noqa: E402
+from tests.wandb_service.process import Process, client_environment
 
 BYTES = 1_000_000
 STEP = f"""

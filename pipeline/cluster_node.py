@@ -16,7 +16,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from pipeline import fingerprint, settings, sweep_trial, sweep_worker
+from pipeline import fingerprint, sweep_trial, sweep_worker
+from pipeline.settings import schema
 from util_lib.project import ROOT
 from util_lib.tracking import choice, files
 
@@ -153,7 +154,7 @@ def run(job: Job, host: str = "") -> Answer:
         machine = replace(machine, refusal=refusal_of_journal(job.surroundings, machine))
     if machine.refusal:
         return Answer(machine, None, "")
-    settings.register_resolvers()
+    schema.register_resolvers()
     if job.attempt:
         sweep_worker.end()  # it knows the record as it was before the first attempt
     said = io.StringIO()

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from pipeline import overrides, running, settings
+from pipeline import running
 from pipeline.ending import exit_code
 from pipeline.plan import Step
 from pipeline.session import ROOT_RUN
-from pipeline.settings import Main
+from pipeline.settings import overrides, schema
+from pipeline.settings.schema import Main
 from util_lib import cli, downloads, validation
 from util_lib.project import ROOT
 from util_lib.tracking.store import store_directory
@@ -77,7 +78,7 @@ def go(argv: list[str]) -> None:
     arguments = build_parser().parse_args(argv)
     running.refuse_unwritable(store_directory().parent)
     step = plan(arguments)
-    settings.register_resolvers()
+    schema.register_resolvers()
     config = OmegaConf.to_container(overrides.base_config([]).main, resolve=False)
     config |= {"project_name": step.parameters["name"], "experiment_name": "describe"}
     config |= {"env_manager": arguments.env_manager, "tracking": arguments.tracking}

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.cache import PLACE
 from pipeline.plan import CONFIG_KEYS, Step
-from pipeline.settings import Settings
+from pipeline.settings.schema import Settings
 from util_lib.project import ROOT
 from util_lib.tracking.values import flatten
 

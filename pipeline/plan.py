@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.settings import TEST_PROD, Settings
+from pipeline.settings.schema import TEST_PROD, Settings
 
 REFERENCE = "reference_data.parquet"  # the half of the rows that preprocess sets aside
 TRAIN_TEST_ROOT = "data"  # segregate makes data_train and data_test

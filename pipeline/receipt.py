@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.plan import Step
 from pipeline.screen import Outcome
 from pipeline.session import shown_config, shown_parameters
-from pipeline.settings import Settings
+from pipeline.settings.schema import Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import surroundings

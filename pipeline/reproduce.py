@@ -25,7 +25,7 @@ from pipeline.recorded import Receipt
 from pipeline.recorded_code import checked_out
 from pipeline.screen import Screen
 from pipeline.session import ROOT_RUN
-from pipeline.settings import EnvManager
+from pipeline.settings.schema import EnvManager
 from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT

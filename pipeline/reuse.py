@@ -8,7 +8,7 @@ from pipeline import cache, fingerprint
 from pipeline.cache import Result
 from pipeline.plan import Step
 from pipeline.screen import Outcome
-from pipeline.settings import Settings
+from pipeline.settings.schema import Settings
 from pipeline.versions import Version, Versions
 from util_lib.dataset import Data
 from util_lib.project import resolve_path

@@ -15,7 +15,7 @@ from pipeline.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
 from pipeline.session import ROOT_RUN, Session, StepFailed
-from pipeline.settings import Main, Settings
+from pipeline.settings.schema import Main, Settings
 from pipeline.versions import Versions
 from pipeline.walk import Execute, Work, position, walk
 from util_lib.errors import UserError

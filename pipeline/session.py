@@ -20,7 +20,7 @@ from pipeline import environments, sweep_context
 from pipeline.plan import Step
 from pipeline.processes import LOOK_S, stop_until
 from pipeline.screen import Outcome, Screen
-from pipeline.settings import Main, Settings
+from pipeline.settings.schema import Main, Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, surroundings

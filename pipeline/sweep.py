@@ -31,7 +31,7 @@ from pipeline import (
 from pipeline.plan import Step, plan
 from pipeline.screen import Screen
 from pipeline.session import StepFailed
-from pipeline.settings import Settings
+from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep
 from pipeline.sweep_space import TRAINING, Composer, Space
 from util_lib import tracking

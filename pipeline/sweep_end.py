@@ -17,7 +17,7 @@ from pipeline import (
 )
 from pipeline.plan import plan
 from pipeline.screen import Screen
-from pipeline.settings import Settings
+from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep
 from pipeline.sweep_record import Trial
 from pipeline.sweep_space import TRAINING, Composer

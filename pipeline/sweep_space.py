@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, flag_override
 
-from pipeline import settings
 from pipeline.plan import Step, plan
-from pipeline.settings import Settings
+from pipeline.settings import schema
+from pipeline.settings.schema import Settings
 from util_lib.errors import UserError
 
 GRID = "BasicSweeper"
@@ -90,7 +90,7 @@ class Composer:
             with flag_override(composed, ["struct", "readonly"], [False, False]):
                 del composed["hydra"]
             self._composed[arguments] = composed, dataset
-        return settings.check(*self._composed[arguments])
+        return schema.check(*self._composed[arguments])
 
 
 def before_training(found: Settings) -> list[Step]:

@@ -10,7 +10,7 @@ from filelock import FileLock
 from pipeline import environments, running, versions
 from pipeline.plan import Step
 from pipeline.screen import Outcome, Screen
-from pipeline.settings import Settings
+from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep
 from pipeline.sweep_space import TRAINING, chain
 from pipeline.walk import walk

@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from pipeline import fingerprint, settings, sweep_context, sweep_record, sweep_worker
+from pipeline import fingerprint, sweep_context, sweep_record, sweep_worker
 from pipeline.plan import Step, plan
-from pipeline.settings import Settings
+from pipeline.settings import schema
+from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep
 from pipeline.sweep_space import TRAINING, chain, key_of, value_of
 from util_lib.errors import UserError
@@ -35,7 +36,7 @@ def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int)
     about = _about(sweep, arguments, job)
     started = time.monotonic()
     try:
-        found = settings.check(config, dataset)
+        found = schema.check(config, dataset)
         request = _request(sweep, about, found)
     except UserError as error:
         request = _failure(about, config, str(error))

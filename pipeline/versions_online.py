@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import wandb
 
 from pipeline import receipt
-from pipeline.settings import Main
+from pipeline.settings.schema import Main
 from pipeline.versions import Version
 from util_lib import tracking
 from util_lib.errors import UserError

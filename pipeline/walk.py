@@ -13,7 +13,7 @@ from pipeline import processes, reuse
 from pipeline.plan import Step
 from pipeline.reuse import Decision
 from pipeline.screen import Outcome
-from pipeline.settings import Settings
+from pipeline.settings.schema import Settings
 from pipeline.versions import Versions
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pipeline import describe, gc, graph, leaderboard, overrides, reproduce, settings
+from pipeline import describe, gc, graph, leaderboard, reproduce
 from pipeline.plan import plan
+from pipeline.settings import overrides, schema
 from util_lib.tracking import __main__ as tracking_commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +66,7 @@ def composes(given: list[str], document: Path) -> None:
 
     A dataset that the document itself tells the reader to write stands for the default one.
     """
-    settings.register_resolvers()
+    schema.register_resolvers()
     line = overrides.command_line(given)
     for number, word in enumerate(line):
         name = word.removeprefix("dataset=")
@@ -82,7 +83,7 @@ def composes(given: list[str], document: Path) -> None:
         elif "-m" in line and found.is_interval_sweep():
             override = f"{found.get_key_element()}={found.value().start}"
         single.append(override)
-    settings.check(overrides.base_config(single))
+    schema.check(overrides.base_config(single))
 
 
 def step_command(step: str, script: str, given: list[str]) -> None:
@@ -239,7 +240,7 @@ def test_links_between_the_documents_lead_somewhere(document):
 
 
 def test_the_documented_graph_is_the_one_that_the_plan_makes():
-    settings.register_resolvers()
-    steps = plan(settings.check(overrides.base_config([])))
+    schema.register_resolvers()
+    steps = plan(schema.check(overrides.base_config([])))
     text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
     assert text.partition("```mermaid\n")[2].partition("```")[0] == graph.mermaid(steps)

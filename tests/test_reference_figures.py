@@ -5,8 +5,8 @@ import importlib
 import pytest
 from step_support import steps
 
-from pipeline import overrides, settings
 from pipeline.plan import plan
+from pipeline.settings import overrides, schema
 
 __all__ = ["steps"]
 
@@ -44,8 +44,8 @@ SLOW = ("song_halves", "music_genre")
 )
 def test_the_known_scores_of_a_table_are_reproduced(real_data, steps, monkeypatch, name):
     monkeypatch.setenv("PIPELINE_DATA", str(real_data))
-    settings.register_resolvers()
-    configured = settings.check(overrides.base_config([f"dataset={name}"]), name)
+    schema.register_resolvers()
+    configured = schema.check(overrides.base_config([f"dataset={name}"]), name)
     if "://" in configured.data.file_url:
         pytest.skip(f"{name}: its file is not in {real_data}")
     for step in plan(configured):

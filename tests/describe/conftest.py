@@ -12,8 +12,8 @@ from step_support import steps
 
 from describe import draft, run
 from describe.draft import Source
-from pipeline import overrides, settings
 from pipeline.plan import plan
+from pipeline.settings import overrides, schema
 from util_lib import dataset, tracking
 from util_lib.dataset import Data
 
@@ -74,10 +74,10 @@ class Drafts:
         (self.drafts / f"{name}.yaml").write_text(made.text, encoding="utf-8")
         return dataset.load(self.drafts / f"{name}.yaml")
 
-    def composed(self, name: str, *given: str) -> settings.Settings:
+    def composed(self, name: str, *given: str) -> schema.Settings:
         """Return the whole configuration with the draft in it, checked as main.py checks it."""
-        settings.register_resolvers()
-        return settings.check(overrides.base_config([f"dataset={name}", *given]), name)
+        schema.register_resolvers()
+        return schema.check(overrides.base_config([f"dataset={name}", *given]), name)
 
     def run_pipeline(self, name: str, monkeypatch) -> dict[str, float]:
         """Run every step in this process on the draft; return the figures of `evaluate`."""

@@ -52,15 +52,15 @@ def stand_in_conda(tmp_path, monkeypatch) -> StandInConda:
 @pytest.fixture(scope="session")
 def recorded_run(tmp_path_factory) -> Path:
     """A checkout in which the pipeline has run twice; what was printed is in out1.txt, out2.txt."""
-    from pipeline import overrides, settings
     from pipeline.plan import plan
+    from pipeline.settings import overrides, schema
     from tests.pipeline.checkout import make_checkout
     from tests.pipeline.test_reuse import Place
     from tests.pipeline.trivial_steps import make_project
 
     folder = tmp_path_factory.mktemp("recorded")
-    settings.register_resolvers()
-    make_project(folder / "project", plan(settings.check(overrides.base_config([]))))
+    schema.register_resolvers()
+    make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
     (folder / "home").mkdir()
     place = Place(folder)
     place.table.write_text("a,b\n1,2\n")

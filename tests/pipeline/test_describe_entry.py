@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import describe, overrides, running, settings
+from pipeline import describe, running
+from pipeline.settings import overrides, schema
 from util_lib.errors import UserError
 
 
@@ -60,7 +61,7 @@ def test_a_wrong_choice_is_one_sentence(home, monkeypatch, given, sentence):
 
 
 def test_a_dataset_file_where_the_user_stands_is_found_and_wins(home):
-    settings.register_resolvers()
+    schema.register_resolvers()
     with pytest.raises(Exception, match="mine"):
         overrides.base_config(["dataset=mine"])
     own = home / "conf" / "dataset"

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cache, environments, gc, old_environments, overrides, receipt, settings
+from pipeline import cache, environments, gc, old_environments, receipt
 from pipeline.cache import Result
 from pipeline.ending import exit_code
 from pipeline.plan import plan
-from pipeline.settings import STEPS
+from pipeline.settings import overrides, schema
+from pipeline.settings.schema import STEPS
 from pipeline.versions import Version
 from tests.pipeline.test_environments import make_project as make_environment_project
 from tests.pipeline.test_reuse import Place
@@ -30,8 +31,8 @@ def place(tmp_path, monkeypatch) -> Place:
     """A place where the pipeline ran three times, each time with another size of the test set."""
     for name in [name for name in os.environ if name.startswith(("TRACKING_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
-    settings.register_resolvers()
-    make_project(tmp_path / "project", plan(settings.check(overrides.base_config([]))))
+    schema.register_resolvers()
+    make_project(tmp_path / "project", plan(schema.check(overrides.base_config([]))))
     (tmp_path / "home").mkdir()
     place = Place(tmp_path)
     place.table.write_text("a,b\n1,2\n")

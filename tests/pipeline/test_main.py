@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from benchmarks.overhead import make_steps
-from pipeline import overrides, settings
 from pipeline.plan import plan
-from pipeline.settings import STEPS
+from pipeline.settings import overrides, schema
+from pipeline.settings.schema import STEPS
 from util_lib.model_config import RandomForestPipeline
 from util_lib.tracking.publish import mlflow_lock
 
@@ -56,8 +56,8 @@ FULL = "database or disk is full"  # SQLite's own words
 def template(tmp_path_factory) -> Path:
     """Six trivial steps, and an MLflow database made once."""
     folder = tmp_path_factory.mktemp("template")
-    settings.register_resolvers()
-    steps = plan(settings.check(overrides.base_config([])))
+    schema.register_resolvers()
+    steps = plan(schema.check(overrides.base_config([])))
     for home, _ in make_steps(folder / "steps", steps):
         Path(home, "run.py").write_text(STEP)
     code = "import mlflow, sys; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
@@ -200,8 +200,8 @@ def test_a_section_of_the_configuration_is_printed_resolved(place):
     done = run_main(place, "--cfg", "job", "--resolve", "--package", "random_forest_pipeline")
     assert done.returncode == 0, done.stderr
     printed = yaml.safe_load(done.stdout)
-    settings.register_resolvers()
-    composed = settings.check(overrides.base_config([]))
+    schema.register_resolvers()
+    composed = schema.check(overrides.base_config([]))
     assert RandomForestPipeline(**printed) == composed.random_forest_pipeline
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pipeline import overrides
+from pipeline.settings import overrides
 from util_lib.errors import UserError
 
 

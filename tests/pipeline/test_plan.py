@@ -3,14 +3,14 @@
 import pytest
 import yaml
 
-from pipeline import overrides, settings
 from pipeline.plan import Step, plan
+from pipeline.settings import overrides, schema
 from util_lib.project import ROOT
 
 
 def planned(*given: str) -> list[Step]:
-    settings.register_resolvers()
-    return plan(settings.check(overrides.base_config(list(given))))
+    schema.register_resolvers()
+    return plan(schema.check(overrides.base_config(list(given))))
 
 
 def only(name: str, *given: str) -> Step:

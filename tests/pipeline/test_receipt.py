@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import overrides, receipt, session, settings
+from pipeline import receipt, session
 from pipeline.plan import plan
-from pipeline.settings import STEPS
+from pipeline.settings import overrides, schema
+from pipeline.settings.schema import STEPS
 from tests.pipeline.checkout import commit, copy_place, git, receipts
 from tests.pipeline.test_reuse import Place
 
@@ -116,8 +117,8 @@ def test_a_failed_run_has_a_receipt_up_to_its_failure(place):
 
 
 def test_secrets_of_addresses_are_in_no_receipt():
-    settings.register_resolvers()
-    checked = settings.check(
+    schema.register_resolvers()
+    checked = schema.check(
         overrides.base_config(
             [
                 "data.file_url='https://me:hunter2@example.org/t.csv?sig=topsecret'",

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from pipeline import recorded, recorded_store, reproduce
 from pipeline.recorded import Code, Version
 from pipeline.recorded_code import checked_out
-from pipeline.settings import STEPS
+from pipeline.settings.schema import STEPS
 from tests.pipeline.checkout import commit, copy_place, git, receipts
 from tests.pipeline.test_reuse import Place
 from util_lib import tracking

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import overrides, settings
 from pipeline.plan import plan
-from pipeline.settings import STEPS
+from pipeline.settings import overrides, schema
+from pipeline.settings.schema import STEPS
 from tests.pipeline.trivial_steps import make_project
 
 GET, CLEAN, CHECK, SPLIT, TRAIN, TEST = STEPS
@@ -62,8 +62,8 @@ class Place:
 def template(tmp_path_factory) -> Path:
     """A place where the pipeline has run once."""
     folder = tmp_path_factory.mktemp("template")
-    settings.register_resolvers()
-    make_project(folder / "project", plan(settings.check(overrides.base_config([]))))
+    schema.register_resolvers()
+    make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
     (folder / "home").mkdir()
     place = Place(folder)
     place.table.write_text("a,b\n1,2\n")

@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import overrides, settings
 from pipeline.plan import plan
-from pipeline.settings import STEPS
+from pipeline.settings import overrides, schema
+from pipeline.settings.schema import STEPS
 from tests.pipeline.test_reuse import Place
 from tests.pipeline.trivial_steps import make_project
 
@@ -30,8 +30,8 @@ def account(tmp_path_factory, _wandb_double):
 def place(tmp_path_factory, account) -> Place:
     """A place where the pipeline has run once on W&B; every test leaves it so that nothing runs."""
     folder = tmp_path_factory.mktemp("place")
-    settings.register_resolvers()
-    make_project(folder / "project", plan(settings.check(overrides.base_config([]))))
+    schema.register_resolvers()
+    make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
     (folder / "home").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("TRACKING_", "NETRC"))]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import fingerprint, overrides, settings
+from pipeline import fingerprint
 from pipeline.plan import Step, plan
 from pipeline.screen import Outcome
+from pipeline.settings import overrides, schema
 from pipeline.versions import Local
 from pipeline.walk import Work, walk
 from util_lib import tracking
@@ -32,10 +33,10 @@ class Killed(BaseException):
 
 
 @cache
-def planned(chosen: tuple[str, ...]) -> tuple[settings.Settings, tuple[Step, ...]]:
-    settings.register_resolvers()
+def planned(chosen: tuple[str, ...]) -> tuple[schema.Settings, tuple[Step, ...]]:
+    schema.register_resolvers()
     given = [f"{key}={value}" for key, value in zip(OVERRIDES, chosen, strict=True)]
-    checked = settings.check(
+    checked = schema.check(
         overrides.base_config([*given, "data.file_url=table.csv", "data.sha256=null"])
     )
     return checked, tuple(plan(checked))

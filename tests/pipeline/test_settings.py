@@ -2,18 +2,18 @@
 
 import pytest
 
-from pipeline import overrides, settings
-from pipeline.settings import STEPS
+from pipeline.settings import overrides, schema
+from pipeline.settings.schema import STEPS
 from util_lib.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def _resolvers():
-    settings.register_resolvers()
+    schema.register_resolvers()
 
 
-def check(*given: str) -> settings.Settings:
-    return settings.check(overrides.base_config(list(given)))
+def check(*given: str) -> schema.Settings:
+    return schema.check(overrides.base_config(list(given)))
 
 
 def refusal(*given: str) -> str:
@@ -242,11 +242,11 @@ def test_what_a_dataset_file_lacks_is_named_with_the_file(tmp_path, file, said):
     (tmp_path / "dataset" / "mine.yaml").write_text(file)
     config = overrides.base_config(["dataset=mine", f"hydra.searchpath=[{tmp_path}]"])
     with pytest.raises(UserError) as refused:
-        settings.check(config, dataset="mine")
+        schema.check(config, dataset="mine")
     assert said in str(refused.value)
 
 
 def test_a_fault_in_the_data_section_names_the_dataset_file():
     config = overrides.base_config(["data.test_size=2"])
     with pytest.raises(UserError, match=r"config \(conf/dataset/songs_demo.yaml\): data.test_size"):
-        settings.check(config, dataset="songs_demo")
+        schema.check(config, dataset="songs_demo")

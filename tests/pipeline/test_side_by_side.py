@@ -12,9 +12,9 @@ import psutil
 import pytest
 import yaml
 
-from pipeline import overrides, settings
 from pipeline.plan import Step, plan
-from pipeline.settings import STEPS
+from pipeline.settings import overrides, schema
+from pipeline.settings.schema import STEPS
 from pipeline.walk import waits_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,8 +226,8 @@ def test_a_step_waits_for_what_it_reads_for_who_reads_what_it_makes_and_for_the_
 
 
 def test_in_the_pipeline_nothing_overtakes_the_checks():
-    settings.register_resolvers()
-    six = plan(settings.check(overrides.base_config([])))
+    schema.register_resolvers()
+    six = plan(schema.check(overrides.base_config([])))
     waits = waits_for(six)
     gate = STEPS.index("check_data")
     assert all(gate in waits[place] for place in range(gate + 1, len(six)))
@@ -235,6 +235,6 @@ def test_in_the_pipeline_nothing_overtakes_the_checks():
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "two"])
 def test_a_number_of_jobs_that_is_none_is_named(jobs):
-    settings.register_resolvers()
-    with pytest.raises(settings.UserError, match=r"main\.jobs"):
-        settings.check(overrides.base_config([f"main.jobs={jobs}"]))
+    schema.register_resolvers()
+    with pytest.raises(schema.UserError, match=r"main\.jobs"):
+        schema.check(overrides.base_config([f"main.jobs={jobs}"]))

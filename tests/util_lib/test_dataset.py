@@ -126,10 +126,10 @@ def test_the_documented_keys_are_those_of_the_schema():
 
 @pytest.mark.parametrize("name", ["song_halves", "pokemon_types"])
 def test_a_file_that_builds_on_another_is_read_as_hydra_reads_it(name):
-    from pipeline import overrides, settings
+    from pipeline.settings import overrides, schema
 
-    settings.register_resolvers()
-    composed = settings.check(overrides.base_config([f"dataset={name}"])).data
+    schema.register_resolvers()
+    composed = schema.check(overrides.base_config([f"dataset={name}"])).data
     alone = dataset.load(ROOT / "conf" / "dataset" / f"{name}.yaml")
     for key in ("columns", "target", "task", "clean", "reference_half", "reference_dataset"):
         assert getattr(alone, key) == getattr(composed, key), key

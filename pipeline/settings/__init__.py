@@ -1,0 +1,1 @@
+"""The composed configuration: its words on the command line, its checked shape."""
