@@ -39,7 +39,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import running, sweep_context
 from pipeline.ending import exit_code, fail
-from pipeline.plan import plan
+from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from util_lib.errors import UserError
 from util_lib.project import ROOT

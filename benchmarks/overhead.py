@@ -29,7 +29,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.plan import Step, plan
+from pipeline.planning.plan import Step, plan
 from pipeline.settings import (
     overrides,
     schema,

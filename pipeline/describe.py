@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from pipeline import running
 from pipeline.ending import exit_code
-from pipeline.plan import Step
+from pipeline.planning.plan import Step
 from pipeline.session import ROOT_RUN
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import Main

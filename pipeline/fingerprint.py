@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cache import PLACE
-from pipeline.plan import CONFIG_KEYS, Step
+from pipeline.planning.plan import CONFIG_KEYS, Step
 from pipeline.settings.schema import Settings
 from util_lib.project import ROOT
 from util_lib.tracking.values import flatten

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from pipeline import cache, reuse
-from pipeline.plan import Step
+from pipeline.planning.plan import Step
 from pipeline.settings.schema import Settings
 from pipeline.versions import Versions
 from util_lib.tracking.names import parse_reference

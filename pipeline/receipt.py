@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.plan import Step
+from pipeline.planning.plan import Step
 from pipeline.screen import Outcome
 from pipeline.session import shown_config, shown_parameters
 from pipeline.settings.schema import Settings

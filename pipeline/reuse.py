@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline import cache, fingerprint
 from pipeline.cache import Result
-from pipeline.plan import Step
+from pipeline.planning.plan import Step
 from pipeline.screen import Outcome
 from pipeline.settings.schema import Settings
 from pipeline.versions import Version, Versions

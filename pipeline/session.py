@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline import environments, sweep_context
-from pipeline.plan import Step
+from pipeline.planning.plan import Step
 from pipeline.processes import LOOK_S, stop_until
 from pipeline.screen import Outcome, Screen
 from pipeline.settings.schema import Main, Settings

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipeline import session
-from pipeline.plan import Step
+from pipeline.planning.plan import Step
 from pipeline.screen import Outcome
 from pipeline.session import Session
 from util_lib.tracking import choice

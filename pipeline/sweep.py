@@ -28,7 +28,7 @@ from pipeline import (
     sweep_steps,
     sweep_worker,
 )
-from pipeline.plan import Step, plan
+from pipeline.planning.plan import Step, plan
 from pipeline.screen import Screen
 from pipeline.session import StepFailed
 from pipeline.settings.schema import Settings

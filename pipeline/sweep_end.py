@@ -15,7 +15,7 @@ from pipeline import (
     sweep_trial,
     sweep_worker,
 )
-from pipeline.plan import plan
+from pipeline.planning.plan import plan
 from pipeline.screen import Screen
 from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline import environments, running, versions
-from pipeline.plan import Step
+from pipeline.planning.plan import Step
 from pipeline.screen import Outcome, Screen
 from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import DictConfig
 
 from pipeline import fingerprint, sweep_context, sweep_record, sweep_worker
-from pipeline.plan import Step, plan
+from pipeline.planning.plan import Step, plan
 from pipeline.settings import schema
 from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep

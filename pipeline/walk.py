@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple
 
 from pipeline import processes, reuse
-from pipeline.plan import Step
+from pipeline.planning.plan import Step
 from pipeline.reuse import Decision
 from pipeline.screen import Outcome
 from pipeline.settings.schema import Settings

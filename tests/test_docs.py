@@ -14,7 +14,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline import describe, gc, graph, leaderboard, reproduce
-from pipeline.plan import plan
+from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from util_lib.tracking import __main__ as tracking_commands
 

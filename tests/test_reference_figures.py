@@ -5,7 +5,7 @@ import importlib
 import pytest
 from step_support import steps
 
-from pipeline.plan import plan
+from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 
 __all__ = ["steps"]

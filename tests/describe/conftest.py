@@ -12,7 +12,7 @@ from step_support import steps
 
 from describe import draft, run
 from describe.draft import Source
-from pipeline.plan import plan
+from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from util_lib import dataset, tracking
 from util_lib.dataset import Data

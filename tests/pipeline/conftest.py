@@ -52,7 +52,7 @@ def stand_in_conda(tmp_path, monkeypatch) -> StandInConda:
 @pytest.fixture(scope="session")
 def recorded_run(tmp_path_factory) -> Path:
     """A checkout in which the pipeline has run twice; what was printed is in out1.txt, out2.txt."""
-    from pipeline.plan import plan
+    from pipeline.planning.plan import plan
     from pipeline.settings import overrides, schema
     from tests.pipeline.checkout import make_checkout
     from tests.pipeline.test_reuse import Place

@@ -14,7 +14,7 @@ import pytest
 from pipeline import cache, environments, gc, old_environments, receipt
 from pipeline.cache import Result
 from pipeline.ending import exit_code
-from pipeline.plan import plan
+from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 from pipeline.versions import Version

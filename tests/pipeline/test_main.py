@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from benchmarks.overhead import make_steps
-from pipeline.plan import plan
+from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 from util_lib.model_config import RandomForestPipeline

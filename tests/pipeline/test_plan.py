@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from pipeline.plan import Step, plan
+from pipeline.planning.plan import Step, plan
 from pipeline.settings import overrides, schema
 from util_lib.project import ROOT
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import receipt, session
-from pipeline.plan import plan
+from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 from tests.pipeline.checkout import commit, copy_place, git, receipts

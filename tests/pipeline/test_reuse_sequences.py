@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import fingerprint
-from pipeline.plan import Step, plan
+from pipeline.planning.plan import Step, plan
 from pipeline.screen import Outcome
 from pipeline.settings import overrides, schema
 from pipeline.versions import Local

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from pipeline.plan import Step, plan
+from pipeline.planning.plan import Step, plan
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 from pipeline.walk import waits_for

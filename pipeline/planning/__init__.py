@@ -1,0 +1,1 @@
+"""Which steps run, with which parameters, from and to which artifacts."""
