@@ -16,7 +16,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from pipeline import fingerprint, sweep_trial, sweep_worker
+from pipeline import sweep_trial, sweep_worker
+from pipeline.caching import fingerprint
 from pipeline.settings import schema
 from util_lib.project import ROOT
 from util_lib.tracking import choice, files

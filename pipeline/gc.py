@@ -9,8 +9,9 @@ import datetime
 import sys
 from typing import NamedTuple
 
-from pipeline import cache, old_environments, receipt
-from pipeline.cache import Entry
+from pipeline import old_environments, receipt
+from pipeline.caching import record
+from pipeline.caching.record import Entry
 from pipeline.ending import exit_code
 from pipeline.old_environments import Found
 from util_lib import cli
@@ -88,7 +89,7 @@ def clean(store: Store, keep: int, delete: bool) -> list[Row]:
             removal.mark(db, [version for version, _ in found.versions])
         removal.delete(store, found.contents)
         if results:
-            cache.forget(store.directory, [entry for entry, _ in results])
+            record.forget(store.directory, [entry for entry, _ in results])
         store.files.make()
     return _rows(store, found, results, left_over)
 
@@ -97,7 +98,7 @@ def look(store: Store, keep: int) -> tuple[Unneeded, list[tuple[Entry, str]]]:
     """Return what of a store can go: versions and contents, and results with the reason."""
     versions = store.all_versions()
     ids = {Reference(v.project, v.name, f"v{v.number}"): v.id for v in versions}
-    entries, since = cache.entries(store.directory), store.files.under_way_since()
+    entries, since = record.entries(store.directory), store.files.under_way_since()
     reused = {
         Reference(entry.project, name, f"v{number}")
         for entry in entries

@@ -2,10 +2,11 @@
 
 from rich.table import Table
 
-from pipeline import cache, reuse
+from pipeline.caching import decision as reuse
+from pipeline.caching import record
+from pipeline.caching.versions import Versions
 from pipeline.planning.plan import Step
 from pipeline.settings.schema import Settings
-from pipeline.versions import Versions
 from util_lib.tracking.names import parse_reference
 
 
@@ -28,7 +29,7 @@ def table(settings: Settings, steps: list[Step], versions: Versions) -> Table:
         will = "be cached" if decision.result else f"run: {decision.reason}"
         if waits and decision.result:
             will = f"be cached, unless {waits[0]} makes something new"
-        before = cache.last(versions.directory, settings.main.project_name, step.name)
+        before = record.last(versions.directory, settings.main.project_name, step.name)
         seconds = 0.0 if decision.result else before.seconds if before else None
         if waits or not decision.result:
             open_ends |= {output: step.name for output in step.outputs}

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from pipeline import graph, receipt, session, step_runs, versions
+from pipeline import graph, receipt, session, step_runs
+from pipeline.caching import versions
+from pipeline.caching.versions import Versions
 from pipeline.planning.plan import Step
 from pipeline.processes import Stopped, stoppable
 from pipeline.screen import Outcome, Screen
 from pipeline.session import ROOT_RUN, Session, StepFailed
 from pipeline.settings.schema import Main, Settings
-from pipeline.versions import Versions
 from pipeline.walk import Execute, Work, position, walk
 from util_lib.errors import UserError
 from util_lib.project import ROOT

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline import environments, running, versions
+from pipeline import environments, running
+from pipeline.caching import versions
 from pipeline.planning.plan import Step
 from pipeline.screen import Outcome, Screen
 from pipeline.settings.schema import Settings

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from pipeline import fingerprint, sweep_context, sweep_record, sweep_worker
+from pipeline import sweep_context, sweep_record, sweep_worker
+from pipeline.caching import fingerprint
 from pipeline.planning.plan import Step, plan
 from pipeline.settings import schema
 from pipeline.settings.schema import Settings

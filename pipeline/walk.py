@@ -9,12 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple
 
-from pipeline import processes, reuse
+from pipeline import processes
+from pipeline.caching import decision as reuse
+from pipeline.caching.decision import Decision
+from pipeline.caching.versions import Versions
 from pipeline.planning.plan import Step
-from pipeline.reuse import Decision
 from pipeline.screen import Outcome
 from pipeline.settings.schema import Settings
-from pipeline.versions import Versions
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cache, environments, gc, old_environments, receipt
-from pipeline.cache import Result
+from pipeline import environments, gc, old_environments, receipt
+from pipeline.caching import record
+from pipeline.caching.record import Result
+from pipeline.caching.versions import Version
 from pipeline.ending import exit_code
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
-from pipeline.versions import Version
 from tests.pipeline.test_environments import make_project as make_environment_project
 from tests.pipeline.test_reuse import Place
 from tests.pipeline.trivial_steps import ROOT, make_project
@@ -168,24 +169,24 @@ def test_a_receipt_that_cannot_be_read_removes_nothing(store):
 def test_results_without_their_outputs_and_all_but_the_newest_of_a_step_are_forgotten(store):
     for number in range(5):
         outputs = [("data", number, "digest")] if log("data", f"data {number}") else []
-        cache.add(store.directory, "p", "get_data", Result(f"data {number}", {}, outputs, {}, 0.0))
-        cache.add(store.directory, "p", "check_data", Result(f"check {number}", {}, [], {}, 0.0))
+        record.add(store.directory, "p", "get_data", Result(f"data {number}", {}, outputs, {}, 0.0))
+        record.add(store.directory, "p", "check_data", Result(f"check {number}", {}, [], {}, 0.0))
     listed = [row.what for row in gc.clean(store, keep=2, delete=True)]
     assert sum(what.startswith("result") for what in listed) == 4 + 3
-    left = [entry.fingerprint for entry in cache.entries(store.directory)]
+    left = [entry.fingerprint for entry in record.entries(store.directory)]
     assert left == ["check 4", "data 4", "check 3"]
 
 
 def test_results_on_wandb_are_kept_by_number_and_hold_nothing_here(store):
     log("data", "one")
     log("data", "two")
-    there = {cache.PLACE: "W&B at https://wandb.example.org, team"}
+    there = {record.PLACE: "W&B at https://wandb.example.org, team"}
     for number in range(3):
         outputs = [Version("data", 0, "digest")]
         result = Result(f"there {number}", there, outputs, {}, 0.0)
-        cache.add(store.directory, "p", "get_data", result)
+        record.add(store.directory, "p", "get_data", result)
     gc.clean(store, keep=2, delete=True)
-    assert [e.fingerprint for e in cache.entries(store.directory)] == ["there 2", "there 1"]
+    assert [e.fingerprint for e in record.entries(store.directory)] == ["there 2", "there 1"]
     assert [version.number for version in store.versions("p", "data")] == [1]
 
 

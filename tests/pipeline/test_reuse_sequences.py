@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import fingerprint
+from pipeline.caching import fingerprint
+from pipeline.caching.versions import Local
 from pipeline.planning.plan import Step, plan
 from pipeline.screen import Outcome
 from pipeline.settings import overrides, schema
-from pipeline.versions import Local
 from pipeline.walk import Work, walk
 from util_lib import tracking
 from util_lib.tracking.names import parse_reference

@@ -15,7 +15,7 @@ from util_lib.tracking.names import Reference, parse_reference
 from util_lib.tracking.store import Store, open_store
 
 if TYPE_CHECKING:
-    from pipeline.versions_online import Online
+    from pipeline.caching.versions_on_wandb import Online
 
 
 class Version(NamedTuple):
@@ -83,7 +83,7 @@ def opened(backend: str) -> Iterator[Versions]:
         with store.files.under_way():
             yield Local(store)
         return
-    from pipeline import versions_online  # imports the client
+    from pipeline.caching import versions_on_wandb  # imports the client
 
-    with versions_online.opened() as online:
+    with versions_on_wandb.opened() as online:
         yield online

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.cache import PLACE
+from pipeline.caching.record import PLACE
 from pipeline.planning.plan import CONFIG_KEYS, Step
 from pipeline.settings.schema import Settings
 from util_lib.project import ROOT

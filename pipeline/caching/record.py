@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.versions import Local, Version
+from pipeline.caching.versions import Local, Version
 from util_lib.errors import UserError
 from util_lib.tracking import files
 from util_lib.tracking.store import BUSY_TIMEOUT_S

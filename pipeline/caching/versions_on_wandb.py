@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import wandb
 
 from pipeline import receipt
+from pipeline.caching.versions import Version
 from pipeline.settings.schema import Main
-from pipeline.versions import Version
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import choice, online

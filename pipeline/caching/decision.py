@@ -4,12 +4,13 @@ import hashlib
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from pipeline import cache, fingerprint
-from pipeline.cache import Result
+from pipeline.caching import fingerprint
+from pipeline.caching import record as cache
+from pipeline.caching.record import Result
+from pipeline.caching.versions import Version, Versions
 from pipeline.planning.plan import Step
 from pipeline.screen import Outcome
 from pipeline.settings.schema import Settings
-from pipeline.versions import Version, Versions
 from util_lib.dataset import Data
 from util_lib.project import resolve_path
 from util_lib.tracking.files import read_content

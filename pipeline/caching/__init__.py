@@ -1,0 +1,1 @@
+"""Whether a step must run again, and what it made when it last did."""
