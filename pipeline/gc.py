@@ -9,11 +9,12 @@ import datetime
 import sys
 from typing import NamedTuple
 
-from pipeline import old_environments, receipt
+from pipeline import old_environments
 from pipeline.caching import record
 from pipeline.caching.record import Entry
 from pipeline.ending import exit_code
 from pipeline.old_environments import Found
+from pipeline.receipts import writing
 from util_lib import cli
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -123,7 +124,7 @@ def _kept_by_receipts(store: Store, versions: list[VersionRecord], keep: int) ->
     for _, direction, version_id, at in store.lineage():
         if direction == "out":
             logged[version_id] = max(at, logged.get(version_id, at))
-    receipts = [v for v in versions if v.type == receipt.NAME and v.name == receipt.NAME]
+    receipts = [v for v in versions if v.type == writing.NAME and v.name == writing.NAME]
     receipts.sort(key=lambda version: -logged.get(version.id, version.created_at))
     held = {Reference(v.project, v.name, f"v{v.number}") for v in versions if v.aliases}
     newest: dict[str, int] = {}
@@ -150,8 +151,8 @@ def _named(store: Store, version: VersionRecord) -> tuple[set[Reference], set[Re
         return None
     files = {file.path: file.sha256 for file in store.version_files(version.id)}
     try:
-        text = store.files.path(files[receipt.FILE]).read_text(encoding="utf-8")
-        return receipt.versions(text, version.project)
+        text = store.files.path(files[writing.FILE]).read_text(encoding="utf-8")
+        return writing.versions(text, version.project)
     except (KeyError, ValueError):
         return None
 

@@ -19,10 +19,10 @@ from typing import Any, get_args
 
 import yaml
 
-from pipeline import differences, recorded, recorded_store
 from pipeline.processes import Stopped, end_children, stoppable
-from pipeline.recorded import Receipt
-from pipeline.recorded_code import checked_out
+from pipeline.receipts import differences, reading, store_copy
+from pipeline.receipts.code_checkout import checked_out
+from pipeline.receipts.reading import Receipt
 from pipeline.screen import Screen
 from pipeline.session import ROOT_RUN
 from pipeline.settings.schema import EnvManager
@@ -79,7 +79,7 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
     managers = get_args(EnvManager)
     if args.env_manager and args.env_manager not in managers:
         raise UserError(validation.choose("env_manager", args.env_manager, list(managers)))
-    receipt = recorded.find(args.receipt)
+    receipt = reading.find(args.receipt)
     user_store = store_directory()
     if receipt.python != platform.python_version():
         screen.say(f"the run had Python {receipt.python}, here is {platform.python_version()}")
@@ -90,8 +90,8 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
         folder = Path(name).resolve()
         with checked_out(receipt.code, args.repository, folder, screen.say) as project:
             config = runnable(receipt, project, args.file_url, args.env_manager)
-            store = recorded_store.copy(user_store, folder / "home" / "tracking_store")
-            recorded_store.put_back(store, receipt)
+            store = store_copy.copy(user_store, folder / "home" / "tracking_store")
+            store_copy.put_back(store, receipt)
             screen.say("running it in a folder of its own, which is removed at the end")
             again = run_again(config, project, folder / "home", store)
         rows = differences.rows(receipt, again)
@@ -153,7 +153,7 @@ def run_again(config: dict[str, Any], project: Path, home: Path, store: Store) -
         raise
     for run in store.runs(job_type="pipeline"):
         if run.id not in before:
-            return recorded.find_in(store, run.logged_artifacts()[-1])
+            return reading.find_in(store, run.logged_artifacts()[-1])
     raise UserError(
         f"the recorded code ended with exit code {code} before it left a receipt: what it said "
         "last stands above"

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from pipeline import graph, receipt, session, step_runs
+from pipeline import graph, session, step_runs
 from pipeline.caching import versions
 from pipeline.caching.versions import Versions
 from pipeline.planning.plan import Step
 from pipeline.processes import Stopped, stoppable
+from pipeline.receipts import writing
 from pipeline.screen import Outcome, Screen
 from pipeline.session import ROOT_RUN, Session, StepFailed
 from pipeline.settings.schema import Main, Settings
@@ -141,7 +142,7 @@ def _receipt_kept(
     screen: Screen,
 ) -> Iterator[None]:
     """Write the receipt at the end, also that of a run that fails or is stopped."""
-    code = receipt.code(ROOT)
+    code = writing.code(ROOT)
     failure: BaseException | None = None
     try:
         yield
@@ -149,7 +150,7 @@ def _receipt_kept(
         failure = error
         raise
     finally:
-        text = receipt.make(settings, steps, outcomes, code)
+        text = writing.make(settings, steps, outcomes, code)
         try:
             kept = _keep_receipt(text, settings.main, found, failure)
             screen.closing.append(f"receipt: {kept}")
@@ -161,9 +162,9 @@ def _receipt_kept(
 
 def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException | None) -> str:
     """Write the receipt where runs are recorded, and say where that is."""
-    shown = session.log_text(text, receipt.FILE)
+    shown = session.log_text(text, writing.FILE)
     if found.is_local:
-        return receipt.keep(text, main.execute_steps, failure is not None)
+        return writing.keep(text, main.execute_steps, failure is not None)
     why = "W&B was not asked to keep it"
     if failure is None or isinstance(failure, StepFailed):
         try:
@@ -172,7 +173,7 @@ def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException
             if failure is None:
                 raise
             why = f"W&B does not have it: {error}"
-    path = Path(HydraConfig.get().runtime.output_dir, receipt.FILE)
+    path = Path(HydraConfig.get().runtime.output_dir, writing.FILE)
     with files.writing(path, "the receipt was not kept"):
         path.write_text(text, encoding="utf-8")
     return f"{path}{' and the parent run in MLflow' if shown else ''} ({why})"

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import wandb
 
-from pipeline import receipt
 from pipeline.caching.versions import Version
+from pipeline.receipts import writing
 from pipeline.settings.schema import Main
 from util_lib import tracking
 from util_lib.errors import UserError
@@ -77,11 +77,11 @@ class Online:
         """Log a receipt, unless the latest one is the very same; return its full name."""
         project = main.project_name
         try:
-            latest = self.find(f"{receipt.NAME}:latest", project)
-            if latest and latest.digest == receipt.artifact(text).manifest.digest():
+            latest = self.find(f"{writing.NAME}:latest", project)
+            if latest and latest.digest == writing.artifact(text).manifest.digest():
                 return f"{project}/{latest.name}:v{latest.number}"
             quiet = wandb.Settings(**QUIET)
-            return receipt.keep(text, main.execute_steps, failed, settings=quiet)
+            return writing.keep(text, main.execute_steps, failed, settings=quiet)
         except (wandb.Error, ValueError, OSError, TimeoutError) as error:
             raise UserError(online.explain(error)) from error
 

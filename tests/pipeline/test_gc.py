@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import environments, gc, old_environments, receipt
+from pipeline import environments, gc, old_environments
 from pipeline.caching import record
 from pipeline.caching.record import Result
 from pipeline.caching.versions import Version
 from pipeline.ending import exit_code
 from pipeline.planning.plan import plan
+from pipeline.receipts import writing
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 from tests.pipeline.test_environments import make_project as make_environment_project
@@ -70,7 +71,7 @@ def keep_receipt(made: list[str], read: list[str] = ()) -> str:
 
     inputs = {f"{name}:latest": found for name, found in named(read).items()}
     text = json.dumps({"steps": [{"outputs": named(made), "inputs": inputs}]})
-    return receipt.keep(text, ["step"], False).removeprefix("p/")
+    return writing.keep(text, ["step"], False).removeprefix("p/")
 
 
 def there(store: Store) -> set[str]:

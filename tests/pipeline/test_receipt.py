@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import receipt, session
+from pipeline import session
 from pipeline.planning.plan import plan
+from pipeline.receipts import writing
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 from tests.pipeline.checkout import commit, copy_place, git, receipts
@@ -27,7 +28,7 @@ def test_the_last_line_names_the_receipt_and_an_unchanged_run_has_the_same_one(r
         assert last == "receipt: songs_demo/receipt:v0"
     [only] = receipts(recorded_run / "home" / "tracking_store")
     assert "done" in (recorded_run / "out1.txt").read_text()
-    assert only["format"] == receipt.FORMAT
+    assert only["format"] == writing.FORMAT
 
 
 def test_a_receipt_names_code_configuration_and_every_version_and_no_place_or_time(recorded_run):
@@ -80,12 +81,12 @@ def test_the_diff_of_a_dirty_tree_makes_the_same_files_of_the_commit(place, tmp_
 
 
 def test_too_large_a_change_is_left_out_and_the_receipt_says_so(place):
-    (place.project / "table_of_mine.csv").write_text("0" * (receipt.DIFF_BYTES + 1))
-    code = receipt.code(place.project)
+    (place.project / "table_of_mine.csv").write_text("0" * (writing.DIFF_BYTES + 1))
+    code = writing.code(place.project)
     assert code["dirty"] and code["diff"] is None
     assert "larger than 5,000,000 bytes" in code["left_out"]
     commit(place.project)
-    assert receipt.code(place.project)["dirty"] is False
+    assert writing.code(place.project)["dirty"] is False
 
 
 def test_what_a_run_leaves_inside_the_checkout_is_no_change_of_the_code(place, monkeypatch):
@@ -95,13 +96,13 @@ def test_what_a_run_leaves_inside_the_checkout_is_no_change_of_the_code(place, m
     (home / "tracking_store").mkdir()
     (home / "tracking_store" / "tracking.db").write_text("x")
     monkeypatch.setenv("PIPELINE_HOME", str(home))
-    assert receipt.code(place.project)["dirty"] is False
+    assert writing.code(place.project)["dirty"] is False
     (home / "mine.yaml").write_text("x")
-    assert "mine.yaml" in receipt.code(place.project)["diff"]
+    assert "mine.yaml" in writing.code(place.project)["diff"]
 
 
 def test_without_git_there_is_no_commit(tmp_path):
-    assert receipt.code(tmp_path)["commit"] is None
+    assert writing.code(tmp_path)["commit"] is None
 
 
 def test_a_failed_run_has_a_receipt_up_to_its_failure(place):
@@ -129,6 +130,6 @@ def test_secrets_of_addresses_are_in_no_receipt():
     )
     steps = plan(checked)
     outcomes = [session.Outcome(step.name, "failed") for step in steps]
-    text = receipt.make(checked, steps, outcomes, {})
+    text = writing.make(checked, steps, outcomes, {})
     assert "https://example.org/t.csv?sig=***" in text
     assert not [word for word in ("hunter2", "topsecret", "tok3n") if word in text]

@@ -15,9 +15,10 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import recorded, recorded_store, reproduce
-from pipeline.recorded import Code, Version
-from pipeline.recorded_code import checked_out
+from pipeline import reproduce
+from pipeline.receipts import reading, store_copy
+from pipeline.receipts.code_checkout import checked_out
+from pipeline.receipts.reading import Code, Version
 from pipeline.settings.schema import STEPS
 from tests.pipeline.checkout import commit, copy_place, git, receipts
 from tests.pipeline.test_reuse import Place
@@ -224,7 +225,7 @@ def test_a_commit_or_a_diff_that_is_not_of_the_repository_is_refused(place, told
 
 def test_an_address_whose_secrets_are_not_in_the_receipt_is_asked_for(told, tmp_path):
     told["config"]["data"]["file_url"] = "https://example.org/t.csv?sig=***"
-    receipt = recorded.read(json.dumps(told).encode(), "it")
+    receipt = reading.read(json.dumps(told).encode(), "it")
     with pytest.raises(UserError, match="give the whole address with file_url="):
         reproduce.runnable(receipt, tmp_path, "", "")
     whole = "https://example.org/t.csv?sig=secret"
@@ -273,18 +274,18 @@ def test_aliases_lead_where_they_led_in_a_copy_and_stay_in_the_store(
     if disk == "another":
         monkeypatch.setattr(os, "link", no_link)
     store = open_store()
-    copy = recorded_store.copy(store.directory, tmp_path / "copy")
-    recorded_store.put_back(copy, logged(latest=1, reference=0))
+    copy = store_copy.copy(store.directory, tmp_path / "copy")
+    store_copy.put_back(copy, logged(latest=1, reference=0))
     assert copy.version(parse_reference("data:latest", "p")).number == 1
     assert copy.version(parse_reference("data:reference", "p")).number == 0
     assert copy.damage(copy.version(parse_reference("data:v2", "p"))) == []
     assert store.version(parse_reference("data:latest", "p")).number == 2
-    recorded_store.put_back(copy, logged(reference=None))
+    store_copy.put_back(copy, logged(reference=None))
     assert copy.version(parse_reference("data:reference", "p")) is None
 
 
 def test_an_input_that_is_not_here_is_named_before_anything_runs(logged, tmp_path):
-    empty = recorded_store.copy(tmp_path / "none", tmp_path / "copy")
+    empty = store_copy.copy(tmp_path / "none", tmp_path / "copy")
     with pytest.raises(UserError, match="step train read p/data:latest .v1, digest .*not in the"):
-        recorded_store.put_back(empty, logged(latest=1))
+        store_copy.put_back(empty, logged(latest=1))
     assert not os.path.exists(tmp_path / "none")

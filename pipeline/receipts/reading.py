@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.receipt import FILE, FORMAT, NAME
+from pipeline.receipts.writing import FILE, FORMAT, NAME
 from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference

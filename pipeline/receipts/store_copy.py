@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from pipeline.recorded import Receipt, Version
+from pipeline.receipts.reading import Receipt, Version
 from util_lib.errors import UserError
 from util_lib.tracking import files
 from util_lib.tracking.names import Reference, parse_reference

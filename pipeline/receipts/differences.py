@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from pipeline import environments, recorded_store
-from pipeline.recorded import Receipt, RecordedStep
+from pipeline import environments
+from pipeline.receipts import store_copy
+from pipeline.receipts.reading import Receipt, RecordedStep
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.store import Store
@@ -99,7 +100,7 @@ def explained(
 
 def _laid_out(project: str, name: str, digest: str, store: Store | None, folder: Path) -> bool:
     """Link the files of a version into `folder`; return False where they are not whole."""
-    found = recorded_store.find(store, project, name, digest) if store else None
+    found = store_copy.find(store, project, name, digest) if store else None
     if store is None or found is None or store.damage(store.version_by_id(found)):
         return False
     for file in store.version_files(found):

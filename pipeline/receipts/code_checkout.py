@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.recorded import Code
+from pipeline.receipts.reading import Code
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.urls import without_credentials

@@ -1,0 +1,1 @@
+"""What a run was: written at its end, read again, compared."""
