@@ -9,11 +9,11 @@ import datetime
 import sys
 from typing import NamedTuple
 
-from pipeline import old_environments
 from pipeline.caching import record
 from pipeline.caching.record import Entry
 from pipeline.ending import exit_code
-from pipeline.old_environments import Found
+from pipeline.environments import unused
+from pipeline.environments.unused import Found
 from pipeline.receipts import writing
 from util_lib import cli
 from util_lib.errors import UserError
@@ -204,13 +204,13 @@ def _show(rows: list[Row], gained: str) -> None:
 
 def _environments(delete: bool) -> None:
     """List the environments, and delete those that can go if told to."""
-    found = old_environments.listed(ROOT)
+    found = unused.listed(ROOT)
     gained = possible = 0
     print("environments")
     for one in found:
         state = _state(one)
         if _can_go(one) and delete:
-            deleted = old_environments.delete(one)
+            deleted = unused.delete(one)
             state = "deleted" if deleted else "stays: a pipeline is using it"
             gained += one.size if deleted else 0
         possible += one.size if _can_go(one) else 0

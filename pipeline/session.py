@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline import environments, sweep_context
+from pipeline import sweep_context
+from pipeline.environments import making
 from pipeline.planning.plan import Step
 from pipeline.processes import LOOK_S, stop_until
 from pipeline.screen import Outcome, Screen
@@ -122,12 +123,10 @@ def _manager(main: Main, client: "MlflowClient", screen: Screen) -> str:
             f"the code has uncommitted changes since {code['commit'][:10]}: commit before you "
             "run, so that results and code belong together"
         )
-    environments.use_own_tools()
+    making.use_own_tools()
     root = os.environ.get(ROOT_RUN)
-    root_manager = (
-        client.get_run(root).data.tags.get(environments.ROOT_MANAGER_TAG) if root else None
-    )
-    return environments.choose(main.env_manager, root_manager)
+    root_manager = client.get_run(root).data.tags.get(making.ROOT_MANAGER_TAG) if root else None
+    return making.choose(main.env_manager, root_manager)
 
 
 def _end_steps(session: Session) -> None:
@@ -303,7 +302,7 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
             raise not_fetched(step, error) from error
         projects.append(project)
     screen.now(f"checking environments ({manager})")
-    environments.prepare(environments.needed(manager, projects), screen.now)
+    making.prepare(making.needed(manager, projects), screen.now)
 
 
 def location(uri: str) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline import environments, running
+from pipeline import running
 from pipeline.caching import versions
+from pipeline.environments import making
 from pipeline.planning.plan import Step
 from pipeline.screen import Outcome, Screen
 from pipeline.settings.schema import Settings
@@ -57,8 +58,8 @@ def interpreter(manager: str, say: Callable[[str], None] = print) -> str:
     """Return the interpreter of the training step's environment, which is made if need be."""
     if manager == "local":
         return sys.executable
-    environments.use_own_tools()
-    needed = environments.needed(manager, [ROOT / TRAINING])
-    environments.prepare(needed, say)
-    path = needed[0].path or environments.conda_paths()[needed[0].name]
+    making.use_own_tools()
+    needed = making.needed(manager, [ROOT / TRAINING])
+    making.prepare(needed, say)
+    path = needed[0].path or making.conda_paths()[needed[0].name]
     return str(Path(path, "bin", "python"))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from pipeline import environments
+from pipeline.environments import making
 from pipeline.receipts import store_copy
 from pipeline.receipts.reading import Receipt, RecordedStep
 from util_lib.errors import UserError
@@ -115,9 +115,9 @@ def _compare(work: Path, setting: str, folder: Path) -> dict[str, str]:
     import mlflow
     import mlflow.projects
 
-    environments.use_own_tools()
-    manager = environments.choose(setting, None)
-    environments.prepare(environments.needed(manager, [COMPARE]), print)
+    making.use_own_tools()
+    manager = making.choose(setting, None)
+    making.prepare(making.needed(manager, [COMPARE]), print)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import environments
+from pipeline.environments import making
 from util_lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +89,7 @@ def only_on_path(monkeypatch, tmp_path, *names: str) -> None:
 @pytest.mark.parametrize("manager", ["conda", "uv", "virtualenv"])
 def test_auto_takes_what_the_root_was_started_with(manager, monkeypatch, tmp_path):
     only_on_path(monkeypatch, tmp_path, "conda", "uv", "pyenv")
-    assert environments.choose("auto", manager) == manager
+    assert making.choose("auto", manager) == manager
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_auto_takes_what_the_root_was_started_with(manager, monkeypatch, tmp_pat
 )
 def test_auto_without_a_root_environment_takes_conda_then_uv(found, manager, monkeypatch, tmp_path):
     only_on_path(monkeypatch, tmp_path, *found)
-    assert environments.choose("auto", None) == manager
+    assert making.choose("auto", None) == manager
 
 
 def test_auto_with_nothing_installed_says_what_to_install(monkeypatch, tmp_path):
     only_on_path(monkeypatch, tmp_path)
     with pytest.raises(UserError, match="neither conda nor uv.*main.env_manager=local"):
-        environments.choose("auto", None)
+        making.choose("auto", None)
 
 
 @pytest.mark.parametrize(
@@ -112,18 +112,18 @@ def test_auto_with_nothing_installed_says_what_to_install(monkeypatch, tmp_path)
 def test_a_chosen_manager_that_is_missing_is_named(manager, tool, monkeypatch, tmp_path):
     only_on_path(monkeypatch, tmp_path)
     with pytest.raises(UserError, match=f"main.env_manager={manager} needs {tool} on the PATH"):
-        environments.choose(manager, None)
+        making.choose(manager, None)
 
 
 def test_local_needs_nothing(monkeypatch, tmp_path):
     only_on_path(monkeypatch, tmp_path)
-    assert environments.choose("local", "uv") == "local"
+    assert making.choose("local", "uv") == "local"
 
 
 def test_an_environment_is_made_once_and_marked(project, tmp_path):
     assert "making the environment of one with uv" in prepare("uv", project)
     environment = the_environment(tmp_path)
-    assert json.loads((environment / environments.MARKER).read_text())["manager"] == "uv"
+    assert json.loads((environment / making.MARKER).read_text())["manager"] == "uv"
     assert imports_six(environment)
     assert prepare("uv", project) == ""
 
@@ -138,7 +138,7 @@ def test_equal_lists_of_packages_share_one_environment(project, tmp_path):
 def test_an_environment_without_marker_is_made_again(project, tmp_path):
     prepare("uv", project)
     environment = the_environment(tmp_path)
-    (environment / environments.MARKER).unlink()
+    (environment / making.MARKER).unlink()
     for module in environment.glob("lib/python*/site-packages/six.py"):
         module.unlink()
     assert not imports_six(environment)
@@ -154,7 +154,7 @@ def test_an_environment_whose_making_was_killed_is_made_again(project, tmp_path)
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (the_environment(tmp_path) / environments.MARKER).exists()
+    assert not (the_environment(tmp_path) / making.MARKER).exists()
     prepare("uv", project)
     assert imports_six(the_environment(tmp_path))
 
@@ -192,10 +192,10 @@ def test_conda_is_called_where_it_is_chosen(project, tmp_path, monkeypatch, stan
 def test_a_conda_environment_without_marker_is_made_again(project, stand_in_conda):
     prepare("conda", project)
     [environment] = stand_in_conda.environments.iterdir()
-    (environment / environments.MARKER).unlink()
+    (environment / making.MARKER).unlink()
     assert "making it again" in prepare("conda", project)
     assert ["env", "remove"] in [call[:2] for call in stand_in_conda.calls()]
-    assert (environment / environments.MARKER).is_file()
+    assert (environment / making.MARKER).is_file()
 
 
 def test_bytecode_is_cached_in_the_steps_environments(monkeypatch, tmp_path):

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import environments, gc, old_environments
+from pipeline import gc
 from pipeline.caching import record
 from pipeline.caching.record import Result
 from pipeline.caching.versions import Version
 from pipeline.ending import exit_code
+from pipeline.environments import making, unused
 from pipeline.planning.plan import plan
 from pipeline.receipts import writing
 from pipeline.settings import overrides, schema
@@ -338,12 +339,12 @@ def test_an_environment_goes_only_with_our_marker_unneeded_here_unused_and_when_
     ours.rename(tmp_path / "checkout" / "ours")
     paths = {}
     for project in (tmp_path / "checkout" / "ours", other, used):
-        (needed,) = environments.needed("uv", [project])
+        (needed,) = making.needed("uv", [project])
         paths[project.name] = needed.path
         needed.path.mkdir(parents=True)
         (needed.path / "lib.so").write_bytes(bytes(100_000))
         content = {"step": project.name, "manager": "uv"}
-        (needed.path / environments.MARKER).write_text(json.dumps(content))
+        (needed.path / making.MARKER).write_text(json.dumps(content))
     half = tmp_path / "envs" / "mlflow-half"
     half.mkdir()
     pipeline = subprocess.Popen(
@@ -366,8 +367,8 @@ def test_an_environment_goes_only_with_our_marker_unneeded_here_unused_and_when_
     assert "stays: a pipeline is using it" in capsys.readouterr().out
     assert [name for name, path in paths.items() if path.is_dir()] == ["ours", "used"]
     pipeline.communicate("\n")
-    (one,) = (one for one in old_environments.listed(gc.ROOT) if one.path == paths["used"])
-    assert old_environments.delete(one) and half.is_dir()
+    (one,) = (one for one in unused.listed(gc.ROOT) if one.path == paths["used"])
+    assert unused.delete(one) and half.is_dir()
 
 
 PREPARE = """

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
-from pipeline import environments
-from pipeline.environments import LOCK, MARKER
+from pipeline.environments import making
+from pipeline.environments.making import LOCK, MARKER
 from util_lib.tracking import files
 
 PREFIX = "mlflow-"  # MLflow gives every environment such a name
@@ -41,13 +41,11 @@ def listed(root: Path) -> list[Found]:
     """Return all environments; `needed` are those of a step folder of the checkout at `root`."""
     projects = sorted(path.parent for path in [*root.glob("MLproject"), *root.glob("*/MLproject")])
     paths = {path: "uv" for path in _folder().glob(f"{PREFIX}*")}
-    needed = {one.name for one in environments.needed("uv", projects)}
-    if environments.executable("conda"):
-        needed |= {one.name for one in environments.needed("conda", projects)}
+    needed = {one.name for one in making.needed("uv", projects)}
+    if making.executable("conda"):
+        needed |= {one.name for one in making.needed("conda", projects)}
         paths |= {
-            path: "conda"
-            for name, path in environments.conda_paths().items()
-            if name.startswith(PREFIX)
+            path: "conda" for name, path in making.conda_paths().items() if name.startswith(PREFIX)
         }
     return [
         _look_at(path, manager, path.name in needed)
@@ -70,7 +68,7 @@ def delete(one: Found) -> bool:
             os.close(descriptor)  # whoever begins now waits for the folder's lock
         # Without its marker, what a kill leaves over is half-made: it is made again when needed.
         marker.unlink()
-        environments.remove(one.manager, one.path)
+        making.remove(one.manager, one.path)
     return True
 
 
