@@ -37,9 +37,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import running, sweep_context
-from pipeline.ending import exit_code, fail
+from pipeline import sweep_context
 from pipeline.planning.plan import plan
+from pipeline.running import pipeline_run
+from pipeline.running.exit_code import exit_code, fail
 from pipeline.settings import overrides, schema
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -64,9 +65,9 @@ def go(config: DictConfig) -> Any:
     try:
         checked = schema.check(config, dataset)
         if checked.main.plan:
-            running.show_plan(checked, plan(checked))
+            pipeline_run.show_plan(checked, plan(checked))
         else:
-            running.run_pipeline(checked, plan(checked), job)
+            pipeline_run.run_pipeline(checked, plan(checked), job)
     except UserError as error:
         if job is None:  # Hydra would print a line of its own below the message
             sys.exit(fail(error, 1))
@@ -114,13 +115,13 @@ def _adapt_hydra() -> None:
 def _main() -> None:
     _adapt_hydra()
     try:
-        running.adopt_surroundings(store_directory().parent)
+        pipeline_run.adopt_surroundings(store_directory().parent)
         sys.argv[1:] = overrides.command_line(sys.argv[1:])
         if {"-h", "--help"} & set(sys.argv):
             print(overrides.help_text(sys.argv[1:]))
             return
         if not [word for word in sys.argv[1:] if word.startswith("-") and word != "-m"]:
-            running.refuse_unwritable(store_directory().parent)  # other options only print
+            pipeline_run.refuse_unwritable(store_directory().parent)  # other options only print
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         go()
     except (HydraException, OmegaConfBaseException) as error:

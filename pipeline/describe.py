@@ -12,10 +12,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from pipeline import running
-from pipeline.ending import exit_code
 from pipeline.planning.plan import Step
-from pipeline.session import ROOT_RUN
+from pipeline.running import pipeline_run
+from pipeline.running.exit_code import exit_code
+from pipeline.running.mlflow_session import ROOT_RUN
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import Main
 from util_lib import cli, downloads, validation
@@ -74,9 +74,9 @@ def plan(arguments: argparse.Namespace) -> Step:
 
 def go(argv: list[str]) -> None:
     """Run the step and say what is different where the project was fetched."""
-    running.adopt_surroundings(store_directory().parent)
+    pipeline_run.adopt_surroundings(store_directory().parent)
     arguments = build_parser().parse_args(argv)
-    running.refuse_unwritable(store_directory().parent)
+    pipeline_run.refuse_unwritable(store_directory().parent)
     step = plan(arguments)
     schema.register_resolvers()
     config = OmegaConf.to_container(overrides.base_config([]).main, resolve=False)
@@ -88,7 +88,7 @@ def go(argv: list[str]) -> None:
             f"and type {without_secrets(arguments.file_url)}",
             flush=True,
         )
-    running.run_alone(validation.check(Main, config, "describe"), step)
+    pipeline_run.run_alone(validation.check(Main, config, "describe"), step)
     if is_fetched():
         print(
             f"The dataset file lies in {step.parameters['folder']}, for the project itself was "

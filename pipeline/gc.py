@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from pipeline.caching import record
 from pipeline.caching.record import Entry
-from pipeline.ending import exit_code
 from pipeline.environments import unused
 from pipeline.environments.unused import Found
 from pipeline.receipts import writing
+from pipeline.running.exit_code import exit_code
 from util_lib import cli
 from util_lib.errors import UserError
 from util_lib.project import ROOT

@@ -13,9 +13,9 @@ from rich import box
 from rich.table import Table
 
 from pipeline import leaderboard_page, leaderboard_trials, sweep_record
-from pipeline.ending import exit_code
 from pipeline.leaderboard_trials import Sweep
-from pipeline.screen import Screen
+from pipeline.running.exit_code import exit_code
+from pipeline.running.screen import Screen
 from util_lib import cli, tracking
 from util_lib.tracking import choice
 

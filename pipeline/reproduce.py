@@ -19,12 +19,12 @@ from typing import Any, get_args
 
 import yaml
 
-from pipeline.processes import Stopped, end_children, stoppable
 from pipeline.receipts import differences, reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
 from pipeline.receipts.reading import Receipt
-from pipeline.screen import Screen
-from pipeline.session import ROOT_RUN
+from pipeline.running.mlflow_session import ROOT_RUN
+from pipeline.running.screen import Screen
+from pipeline.running.stopping import Stopped, end_children, stoppable
 from pipeline.settings.schema import EnvManager
 from util_lib import validation
 from util_lib.errors import UserError

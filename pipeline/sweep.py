@@ -19,8 +19,6 @@ from omegaconf import DictConfig
 
 from pipeline import (
     cluster,
-    running,
-    session,
     sweep_context,
     sweep_end,
     sweep_record,
@@ -29,8 +27,9 @@ from pipeline import (
     sweep_worker,
 )
 from pipeline.planning.plan import Step, plan
-from pipeline.screen import Screen
-from pipeline.session import StepFailed
+from pipeline.running import mlflow_session, pipeline_run
+from pipeline.running.mlflow_session import StepFailed
+from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep
 from pipeline.sweep_space import TRAINING, Composer, Space
@@ -77,9 +76,9 @@ def run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> 
     if _is_joblib(config):
         _start_tracker()
     lock = sweep_context.alone(base.main.project_name, name)
-    with running.shown(base.main, ending.show) as screen, lock:
+    with pipeline_run.shown(base.main, ending.show) as screen, lock:
         _say_what(found, screen)
-        with session.sweep_run(base, name, screen) as opened:
+        with mlflow_session.sweep_run(base, name, screen) as opened:
             found.manager = opened.manager
             found.mlflow_run = opened.run_id
             found.python = sweep_steps.interpreter(opened.manager, screen.now)

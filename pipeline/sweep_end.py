@@ -16,7 +16,7 @@ from pipeline import (
     sweep_worker,
 )
 from pipeline.planning.plan import plan
-from pipeline.screen import Screen
+from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep
 from pipeline.sweep_record import Trial

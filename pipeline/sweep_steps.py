@@ -7,15 +7,15 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline import running
 from pipeline.caching import versions
 from pipeline.environments import making
 from pipeline.planning.plan import Step
-from pipeline.screen import Outcome, Screen
+from pipeline.running import pipeline_run
+from pipeline.running.scheduler import walk
+from pipeline.running.screen import Outcome, Screen
 from pipeline.settings.schema import Settings
 from pipeline.sweep_context import Sweep
 from pipeline.sweep_space import TRAINING, chain
-from pipeline.walk import walk
 from util_lib.project import ROOT
 from util_lib.tracking import choice
 from util_lib.tracking.store import store_directory
@@ -30,7 +30,7 @@ def run_steps(
     outcomes = [Outcome(step.name) for step in steps]
     with ExitStack() as stack:
         versions_ = stack.enter_context(versions.opened(choice.choose().backend))
-        execute = running.executor(found, steps, outcomes, screen, None, stack)
+        execute = pipeline_run.executor(found, steps, outcomes, screen, None, stack)
         walk(found, steps, outcomes, versions_, screen.say, execute, made)
     return outcomes
 

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pipeline import describe, gc, graph, leaderboard, reproduce
+from pipeline import describe, gc, leaderboard, reproduce
 from pipeline.planning.plan import plan
+from pipeline.running import preview
 from pipeline.settings import overrides, schema
 from util_lib.tracking import __main__ as tracking_commands
 
@@ -243,4 +244,4 @@ def test_the_documented_graph_is_the_one_that_the_plan_makes():
     schema.register_resolvers()
     steps = plan(schema.check(overrides.base_config([])))
     text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
-    assert text.partition("```mermaid\n")[2].partition("```")[0] == graph.mermaid(steps)
+    assert text.partition("```mermaid\n")[2].partition("```")[0] == preview.mermaid(steps)

@@ -9,7 +9,7 @@ from pipeline.caching import record as cache
 from pipeline.caching.record import Result
 from pipeline.caching.versions import Version, Versions
 from pipeline.planning.plan import Step
-from pipeline.screen import Outcome
+from pipeline.running.screen import Outcome
 from pipeline.settings.schema import Settings
 from util_lib.dataset import Data
 from util_lib.project import resolve_path

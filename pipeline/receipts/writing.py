@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.planning.plan import Step
-from pipeline.screen import Outcome
-from pipeline.session import shown_config, shown_parameters
+from pipeline.running.mlflow_session import shown_config, shown_parameters
+from pipeline.running.screen import Outcome
 from pipeline.settings.schema import Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT

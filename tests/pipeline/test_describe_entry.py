@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import describe, running
+from pipeline import describe
+from pipeline.running import pipeline_run
 from pipeline.settings import overrides, schema
 from util_lib.errors import UserError
 
@@ -55,7 +56,7 @@ def test_the_whole_address_comes_from_the_environment(home, monkeypatch):
     ],
 )
 def test_a_wrong_choice_is_one_sentence(home, monkeypatch, given, sentence):
-    monkeypatch.setattr(running, "adopt_surroundings", lambda home: None)
+    monkeypatch.setattr(pipeline_run, "adopt_surroundings", lambda home: None)
     with pytest.raises(UserError, match=sentence):
         describe.go(["--file_url", "songs.csv", *given])
 

@@ -199,8 +199,8 @@ def test_a_conda_environment_without_marker_is_made_again(project, stand_in_cond
 
 
 def test_bytecode_is_cached_in_the_steps_environments(monkeypatch, tmp_path):
-    from pipeline import running
+    from pipeline.running import pipeline_run
 
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    running.adopt_surroundings(tmp_path)
+    pipeline_run.adopt_surroundings(tmp_path)
     assert "PYTHONDONTWRITEBYTECODE" not in os.environ

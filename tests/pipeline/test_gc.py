@@ -15,10 +15,10 @@ from pipeline import gc
 from pipeline.caching import record
 from pipeline.caching.record import Result
 from pipeline.caching.versions import Version
-from pipeline.ending import exit_code
 from pipeline.environments import making, unused
 from pipeline.planning.plan import plan
 from pipeline.receipts import writing
+from pipeline.running.exit_code import exit_code
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 from tests.pipeline.test_environments import make_project as make_environment_project

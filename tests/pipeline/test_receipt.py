@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import session
 from pipeline.planning.plan import plan
 from pipeline.receipts import writing
+from pipeline.running import mlflow_session
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 from tests.pipeline.checkout import commit, copy_place, git, receipts
@@ -129,7 +129,7 @@ def test_secrets_of_addresses_are_in_no_receipt():
         )
     )
     steps = plan(checked)
-    outcomes = [session.Outcome(step.name, "failed") for step in steps]
+    outcomes = [mlflow_session.Outcome(step.name, "failed") for step in steps]
     text = writing.make(checked, steps, outcomes, {})
     assert "https://example.org/t.csv?sig=***" in text
     assert not [word for word in ("hunter2", "topsecret", "tok3n") if word in text]

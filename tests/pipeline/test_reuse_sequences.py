@@ -12,9 +12,9 @@ import pytest
 from pipeline.caching import fingerprint
 from pipeline.caching.versions import Local
 from pipeline.planning.plan import Step, plan
-from pipeline.screen import Outcome
+from pipeline.running.scheduler import Work, walk
+from pipeline.running.screen import Outcome
 from pipeline.settings import overrides, schema
-from pipeline.walk import Work, walk
 from util_lib import tracking
 from util_lib.tracking.names import parse_reference
 from util_lib.tracking.store import open_store

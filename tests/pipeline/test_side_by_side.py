@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from pipeline.planning.plan import Step, plan
+from pipeline.running.scheduler import waits_for
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
-from pipeline.walk import waits_for
 
 ROOT = Path(__file__).resolve().parents[2]
 # A step that says that it has begun, waits for what others say, and logs one small artifact.

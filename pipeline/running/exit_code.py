@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from pipeline.processes import Stopped
+from pipeline.running.stopping import Stopped
 from util_lib.errors import UserError
 
 

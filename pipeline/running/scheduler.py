@@ -9,12 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import NamedTuple
 
-from pipeline import processes
 from pipeline.caching import decision as reuse
 from pipeline.caching.decision import Decision
 from pipeline.caching.versions import Versions
 from pipeline.planning.plan import Step
-from pipeline.screen import Outcome
+from pipeline.running import stopping
+from pipeline.running.screen import Outcome
 from pipeline.settings.schema import Settings
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference
@@ -113,7 +113,7 @@ def walk(
                 finish(place)
     except BaseException:
         stopped = [each.work for each in running.values()]
-        processes.stop_until(lambda: all(work.ended.done() for work in stopped))
+        stopping.stop_until(lambda: all(work.ended.done() for work in stopped))
         for work in stopped:
             work.finish(True)
         raise

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipeline import session
 from pipeline.planning.plan import Step
-from pipeline.screen import Outcome
-from pipeline.session import Session
+from pipeline.running import mlflow_session
+from pipeline.running.mlflow_session import Session
+from pipeline.running.screen import Outcome
 from util_lib.tracking import choice
 from util_lib.tracking.publish import publish, publish_report
 from util_lib.tracking.store import open_store
@@ -41,13 +41,13 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
     if url := parameters.get("file_url"):
         # MLflow records parameters: the secrets of the address go by the environment
         os.environ["GET_DATA_URL"] = url
-        parameters = session.shown_parameters(parameters)
+        parameters = mlflow_session.shown_parameters(parameters)
     for key, content in step.files.items():
         path = opened.folder / f"{step.name}_{key}.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         parameters[key] = str(path)
     ended: Future[None] = Future()
-    place, entry = session.location(step.uri), "main"
+    place, entry = mlflow_session.location(step.uri), "main"
     try:
         project = utils.fetch_and_validate_project(place, step.version, entry, parameters)
         run = utils.get_or_create_run(
@@ -99,11 +99,11 @@ def raise_failure(step: Step, begun: Begun) -> None:
     try:
         begun.ended.result()
     except ExecutionException as error:
-        raise session.StepFailed(step.name, session.one_line(error)) from error
+        raise mlflow_session.StepFailed(step.name, mlflow_session.one_line(error)) from error
     except Exception as error:
-        if not session.is_from(error, "git"):
+        if not mlflow_session.is_from(error, "git"):
             raise
-        raise session.not_fetched(step, error) from error
+        raise mlflow_session.not_fetched(step, error) from error
 
 
 def collect(opened: Session, begun: Begun, outcome: Outcome) -> None:
@@ -112,7 +112,7 @@ def collect(opened: Session, begun: Begun, outcome: Outcome) -> None:
     if run_id is None:
         return
     opened.runs.discard(run_id)
-    session.end_killed(opened.client, run_id)  # stopped before MLflow waited for it
+    mlflow_session.end_killed(opened.client, run_id)  # stopped before MLflow waited for it
     if os.environ[choice.VARIABLE] == "wandb":
         reports = _reports(opened.reports / run_id)
         outcome.told = any("logged" in report for report in reports)

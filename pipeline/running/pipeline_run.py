@@ -10,16 +10,16 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from pipeline import graph, session, step_runs
 from pipeline.caching import versions
 from pipeline.caching.versions import Versions
 from pipeline.planning.plan import Step
-from pipeline.processes import Stopped, stoppable
 from pipeline.receipts import writing
-from pipeline.screen import Outcome, Screen
-from pipeline.session import ROOT_RUN, Session, StepFailed
+from pipeline.running import mlflow_session, preview, step_process
+from pipeline.running.mlflow_session import ROOT_RUN, Session, StepFailed
+from pipeline.running.scheduler import Execute, Work, position, walk
+from pipeline.running.screen import Outcome, Screen
+from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings.schema import Main, Settings
-from pipeline.walk import Execute, Work, position, walk
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, files
@@ -93,10 +93,13 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
 def run_alone(main: Main, step: Step) -> Outcome:
     """Run one step that is no part of the pipeline, as `run_pipeline` runs its steps."""
     outcome = Outcome(step.name)
-    config = {"main": main.model_dump(), step.name: session.shown_parameters(step.parameters)}
+    config = {
+        "main": main.model_dump(),
+        step.name: mlflow_session.shown_parameters(step.parameters),
+    }
     with (
         shown(main, lambda s: s.table([outcome])) as screen,
-        session.opened(main, config, [step], screen) as opened,
+        mlflow_session.opened(main, config, [step], screen) as opened,
     ):
         work = _begin(opened, step, outcome, step.name, {}, screen)
         work.ended.exception()  # waits
@@ -122,9 +125,9 @@ def shown(main: Main, show: Callable[[Screen], None]) -> Iterator[Screen]:
         except (UserError, Stopped) as error:
             failure = error
             if isinstance(error, Stopped):
-                session.end_root_run()
+                mlflow_session.end_root_run()
         except Exception as error:
-            failure = session.explain(error)
+            failure = mlflow_session.explain(error)
         show(screen)
         _say_where_to_look(screen, chosen, main)
         for line in screen.closing:
@@ -162,7 +165,7 @@ def _receipt_kept(
 
 def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException | None) -> str:
     """Write the receipt where runs are recorded, and say where that is."""
-    shown = session.log_text(text, writing.FILE)
+    shown = mlflow_session.log_text(text, writing.FILE)
     if found.is_local:
         return writing.keep(text, main.execute_steps, failure is not None)
     why = "W&B was not asked to keep it"
@@ -182,11 +185,11 @@ def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException
 def show_plan(settings: Settings, steps: list[Step]) -> None:
     """Print what `run_pipeline` would do; nothing is run, and nothing is recorded."""
     if settings.main.plan == "mermaid":
-        print(graph.mermaid(steps), end="")
+        print(preview.mermaid(steps), end="")
         return
     chosen = choice.choose(settings.main.tracking)
     with versions.opened(chosen.backend) as found:
-        Screen().show(graph.table(settings, steps, found))
+        Screen().show(preview.table(settings, steps, found))
 
 
 def _refuse_missing_folders(steps: list[Step]) -> None:
@@ -224,13 +227,13 @@ def executor(
     def log_cached_metrics() -> None:
         for outcome in outcomes:
             if outcome.outcome == "cached":
-                session.log_metrics(outcome)
+                mlflow_session.log_metrics(outcome)
 
     def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> Work:
         if not opened:
             rest = steps[steps.index(step) :]
-            config = session.shown_config(settings)
-            parent = session.opened(settings.main, config, rest, screen, job)
+            config = mlflow_session.shown_config(settings)
+            parent = mlflow_session.opened(settings.main, config, rest, screen, job)
             opened.append(stack.enter_context(parent))
             stack.callback(log_cached_metrics)
         return _begin(opened[0], step, outcome, position(steps, step), made, screen)
@@ -249,11 +252,11 @@ def _begin(
     screen.begin(step.name, label)
     started = time.monotonic()
     outcome.outcome = "failed"
-    begun = step_runs.begin(opened, step, made)
+    begun = step_process.begin(opened, step, made)
 
     def finish(stopped: bool) -> None:
         try:
-            step_runs.raise_failure(step, begun)
+            step_process.raise_failure(step, begun)
             outcome.outcome = "done"
         except StepFailed as error:
             if stopped:
@@ -263,11 +266,11 @@ def _begin(
             raise
         finally:
             outcome.seconds = time.monotonic() - started
-            step_runs.collect(opened, begun, outcome)
+            step_process.collect(opened, begun, outcome)
             screen.end(step.name)
             listed = f", made {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
             screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s{listed}")
-        session.log_metrics(outcome)
+        mlflow_session.log_metrics(outcome)
 
     return Work(begun.ended, finish)
 

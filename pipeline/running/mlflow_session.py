@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline import sweep_context
 from pipeline.environments import making
 from pipeline.planning.plan import Step
-from pipeline.processes import LOOK_S, stop_until
-from pipeline.screen import Outcome, Screen
+from pipeline.running.screen import Outcome, Screen
+from pipeline.running.stopping import LOOK_S, stop_until
 from pipeline.settings.schema import Main, Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
