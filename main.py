@@ -37,11 +37,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import sweep_context
 from pipeline.planning.plan import plan
 from pipeline.running import pipeline_run
 from pipeline.running.exit_code import exit_code, fail
 from pipeline.settings import overrides, schema
+from pipeline.sweeps import context
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.store import store_directory
@@ -58,10 +58,10 @@ schema.register_resolvers()
 def go(config: DictConfig) -> Any:
     """Check the configuration, plan the steps, run them; return a sweep's objective."""
     job, dataset = _job_number(), HydraConfig.get().runtime.choices.get("dataset")
-    if sweep_context.current():
-        from pipeline import sweep_trial
+    if context.current():
+        from pipeline.sweeps import trial
 
-        return sweep_trial.run(config, dataset, [*HydraConfig.get().overrides.task], job)
+        return trial.run(config, dataset, [*HydraConfig.get().overrides.task], job)
     try:
         checked = schema.check(config, dataset)
         if checked.main.plan:
@@ -93,7 +93,7 @@ def _adapt_hydra() -> None:
 
     That takes a sixth of a run in which all steps are cached. Who sets anything of Hydra's own, or
     chooses a file of conf/sweep, gets Hydra's way; else `-m` alone says whether this is a multirun.
-    A multirun is framed by what a sweep needs before and after its jobs (`pipeline.sweep`).
+    A multirun is framed by what a sweep needs before and after its jobs (`pipeline.sweeps.sweep`).
     """
     composed, multirun = Hydra.get_mode, Hydra.multirun
 
@@ -105,7 +105,7 @@ def _adapt_hydra() -> None:
         return None
 
     def framed(self: Hydra, *given: Any, **named: Any) -> Any:
-        from pipeline import sweep
+        from pipeline.sweeps import sweep
 
         return sweep.framed(multirun)(self, *given, **named)
 

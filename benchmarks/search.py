@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.overhead import ROOT, plain_environment
-from pipeline import leaderboard_trials, sweep_record
+from pipeline import leaderboard_trials
+from pipeline.sweeps import record
 from util_lib.tracking import choice
 
 DEPTH = "random_forest_pipeline.random_forest.max_depth"
@@ -43,7 +44,7 @@ class Reached(NamedTuple):
 
     score: float
     error: float
-    trial: sweep_record.Trial
+    trial: record.Trial
 
 
 def run(folder: Path, options: list[str], *given: str) -> None:
@@ -118,7 +119,7 @@ def tell(kind: str, seed: str, reached: Reached) -> None:
     values: dict[str, Any] = reached.trial.overrides
     print(
         f"{kind} {seed}: {reached.score:.4f} ± {reached.error:.4f}, trial {reached.trial.number} "
-        f"({sweep_record.described(values)})",
+        f"({record.described(values)})",
         flush=True,
     )
 

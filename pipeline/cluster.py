@@ -17,8 +17,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, flag_override
 
-from pipeline import sweep_context, sweep_trial
 from pipeline.cluster_node import Answer, Job, Surroundings, code, kernel
+from pipeline.sweeps import context
+from pipeline.sweeps import trial as sweep_trial
 from util_lib.errors import UserError
 from util_lib.tracking import choice, files
 from util_lib.tracking.store import open_store
@@ -27,7 +28,7 @@ ATTEMPTS = 3  # a trial that takes its machine down with it must come to an end
 ENGINES = {"ray": "cluster_ray", "submitit_local": "cluster_submitit"}
 ENGINES |= {"submitit_slurm": "cluster_submitit"}
 VARIABLES = (
-    sweep_context.VARIABLE,
+    context.VARIABLE,
     choice.VARIABLE,
     "TRACKING_STORE",
     "PIPELINE_HOME",
@@ -81,7 +82,7 @@ def jobs(
     config: DictConfig, loader: ConfigLoader, overrides: list[list[str]], first: int
 ) -> list[Job]:
     """Compose a job for each list of overrides; `first` is the number of the first one."""
-    if sweep_context.current() is None:
+    if context.current() is None:
         raise UserError(
             "a cluster runs the trials of train_random_forest, and these jobs are none (they do "
             "not train, or they go to several projects): use hydra/launcher=joblib, or basic"

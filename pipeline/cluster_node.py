@@ -16,9 +16,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from pipeline import sweep_trial, sweep_worker
 from pipeline.caching import fingerprint
 from pipeline.settings import schema
+from pipeline.sweeps import trial, warm_worker
 from util_lib.project import ROOT
 from util_lib.tracking import choice, files
 
@@ -157,8 +157,8 @@ def run(job: Job, host: str = "") -> Answer:
         return Answer(machine, None, "")
     schema.register_resolvers()
     if job.attempt:
-        sweep_worker.end()  # it knows the record as it was before the first attempt
+        warm_worker.end()  # it knows the record as it was before the first attempt
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        value = sweep_trial.run(job.config, job.dataset, job.arguments, job.number)
+        value = trial.run(job.config, job.dataset, job.arguments, job.number)
     return Answer(machine, value, said.getvalue())

@@ -12,10 +12,11 @@ import sys
 from rich import box
 from rich.table import Table
 
-from pipeline import leaderboard_page, leaderboard_trials, sweep_record
+from pipeline import leaderboard_page, leaderboard_trials
 from pipeline.leaderboard_trials import Sweep
 from pipeline.running.exit_code import exit_code
 from pipeline.running.screen import Screen
+from pipeline.sweeps import record
 from util_lib import cli, tracking
 from util_lib.tracking import choice
 
@@ -49,7 +50,7 @@ def show(sweep: Sweep, screen: Screen) -> None:
     """Print the leaderboard and what its marks mean."""
     title = f"sweep {sweep.name}, project {sweep.project}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    given = sweep_record.short_names(sweep.varied).values()
+    given = record.short_names(sweep.varied).values()
     for head in leaderboard_page.heads(sweep):
         left = head in ("state", "")
         # values of parameters may be long texts, and marks are words; numbers stay whole

@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 from pipeline.leaderboard_trials import Sweep, plain
-from pipeline.sweep_record import is_maximised
+from pipeline.sweeps.record import is_maximised
 
 FEWEST = 8  # trials; of fewer nothing can be said
 

@@ -3,9 +3,10 @@
 import math
 from html import escape
 
-from pipeline import leaderboard_importance, leaderboard_plots, sweep_record
+from pipeline import leaderboard_importance, leaderboard_plots
 from pipeline.leaderboard_trials import Sweep, explained, marks
-from pipeline.sweep_record import Trial
+from pipeline.sweeps import record
+from pipeline.sweeps.record import Trial
 from util_lib.page import Number, Verdict, document, table
 
 MOST_PICTURES = 12  # parameters drawn against the score
@@ -76,7 +77,7 @@ def heads(sweep: Sweep) -> tuple[str, ...]:
     """Return the heads of the leaderboard's columns."""
     return (
         *("trial", *sweep.objectives),
-        *sweep_record.short_names(sweep.varied).values(),
+        *record.short_names(sweep.varied).values(),
         *("fit s", "MB", "state", ""),
     )
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from pipeline.leaderboard_trials import Sweep, marks, pareto
-from pipeline.sweep_record import Trial, is_maximised, short_names
+from pipeline.sweeps.record import Trial, is_maximised, short_names
 from util_lib.page import svg, text
 
 WIDTH, HEIGHT = 460, 240

@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pipeline import sweep_record
-from pipeline.sweep_record import JOB_TYPE, Trial, is_maximised
+from pipeline.sweeps import record
+from pipeline.sweeps.record import JOB_TYPE, Trial, is_maximised
 from util_lib import tracking, validation
 from util_lib.errors import UserError
 from util_lib.tracking import choice
@@ -32,7 +32,7 @@ class Sweep(NamedTuple):
     @property
     def measured(self) -> list[Trial]:
         """The trials that finished with a value for every objective."""
-        measured = {id(trial) for trial in sweep_record.ranked(self.trials, self.objectives)}
+        measured = {id(trial) for trial in record.ranked(self.trials, self.objectives)}
         return [trial for trial in self.trials if id(trial) in measured]
 
     def values(self, trial: Trial) -> list[float]:
@@ -86,7 +86,7 @@ def ordered(project: str, name: str, trials: list[Trial]) -> Sweep:
     The objectives are those of the latest trial: a sweep that goes on may be told others.
     """
     objectives = [*max(trials, key=lambda trial: trial.number).sweep["objectives"]]
-    measured = sweep_record.ranked(trials, objectives)
+    measured = record.ranked(trials, objectives)
     others = [trial for trial in trials if trial not in measured]
     sweep = Sweep(project, name, objectives, [*measured, *others])
     front = pareto(sweep) if len(objectives) > 1 else set()
@@ -141,7 +141,7 @@ def marks(sweep: Sweep) -> dict[int, str]:
 
     best: the first of `sweep_record.ranked`, which is the winner.
     """
-    winner = sweep_record.best(sweep.trials, sweep.objectives)
+    winner = record.best(sweep.trials, sweep.objectives)
     if winner is None:
         return {}
     found = {winner.number: ["best"]}
@@ -179,7 +179,7 @@ def explained(sweep: Sweep) -> str:
 
 def _trials(project: str, name: str) -> list[Trial]:
     try:
-        return sweep_record.trials(project, name)
+        return record.trials(project, name)
     except ValueError as error:  # how the client says that there is no such project
         if "could not find project" in str(error).lower():
             return []

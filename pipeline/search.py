@@ -24,9 +24,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import search_space, sweep_context, sweep_record
+from pipeline import search_space
 from pipeline.search_space import Space
-from pipeline.sweep_record import is_maximised
+from pipeline.sweeps import context, record
+from pipeline.sweeps.record import is_maximised
 from util_lib.errors import UserError
 from util_lib.tracking import files
 from util_lib.tracking.store import store_directory
@@ -69,7 +70,7 @@ def settings(
             raise UserError(f"hydra.sweeper.{name} must be a whole number above 0, found {value!r}")
     if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**32):
         raise UserError(f"hydra.sweeper.seed must be a whole number from 0 to 2^32 - 1: {seed!r}")
-    under_way = sweep_context.current()
+    under_way = context.current()
     if under_way is None:
         raise UserError(
             "hydra/sweeper=optuna compares trials of train_random_forest: name it in "
@@ -196,7 +197,7 @@ def _limits(study: optuna.Study, space: Space, settings: Settings, number: int) 
         for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         if trial.number < first
     }
-    recorded = sweep_record.trials(settings.project, settings.sweep)
+    recorded = record.trials(settings.project, settings.sweep)
     return medians(
         [
             trial.summary["cv_scores"]
@@ -239,7 +240,7 @@ def _alone(settings: Settings) -> Any:
     """Give the path of the database; raise `UserError` while the same search runs elsewhere."""
     path = store_directory().parent / DATABASE
     # not the lock of the sweep, which the process that launched it holds already
-    with files.writing(path), sweep_context.alone(settings.project, settings.sweep, "search"):
+    with files.writing(path), context.alone(settings.project, settings.sweep, "search"):
         yield path
 
 

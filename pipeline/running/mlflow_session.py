@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline import sweep_context
 from pipeline.environments import making
 from pipeline.planning.plan import Step
 from pipeline.running.screen import Outcome, Screen
 from pipeline.running.stopping import LOOK_S, stop_until
 from pipeline.settings.schema import Main, Settings
+from pipeline.sweeps import context
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice, surroundings
@@ -78,7 +78,7 @@ def opened(
     with _parent_run(main, job) as client:
         import mlflow
 
-        sweep = sweep_context.current()
+        sweep = context.current()
         manager = sweep.manager if sweep else _manager(main, client, screen)
         mlflow.log_dict(config, "config.yaml")
         with _temporary_folder() as folder:
@@ -209,7 +209,7 @@ def _parent_run(main: Main, job: int | None, name: str | None = None) -> Iterato
     tags = {"project": main.project_name, "group": main.experiment_name}
     root = os.environ.get(ROOT_RUN)
     name = name or main.experiment_name
-    sweep = sweep_context.current()
+    sweep = context.current()
     if sweep and sweep.mlflow_run:
         under = {"nested": True, "parent_run_id": sweep.mlflow_run}
         with mlflow.start_run(run_name=f"{name} steps", tags=tags, **under):

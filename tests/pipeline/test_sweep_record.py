@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.sweep_record import Trial, best, described, is_maximised, objectives, short_names
+from pipeline.sweeps.record import Trial, best, described, is_maximised, objectives, short_names
 from util_lib.errors import UserError
 
 AUC = "val_roc_auc_ovo_macro"

@@ -10,14 +10,14 @@ import psutil
 import pytest
 from step_support import ROOT
 
-from pipeline import sweep_worker
+from pipeline.sweeps import warm_worker
 
 
 @pytest.fixture
 def worker(monkeypatch):
     monkeypatch.setenv("WANDB_PROJECT", "tests")
-    yield sweep_worker.worker(sys.executable)
-    sweep_worker.end()
+    yield warm_worker.worker(sys.executable)
+    warm_worker.end()
 
 
 FAILED = {"project": "tests", "error": "no such depth", "sweep": {"name": "grid", "trial": 1}}
@@ -28,7 +28,7 @@ def test_a_worker_that_is_killed_fails_its_trial_and_another_one_takes_the_next(
     os.kill(worker._process.pid, signal.SIGKILL)
     told = worker.ask(FAILED)
     assert told["state"] == "crashed" and "ended (signal 9)" in told["error"]
-    other = sweep_worker.worker(sys.executable)
+    other = warm_worker.worker(sys.executable)
     assert other is not worker and other.ask(FAILED)["state"] == "failed"
 
 

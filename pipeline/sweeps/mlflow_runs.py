@@ -7,9 +7,9 @@ import of seconds.
 import time
 from typing import TYPE_CHECKING
 
-from pipeline import sweep_record
-from pipeline.sweep_context import Sweep
-from pipeline.sweep_record import Trial
+from pipeline.sweeps import record as sweep_record
+from pipeline.sweeps.context import Sweep
+from pipeline.sweeps.record import Trial
 from util_lib.tracking import choice
 from util_lib.tracking.publish import ADDRESS_TAG
 from util_lib.tracking.publish import publish as publish_record

@@ -14,8 +14,8 @@ from pipeline.running import pipeline_run
 from pipeline.running.scheduler import walk
 from pipeline.running.screen import Outcome, Screen
 from pipeline.settings.schema import Settings
-from pipeline.sweep_context import Sweep
-from pipeline.sweep_space import TRAINING, chain
+from pipeline.sweeps.context import Sweep
+from pipeline.sweeps.space import TRAINING, chain
 from util_lib.project import ROOT
 from util_lib.tracking import choice
 from util_lib.tracking.store import store_directory

@@ -6,21 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline import (
-    leaderboard,
-    leaderboard_trials,
-    sweep_mlflow,
-    sweep_record,
-    sweep_steps,
-    sweep_trial,
-    sweep_worker,
-)
+from pipeline import leaderboard, leaderboard_trials
 from pipeline.planning.plan import plan
 from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
-from pipeline.sweep_context import Sweep
-from pipeline.sweep_record import Trial
-from pipeline.sweep_space import TRAINING, Composer
+from pipeline.sweeps import mlflow_runs, record, shared_steps, warm_worker
+from pipeline.sweeps import trial as sweep_trial
+from pipeline.sweeps.context import Sweep
+from pipeline.sweeps.record import Trial
+from pipeline.sweeps.space import TRAINING, Composer
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import files
@@ -52,8 +46,8 @@ class Ending:
 
         The test rows are looked at here alone, once: who picks a model by them learns nothing.
         """
-        found = sweep_record.trials(self._project, self._sweep.name)
-        self._winner = sweep_record.best(found, self._sweep.objectives)
+        found = record.trials(self._project, self._sweep.name)
+        self._winner = record.best(found, self._sweep.objectives)
         if not self._winner:
             return
         settings = self._compose(*self._winner.sweep["arguments"])
@@ -69,7 +63,7 @@ class Ending:
         about |= {"winner": self._winner.number, "objectives": self._sweep.objectives}
         screen.now("logging the winner")
         request = sweep_trial.training_request(self._sweep, about, settings, training, made)
-        answer = sweep_worker.worker(self._sweep.python).ask(
+        answer = warm_worker.worker(self._sweep.python).ask(
             request
             | {
                 "model": model,
@@ -87,11 +81,11 @@ class Ending:
         after = steps[steps.index(training) + 1 :]
         if after:
             before = steps[: steps.index(training)]
-            digests = sweep_steps.chain(before)
+            digests = shared_steps.chain(before)
             for digest in digests:
                 names = self._sweep.made.get(digest, [])
                 made |= {name.partition(":")[0]: name for name in names}
-            for outcome in sweep_steps.run_steps(settings, after, screen, made):
+            for outcome in shared_steps.run_steps(settings, after, screen, made):
                 for name, value in outcome.metrics.items():
                     screen.say(f"{outcome.step}: {name} {value:.4f}")
         sweep = leaderboard_trials.ordered(self._project, self._sweep.name, found)
@@ -128,12 +122,12 @@ class Ending:
 
     def publish(self, client: "MlflowClient") -> None:
         """Show the trials, and the run that logged the winner, in MLflow below the sweep's run."""
-        sweep_mlflow.publish(client, self._sweep, self._project, self._runs)
+        mlflow_runs.publish(client, self._sweep, self._project, self._runs)
 
     def show(self, screen: Screen) -> None:
         """Print the trials, best first; what has no result comes last."""
         try:
-            found = sweep_record.trials(self._project, self._sweep.name)
+            found = record.trials(self._project, self._sweep.name)
         except UserError as error:
             screen.say(f"the trials cannot be read: {error}")
             return
@@ -144,13 +138,13 @@ class Ending:
 
     def refuse_failures(self) -> None:
         """Raise `UserError` where a trial failed: the others count, and the exit code says so."""
-        found = sweep_record.trials(self._project, self._sweep.name)
+        found = record.trials(self._project, self._sweep.name)
         failed = [trial for trial in found if trial.state not in ("finished", "pruned")]
         if not failed:
             return
         first = failed[0]
         why = first.summary.get("error", first.state)
-        values = sweep_record.described(first.overrides)
+        values = record.described(first.overrides)
         raise UserError(
             f"{len(failed)} of {len(found)} trials of the sweep {self._sweep.name} did not finish; "
             f"the first, trial {first.number} ({values}): {why}"

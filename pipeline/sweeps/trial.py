@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from pipeline import sweep_context, sweep_record, sweep_worker
 from pipeline.caching import fingerprint
 from pipeline.planning.plan import Step, plan
 from pipeline.settings import schema
 from pipeline.settings.schema import Settings
-from pipeline.sweep_context import Sweep
-from pipeline.sweep_space import TRAINING, chain, key_of, value_of
+from pipeline.sweeps import context, record, warm_worker
+from pipeline.sweeps.context import Sweep
+from pipeline.sweeps.space import TRAINING, chain, key_of, value_of
 from util_lib.errors import UserError
 
 TRIALS = "_trials"  # ends the name of the artifact whose versions are the trials' models
@@ -32,7 +32,7 @@ def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int)
     NaN stands for a trial that failed: that is recorded, said, and no reason to stop the others.
     None stands for one that was given up between two folds (`sweep.give_up`).
     """
-    sweep = sweep_context.current()
+    sweep = context.current()
     _end_with_launcher(sweep)
     about = _about(sweep, arguments, job)
     started = time.monotonic()
@@ -46,7 +46,7 @@ def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int)
 
 def record_failure(config: DictConfig, arguments: list[str], job: int, why: str) -> Any:
     """Record a trial that could not be run, and return what `run` returns for one that failed."""
-    sweep = sweep_context.current()
+    sweep = context.current()
     about = _about(sweep, arguments, job)
     return _ask(sweep, about, _failure(about, config, why), time.monotonic())
 
@@ -66,7 +66,7 @@ def _failure(about: dict[str, Any], config: DictConfig, why: str) -> dict[str, A
 
 
 def _ask(sweep: Sweep, about: dict[str, Any], request: dict[str, Any], started: float) -> Any:
-    answer = sweep_worker.worker(_python(sweep)).ask(request)
+    answer = warm_worker.worker(_python(sweep)).ask(request)
     _say(sweep, about, answer, time.monotonic() - started)
     summary = answer.get("summary", {})
     if summary.get("pruned"):
@@ -85,7 +85,7 @@ def _request(sweep: Sweep, about: dict[str, Any], found: Settings) -> dict[str, 
         "reuse": found.main.cache,
         "give_up": {
             "means": found.sweep.give_up,
-            "highest": sweep_record.is_maximised(sweep.objectives[0]),
+            "highest": record.is_maximised(sweep.objectives[0]),
         },
     }
 
@@ -131,9 +131,9 @@ def _made(sweep: Sweep, before: list[Step], found: Settings) -> dict[str, str]:
         digests = chain(before)
         missing = [digest for digest in digests if digest not in sweep.made]
         if missing:
-            from pipeline import sweep_steps
+            from pipeline.sweeps import shared_steps
 
-            sweep_steps.run_missing(sweep, before, found)
+            shared_steps.run_missing(sweep, before, found)
         for digest in digests:
             made |= {name.partition(":")[0]: name for name in sweep.made[digest]}
     return made
@@ -143,15 +143,15 @@ def _python(sweep: Sweep) -> str:
     """Return the interpreter of the training step's environment, which another machine makes."""
     if Path(sweep.python).exists():
         return sweep.python
-    from pipeline import sweep_steps
+    from pipeline.sweeps import shared_steps
 
-    return sweep_steps.interpreter(sweep.manager)
+    return shared_steps.interpreter(sweep.manager)
 
 
 def _say(sweep: Sweep, about: dict[str, Any], answer: dict[str, Any], seconds: float) -> None:
     of = f"/{sweep.n_jobs}" if sweep.n_jobs and not sweep.first else ""
     label = f"trial {answer.get('recorded', about['trial'])}{of}"
-    values = sweep_record.described(about["overrides"])
+    values = record.described(about["overrides"])
     if answer["state"] != "finished":
         said = f"failed: {answer['error']}"
     elif answer["summary"].get("pruned"):

@@ -17,22 +17,15 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import (
-    cluster,
-    sweep_context,
-    sweep_end,
-    sweep_record,
-    sweep_space,
-    sweep_steps,
-    sweep_worker,
-)
+from pipeline import cluster
 from pipeline.planning.plan import Step, plan
 from pipeline.running import mlflow_session, pipeline_run
 from pipeline.running.mlflow_session import StepFailed
 from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
-from pipeline.sweep_context import Sweep
-from pipeline.sweep_space import TRAINING, Composer, Space
+from pipeline.sweeps import context, record, shared_steps, space, warm_worker, winner
+from pipeline.sweeps.context import Sweep
+from pipeline.sweeps.space import TRAINING, Composer, Space
 from util_lib import tracking
 from util_lib.errors import UserError
 
@@ -49,18 +42,16 @@ def run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> 
     Jobs that cannot be compared, because they do not train or because they go to several projects,
     are pipeline runs of their own.
     """
-    swept = sweep_space.space(config, loader)
+    swept = space.space(config, loader)
     compose = Composer(config, loader, swept)
     base = compose()
-    if not swept.values or not sweep_space.is_of_trials(swept, base, compose):
+    if not swept.values or not space.is_of_trials(swept, base, compose):
         return launch()
     for logger in HYDRA_LOGGERS:  # they list the jobs, which say more themselves
         logging.getLogger(logger).setLevel(logging.WARNING)
     name = base.sweep.name or f"sweep-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     model, data = base.random_forest_pipeline, base.data
-    objectives = sweep_record.objectives(
-        base.sweep.metric, model.task, base.sweep.cv, data.val_size
-    )
+    objectives = record.objectives(base.sweep.metric, model.task, base.sweep.cv, data.val_size)
     found = Sweep(
         name,
         [key.lstrip("+~") for key in swept.values],
@@ -72,16 +63,16 @@ def run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> 
         n_jobs=swept.n_jobs(),
         threads=_threads(config),
     )
-    ending = sweep_end.Ending(found, base, compose)
+    ending = winner.Ending(found, base, compose)
     if _is_joblib(config):
         _start_tracker()
-    lock = sweep_context.alone(base.main.project_name, name)
+    lock = context.alone(base.main.project_name, name)
     with pipeline_run.shown(base.main, ending.show) as screen, lock:
         _say_what(found, screen)
         with mlflow_session.sweep_run(base, name, screen) as opened:
             found.manager = opened.manager
             found.mlflow_run = opened.run_id
-            found.python = sweep_steps.interpreter(opened.manager, screen.now)
+            found.python = shared_steps.interpreter(opened.manager, screen.now)
             found.publish()
             try:
                 _prepare(found, swept, base, compose, screen)
@@ -91,14 +82,14 @@ def run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> 
             finally:
                 _end_jobs()
                 ending.publish(opened.client)
-                sweep_context.forget()
+                context.forget()
     ending.refuse_failures()
     return returned
 
 
 def _say_what(found: Sweep, screen: Screen) -> None:
     count = f"{found.n_jobs} trials" if found.n_jobs else "trials"
-    names = sweep_record.short_names(found.keys)
+    names = record.short_names(found.keys)
     screen.say(
         f"sweep {found.name}: {count} over {', '.join(names.values())}; the best has the "
         f"{_extreme(found)} {found.objectives[0]}; "
@@ -107,7 +98,7 @@ def _say_what(found: Sweep, screen: Screen) -> None:
 
 
 def _extreme(found: Sweep) -> str:
-    return "highest" if sweep_record.is_maximised(found.objectives[0]) else "lowest"
+    return "highest" if record.is_maximised(found.objectives[0]) else "lowest"
 
 
 def _threads(config: DictConfig) -> int:
@@ -138,14 +129,14 @@ def _start_tracker() -> None:
 
 def _prepare(found: Sweep, swept: Space, base: Settings, compose: Composer, screen: Screen) -> None:
     """Run what trials share before the first one: every step before training, once per value."""
-    before = sweep_space.before_training(base)
-    early = sweep_space.early_keys(swept, base, compose) if before else []
+    before = space.before_training(base)
+    early = space.early_keys(swept, base, compose) if before else []
     if swept.is_grid:
-        for arguments in sweep_space.combinations(swept, early):
+        for arguments in space.combinations(swept, early):
             _run_before(found, arguments, compose, screen)
     else:
-        if same := before[: sweep_space.first_early(swept, early, base, compose)]:
-            sweep_steps.run_chain(found, same, base, screen)
+        if same := before[: space.first_early(swept, early, base, compose)]:
+            shared_steps.run_chain(found, same, base, screen)
     project = base.main.project_name
     training = next(step for step in plan(base) if step.name == TRAINING)
     outputs = {name for step in before for name in step.outputs}
@@ -154,7 +145,7 @@ def _prepare(found: Sweep, swept: Space, base: Settings, compose: Composer, scre
             artifact = tracking.Api().artifact(f"{project}/{reference}")
             found.pinned[reference.removesuffix(":latest")] = artifact.source_name
     if swept.is_grid:
-        _number(found, swept, sweep_record.trials(project, found.name))
+        _number(found, swept, record.trials(project, found.name))
 
 
 def _run_before(found: Sweep, arguments: list[str], compose: Composer, screen: Screen) -> None:
@@ -166,23 +157,23 @@ def _run_before(found: Sweep, arguments: list[str], compose: Composer, screen: S
         settings = compose(*arguments)
     except UserError:  # its trials say so
         return
-    before: list[Step] = sweep_space.before_training(settings)
+    before: list[Step] = space.before_training(settings)
     if not before:
         return
     try:
-        sweep_steps.run_chain(found, before, settings, screen)
+        shared_steps.run_chain(found, before, settings, screen)
     except StepFailed as error:
         if not arguments:
             raise
-        found.failed[sweep_space.chain(before)[-1]] = str(error)
+        found.failed[space.chain(before)[-1]] = str(error)
 
 
-def _number(found: Sweep, swept: Space, recorded: list[sweep_record.Trial]) -> None:
+def _number(found: Sweep, swept: Space, recorded: list[record.Trial]) -> None:
     """See that no trial gets the number of another one: a grid may have grown since."""
     known = {trial.number: trial.overrides for trial in recorded}
-    jobs = sweep_space.combinations(swept, [*swept.values])
+    jobs = space.combinations(swept, [*swept.values])
     for number, arguments in enumerate(jobs, start=1):
-        overrides = {sweep_space.key_of(a): sweep_space.value_of(a) for a in arguments}
+        overrides = {space.key_of(a): space.value_of(a) for a in arguments}
         if known.get(number, overrides) != overrides:
             found.first = max(known)
             return
@@ -190,7 +181,7 @@ def _number(found: Sweep, swept: Space, recorded: list[sweep_record.Trial]) -> N
 
 def _end_jobs() -> None:
     """End the processes that ran the jobs: they hold their output, which is ours, open."""
-    sweep_worker.end()
+    warm_worker.end()
     reusable = sys.modules.get("joblib.externals.loky.reusable_executor")
     if reusable and (executor := reusable._executor):
         executor.shutdown(wait=True, kill_workers=True)
