@@ -29,10 +29,10 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the search; return what every trial that was run returned, batch by batch."""
-        from pipeline import search, search_space
+        from pipeline.sweeps.search import distributions, search
 
         given = [f"{key}={value}" for key, value in self.params.items()]
-        space = search_space.read([*given, *arguments], self.loader)
+        space = distributions.read([*given, *arguments], self.loader)
         # Hydra composes a multirun's own configuration without the overrides of its jobs.
         config = self.loader.load_sweep_config(self.config, space.fixed)
         settings = search.settings(config, **self.options)

@@ -13,8 +13,8 @@ from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from pipeline import search, search_space
-from pipeline.search import Settings
+from pipeline.sweeps.search import distributions, search
+from pipeline.sweeps.search.search import Settings
 from util_lib.errors import UserError
 from util_lib.tracking.store import store_directory
 
@@ -70,7 +70,7 @@ class Launcher:
 
 
 def run(launcher, space=OVERRIDES, **changed):
-    search.search(settings(**changed), search_space.read(space), launcher)
+    search.search(settings(**changed), distributions.read(space), launcher)
     return launcher
 
 
@@ -160,7 +160,7 @@ def test_what_is_better_smaller_is_minimised_and_several_objectives_have_a_front
 
     both = ("val_roc_auc_ovo_macro", "model_mb")
     search.search(
-        settings(objectives=both, n_trials=5, batch=1), search_space.read(OVERRIDES), launch
+        settings(objectives=both, n_trials=5, batch=1), distributions.read(OVERRIDES), launch
     )
     assert [direction.name for direction in study().directions] == ["MAXIMIZE", "MINIMIZE"]
     assert [trial.number for trial in study().best_trials] == [0]
@@ -211,7 +211,7 @@ def test_a_database_that_is_none_is_one_sentence():
     ],
 )
 def test_a_space_is_written_in_hydras_words(override, expected):
-    space = search_space.read([override, "b=1", "~c"])
+    space = distributions.read([override, "b=1", "~c"])
     assert space.searched == {"a": expected}
     assert space.fixed == ["b=1", "~c"]
 
@@ -227,7 +227,7 @@ def test_the_database_is_made_whole_and_beside_the_store(empty):
 
 
 def test_of_two_words_for_a_key_the_later_one_counts():
-    assert search_space.read(["a=1,2", "b=1,2", "a=3"]).fixed == ["a=3"]
+    assert distributions.read(["a=1,2", "b=1,2", "a=3"]).fixed == ["a=3"]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_of_two_words_for_a_key_the_later_one_counts():
 )
 def test_a_space_that_is_none_is_one_sentence(overrides, said):
     with pytest.raises(UserError, match=said):
-        search_space.read(overrides)
+        distributions.read(overrides)
 
 
 def test_a_trial_is_given_up_below_the_median_of_the_means_after_as_many_folds():

@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from pipeline import search
+from pipeline.sweeps.search import search
 from util_lib import tracking
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -24,10 +24,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import search_space
-from pipeline.search_space import Space
 from pipeline.sweeps import context, record
 from pipeline.sweeps.record import is_maximised
+from pipeline.sweeps.search import distributions
+from pipeline.sweeps.search.distributions import Space
 from util_lib.errors import UserError
 from util_lib.tracking import files
 from util_lib.tracking.store import store_directory
@@ -131,7 +131,7 @@ def search(settings: Settings, space: Space, launch: Launch) -> list[Sequence[Jo
                     waiting.append(_begin(study, space, params))
             if not waiting:
                 break
-            jobs = [search_space.as_overrides(space, trial.params) for trial in waiting]
+            jobs = [distributions.as_overrides(space, trial.params) for trial in waiting]
             if settings.prune:
                 limits = _limits(study, space, settings, waiting[0].number)
                 jobs = [[*job, f"sweep.give_up={limits}"] for job in jobs]
@@ -172,7 +172,7 @@ def _choose(study: optuna.Study, space: Space, settings: Settings) -> dict[str, 
     if chosen is not None:
         return chosen
     # nearly all of a small space was tried
-    others = [params for params in search_space.points(space) if params not in tried]
+    others = [params for params in distributions.points(space) if params not in tried]
     return others[random.integers(len(others))] if others else None
 
 
@@ -193,7 +193,7 @@ def _limits(study: optuna.Study, space: Space, settings: Settings, number: int) 
     """
     first = number - number % settings.batch
     earlier = {
-        frozenset(search_space.searched_overrides(space, trial.params))
+        frozenset(distributions.searched_overrides(space, trial.params))
         for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         if trial.number < first
     }

@@ -1,0 +1,1 @@
+"""A Bayesian search: the next values to try, chosen by Optuna."""
