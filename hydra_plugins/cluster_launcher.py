@@ -31,8 +31,8 @@ class ClusterLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run one trial for each list of overrides; a trial that failed returns NaN."""
-        from pipeline import cluster
+        from pipeline.sweeps.cluster import launcher
 
         overrides = [list(words) for words in job_overrides]
-        jobs = cluster.jobs(self.config, self.loader, overrides, initial_job_idx)
-        return cluster.launch(self.engine, self.settings, jobs)
+        jobs = launcher.jobs(self.config, self.loader, overrides, initial_job_idx)
+        return launcher.launch(self.engine, self.settings, jobs)

@@ -17,13 +17,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import cluster
 from pipeline.planning.plan import Step, plan
 from pipeline.running import mlflow_session, pipeline_run
 from pipeline.running.mlflow_session import StepFailed
 from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
 from pipeline.sweeps import context, record, shared_steps, space, warm_worker, winner
+from pipeline.sweeps.cluster import launcher as cluster
 from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.space import TRAINING, Composer, Space
 from util_lib import tracking

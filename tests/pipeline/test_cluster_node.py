@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from pipeline import cluster_node, cluster_ray
-from pipeline.cluster_node import Surroundings, look
+from pipeline.sweeps.cluster import node, ray_engine
+from pipeline.sweeps.cluster.node import Surroundings, look
 from util_lib.errors import UserError
 from util_lib.tracking import files
 from util_lib.tracking.store import open_store
@@ -21,7 +21,7 @@ def launched(tmp_path):
     mark = store.files.tmp / "cluster-mark"
     lock = files.hold(mark)
     variables = {"TRACKING_STORE": str(store.directory), "PIPELINE_HOME": str(tmp_path)}
-    yield Surroundings(str(mark), cluster_node.kernel(), cluster_node.code(), variables)
+    yield Surroundings(str(mark), node.kernel(), node.code(), variables)
     files.release(lock)
 
 
@@ -74,14 +74,14 @@ def test_what_runs_leave_goes_to_a_temporary_folder_where_the_launchers_does_not
 
 def test_a_store_with_a_write_ahead_log_is_for_one_machine_and_a_shared_one_is_for_all(launched):
     other = dataclasses.replace(launched, kernel="another machine's")
-    job = cluster_node.Job(0, [], {}, None, other)
-    answer = cluster_node.run(job)
+    job = node.Job(0, [], {}, None, other)
+    answer = node.run(job)
     assert "has a write-ahead log, which works on one machine only" in answer.machine.refusal
 
     open_store().share()
     database = open_store().path
-    assert not cluster_node.has_wal(database)
-    assert cluster_node.refusal_of_journal(other, answer.machine) is None
+    assert not node.has_wal(database)
+    assert node.refusal_of_journal(other, answer.machine) is None
 
 
 def test_a_store_that_others_use_right_now_is_not_changed_under_their_hands(launched, monkeypatch):
@@ -96,24 +96,24 @@ def test_a_store_that_others_use_right_now_is_not_changed_under_their_hands(laun
         store.share()
     other.execute("ROLLBACK")
     other.close()
-    assert cluster_node.has_wal(store.path)
+    assert node.has_wal(store.path)
 
 
 @pytest.mark.parametrize("address", ["", "local"])
 def test_ray_must_be_given_a_cluster_that_is_there(address):
     with pytest.raises(UserError, match="needs the address of a cluster"):
-        cluster_ray.refuse_address(address)
+        ray_engine.refuse_address(address)
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:port", ":6379"])
 def test_an_address_that_ray_would_puzzle_over_is_refused(address):
     with pytest.raises(UserError, match="must be <host>:<port> .*found"):
-        cluster_ray.refuse_address(address)
+        ray_engine.refuse_address(address)
 
 
 def test_a_head_that_does_not_answer_is_one_sentence_and_no_wait_of_minutes():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        cluster_ray.refuse_address(f"127.0.0.1:{port}")
+        ray_engine.refuse_address(f"127.0.0.1:{port}")
     with pytest.raises(UserError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
-        cluster_ray.refuse_address(f"127.0.0.1:{port}")
+        ray_engine.refuse_address(f"127.0.0.1:{port}")

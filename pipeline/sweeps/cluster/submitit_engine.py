@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.cluster import Lost
-from pipeline.cluster_node import Answer, Job, Surroundings, run
+from pipeline.sweeps.cluster.launcher import Lost
+from pipeline.sweeps.cluster.node import Answer, Job, Surroundings, run
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 

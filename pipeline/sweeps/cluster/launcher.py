@@ -1,6 +1,6 @@
 """The trials of a sweep on other machines, followed by the process that launched them.
 
-An engine (pipeline/cluster_ray.py, pipeline/cluster_submitit.py) starts jobs, says which have ended
+An engine (pipeline/sweeps/cluster/ray_engine.py, pipeline/sweeps/cluster/submitit_engine.py) starts jobs, says which have ended
 and hands over what they returned. A job whose machine was lost is started again, on another one.
 """
 
@@ -17,9 +17,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, flag_override
 
-from pipeline.cluster_node import Answer, Job, Surroundings, code, kernel
 from pipeline.sweeps import context
 from pipeline.sweeps import trial as sweep_trial
+from pipeline.sweeps.cluster.node import Answer, Job, Surroundings, code, kernel
 from util_lib.errors import UserError
 from util_lib.tracking import choice, files
 from util_lib.tracking.store import open_store
@@ -105,13 +105,13 @@ def launch(engine: str, settings: dict[str, Any], jobs: list[Job]) -> Sequence[J
     Raises `UserError` where a machine cannot run trials: nothing of the sweep is done there.
     """
     if ENGINES[engine] == "cluster_ray":
-        from pipeline import cluster_ray
+        from pipeline.sweeps.cluster import ray_engine
 
-        found: Engine = cluster_ray.connect(settings["ray"])
+        found: Engine = ray_engine.connect(settings["ray"])
     else:
-        from pipeline import cluster_submitit
+        from pipeline.sweeps.cluster import submitit_engine
 
-        found = cluster_submitit.connect(engine.removeprefix("submitit_"), settings)
+        found = submitit_engine.connect(engine.removeprefix("submitit_"), settings)
     with _marked() as mark:
         surroundings = Surroundings(mark, kernel(), code(), _variables())
         if found.check(surroundings) and mark:

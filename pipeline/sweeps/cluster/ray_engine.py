@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any
 
-from pipeline.cluster import Lost
-from pipeline.cluster_node import Answer, Job, Machine, Surroundings, look, run
+from pipeline.sweeps.cluster.launcher import Lost
+from pipeline.sweeps.cluster.node import Answer, Job, Machine, Surroundings, look, run
 from util_lib.errors import UserError
 
 INSTALL = "pip install -r requirements-cluster.txt"
