@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.overhead import ROOT, plain_environment
-from pipeline import leaderboard_trials
 from pipeline.sweeps import record
+from pipeline.sweeps.leaderboard import ranking
 from util_lib.tracking import choice
 
 DEPTH = "random_forest_pipeline.random_forest.max_depth"
@@ -70,7 +70,7 @@ def sweep(folder: Path, options: list[str], name: str, *given: str) -> Reached:
         f"sweep.name={name}",
         *given,
     )
-    found = leaderboard_trials.read(name)
+    found = ranking.read(name)
     if len(found.measured) != N_TRIALS:
         raise SystemExit(f"sweep {name} has {len(found.measured)} trials, expected {N_TRIALS}")
     best = found.measured[0]

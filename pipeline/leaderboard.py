@@ -12,11 +12,11 @@ import sys
 from rich import box
 from rich.table import Table
 
-from pipeline import leaderboard_page, leaderboard_trials
-from pipeline.leaderboard_trials import Sweep
 from pipeline.running.exit_code import exit_code
 from pipeline.running.screen import Screen
 from pipeline.sweeps import record
+from pipeline.sweeps.leaderboard import page, ranking
+from pipeline.sweeps.leaderboard.ranking import Sweep
 from util_lib import cli, tracking
 from util_lib.tracking import choice
 
@@ -41,7 +41,7 @@ def go(argv: list[str]) -> None:
     arguments = build_parser().parse_args(argv)
     os.environ[choice.VARIABLE] = choice.choose(arguments.tracking).backend
     with tracking.whole_step():
-        sweep = leaderboard_trials.read(arguments.sweep, arguments.project)
+        sweep = ranking.read(arguments.sweep, arguments.project)
         show(sweep, Screen())
         print(f"page: {log(sweep)[0]}")
 
@@ -51,7 +51,7 @@ def show(sweep: Sweep, screen: Screen) -> None:
     title = f"sweep {sweep.name}, project {sweep.project}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     given = record.short_names(sweep.varied).values()
-    for head in leaderboard_page.heads(sweep):
+    for head in page.heads(sweep):
         left = head in ("state", "")
         # values of parameters may be long texts, and marks are words; numbers stay whole
         shown.add_column(
@@ -62,12 +62,12 @@ def show(sweep: Sweep, screen: Screen) -> None:
             min_width=min(len(head), 12),
         )
     for trial in sweep.trials:
-        shown.add_row(*leaderboard_page.row(sweep, trial))
+        shown.add_row(*page.row(sweep, trial))
     screen.show(shown)
     for trial in sweep.trials:
         if reason := trial.summary.get("error"):
             screen.say(f"  trial {trial.number} {trial.state}: {reason}")
-    screen.say(leaderboard_trials.explained(sweep))
+    screen.say(ranking.explained(sweep))
 
 
 def log(sweep: Sweep) -> tuple[str, str]:
@@ -88,7 +88,7 @@ def log(sweep: Sweep) -> tuple[str, str]:
             metadata={"sweep": sweep.name, "trials": len(sweep.trials)},
         )
         with artifact.new_file(f"{REPORT}.html") as file:
-            file.write(leaderboard_page.html(sweep))
+            file.write(page.html(sweep))
         with artifact.new_file("trials.json") as file:
             json.dump(as_json(sweep), file, indent=1)
         logged = run.log_artifact(artifact).wait()
@@ -97,7 +97,7 @@ def log(sweep: Sweep) -> tuple[str, str]:
 
 def as_json(sweep: Sweep) -> dict:
     """Return the leaderboard as JSON holds it, in its order."""
-    marked = leaderboard_trials.marks(sweep)
+    marked = ranking.marks(sweep)
     return {
         **{"project": sweep.project, "sweep": sweep.name, "objectives": [*sweep.objectives]},
         "trials": [

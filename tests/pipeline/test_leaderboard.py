@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import leaderboard, leaderboard_page, leaderboard_trials
+from pipeline import leaderboard
+from pipeline.sweeps.leaderboard import page as leaderboard_page
+from pipeline.sweeps.leaderboard import ranking
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.store import open_store
@@ -54,7 +56,7 @@ def scored(auc, mb=1.0, std=0.01, folds=4):
 
 
 def marked(sweep="night"):
-    return leaderboard_trials.marks(leaderboard_trials.read(sweep))
+    return ranking.marks(ranking.read(sweep))
 
 
 def test_trials_stand_best_first_and_failed_ones_last_with_their_reason(local, capsys):
@@ -85,7 +87,7 @@ def test_without_a_standard_error_nothing_is_called_simplest_and_it_is_said_why(
     put(0, {DEPTH: 40}, objectives=[val], **{val: 0.905, "model_mb": 9.0})
     put(1, {DEPTH: 20}, objectives=[val], **{val: 0.9, "model_mb": 1.0})
     assert marked() == {0: "best"}
-    assert "sweep.cv=5 gives one" in leaderboard_trials.explained(leaderboard_trials.read("night"))
+    assert "sweep.cv=5 gives one" in ranking.explained(ranking.read("night"))
     put(2, {DEPTH: 30}, objectives=[val], **{val: 0.91, val + "_se": 0.02, "model_mb": 9.0})
     assert marked() == {2: "best", 1: "simplest within 1 SE"}
 
@@ -93,7 +95,7 @@ def test_without_a_standard_error_nothing_is_called_simplest_and_it_is_said_why(
 def test_of_errors_and_sizes_the_smaller_is_better(local):
     put(0, {DEPTH: 5}, objectives=["val_mae"], val_mae=12.0)
     put(1, {DEPTH: 9}, objectives=["val_mae"], val_mae=10.0)
-    assert [trial.number for trial in leaderboard_trials.read("night").trials] == [1, 0]
+    assert [trial.number for trial in ranking.read("night").trials] == [1, 0]
 
 
 def test_with_several_objectives_the_pareto_front_is_marked_and_stands_first(local):
@@ -102,8 +104,8 @@ def test_with_several_objectives_the_pareto_front_is_marked_and_stands_first(loc
     put(1, {DEPTH: 9}, objectives=both, **scored(0.90, mb=5))
     put(2, {DEPTH: 7}, objectives=both, **scored(0.79, mb=2))  # worse and larger than 0
     put(3, {DEPTH: 8}, objectives=both, **scored(0.90, mb=5))  # no better, no worse than 1
-    sweep = leaderboard_trials.read("night")
-    assert leaderboard_trials.marks(sweep) == {
+    sweep = ranking.read("night")
+    assert ranking.marks(sweep) == {
         1: "best, Pareto front",
         3: "Pareto front",
         0: "Pareto front",
@@ -118,7 +120,7 @@ def test_a_pruned_trial_and_one_that_measured_nothing_are_not_judged(local):
     put(0, {DEPTH: 5}, **scored(0.80))
     put(1, {DEPTH: 9}, **scored(0.95, folds=1), pruned=True)
     put(2, {DEPTH: 7}, **(scored(0.9) | {AUC: float("nan")}))
-    sweep = leaderboard_trials.read("night")
+    sweep = ranking.read("night")
     assert [trial.number for trial in sweep.measured] == [0]
     assert [trial.state for trial in sweep.trials] == ["finished", "pruned", "finished"]
     assert "<h2>Importance" not in leaderboard_page.html(sweep)
@@ -128,7 +130,7 @@ def test_a_trial_that_was_begun_again_counts_once_by_the_run_that_finished(local
     put(0, {DEPTH: 5}, fails="stopped")
     put(0, {DEPTH: 5}, **scored(0.8))
     put(0, {DEPTH: 5}, fails="stopped")
-    [trial] = leaderboard_trials.read("night").trials
+    [trial] = ranking.read("night").trials
     assert (trial.state, trial.value(AUC)) == ("finished", 0.8)
 
 
@@ -136,7 +138,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_is_the_same_for_the_same_tria
     for number in range(12):
         depth = number // 3
         put(number, {DEPTH: depth, WORDS: 10 * (number % 3)}, **scored(0.8 + depth / 100))
-    sweep = leaderboard_trials.read("night")
+    sweep = ranking.read("night")
     page = leaderboard_page.html(sweep)
     assert page == leaderboard_page.html(sweep)
     for outside in ("<script", "http:", "https:", "src=", "@import", "url("):
@@ -152,45 +154,45 @@ def test_text_of_a_user_cannot_become_part_of_the_page(local):
     put(0, {DEPTH: bad, WORDS: 1}, **scored(0.8))
     put(1, {DEPTH: "b", WORDS: 2}, **scored(0.7))
     put(2, {DEPTH: "c", WORDS: 2}, fails=bad)
-    page = leaderboard_page.html(leaderboard_trials.read("night"))
+    page = leaderboard_page.html(ranking.read("night"))
     assert "<script" not in page and page.count("&lt;script&gt;") >= 3
 
 
 def test_parameters_with_the_same_last_word_are_told_apart(local):
     put(0, {WORDS: 10, FOREST: 2, DEPTH: None}, **scored(0.8))
     put(1, {WORDS: 20, FOREST: 3, DEPTH: 7}, **scored(0.7))
-    heads = leaderboard_page.heads(leaderboard_trials.read("night"))
+    heads = leaderboard_page.heads(ranking.read("night"))
     assert {"tfidf.max_features", "random_forest.max_features", "max_depth"} < set(heads)
-    assert leaderboard_page.html(leaderboard_trials.read("night")).count("<circle") == 6
+    assert leaderboard_page.html(ranking.read("night")).count("<circle") == 6
 
 
 def test_an_unknown_sweep_is_one_sentence_with_the_nearest_name(local):
     with pytest.raises(UserError, match="there is no store"):
-        leaderboard_trials.read("night")
+        ranking.read("night")
     open_store()
     with pytest.raises(UserError, match="there is no sweep 'night', nor any other"):
-        leaderboard_trials.read("night")
+        ranking.read("night")
     put(0, {DEPTH: 5}, **scored(0.8))
     with pytest.raises(UserError, match="unknown sweep 'nigt': the nearest is 'night'"):
-        leaderboard_trials.read("nigt")
+        ranking.read("nigt")
     with pytest.raises(UserError, match="there is no sweep 'night' in project other"):
-        leaderboard_trials.read("night", "other")
+        ranking.read("night", "other")
 
 
 def test_a_name_that_two_projects_have_needs_the_project(local):
     put(0, {DEPTH: 5}, **scored(0.8))
     put(0, {DEPTH: 5}, project="other", **scored(0.9))
     with pytest.raises(UserError, match="in the projects other, songs: say which"):
-        leaderboard_trials.read("night")
-    assert leaderboard_trials.read("night", "other").measured[0].summary[AUC] == 0.9
-    assert leaderboard_trials.read("songs/night").project == "songs"
+        ranking.read("night")
+    assert ranking.read("night", "other").measured[0].summary[AUC] == 0.9
+    assert ranking.read("songs/night").project == "songs"
 
 
 def test_the_report_holds_the_page_and_the_figures(local, tmp_path):
     put(0, {DEPTH: 5}, **scored(0.8))
     put(1, {DEPTH: 9}, **scored(0.9))
-    name, _ = leaderboard.log(leaderboard_trials.read("night"))
-    assert leaderboard.log(leaderboard_trials.read("night"))[0] == name  # the same content
+    name, _ = leaderboard.log(ranking.read("night"))
+    assert leaderboard.log(ranking.read("night"))[0] == name  # the same content
     folder = Path(tracking.Api().artifact(name).download(str(tmp_path / "report")))
     assert "<h1>Sweep night</h1>" in (folder / "sweep_report.html").read_text()
     told = json.loads((folder / "trials.json").read_text())
@@ -212,6 +214,6 @@ def test_on_wandb_the_same_trials_give_the_same_leaderboard(wandb_api, monkeypat
     assert rows[0][1:6] == ["0.9000", "±", "0.0050", "9", "20"]
     assert "songs/sweep_report:v0" in said
     with pytest.raises(UserError, match="unknown sweep 'nigt': the nearest is 'night'"):
-        leaderboard_trials.read("nigt", "songs")
+        ranking.read("nigt", "songs")
     with pytest.raises(UserError, match="no sweep 'night' in project"):
-        leaderboard_trials.read("night")  # another project, which is not there at all
+        ranking.read("night")  # another project, which is not there at all

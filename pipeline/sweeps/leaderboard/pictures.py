@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from pipeline.leaderboard_trials import Sweep, marks, pareto
+from pipeline.sweeps.leaderboard.ranking import Sweep, marks, pareto
 from pipeline.sweeps.record import Trial, is_maximised, short_names
 from util_lib.page import svg, text
 

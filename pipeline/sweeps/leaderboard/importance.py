@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from pipeline.leaderboard_trials import Sweep, plain
+from pipeline.sweeps.leaderboard.ranking import Sweep, plain
 from pipeline.sweeps.record import is_maximised
 
 FEWEST = 8  # trials; of fewer nothing can be said

@@ -3,9 +3,9 @@
 import math
 from html import escape
 
-from pipeline import leaderboard_importance, leaderboard_plots
-from pipeline.leaderboard_trials import Sweep, explained, marks
 from pipeline.sweeps import record
+from pipeline.sweeps.leaderboard import importance, pictures
+from pipeline.sweeps.leaderboard.ranking import Sweep, explained, marks
 from pipeline.sweeps.record import Trial
 from util_lib.page import Number, Verdict, document, table
 
@@ -47,25 +47,25 @@ def html(sweep: Sweep) -> str:
 def _pictures(sweep: Sweep) -> list[str]:
     parts = []
     if len(sweep.objectives) > 1:
-        parts += ["<h2>Objectives</h2>", _figure("", leaderboard_plots.objectives(sweep))]
+        parts += ["<h2>Objectives</h2>", _figure("", pictures.objectives(sweep))]
     parts.append("<h2>Parameters against the score</h2>")
     keys = sweep.varied
     for i, objective in enumerate(sweep.objectives):
         for key in keys[:MOST_PICTURES]:
-            picture = leaderboard_plots.against(sweep, key, i)
+            picture = pictures.against(sweep, key, i)
             parts.append(_figure(f"{objective} against {key}", picture))
     if len(keys) > MOST_PICTURES:
         parts.append(f"<p>Drawn: the first {MOST_PICTURES} of {len(keys)} parameters.</p>")
     parts += [
         "<h2>All trials</h2>",
         "<p>One line for each trial; blue: the better half, red: the marked ones.</p>",
-        f'<div class="wide">{leaderboard_plots.parallel(sweep)}</div>',
+        f'<div class="wide">{pictures.parallel(sweep)}</div>',
         "<h2>Importance</h2>",
     ]
-    shares, words = leaderboard_importance.shares(sweep)
+    shares, words = importance.shares(sweep)
     parts.append(f"<p>{escape(words)}</p>")
     if shares:
-        parts.append(_figure("", leaderboard_plots.bars(shares, "importance of each parameter")))
+        parts.append(_figure("", pictures.bars(shares, "importance of each parameter")))
     return parts
 
 
@@ -88,7 +88,7 @@ def row(sweep: Sweep, trial: Trial) -> list[str]:
     if scores[0] and (error := sweep.error(trial)) is not None:
         scores[0] += f" ± {error:.4f}"
     given = [
-        leaderboard_plots.shown(trial.overrides[key]) if key in trial.overrides else ""
+        pictures.shown(trial.overrides[key]) if key in trial.overrides else ""
         for key in sweep.varied
     ]
     return [
