@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pipeline import describe, gc, leaderboard, reproduce
+from pipeline.commands import describe, gc, leaderboard, reproduce
 from pipeline.planning.plan import plan
 from pipeline.running import preview
 from pipeline.settings import overrides, schema

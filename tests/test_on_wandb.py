@@ -84,7 +84,7 @@ def test_the_receipt_of_a_run_on_wandb_is_reproduced_on_the_embedded_store(finis
     environment = {**finished.environment(), "PYTHONPATH": str(ROOT)}
     for command in (
         ["util_lib.tracking", "download", f"{PROJECT}/receipt:v0", str(tmp_path)],
-        ["pipeline.reproduce", f"--receipt={tmp_path / 'receipt.json'}"],
+        ["pipeline.commands.reproduce", f"--receipt={tmp_path / 'receipt.json'}"],
     ):
         done = subprocess.run(
             [sys.executable, "-m", *command],

@@ -42,7 +42,7 @@ def recorded(checkout: Path, home: Path, *given: str, **more: str) -> Path:
 
 def reproduce(checkout: Path, home: Path, receipt: Path, *given: str):
     home.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "pipeline.reproduce", f"--receipt={receipt}", *given]
+    command = [sys.executable, "-m", "pipeline.commands.reproduce", f"--receipt={receipt}", *given]
     return run(home, *command, PYTHONPATH=str(checkout))
 
 

@@ -10,7 +10,7 @@ from util_lib.tracking.store import store_directory
 
 __all__ = ["steps"]
 
-from pipeline import describe, gc, leaderboard, reproduce
+from pipeline.commands import describe, gc, leaderboard, reproduce
 
 STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
 PROJECTS = (*STEPS, "describe", "compare")

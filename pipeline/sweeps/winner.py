@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline import leaderboard
+from pipeline.commands import leaderboard
 from pipeline.planning.plan import plan
 from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import describe
+from pipeline.commands import describe
 from pipeline.running import pipeline_run
 from pipeline.settings import overrides, schema
 from util_lib.errors import UserError

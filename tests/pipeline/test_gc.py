@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import gc
 from pipeline.caching import record
 from pipeline.caching.record import Result
 from pipeline.caching.versions import Version
+from pipeline.commands import gc
 from pipeline.environments import making, unused
 from pipeline.planning.plan import plan
 from pipeline.receipts import writing
@@ -81,7 +81,7 @@ def there(store: Store) -> set[str]:
 
 def collect(place: Place, *given: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.gc", *given],
+        [sys.executable, "-m", "pipeline.commands.gc", *given],
         cwd=place.home,
         env={**place.environment, "PYTHONPATH": str(place.project)},
         capture_output=True,

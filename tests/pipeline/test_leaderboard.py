@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import leaderboard
+from pipeline.commands import leaderboard
 from pipeline.sweeps.leaderboard import page as leaderboard_page
 from pipeline.sweeps.leaderboard import ranking
 from util_lib import tracking

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline import reproduce
+from pipeline.commands import reproduce
 from pipeline.receipts import reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
 from pipeline.receipts.reading import Code, Version
@@ -46,7 +46,7 @@ class Scratch:
         Path(self.place.environment["RAN"]).write_text("")
         environment = {"PYTHONPATH": str(self.place.project), "TMPDIR": str(self.folder)}
         return subprocess.Popen(
-            [sys.executable, "-m", "pipeline.reproduce", f"--receipt={receipt}", *given],
+            [sys.executable, "-m", "pipeline.commands.reproduce", f"--receipt={receipt}", *given],
             cwd=self.place.home,
             env={**self.place.environment, **environment},
             stdout=subprocess.PIPE,

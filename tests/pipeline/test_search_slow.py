@@ -107,7 +107,7 @@ def test_the_leaderboard_of_a_search_is_made_again_by_its_entry_point(home):
     said = run(home, *SEARCH, "hydra.sweeper.n_trials=4")
     board = said[said.index("sweep night, project") : said.index("Look next")]
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.leaderboard", "--sweep=night"],
+        [sys.executable, "-m", "pipeline.commands.leaderboard", "--sweep=night"],
         cwd=home,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TRACKING_PUBLISH": "parent"},
         capture_output=True,

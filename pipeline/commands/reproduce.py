@@ -1,6 +1,6 @@
 """Do a recorded run again and say, artifact by artifact, whether the same came of it.
 
-    python -m pipeline.reproduce --receipt=songs_demo/receipt:latest
+    python -m pipeline.commands.reproduce --receipt=songs_demo/receipt:latest
 
 Checks out the recorded commit, runs its main.py on the recorded inputs in a folder of its own, and
 compares. Exit code 0 only if all artifacts and metrics are the same; nothing stays behind.
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Name the inputs; the entry point of the root's MLproject gives the same."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.reproduce", description=__doc__.splitlines()[0]
+        prog="python -m pipeline.commands.reproduce", description=__doc__.splitlines()[0]
     )
     parser.add_argument(
         "--receipt", required=True, help="project/name:alias, or the path of a receipt's JSON file"
