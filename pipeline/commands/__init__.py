@@ -1,1 +1,1 @@
-"""What `mlflow run . -e <name>` starts beside the pipeline itself, one file for each entry point."""
+"""What `mlflow run . -e <name>` starts beside the pipeline, one file for each entry point."""

@@ -1,7 +1,8 @@
 """Print a sweep's leaderboard, and log it as a page.
 
-Started by `mlflow run . -e leaderboard -P sweep=<name>`, or `python -m pipeline.commands.leaderboard`. The
-artifact `sweep_report` holds the page (HTML) and the same figures as JSON.
+Started by `mlflow run . -e leaderboard -P sweep=<name>`, or by
+`python -m pipeline.commands.leaderboard`. The artifact `sweep_report` holds the page (HTML) and the
+same figures as JSON.
 """
 
 import argparse

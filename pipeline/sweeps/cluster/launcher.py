@@ -1,7 +1,7 @@
 """The trials of a sweep on other machines, followed by the process that launched them.
 
-An engine (pipeline/sweeps/cluster/ray_engine.py, pipeline/sweeps/cluster/submitit_engine.py) starts jobs, says which have ended
-and hands over what they returned. A job whose machine was lost is started again, on another one.
+An engine (ray_engine.py, submitit_engine.py) starts jobs, says which have ended and hands over what
+they returned. A job whose machine was lost is started again, on another one.
 """
 
 import contextlib
