@@ -24,10 +24,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from serving import model
+from serving.aliases import move
 from util_lib import cli, tracking
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking import files, moving, promotions
+from util_lib.tracking import files, promotions
 from util_lib.tracking.store import store_directory
 
 logger = logging.getLogger("serving")
@@ -107,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"base must be an image with a tag or a digest, such as {BASE}, found {args.base!r}"
         )
-    moving.settle()
+    move.settle()
     with tracking.init(job_type="image", config=vars(args)) as run:
         artifact = run.use_artifact(args.model)
         model.refuse_no_model(artifact)

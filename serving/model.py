@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from serving.aliases import move
 from serving.direct import Direct, Unknown
 from serving.direct_trial import direct_path
 from serving.rows import Problem, check_rows
@@ -21,7 +22,7 @@ from util_lib import cleaning, expressions, model_export, tracking, validation
 from util_lib.columns import Column
 from util_lib.errors import UserError
 from util_lib.model_config import Declaration, Features
-from util_lib.tracking import moving, names
+from util_lib.tracking import names
 from util_lib.tracking.artifact import directory_digest
 
 logger = logging.getLogger("serving")
@@ -155,7 +156,7 @@ def find(reference: str, project: str | None = None) -> Any:
 
     `project` is for a reference that names none; without it, `WANDB_PROJECT`, else the demo's.
     """
-    moving.settle()  # a promotion that was broken off is completed before anybody reads
+    move.settle()  # a promotion that was broken off is completed before anybody reads
     overrides = {"project": project or names.default_project()}
     return tracking.Api(overrides=overrides).artifact(reference)
 

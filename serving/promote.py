@@ -21,10 +21,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from serving import comparison, comparison_report, model
+from serving.aliases import move
 from serving.comparison import NotComparableError, Rules
 from util_lib import cli, tracking
 from util_lib.errors import UserError
-from util_lib.tracking import moving, names, promotions
+from util_lib.tracking import names, promotions
 
 logger = logging.getLogger("serving")
 
@@ -98,17 +99,17 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Compare, store the comparison, and move the alias if it says so; argv as for a step."""
     args = build_parser().parse_args(argv)
-    moving.check_alias(args.alias)
+    move.check_alias(args.alias)
     if args.force and not args.reason:
         raise UserError('force=true needs a reason, which is recorded: -P reason="..."')
-    moving.settle()
+    move.settle()
     with (
         tracking.init(job_type="promote", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         candidate = run.use_artifact(args.model)
         version = promotions.full_name(candidate)
-        before = moving.holder(candidate.project, _name(candidate), args.alias)
+        before = move.holder(candidate.project, _name(candidate), args.alias)
         if before is not None and promotions.full_name(before) == version:
             logger.info("%s is %s already: nothing to do", version, args.alias)
             return
@@ -122,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
             run.summary[f"test_{name}"] = value
         if found["promote"]:
             expected = None if before is None else promotions.full_name(before)
-            moving.move(candidate, args.alias, event(found, args, reference), expected)
+            move.move(candidate, args.alias, event(found, args, reference), expected)
             logger.info("%s is %s now; the comparison is %s", version, args.alias, reference)
     if not found["promote"]:
         raise UserError(
@@ -187,7 +188,7 @@ def promotion_of(
     or rolled back), from (the version before, or None), at (UTC), by, reason, metrics, comparison
     and test_data (artifacts, or None).
     """
-    moving.settle()
+    move.settle()
     wanted = names.parse_reference(reference, project)
     events = promotions.events_of(tracking.Api().artifact(str(wanted)))
     meant = [event for event in events if event["alias"] == (alias or wanted.alias)]

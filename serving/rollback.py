@@ -13,10 +13,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from serving.aliases import move
 from serving.promote import about_now
 from util_lib import cli, tracking
 from util_lib.errors import UserError
-from util_lib.tracking import moving, names, promotions
+from util_lib.tracking import names, promotions
 
 logger = logging.getLogger("serving")
 
@@ -37,13 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Move the alias back; `argv` as for a step."""
     args = build_parser().parse_args(argv)
-    moving.check_alias(args.alias)
+    move.check_alias(args.alias)
     if ":" in args.model:
         raise UserError(
             f"rollback takes a model without a version, found {args.model!r}: the history of "
             "the alias says which one is next"
         )
-    moving.settle()
+    move.settle()
     with tracking.init(job_type="rollback", config=vars(args)) as run:
         project, name, _ = names.parse_reference(f"{args.model}:{args.alias}", run.project)
         now = run.use_artifact(f"{project}/{name}:{args.alias}")
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
                 "back to: promote another version"
             )
         target = run.use_artifact(before)
-        moving.move(target, args.alias, _event(args, events, before, current), current)
+        move.move(target, args.alias, _event(args, events, before, current), current)
         logger.info("%s is %s again, in place of %s", before, args.alias, current)
         run.summary["promoted"] = before
 

@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 
+from serving.aliases import move as moving
 from serving.promote import promotion_of
 from util_lib.errors import UserError
-from util_lib.tracking import moving, promotions
+from util_lib.tracking import promotions
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
 NAME = "p.model_export"

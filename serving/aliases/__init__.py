@@ -1,0 +1,1 @@
+"""Where `prod` points: moved in the store and in MLflow's registry together, with its history."""
