@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from serving import batch_read, batch_write, model
-from serving.batch_read import Chunk
-from serving.batch_write import TableWriter
+from serving import model
+from serving.batch import reading, writing
+from serving.batch.reading import Chunk
+from serving.batch.writing import TableWriter
 from serving.model import ServedModel
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
@@ -66,7 +67,7 @@ def predict_file(
     """
     begun = told = time.perf_counter()
     rejected, n_rows, kinds = rejected_path(output), 0, {}
-    pieces = batch_read.chunks(source, served.columns | served.sources, keep, chunk_rows)
+    pieces = reading.chunks(source, served.columns | served.sources, keep, chunk_rows)
     with TableWriter(output) as predicted, TableWriter(rejected) as wrong:
         for chunk in pieces:
             if not chunk.numbers and not chunk.unread:
@@ -197,16 +198,16 @@ def find_input(text: str, run: Any, tmp: str) -> list[Path]:
         path = Path(run.use_artifact(text).download(str(Path(tmp, "input"))))
     if path.is_file():
         return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in batch_read.SUFFIXES)
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in reading.SUFFIXES)
     if not found:
-        raise UserError(f"{text} holds no file in {', '.join(batch_read.SUFFIXES)}")
+        raise UserError(f"{text} holds no file in {', '.join(reading.SUFFIXES)}")
     return found
 
 
 def outputs(sources: list[Path], text: str) -> list[Path]:
     """Return the file to write for each source: `text` itself, or in the folder of that name."""
     path = user_directory() / Path(text).expanduser()
-    if path.suffix.lower() in batch_write.SUFFIXES and not path.is_dir():
+    if path.suffix.lower() in writing.SUFFIXES and not path.is_dir():
         if len(sources) > 1:
             raise UserError(
                 f"output {text!r} is one file and the input holds {len(sources)}: name a folder"
@@ -214,7 +215,7 @@ def outputs(sources: list[Path], text: str) -> list[Path]:
         found = [path]
     elif path.suffix and not path.is_dir():
         raise UserError(
-            f"output {text!r} must end in {', '.join(batch_write.SUFFIXES)}, or be a folder"
+            f"output {text!r} must end in {', '.join(writing.SUFFIXES)}, or be a folder"
         )
     else:
         kinds = {".pq": ".parquet", ".ndjson": ".jsonl"}
