@@ -26,7 +26,7 @@ sys.path[0] = str(ROOT)  # instead of this folder: this file has the name of the
 
 import requests
 
-from serving import model
+from serving.model import served_model
 
 CONNECTIONS = 16
 START_SECONDS = 120
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200, help="of each turn")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
-        directory = model.find(args.model).download(str(Path(tmp, "model")))
+        directory = served_model.find(args.model).download(str(Path(tmp, "model")))
         over_http(directory, args.rounds, args.requests)
 
 

@@ -28,7 +28,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from serving import model, predict
+from serving import predict
+from serving.model import served_model
 
 SINGLE = 200  # rows asked one by one in each turn
 CHUNK_ROWS = 20_000
@@ -42,9 +43,9 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=16, help="how often the rows are repeated")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     args = parser.parse_args()
-    served = model.load(args.model)
+    served = served_model.load(args.model)
     with tempfile.TemporaryDirectory() as tmp:
-        table = pd.read_parquet(model.find(args.rows).file(tmp))
+        table = pd.read_parquet(served_model.find(args.rows).file(tmp))
         frame = table[list(served.columns)]
         ask = served.pipeline.predict if served.classes is None else served.pipeline.predict_proba
         found = served.predict(frame)[0 if served.classes is None else 1]
@@ -70,7 +71,7 @@ def one_row(ours: Callable, bare: Callable, frame: pd.DataFrame, rounds: int) ->
         print(f"{name:30} {p50:9.2f} {p99:9.2f}")
 
 
-def a_file(served: model.ServedModel, bare: Callable, source: Path, rounds: int) -> None:
+def a_file(served: served_model.ServedModel, bare: Callable, source: Path, rounds: int) -> None:
     """Predict a file."""
     n_rows = pq.ParquetFile(source).metadata.num_rows
     output = source.with_name("predictions.parquet")

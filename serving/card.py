@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from serving.model import ServedModel, find
+from serving.model.served_model import ServedModel, find
 from serving.promote import promotion_of
 
 

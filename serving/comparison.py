@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
 from serving import paired
-from serving.model import ServedModel
+from serving.model.served_model import ServedModel
 from util_lib import held_out, metrics, tables, tracking, validation
 from util_lib.errors import UserError
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from serving.rows import Problem
+from serving.model.rows import Problem
 
 MOST_PROBLEMS = 20  # a request that breaks more rules hears of these
 

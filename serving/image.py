@@ -23,8 +23,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from serving import model
 from serving.aliases import move
+from serving.model import served_model
 from util_lib import cli, tracking
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     move.settle()
     with tracking.init(job_type="image", config=vars(args)) as run:
         artifact = run.use_artifact(args.model)
-        model.refuse_no_model(artifact)
+        served_model.refuse_no_model(artifact)
         tag = check_tag(args.tag or artifact.source_name.lower())
         context = store_directory().parent / (args.context or "serving_image")
         write_context(artifact, context, args.base)
@@ -158,7 +158,7 @@ def write_context(artifact: Any, context: Path, base: str) -> None:
             artifact.download(str(new / "model"))
             about = {"version": version, "digest": artifact.digest}
             (new / "model.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
-            model.load(str(new / "model"))  # what cannot be served is refused here
+            served_model.load(str(new / "model"))  # what cannot be served is refused here
             pins = requirements()
             refuse_other_versions(new / "model" / "requirements.txt", pins, version)
             lines = [f"{name}=={found}" for name, found in sorted(pins.items())]

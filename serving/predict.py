@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from serving import model
 from serving.batch import reading, writing
 from serving.batch.reading import Chunk
 from serving.batch.writing import TableWriter
-from serving.model import ServedModel
+from serving.model import served_model
+from serving.model.served_model import ServedModel
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
 from util_lib.tracking import names
@@ -280,7 +280,7 @@ def main(argv: list[str] | None = None) -> None:
         tracking.init(job_type="predict", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
-        served = model.load(args.model, run=run)
+        served = served_model.load(args.model, run=run)
         logger.info("predicting with %s", served.version)
         sources = find_input(args.input, run, tmp)
         done = []

@@ -20,9 +20,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from serving import comparison, comparison_report, model
+from serving import comparison, comparison_report
 from serving.aliases import move
 from serving.comparison import NotComparableError, Rules
+from serving.model import served_model
 from util_lib import cli, tracking
 from util_lib.errors import UserError
 from util_lib.tracking import names, promotions
@@ -136,7 +137,7 @@ def compare(
     candidate: Any, before: Any | None, args: argparse.Namespace, run: Any, folder: Path
 ) -> dict[str, Any]:
     """Return the comparison, with the decision; what makes it impossible is one, if forced."""
-    loaded = model.load(promotions.full_name(candidate))
+    loaded = served_model.load(promotions.full_name(candidate))
     rules = Rules(
         comparison.primary_metric(args.metric, loaded.task), args.min_gain, args.max_class_drop
     )
@@ -207,7 +208,7 @@ def about_now() -> dict[str, str]:
 
 def _measure(
     found: dict[str, Any],
-    loaded: model.ServedModel,
+    loaded: served_model.ServedModel,
     candidate: Any,
     before: Any | None,
     args: argparse.Namespace,
@@ -222,7 +223,7 @@ def _measure(
     rows = comparison.read_rows(run.use_artifact(reference), chosen, loaded, folder / "test")
     models = [(loaded, candidate)]
     if before is not None:
-        champion = model.load(promotions.full_name(before))
+        champion = served_model.load(promotions.full_name(before))
         comparison.refuse_unlike(loaded, champion)
         models.append((champion, before))
     frame, left_out, notes = comparison.leave_out_seen(rows, models, folder)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.errors import RequestError
-from serving.model import ServedModel
+from serving.model.served_model import ServedModel
 from util_lib.columns import Column
 
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving import card, model
-from serving.row_schema import RowSchema
+from serving import card
+from serving.model import served_model
+from serving.model.row_schema import RowSchema
 
 logger = logging.getLogger("serving")
 
@@ -25,7 +26,7 @@ RETRY_SECONDS = 60.0  # until a version that could not be loaded is tried again
 class Loaded:
     """One version, ready to answer, with all that is made of it once."""
 
-    model: model.ServedModel
+    model: served_model.ServedModel
     schema: RowSchema
     card: dict[str, Any]
     examples: list[dict[str, Any]]  # rows that it takes
@@ -38,11 +39,11 @@ class Loaded:
 
 def load(reference: str) -> Loaded:
     """Load the version that `reference` stands for now; `UserError` where there is none."""
-    found = model.load(reference)
+    found = served_model.load(reference)
     return Loaded(found, RowSchema(found), card.of(found), _examples(found))
 
 
-def _examples(found: model.ServedModel) -> list[dict[str, Any]]:
+def _examples(found: served_model.ServedModel) -> list[dict[str, Any]]:
     if found.example is None:
         return []
     plain = found.example.astype(object).where(found.example.notna(), None)
@@ -74,7 +75,7 @@ class Slot:
         a newer model is damaged or the store is away.
         """
         try:
-            found = await asyncio.to_thread(model.find, self.reference)
+            found = await asyncio.to_thread(served_model.find, self.reference)
             version = f"{found.project}/{found.source_name}"
         except Exception as error:
             if not self._unreachable:

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier
 
-from serving import direct_trial
-from serving.direct import Direct, Unknown
+from serving.model import fast_path_trial
+from serving.model.fast_path import Direct, Unknown
 from train_random_forest import inference_pipeline
 from util_lib import model_config
 
@@ -69,9 +69,9 @@ def fitted(task="classification", imputer="median", binary=True, **features):
 )
 def test_every_treatment_has_the_pipelines_answers_to_the_last_bit(changes):
     pipeline = fitted(**changes)
-    assert direct_trial.direct_path(pipeline, table(20)) is not None
+    assert fast_path_trial.direct_path(pipeline, table(20)) is not None
     ask = pipeline.predict if changes.get("task") == "regression" else pipeline.predict_proba
-    frame = pd.concat([direct_trial.trial_rows(pipeline, 3000, seed=9), table()])
+    frame = pd.concat([fast_path_trial.trial_rows(pipeline, 3000, seed=9), table()])
     np.testing.assert_array_equal(Direct(pipeline).predict(frame), ask(frame))
 
 
@@ -94,13 +94,13 @@ def test_numbers_that_the_pipeline_refuses_are_left_to_it(value):
 def test_a_pipeline_of_other_parts_has_no_direct_path():
     pipeline = fitted()
     pipeline.steps[-1] = ("classifier", ExtraTreesClassifier())
-    assert direct_trial.direct_path(pipeline) is None
+    assert fast_path_trial.direct_path(pipeline) is None
 
 
 def test_a_direct_path_that_answers_otherwise_is_not_used(monkeypatch):
     pipeline = fitted()
     pipeline["processor"].named_transformers_["numerical"][1].mean_ += 1
     right = Direct(pipeline)
-    monkeypatch.setattr(direct_trial, "Direct", lambda _: right)
-    assert direct_trial.direct_path(pipeline) is right
-    assert direct_trial.direct_path(fitted()) is None
+    monkeypatch.setattr(fast_path_trial, "Direct", lambda _: right)
+    assert fast_path_trial.direct_path(pipeline) is right
+    assert fast_path_trial.direct_path(fitted()) is None

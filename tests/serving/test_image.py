@@ -14,7 +14,7 @@ import requests
 from step_support import make_songs, with_text
 
 from serving import image
-from serving.model import load
+from serving.model.served_model import load
 from util_lib.errors import UserError
 
 TOKEN = "a-token-for-the-tests-of-the-image"

@@ -7,25 +7,25 @@ import pytest
 from serving_support import export_model
 from step_support import make_songs, with_text
 
-from serving import model
+from serving.model import served_model
 from util_lib import model_export
 from util_lib.errors import UserError
 
 
 def test_a_model_is_loaded_by_alias_version_and_directory(exported):
-    by_alias = model.load("model_export:prod")
+    by_alias = served_model.load("model_export:prod")
     assert by_alias.version == "tests/model_export:v0"
     assert by_alias.digest == exported.artifact("model_export:prod").digest
     assert list(by_alias.columns) == ["energy", "loudness", "tempo", "key", "text_feature"]
     assert (by_alias.task, by_alias.target) == ("classification", "genre")
     directory = exported.artifact("model_export:v0").download(str(exported.folder / "model"))
     for reference in ("tests/model_export:v0", directory):
-        same = model.load(reference)
+        same = served_model.load(reference)
         assert (same.reference, same.digest) == (reference, by_alias.digest)
 
 
 def test_labels_and_probabilities_are_those_of_the_pipeline(exported):
-    served = model.load("model_export:prod")
+    served = served_model.load("model_export:prod")
     rows = with_text(make_songs(40, seed=5))
     labels, probabilities = served.predict(rows)
     directory = exported.artifact("model_export:v0").download(str(exported.folder / "model"))
@@ -36,7 +36,7 @@ def test_labels_and_probabilities_are_those_of_the_pipeline(exported):
 
 def test_a_model_that_is_not_there_is_one_sentence(exported):
     with pytest.raises(UserError, match="model_export:champion"):
-        model.load("model_export:champion")
+        served_model.load("model_export:champion")
 
 
 def change_a_file(steps, suffix, content):
@@ -60,7 +60,7 @@ def test_a_file_that_was_changed_is_refused_and_its_code_is_not_run(exported, tm
     harm = cloudpickle.dumps(Harm(str(tmp_path / "ran")))
     change_a_file(exported, "model.skops", harm)
     with pytest.raises(UserError, match="model.skops.* is damaged"):
-        model.load("model_export:prod")
+        served_model.load("model_export:prod")
     assert not (tmp_path / "ran").exists()
 
 
@@ -69,7 +69,7 @@ def test_a_directory_is_held_to_the_digest_beside_it(exported, tmp_path):
     directory = Path(artifact.download(str(tmp_path / "model")))
     beside = tmp_path / "model.json"
     beside.write_text(json.dumps({"version": "tests/model_export:v0", "digest": artifact.digest}))
-    assert model.load(str(directory)).version == "tests/model_export:v0"
+    assert served_model.load(str(directory)).version == "tests/model_export:v0"
     harm = cloudpickle.dumps(Harm(str(tmp_path / "ran")))
     (directory / "model.pkl").write_bytes(harm)
     described = (directory / "MLmodel").read_text()
@@ -77,18 +77,18 @@ def test_a_directory_is_held_to_the_digest_beside_it(exported, tmp_path):
         described.replace("model.skops", "model.pkl").replace("format: skops", "format: pickle")
     )
     with pytest.raises(UserError, match="have the digest .*, not .*; nothing of it was loaded"):
-        model.load(str(directory))
+        served_model.load(str(directory))
     assert not (tmp_path / "ran").exists()
     beside.write_text("{")
     with pytest.raises(UserError, match="model.json is no JSON"):
-        model.load(str(directory))
+        served_model.load(str(directory))
 
 
 def test_a_model_as_a_pickle_gives_the_same_answers(steps):
     export_model(steps, export_format="cloudpickle")
-    as_pickle = model.load("model_export:latest")
+    as_pickle = served_model.load("model_export:latest")
     export_model(steps)
-    as_skops = model.load("model_export:latest")
+    as_skops = served_model.load("model_export:latest")
     assert (as_pickle.version, as_skops.version)[1] == "tests/model_export:v1"
     rows = with_text(make_songs(40, seed=5))
     np.testing.assert_array_equal(as_pickle.predict(rows)[1], as_skops.predict(rows)[1])

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from step_support import make_songs, with_text
 
-from serving import model, predict
+from serving import predict
+from serving.model import served_model
 from util_lib.errors import UserError
 
 SONGS = make_songs(250, seed=8)
@@ -43,7 +44,7 @@ def run(*given, chunk="100"):
 
 
 def test_every_format_gets_the_answers_of_the_pipeline_whatever_the_size_of_chunks(exported):
-    served = model.load("model_export:prod")
+    served = served_model.load("model_export:prod")
     labels, expected = served.predict(with_text(SONGS))
     for suffix in (".csv", ".parquet", ".json", ".jsonl"):
         source = write(SONGS.round(6), f"in/songs{suffix}")
@@ -172,9 +173,9 @@ def test_what_cannot_be_predicted_is_one_sentence_and_writes_nothing(exported, g
 
 
 def test_numbers_that_only_the_forest_refuses_are_rejected_alone(exported, monkeypatch):
-    served = model.load("model_export:prod")
+    served = served_model.load("model_export:prod")
     free = {**served.columns, "energy": served.columns["energy"].model_copy(update={"max": None})}
-    monkeypatch.setattr(model, "_declared", lambda *_: (free, served.sources))
+    monkeypatch.setattr(served_model, "_declared", lambda *_: (free, served.sources))
     write(SONGS.head(50).assign(energy=lambda t: t["energy"].where(t.index != 30, 1e300)), "a.csv")
     run("--input", "a.csv", "--output", "out.csv")
     assert list(read("out.rejected.csv")["row"]) == [30] and len(read("out.csv")) == 49
@@ -210,7 +211,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_older_file(exported):
     Path("out.csv").write_text("older")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    served = model.load("model_export:prod")
+    served = served_model.load("model_export:prod")
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))
         with pytest.raises(UserError, match="cannot read or write .*free space there"):

@@ -8,8 +8,8 @@ import pytest
 from service_support import ROW
 from step_support import make_songs, with_text
 
-from serving import model as models
-from serving.row_schema import RowSchema
+from serving.model import served_model as models
+from serving.model.row_schema import RowSchema
 from util_lib.columns import Column
 
 VALUES = [

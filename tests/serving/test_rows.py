@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from step_support import make_songs, with_text
 
-from serving import model
-from serving.rows import check_rows
+from serving.model import served_model
+from serving.model.rows import check_rows
 from util_lib.columns import Column
 
 COLUMNS = {
@@ -81,7 +81,7 @@ def test_a_problem_says_what_was_expected_and_can_be_written_as_json():
 
 
 def test_what_training_was_told_of_the_columns_comes_with_the_model(exported):
-    served = model.load("model_export:prod")
+    served = served_model.load("model_export:prod")
     assert list(served.columns) == ["energy", "loudness", "tempo", "key", "text_feature"]
     assert (served.columns["tempo"].max, served.columns["tempo"].unit) == (250, "BPM")
     assert served.columns["loudness"].nullable and not served.columns["tempo"].nullable
@@ -90,7 +90,7 @@ def test_what_training_was_told_of_the_columns_comes_with_the_model(exported):
 
 
 def test_a_text_feature_is_made_of_its_parts_as_preprocess_makes_it(exported):
-    served = model.load("model_export:prod")
+    served = served_model.load("model_export:prod")
     raw = make_songs(30, seed=4)
     ready, problems = served.examine(raw)
     assert problems == []
@@ -100,7 +100,7 @@ def test_a_text_feature_is_made_of_its_parts_as_preprocess_makes_it(exported):
 
 
 def test_rows_that_are_right_are_told_from_others(exported):
-    served = model.load("model_export:prod")
+    served = served_model.load("model_export:prod")
     songs = make_songs(6).astype({"tempo": object, "title": object})
     songs.loc[1, "tempo"] = "fast"
     songs.loc[3, "title"] = 5
@@ -112,13 +112,13 @@ def test_rows_that_are_right_are_told_from_others(exported):
 
 
 def test_a_row_without_a_column_that_must_be_there_is_not_ready(exported):
-    served = model.load("model_export:prod")
+    served = served_model.load("model_export:prod")
     ready, problems = served.examine(make_songs(6).drop(columns=["tempo", "loudness"]))
     assert len(ready) == 0 and [(p.row, p.column) for p in problems] == [(None, "tempo")]
 
 
 def test_each_row_may_bring_a_made_column_or_what_it_is_made_of(exported):
-    served = model.load("model_export:prod")
+    served = served_model.load("model_export:prod")
     raw = make_songs(12, seed=4)
     whole = with_text(raw).drop(columns=["title", "song_name"])
     records = [*raw.head(6).to_dict("records"), *whole.tail(6).to_dict("records")]

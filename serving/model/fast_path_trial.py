@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from serving.direct import Direct, Unknown
+from serving.model.fast_path import Direct, Unknown
 
 logger = logging.getLogger("serving")
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from serving.aliases import move
-from serving.direct import Direct, Unknown
-from serving.direct_trial import direct_path
-from serving.rows import Problem, check_rows
+from serving.model.fast_path import Direct, Unknown
+from serving.model.fast_path_trial import direct_path
+from serving.model.rows import Problem, check_rows
 from util_lib import cleaning, expressions, model_export, tracking, validation
 from util_lib.columns import Column
 from util_lib.errors import UserError

@@ -15,8 +15,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from serving.model import ServedModel, recipes
-from serving.rows import Problem
+from serving.model.rows import Problem
+from serving.model.served_model import ServedModel, recipes
 from util_lib.columns import Column
 
 TYPES = {"float": float, "int": int, "string": str, "bool": bool, "datetime": str}

@@ -1,0 +1,1 @@
+"""A served model, whoever asks: its rows checked, its answers computed."""
