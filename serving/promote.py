@@ -20,10 +20,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from serving import comparison, comparison_report
 from serving.aliases import move
-from serving.comparison import NotComparableError, Rules
 from serving.model import served_model
+from serving.promotion import comparison, report
+from serving.promotion.comparison import NotComparableError, Rules
 from util_lib import cli, tracking
 from util_lib.errors import UserError
 from util_lib.tracking import names, promotions
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
             before = run.use_artifact(before)
         found = compare(candidate, before, args, run, Path(tmp))
         reference = _store(found, _name(candidate), run, Path(tmp))
-        print(comparison_report.as_text(found), flush=True)
+        print(report.as_text(found), flush=True)
         run.summary["promoted"] = found["promote"]
         for name, value in found["candidate"].get("scores", {}).items():
             run.summary[f"test_{name}"] = value
@@ -252,7 +252,7 @@ def _store(found: dict[str, Any], name: str, run: Any, folder: Path) -> str:
     )
     content = {
         "comparison.json": json.dumps(found, indent=1, ensure_ascii=False) + "\n",
-        "comparison.md": comparison_report.as_markdown(found),
+        "comparison.md": report.as_markdown(found),
     }
     for file, text in content.items():
         (folder / file).write_text(text, encoding="utf-8")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from serving import paired
+from serving.promotion import bootstrap
 
 N, CLASSES = 60, 4
 
@@ -41,7 +41,7 @@ def test_a_metric_of_weights_is_that_of_the_rows_repeated(name):
         truth, given = truth.astype(float), given[:, 0]
     for seed in range(5):
         weights, rows = drawn(seed, truth)
-        found = paired.METRICS[name](weights, truth, given)
+        found = bootstrap.METRICS[name](weights, truth, given)
         assert found == pytest.approx([EXPECTED[name](truth[rows], given[rows])])
 
 
@@ -49,31 +49,31 @@ def test_of_two_classes_the_auc_is_that_of_the_second():
     truth, given = answers(2, classes=2)
     weights, rows = drawn(1, truth)
     expected = metrics.roc_auc_score(truth[rows], given[rows, 1])
-    assert paired.roc_auc_ovo_macro(weights, truth, given) == pytest.approx([expected])
+    assert bootstrap.roc_auc_ovo_macro(weights, truth, given) == pytest.approx([expected])
 
 
 def test_rows_of_a_class_that_the_models_do_not_know_count_as_wrong():
     truth, given = answers(3)
     truth[:10] = -1
     weights = np.ones((N, 1))
-    assert paired.accuracy(weights, truth, given) == pytest.approx(
+    assert bootstrap.accuracy(weights, truth, given) == pytest.approx(
         [metrics.accuracy_score(truth, given.argmax(axis=1))]
     )
     expected = metrics.roc_auc_score(truth[10:], given[10:], multi_class="ovo")
-    assert paired.roc_auc_ovo_macro(weights, truth, given) == pytest.approx([expected])
+    assert bootstrap.roc_auc_ovo_macro(weights, truth, given) == pytest.approx([expected])
 
 
 def test_a_model_against_itself_has_an_interval_of_nothing():
     truth, given = answers(4)
-    assert paired.interval(paired.f1_macro, truth, given, given, True) == (0.0, 0.0)
+    assert bootstrap.interval(bootstrap.f1_macro, truth, given, given, True) == (0.0, 0.0)
 
 
 def test_the_same_question_has_the_same_answer_however_many_draws_are_made_at_once(monkeypatch):
     truth, one = answers(5)
     _, other = answers(6, help=0.2)
-    whole = paired.interval(paired.accuracy, truth, one, other, True)
-    monkeypatch.setattr(paired, "MAX_CELLS", 7 * N)
-    assert paired.interval(paired.accuracy, truth, one, other, True) == whole
+    whole = bootstrap.interval(bootstrap.accuracy, truth, one, other, True)
+    monkeypatch.setattr(bootstrap, "MAX_CELLS", 7 * N)
+    assert bootstrap.interval(bootstrap.accuracy, truth, one, other, True) == whole
 
 
 def test_the_interval_is_about_as_wide_as_the_spread_between_samples():
@@ -83,6 +83,6 @@ def test_the_interval_is_about_as_wide_as_the_spread_between_samples():
         random = np.random.default_rng(seed)
         truth = random.normal(size=n)
         one, other = truth + random.normal(0, 1.0, n), truth + random.normal(0, 1.2, n)
-        low, high = paired.interval(paired.rmse, truth, one, other, False)
+        low, high = bootstrap.interval(bootstrap.rmse, truth, one, other, False)
         hits += low <= 1.0 - 1.2 <= high
     assert 180 <= hits <= 198

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
-from serving import paired
 from serving.model.served_model import ServedModel
+from serving.promotion import bootstrap
 from util_lib import held_out, metrics, tables, tracking, validation
 from util_lib.errors import UserError
 
@@ -204,8 +204,8 @@ def gain(
         truth = pd.Index(model.classes).get_indexer(truth)
     else:
         truth = truth.astype(float)
-    interval = paired.interval(
-        paired.METRICS[metric], truth, answers, answers_old, model.classes is not None
+    interval = bootstrap.interval(
+        bootstrap.METRICS[metric], truth, answers, answers_old, model.classes is not None
     )
     difference = about["scores"][metric] - about_old["scores"][metric]
     if metric in LOWER_IS_BETTER:

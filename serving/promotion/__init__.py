@@ -1,0 +1,1 @@
+"""Whether a version may become `prod`: measured beside the one that is."""
