@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import uvicorn
 
-from serving import app, connection, json_logs
-from serving.ab import COLUMN, KEY_HEADER, Routing
-from serving.gate import Limits
-from serving.slots import Slot
+from serving.service import app, connection, json_logs
+from serving.service.champion_challenger import COLUMN, KEY_HEADER, Routing
+from serving.service.gate import Limits
+from serving.service.slots import Slot
 from util_lib import cli
 from util_lib.errors import UserError
 

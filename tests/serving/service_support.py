@@ -15,10 +15,11 @@ import uvicorn
 from serving_support import export_model
 from step_support import ROOT, Steps
 
-from serving import app, connection, serve
-from serving.ab import Routing
-from serving.gate import Limits
-from serving.slots import Slot
+from serving import serve
+from serving.service import app, connection
+from serving.service.champion_challenger import Routing
+from serving.service.gate import Limits
+from serving.service.slots import Slot
 
 ROW = {"energy": 0.4, "loudness": -8.5, "tempo": 120.0, "key": 3, "text_feature": "warehouse beats"}
 

@@ -9,8 +9,8 @@ from service_support import ROW, running, until
 from serving_support import export_model
 from step_support import MODEL
 
-from serving import batching, slots
-from serving.ab import Routing
+from serving.service import batching, slots
+from serving.service.champion_challenger import Routing
 from util_lib.errors import UserError
 
 

@@ -10,9 +10,9 @@ import pytest
 import requests
 from service_support import ROW, running, until
 
-from serving import batching, connection
-from serving.gate import Limits
-from serving.json_logs import JsonLines
+from serving.service import batching, connection
+from serving.service.gate import Limits
+from serving.service.json_logs import JsonLines
 
 TOKEN = "a token of enough characters"
 

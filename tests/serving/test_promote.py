@@ -10,8 +10,9 @@ import pytest
 from step_support import MODEL, ROOT, Steps, make_songs, with_text
 
 from segregate import run as segregate
-from serving import card, promote, rollback
+from serving import promote, rollback
 from serving.model.served_model import load
+from serving.service import card
 from train_random_forest import run as training
 from util_lib import tracking
 from util_lib.errors import UserError

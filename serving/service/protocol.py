@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from serving.errors import RequestError
 from serving.model.served_model import ServedModel
+from serving.service.refusals import RequestError
 from util_lib.columns import Column
 
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")

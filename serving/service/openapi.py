@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from serving import answers
+from serving.service import answers
 
 if TYPE_CHECKING:
-    from serving.app import Service
+    from serving.service.app import Service
 
 SCALAR = {"type": ["string", "number", "boolean", "null"]}
 REFUSALS = {

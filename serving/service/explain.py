@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.batching import predict
-from serving.slots import Loaded
+from serving.service.batching import predict
+from serving.service.slots import Loaded
 
 ORDERS = 8  # and as many backwards
 METHOD = (

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from serving.batching import Prediction
-from serving.errors import RequestError
-from serving.slots import Slot
+from serving.service.batching import Prediction
+from serving.service.refusals import RequestError
+from serving.service.slots import Slot
 
 KEY_HEADER = "X-Routing-Key"
 COLUMN = "column:"

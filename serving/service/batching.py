@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from serving.errors import RequestError
-from serving.slots import Loaded
+from serving.service.refusals import RequestError
+from serving.service.slots import Loaded
 
 logger = logging.getLogger("serving")
 

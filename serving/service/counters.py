@@ -11,8 +11,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-from serving.batching import Prediction
-from serving.slots import Slot
+from serving.service.batching import Prediction
+from serving.service.slots import Slot
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 256, 1024, 4096)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving import card
 from serving.model import served_model
 from serving.model.row_schema import RowSchema
+from serving.service import card
 
 logger = logging.getLogger("serving")
 

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from serving.errors import RequestError, body_of
-from serving.metrics import Metrics
+from serving.service.counters import Metrics
+from serving.service.refusals import RequestError, body_of
 
 logger = logging.getLogger("serving.requests")
 

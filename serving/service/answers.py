@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from serving.batching import Prediction
-from serving.gate import Limits
-from serving.slots import Slot
+from serving.service.batching import Prediction
+from serving.service.gate import Limits
+from serving.service.slots import Slot
 
 Label = str | int | float | bool
 

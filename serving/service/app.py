@@ -17,14 +17,14 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from serving import answers, metrics, openapi, protocol
-from serving.ab import Comparison, Routing
-from serving.batching import Batcher, Prediction
-from serving.errors import RequestError, body_of, broken
-from serving.explain import explain
-from serving.gate import Gate, Limits
-from serving.metrics import Metrics
-from serving.slots import Loaded, Slot, follow
+from serving.service import answers, counters, openapi, protocol
+from serving.service.batching import Batcher, Prediction
+from serving.service.champion_challenger import Comparison, Routing
+from serving.service.counters import Metrics
+from serving.service.explain import explain
+from serving.service.gate import Gate, Limits
+from serving.service.refusals import RequestError, body_of, broken
+from serving.service.slots import Loaded, Slot, follow
 
 logger = logging.getLogger("serving")
 
@@ -205,7 +205,7 @@ def _about(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=Response)
     async def prometheus() -> Response:
         """Show the counters, for Prometheus."""
-        return Response(service.metrics.show(service.slots), media_type=metrics.CONTENT_TYPE)
+        return Response(service.metrics.show(service.slots), media_type=counters.CONTENT_TYPE)
 
     @app.get("/ab", response_class=Response)
     async def comparison(request: Request) -> Response:
