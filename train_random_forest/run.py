@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline
 from train_random_forest import inference_pipeline
 from util_lib import (
     cli,
+    git_state,
     measuring,
     model_config,
     model_export,
@@ -34,7 +35,6 @@ from util_lib import (
 from util_lib.errors import UserError
 from util_lib.model_config import RandomForestPipeline
 from util_lib.project import ROOT, resolve_path
-from util_lib.tracking import surroundings
 
 logger = logging.getLogger("train_random_forest")
 
@@ -206,7 +206,7 @@ def export(
             | {
                 "parameters": parameters,
                 "data": about["data"] | {"artifact": f"{data.project}/{data.source_name}"},
-                "git_commit": surroundings.git(ROOT).get("commit"),
+                "git_commit": git_state.git(ROOT).get("commit"),
             },
         )
         artifact.add_dir(str(directory))

@@ -18,9 +18,9 @@ from pipeline.planning.plan import Step
 from pipeline.running.mlflow_session import shown_config, shown_parameters
 from pipeline.running.screen import Outcome
 from pipeline.settings.schema import Settings
+from util_lib import git_state
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking import surroundings
 from util_lib.tracking.names import Reference, parse_reference
 
 FORMAT = 1
@@ -143,7 +143,7 @@ def code(root: Path) -> dict[str, Any]:
     ignores does not. All is None where there is no checkout. `left_out` says why there is no
     diff of a dirty tree.
     """
-    found = surroundings.git(root)
+    found = git_state.git(root)
     described = {
         "remote": found.get("remote") or None,
         "commit": found.get("commit"),

@@ -22,9 +22,10 @@ from pipeline.running.screen import Outcome, Screen
 from pipeline.running.stopping import LOOK_S, stop_until
 from pipeline.settings.schema import Main, Settings
 from pipeline.sweeps import context
+from util_lib import git_state
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking import choice, surroundings
+from util_lib.tracking import choice
 from util_lib.tracking.publish import make_database, mlflow_lock
 from util_lib.tracking.store import store_directory
 from util_lib.urls import without_credentials, without_secrets
@@ -117,7 +118,7 @@ def sweep_run(settings: Settings, name: str, screen: Screen) -> Iterator[SweepRu
 
 def _manager(main: Main, client: "MlflowClient", screen: Screen) -> str:
     """Choose who makes the environments, and say if the code is not the commit's."""
-    code = surroundings.git(ROOT)
+    code = git_state.git(ROOT)
     if code.get("dirty"):
         screen.say(
             f"the code has uncommitted changes since {code['commit'][:10]}: commit before you "

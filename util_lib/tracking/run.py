@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from util_lib import git_state
 from util_lib.errors import UserError, UserValueError
-from util_lib.tracking import files, names, surroundings, values
+from util_lib.tracking import files, names, values
 from util_lib.tracking.artifact import Artifact
 from util_lib.tracking.media import as_image
 from util_lib.tracking.store import RunRecord, Store, open_store
@@ -70,7 +71,7 @@ def init(
         names.check_run_id(id) if id else names.new_run_id(),
         names.check_project(project if project is not None else names.default_project()),
         config=values.dumps(_config_items(config or {})),
-        environment=values.dumps(surroundings.describe()),
+        environment=values.dumps(git_state.describe()),
         tags=values.dumps(names.check_tags(tags)),
         name=name or environ.get("WANDB_NAME"),
         group_name=group or environ.get("WANDB_RUN_GROUP"),

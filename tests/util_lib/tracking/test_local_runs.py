@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from util_lib import tracking
+from util_lib import git_state, tracking
 from util_lib.errors import UserError
-from util_lib.tracking import surroundings
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -302,7 +301,7 @@ def test_the_git_commit_is_recorded_and_the_remote_without_credentials(tmp_path)
         subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
 
     git("init")
-    assert surroundings.git(tmp_path) == {}
+    assert git_state.git(tmp_path) == {}
     git("config", "user.email", "a@example.test")
     git("config", "user.name", "a")
     git("config", "commit.gpgsign", "false")
@@ -310,12 +309,12 @@ def test_the_git_commit_is_recorded_and_the_remote_without_credentials(tmp_path)
     git("add", "a")
     git("commit", "-m", "one")
     git("remote", "add", "origin", "https://me:secret@example.test/x.git")
-    found = surroundings.git(tmp_path)
+    found = git_state.git(tmp_path)
     assert re.fullmatch("[0-9a-f]{40}", found["commit"])
     assert found["remote"] == "https://example.test/x.git"
     assert found["dirty"] is False
     (tmp_path / "a").write_text("two")
-    assert surroundings.git(tmp_path)["dirty"] is True
+    assert git_state.git(tmp_path)["dirty"] is True
 
 
 def test_a_run_knows_its_machine_and_program():
