@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from util_lib import drift, leakage, table_schema, tables, tracking
+from util_lib import tables, tracking
+from util_lib.checks import drift, leakage, table_schema
+from util_lib.checks.drift import Comparison
+from util_lib.checks.findings import Finding
 from util_lib.dataset import Data
-from util_lib.drift import Comparison
-from util_lib.findings import Finding
 from util_lib.tracking.names import parse_reference
 
 logger = logging.getLogger("check_data")

@@ -1,6 +1,6 @@
 """What is wrong with rows that a caller sends: each row for itself, by the model's declaration.
 
-The rules are those of check_data (`util_lib.checks`), except those about a table as a whole: a
+The rules are those of check_data (`util_lib.checks.rules`), except those about a table as a whole: a
 value that must be `unique` may be asked about twice, and a share of nulls is no property of a row.
 """
 
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from util_lib import checks, sentences, validation
+from util_lib import validation
+from util_lib.checks.rules import rules, sentences
 from util_lib.columns import Column
 
 LARGEST = sys.float_info.max
@@ -65,9 +66,9 @@ def _of_column(values: pd.Series, name: str, column: Column) -> list[Problem]:
     found += _problems(values, ~missing & ~right, name, column, "type")
     good = _as_declared(values[~missing & right], column)
     if column.min is not None or column.max is not None:
-        found += _problems(values, ~checks.in_range(good, column), name, column, "range")
+        found += _problems(values, ~rules.in_range(good, column), name, column, "range")
     if column.allowed is not None:
-        found += _problems(values, ~checks.is_allowed(good, column), name, column, "allowed values")
+        found += _problems(values, ~rules.is_allowed(good, column), name, column, "allowed values")
     return found
 
 
@@ -102,7 +103,7 @@ def _right_type(values: pd.Series, missing: pd.Series, column: Column) -> pd.Ser
         return missing | (values % 1 == 0)
     if column.dtype in ("int", "float") and not pd.api.types.is_numeric_dtype(values.dtype):
         return missing
-    answer = checks.right_type(values, column)
+    answer = rules.right_type(values, column)
     return pd.Series(answer, index=values.index) if isinstance(answer, bool) else answer
 
 

@@ -17,7 +17,8 @@ from tests.check_data.corruptions import (
     markdown,
     send,
 )
-from util_lib import cleaning, dataset, drift
+from util_lib import cleaning, dataset
+from util_lib.checks import drift
 
 # What no check of columns can see, and why. docs/corruptions.md says so too.
 NOT_CAUGHT = {

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.drift import COLUMNS, NONE, declare, mixed, share_of_alarms
-from util_lib import drift
+from util_lib.checks import drift
 from util_lib.dataset import Data
 
 N = 3_000

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from sklearn import datasets
 
-from util_lib import cleaning, dataset, leakage, tables
+from util_lib import cleaning, dataset, tables
+from util_lib.checks import leakage
+from util_lib.checks.findings import Finding
 from util_lib.dataset import Data
-from util_lib.findings import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 600

@@ -4,7 +4,7 @@ import pytest
 from pandera.errors import SchemaErrors
 from step_support import DECLARED
 
-from util_lib import table_schema
+from util_lib.checks import table_schema
 from util_lib.dataset import Data
 
 N = 300

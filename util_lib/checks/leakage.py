@@ -9,10 +9,10 @@ the thresholds lie.
 import numpy as np
 import pandas as pd
 
-from util_lib import leakage_columns, leakage_rows
+from util_lib.checks import leakage_columns, leakage_rows
+from util_lib.checks.findings import Finding
+from util_lib.checks.leakage_columns import MIN_ROWS, Feature, Target
 from util_lib.dataset import Data
-from util_lib.findings import Finding
-from util_lib.leakage_columns import MIN_ROWS, Feature, Target
 from util_lib.values import as_numbers
 
 

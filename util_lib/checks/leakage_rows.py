@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from util_lib.findings import Finding
-from util_lib.leakage_columns import Feature, Target
+from util_lib.checks.findings import Finding
+from util_lib.checks.leakage_columns import Feature, Target
 
 ROW_ORDER = "row order"
 COPIES = "repeated rows"

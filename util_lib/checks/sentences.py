@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from util_lib import checks, validation
+from util_lib import validation
+from util_lib.checks import rules
+from util_lib.checks.findings import Finding
 from util_lib.columns import Column
 from util_lib.dataset import Data
-from util_lib.findings import Finding
 
 N_SHOWN = 3  # values and row numbers in a sentence
 N_EXAMPLES = 10  # rows in a finding
@@ -93,7 +94,7 @@ def of_table(frame: pd.DataFrame, data: Data, rule: str) -> Finding:
             f"{len(frame):,} rows have {show(values.iloc[0])}"
         )
         return Finding(data.target, rule, message, len(values))
-    shares = checks.class_shares(frame, data)
+    shares = rules.class_shares(frame, data)
     small = shares[shares < data.checks.min_class_share]
     found = [f"{show(name)} has {share:.2%}" for name, share in small.head(N_SHOWN).items()]
     found += ["..."] if len(small) > N_SHOWN else []
@@ -124,7 +125,7 @@ def expectation(values: pd.Series, column: Column, rule: str) -> tuple[str, str]
 
 
 def _extremes(values: pd.Series, column: Column, wrong: pd.Series) -> str:
-    found, (low, high) = checks.comparable(values[wrong], column), checks.bounds(column)
+    found, (low, high) = rules.comparable(values[wrong], column), rules.bounds(column)
     shown = []
     if low is not None and found.min() < low:
         shown.append(f"min {show(found.min())}")

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from util_lib import checks, sentences
+from util_lib.checks import rules as checks
+from util_lib.checks import sentences
+from util_lib.checks.findings import Finding
 from util_lib.columns import Column
 from util_lib.dataset import Data
-from util_lib.findings import Finding
 
 if TYPE_CHECKING:
     import pandera.pandas as pa

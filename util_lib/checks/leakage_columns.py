@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from util_lib.findings import Finding
+from util_lib.checks.findings import Finding
 from util_lib.values import as_numbers, missing
 
 SEED = 0
