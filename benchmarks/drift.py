@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from scipy import stats
 
 from util_lib.checks import drift
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 
 N_TESTS = 13  # of the table below; one column alone is held to the level that it has there
 CAUGHT = 0.9

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from check_data import examine
 from check_data import run as step
-from util_lib import cli, dataset, tracking
+from util_lib import cli, tracking
+from util_lib.dataset import declaration
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 
@@ -43,7 +44,7 @@ def pytest_collection(session):
     if missing:
         raise pytest.UsageError(f"missing on the command line: {', '.join(missing)}")
     try:
-        session.config.stash[DATA] = dataset.load(
+        session.config.stash[DATA] = declaration.load(
             resolve_path(session.config.getoption("dataset_config"))
         )
         cli.fraction(session.config.getoption("ks_alpha"))

@@ -10,7 +10,7 @@ from util_lib import tables, tracking
 from util_lib.checks import drift, leakage, table_schema
 from util_lib.checks.drift import Comparison
 from util_lib.checks.findings import Finding
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 from util_lib.tracking.names import parse_reference
 
 logger = logging.getLogger("check_data")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from util_lib.checks.drift import Comparison
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 from util_lib.page import svg, text
 from util_lib.values import as_date, as_numbers, missing
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from check_data import page, plots
 from check_data.examine import Inputs, Results
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 
 
 class Check(NamedTuple):

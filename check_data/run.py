@@ -26,7 +26,8 @@ import pytest
 from check_data import report
 from check_data.examine import Inputs, Results, examine, load_inputs
 from check_data.report import Check
-from util_lib import cli, dataset, tracking
+from util_lib import cli, tracking
+from util_lib.dataset import declaration
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 
@@ -164,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the step; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
-    data = dataset.load(resolve_path(args.dataset_config))
+    data = declaration.load(resolve_path(args.dataset_config))
     with (
         tracking.init(job_type="check_data", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,

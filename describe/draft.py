@@ -14,7 +14,7 @@ from describe.target import Target
 from util_lib import cleaning, validation
 from util_lib.checks import leakage
 from util_lib.checks.findings import Finding
-from util_lib.dataset import Csv, Data
+from util_lib.dataset.declaration import Csv, Data
 from util_lib.errors import UserError
 
 LINE = 100  # characters, then lists get a line for each entry

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from util_lib.dataset import Csv
+from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
 
 SEPARATORS = ("\t", ";", "|", ",")  # the rarer in texts and numbers first

@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from util_lib import cleaning, cli, dataset, tables, tracking
-from util_lib.dataset import Data
+from util_lib import cleaning, cli, tables, tracking
+from util_lib.dataset import declaration
+from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 
@@ -116,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the step; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
-    data = dataset.load(resolve_path(args.dataset_config))
+    data = declaration.load(resolve_path(args.dataset_config))
     with (
         tracking.init(job_type="preprocess", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from util_lib import csv_files, expressions, tables, validation
-from util_lib.columns import Column
-from util_lib.dataset import Data, Keep, TextFeature
+from util_lib import csv_files, tables, validation
+from util_lib.dataset import expressions
+from util_lib.dataset.columns import Column
+from util_lib.dataset.declaration import Data, Keep, TextFeature
 from util_lib.errors import UserError
 
 logger = logging.getLogger("cleaning")

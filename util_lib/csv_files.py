@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from util_lib.dataset import Csv
+from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
 
 if TYPE_CHECKING:

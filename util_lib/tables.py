@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from util_lib import csv_files
 from util_lib.csv_files import PARQUET_MAGIC, refuse_repeated
-from util_lib.dataset import Csv
+from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
 
 if TYPE_CHECKING:

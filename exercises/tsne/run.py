@@ -20,7 +20,8 @@ from scipy.stats import gaussian_kde
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
-from util_lib import cleaning, cli, dataset, tables, tracking
+from util_lib import cleaning, cli, tables, tracking
+from util_lib.dataset import declaration
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 
@@ -100,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the component; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
-    data = dataset.load(resolve_path(args.dataset_config))
+    data = declaration.load(resolve_path(args.dataset_config))
     with (
         tracking.init(job_type="process_data", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,

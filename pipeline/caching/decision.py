@@ -11,7 +11,7 @@ from pipeline.caching.versions import Version, Versions
 from pipeline.planning.plan import Step
 from pipeline.running.screen import Outcome
 from pipeline.settings.schema import Settings
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 from util_lib.project import resolve_path
 from util_lib.tracking.files import read_content
 from util_lib.urls import without_secrets

@@ -9,8 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from util_lib import expressions, validation
-from util_lib.dataset import Data
+from util_lib import validation
+from util_lib.dataset import expressions
+from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 from util_lib.model_config import RandomForestPipeline
 from util_lib.project import ROOT

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from util_lib import cleaning
-from util_lib.columns import Column
 from util_lib.csv_files import SEPARATORS
+from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 
 SUFFIXES = (".parquet", ".pq", ".csv", ".json", ".jsonl", ".ndjson")

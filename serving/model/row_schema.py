@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from serving.model.rows import Problem
 from serving.model.served_model import ServedModel, recipes
-from util_lib.columns import Column
+from util_lib.dataset.columns import Column
 
 TYPES = {"float": float, "int": int, "string": str, "bool": bool, "datetime": str}
 # The usual form; Python and pandas differ in which others of ISO 8601 they read.

@@ -12,7 +12,7 @@ import pandas as pd
 
 from util_lib import validation
 from util_lib.checks.rules import rules, sentences
-from util_lib.columns import Column
+from util_lib.dataset.columns import Column
 
 LARGEST = sys.float_info.max
 

@@ -18,8 +18,9 @@ from serving.aliases import move
 from serving.model.fast_path import Direct, Unknown
 from serving.model.fast_path_trial import direct_path
 from serving.model.rows import Problem, check_rows
-from util_lib import cleaning, expressions, model_export, tracking, validation
-from util_lib.columns import Column
+from util_lib import cleaning, model_export, tracking, validation
+from util_lib.dataset import expressions
+from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 from util_lib.model_config import Declaration, Features
 from util_lib.tracking import names

@@ -17,8 +17,9 @@ from tests.check_data.corruptions import (
     markdown,
     send,
 )
-from util_lib import cleaning, dataset
+from util_lib import cleaning
 from util_lib.checks import drift
+from util_lib.dataset import declaration
 
 # What no check of columns can see, and why. docs/corruptions.md says so too.
 NOT_CAUGHT = {
@@ -72,7 +73,9 @@ def test_all_corruptions_but_those_named_are_caught_and_nothing_else_is(steps, t
 @pytest.mark.slow
 def test_false_alarms_are_as_frequent_as_ks_alpha_says():
     """500 pairs of 1,000 rows each, drawn from the demo songs; verdicts by p-value alone."""
-    data = dataset.load(ROOT / DATASET).model_copy(update={"min_effect": 0.0, "kl_threshold": 0.0})
+    data = declaration.load(ROOT / DATASET).model_copy(
+        update={"min_effect": 0.0, "kl_threshold": 0.0}
+    )
     songs = cleaning.clean(pd.read_parquet(SONGS), data)
     alarms = 0
     for seed in range(500):

@@ -8,7 +8,7 @@ import pytest
 
 from check_data import plots
 from check_data.examine import examine
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 
 N = 120
 UNUSUAL = {

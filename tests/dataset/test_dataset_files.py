@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from util_lib import dataset
+from util_lib.dataset import declaration
 from util_lib.project import ROOT, resolve_path
 
 FILES = sorted((ROOT / "conf" / "dataset").glob("*"))
@@ -28,7 +28,7 @@ def test_a_file_name_is_one_that_hydra_takes_as_a_choice(path):
 
 @each_file
 def test_a_file_is_read_as_typed_declarations(path):
-    data = dataset.load(path)
+    data = declaration.load(path)
     assert data.columns
     assert (data.sha256 is None) or re.fullmatch(r"[0-9a-f]{64}", data.sha256)
 
@@ -48,14 +48,14 @@ def test_no_two_tables_share_a_project():
 
 @each_file
 def test_the_target_is_declared_has_that_role_and_no_gaps(path):
-    data = dataset.load(path)
+    data = declaration.load(path)
     assert data.columns[data.target].role == "target"
     assert not data.columns[data.target].nullable
 
 
 @each_file
 def test_the_text_feature_is_made_of_declared_text_columns_and_has_a_new_name(path):
-    data = dataset.load(path)
+    data = declaration.load(path)
     text = data.text_feature
     if text is None:
         pytest.skip(f"{path.name} declares no text feature")
@@ -65,7 +65,7 @@ def test_the_text_feature_is_made_of_declared_text_columns_and_has_a_new_name(pa
 
 @each_file
 def test_a_local_table_is_there(path):
-    url = dataset.load(path).file_url
+    url = declaration.load(path).file_url
     if "://" in url:
         pytest.skip(f"{path.name} names an address: {url}")
     assert resolve_path(url).is_file()
@@ -73,7 +73,7 @@ def test_a_local_table_is_there(path):
 
 def test_the_demo_declares_the_columns_of_the_real_table():
     demo, real = (
-        dataset.load(ROOT / "conf" / "dataset" / name)
+        declaration.load(ROOT / "conf" / "dataset" / name)
         for name in ("songs_demo.yaml", "music_genre.yaml")
     )
     assert list(demo.columns.items()) == list(real.columns.items())
@@ -83,7 +83,7 @@ def test_the_real_table_is_what_its_file_declares(real_data):
     path = real_data / "genres_mod.parquet"
     if not path.is_file():
         pytest.skip(f"the real table is not at {path}")
-    data = dataset.load(ROOT / "conf" / "dataset" / "music_genre.yaml")
+    data = declaration.load(ROOT / "conf" / "dataset" / "music_genre.yaml")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == data.sha256
     table = pd.read_parquet(path)
     assert set(table.columns) == set(data.columns)
@@ -99,7 +99,7 @@ def test_the_real_table_is_what_its_file_declares(real_data):
 def test_the_example_in_the_manual_can_be_loaded(tmp_path):
     path = tmp_path / "customers.yaml"
     path.write_text(EXAMPLE, encoding="utf-8")
-    data = dataset.load(path)
+    data = declaration.load(path)
     header = re.search(r"```\n(customer_id,.*)\n", MANUAL).group(1)
     assert set(data.columns) == set(header.split(","))
     assert data.columns["left"].allowed == ["yes", "no"]
@@ -108,7 +108,10 @@ def test_the_example_in_the_manual_can_be_loaded(tmp_path):
 
 def test_the_manual_explains_every_key_and_no_other():
     sections = MANUAL.split("\n## ")
-    for title, model in (("Keys of `data`", dataset.Data), ("Keys of a column", dataset.Column)):
+    for title, model in (
+        ("Keys of `data`", declaration.Data),
+        ("Keys of a column", declaration.Column),
+    ):
         section = next(text for text in sections if text.startswith(title))
         first_table = re.split(r"^\| `role` \| what happens", section, flags=re.M)[0]
         rows = re.findall(r"^\| (`.*?) \|", first_table, re.M)

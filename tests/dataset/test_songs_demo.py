@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
-from util_lib import dataset
+from util_lib.dataset import declaration
 from util_lib.project import ROOT, resolve_path
 
 SCRIPT = ROOT / "dataset" / "make_songs_demo.py"
@@ -62,8 +62,8 @@ def real_table(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data() -> dataset.Data:
-    return dataset.load(ROOT / "conf" / "dataset" / "songs_demo.yaml")
+def data() -> declaration.Data:
+    return declaration.load(ROOT / "conf" / "dataset" / "songs_demo.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_the_place_of_a_row_says_nothing_about_its_genre(songs):
     assert tree.score(x_test, y_test) < 0.17
 
 
-def scores(songs: pd.DataFrame, data: dataset.Data) -> tuple[float, float]:
+def scores(songs: pd.DataFrame, data: declaration.Data) -> tuple[float, float]:
     """Return macro one-vs-one AUC and accuracy of a forest like the pipeline's, with 40 trees."""
     text = data.text_feature
     songs = songs.assign(**{text.name: songs[text.columns].fillna("").agg(" ".join, axis=1)})

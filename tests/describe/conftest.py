@@ -14,8 +14,9 @@ from describe import draft, run
 from describe.draft import Source
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
-from util_lib import dataset, tracking
-from util_lib.dataset import Data
+from util_lib import tracking
+from util_lib.dataset import declaration
+from util_lib.dataset.declaration import Data
 
 __all__ = ["steps"]
 
@@ -72,7 +73,7 @@ class Drafts:
         name = file.partition(".")[0]
         made = draft.make(frame, source, name, target)
         (self.drafts / f"{name}.yaml").write_text(made.text, encoding="utf-8")
-        return dataset.load(self.drafts / f"{name}.yaml")
+        return declaration.load(self.drafts / f"{name}.yaml")
 
     def composed(self, name: str, *given: str) -> schema.Settings:
         """Return the whole configuration with the draft in it, checked as main.py checks it."""

@@ -10,7 +10,7 @@ from step_support import make_songs, with_text
 
 from serving.model import served_model as models
 from serving.model.row_schema import RowSchema
-from util_lib.columns import Column
+from util_lib.dataset.columns import Column
 
 VALUES = [
     *(None, True, False, 0, 1, -1, 3, 11, 12, 0.5, 3.0, 50, 250, 250.0001, 2**53 + 1, 10**400),

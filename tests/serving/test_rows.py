@@ -7,7 +7,7 @@ from step_support import make_songs, with_text
 
 from serving.model import served_model
 from serving.model.rows import check_rows
-from util_lib.columns import Column
+from util_lib.dataset.columns import Column
 
 COLUMNS = {
     "share": Column(dtype="float", role="numerical", min=0, max=1, unit="m"),

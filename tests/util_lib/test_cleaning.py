@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from util_lib import cleaning
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 
 COLUMNS = {

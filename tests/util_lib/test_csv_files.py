@@ -3,7 +3,7 @@
 import pytest
 
 from util_lib import tables
-from util_lib.dataset import Csv
+from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
 
 

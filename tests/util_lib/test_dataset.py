@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from util_lib import dataset, expressions
-from util_lib.columns import Column
+from util_lib.dataset.declaration import declaration, expressions
+from util_lib.dataset.declaration.columns import Column
 from util_lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,10 +21,10 @@ COLUMNS = """
 """
 
 
-def load(tmp_path, keys: str = "", columns: str = COLUMNS) -> dataset.Data:
+def load(tmp_path, keys: str = "", columns: str = COLUMNS) -> declaration.Data:
     path = tmp_path / "table.yaml"
     path.write_text(f"data:\n  file_url: t.csv\n  target: kind\n{keys}{columns}")
-    return dataset.load(path)
+    return declaration.load(path)
 
 
 def refusal(tmp_path, keys: str = "", columns: str = COLUMNS) -> str:
@@ -113,14 +113,14 @@ def test_what_the_pipeline_hands_a_step_reads_as_the_same_declaration(tmp_path):
     data = load(tmp_path, "  clean: {keep_rows: {born: {min: 2020-01-01}}}\n")
     path = tmp_path / "again.yaml"
     path.write_text(yaml.safe_dump(data.model_dump()))
-    assert dataset.load(path) == data
+    assert declaration.load(path) == data
 
 
 def test_the_documented_keys_are_those_of_the_schema():
     text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
-    begin, end = "<!-- made by: python -m util_lib.dataset -->\n", "<!-- end -->"
-    assert text.partition(begin)[2].partition(end)[0] == dataset.reference(), (
-        "run python -m util_lib.dataset and put what it prints into docs/datasets.md"
+    begin, end = "<!-- made by: python -m util_lib.dataset.declaration -->\n", "<!-- end -->"
+    assert text.partition(begin)[2].partition(end)[0] == declaration.reference(), (
+        "run python -m util_lib.dataset.declaration and put what it prints into docs/datasets.md"
     )
 
 
@@ -130,7 +130,7 @@ def test_a_file_that_builds_on_another_is_read_as_hydra_reads_it(name):
 
     schema.register_resolvers()
     composed = schema.check(overrides.base_config([f"dataset={name}"])).data
-    alone = dataset.load(ROOT / "conf" / "dataset" / f"{name}.yaml")
+    alone = declaration.load(ROOT / "conf" / "dataset" / f"{name}.yaml")
     for key in ("columns", "target", "task", "clean", "reference_half", "reference_dataset"):
         assert getattr(alone, key) == getattr(composed, key), key
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from benchmarks.drift import COLUMNS, NONE, declare, mixed, share_of_alarms
 from util_lib.checks import drift
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 
 N = 3_000
 

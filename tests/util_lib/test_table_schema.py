@@ -5,7 +5,7 @@ from pandera.errors import SchemaErrors
 from step_support import DECLARED
 
 from util_lib.checks import table_schema
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 
 N = 300
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from util_lib.columns import Column
-from util_lib.dataset import Data
+from util_lib.dataset.columns import Column
+from util_lib.dataset.declaration import Data
 from util_lib.kolmogorov import ks_2samp
 from util_lib.values import as_date, as_numbers, missing
 

@@ -12,7 +12,7 @@ import pandas as pd
 from util_lib.checks import leakage_columns, leakage_rows
 from util_lib.checks.findings import Finding
 from util_lib.checks.leakage_columns import MIN_ROWS, Feature, Target
-from util_lib.dataset import Data
+from util_lib.dataset.declaration import Data
 from util_lib.values import as_numbers
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from util_lib.columns import Column
-from util_lib.dataset import Data
+from util_lib.dataset.columns import Column
+from util_lib.dataset.declaration import Data
 
 types = pd.api.types
 

@@ -10,8 +10,8 @@ import pandas as pd
 from util_lib import validation
 from util_lib.checks import rules
 from util_lib.checks.findings import Finding
-from util_lib.columns import Column
-from util_lib.dataset import Data
+from util_lib.dataset.columns import Column
+from util_lib.dataset.declaration import Data
 
 N_SHOWN = 3  # values and row numbers in a sentence
 N_EXAMPLES = 10  # rows in a finding

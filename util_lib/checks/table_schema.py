@@ -15,8 +15,8 @@ import pandas as pd
 from util_lib.checks import rules as checks
 from util_lib.checks import sentences
 from util_lib.checks.findings import Finding
-from util_lib.columns import Column
-from util_lib.dataset import Data
+from util_lib.dataset.columns import Column
+from util_lib.dataset.declaration import Data
 
 if TYPE_CHECKING:
     import pandera.pandas as pa

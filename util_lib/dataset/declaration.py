@@ -1,7 +1,7 @@
 """The declaration of a table: where it is, its columns, its target. One YAML file says it once.
 
 What a key means is said here, beside its type: docs/datasets.md shows these descriptions, and
-`python -m util_lib.dataset` prints them.
+`python -m util_lib.dataset.declaration` prints them.
 """
 
 import datetime
@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from util_lib import expressions, validation
-from util_lib.columns import Column, Limits, Share
+from util_lib import validation
+from util_lib.dataset.declaration import expressions
+from util_lib.dataset.declaration.columns import Column, Limits, Share
 from util_lib.errors import UserError
 from util_lib.tracking.names import check_artifact_name, parse_reference
 from util_lib.validation import Section, null_word

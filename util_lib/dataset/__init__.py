@@ -1,0 +1,1 @@
+"""The declaration of a table: conf/dataset/<name>.yaml, checked."""
