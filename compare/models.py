@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from util_lib import model_export
+from util_lib.model import export
 
 # What a tree decides in a node, in this order, and what it answers there.
 LEFT, RIGHT = "children_left", "children_right"
@@ -22,8 +22,8 @@ def difference(before: Path, now: Path) -> str:
 
     Loads both, which runs what is in a pickle: they come from the stores of whoever compares.
     """
-    old, _ = model_export.load(before)
-    new, _ = model_export.load(now)
+    old, _ = export.load(before)
+    new, _ = export.load(now)
     names = [name for name, _ in getattr(old, "steps", [])]
     if not names or names != [name for name, _ in getattr(new, "steps", [])]:
         return f"the model is a {_described(old)} -> {_described(new)}"

@@ -16,9 +16,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from util_lib import cli, held_out, measuring, model_export, tables, tracking, validation
+from util_lib import cli, tables, tracking, validation
 from util_lib.errors import UserError
-from util_lib.model_config import Features
+from util_lib.model import export, held_out, measuring
+from util_lib.model.config import Features
 
 logger = logging.getLogger("evaluate")
 
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     ):
         exported = run.use_artifact(args.model_export)
         data = run.use_artifact(args.test_data)
-        model, metadata = model_export.load(exported.download(str(Path(tmp, "model"))))
+        model, metadata = export.load(exported.download(str(Path(tmp, "model"))))
         features, target, task = described(metadata, exported.source_name)
         texts = [*features.nlp, *features.dates]
         frame = tables.read(tables.fetch(data, Path(tmp, "data")), text_columns=texts)

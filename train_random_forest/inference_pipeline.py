@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from util_lib.errors import UserError
-from util_lib.model_config import RandomForestPipeline
+from util_lib.model.config import RandomForestPipeline
 from util_lib.transformers import (
     DaysBeforeNewest,
     FeatureColumns,
@@ -28,7 +28,7 @@ UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
 
 
 def make_forest(parameters: dict[str, Any], task: str) -> RandomForest:
-    """Return an unfitted forest; `parameters` are checked (`util_lib.hyperparameters`).
+    """Return an unfitted forest; `parameters` are checked (`util_lib.model.hyperparameters`).
 
     A regressor has no class_weight: null there, as the shared configuration writes it, is left out.
     """

@@ -22,18 +22,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 
 from train_random_forest import inference_pipeline
-from util_lib import (
-    cli,
-    git_state,
-    measuring,
-    model_config,
-    model_export,
-    tables,
-    tracking,
-    validation,
-)
+from util_lib import cli, git_state, tables, tracking, validation
 from util_lib.errors import UserError
-from util_lib.model_config import RandomForestPipeline
+from util_lib.model import config as model_config
+from util_lib.model import export as model_export
+from util_lib.model import measuring
+from util_lib.model.config import RandomForestPipeline
 from util_lib.project import ROOT, resolve_path
 
 logger = logging.getLogger("train_random_forest")
@@ -159,7 +153,9 @@ def read_rows(data: tracking.Artifact, config: RandomForestPipeline, folder: str
 
 def draw_importance(pipeline: Pipeline) -> Any:
     """Return the figure `feature_importance`."""
-    from util_lib import plots  # drawing is half a second of imports, and a trial draws nothing
+    from util_lib.model import (
+        plots,  # drawing is half a second of imports, and a trial draws nothing
+    )
 
     return plots.feature_importance(inference_pipeline.feature_importances(pipeline))
 

@@ -22,9 +22,11 @@ from sklearn.pipeline import Pipeline
 
 from train_random_forest import inference_pipeline
 from train_random_forest import run as step
-from util_lib import measuring, model_config, model_export, tracking
+from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.model_config import RandomForestPipeline
+from util_lib.model import config as model_config
+from util_lib.model import export, measuring
+from util_lib.model.config import RandomForestPipeline
 
 logger = logging.getLogger("train_random_forest")
 
@@ -144,7 +146,7 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
             data = run.use_artifact(args.train_data)
             trial = run.use_artifact(request["model"])
             directory = trial.download(str(Path(tmp, "model")))
-            pipeline, _ = model_export.load(directory)
+            pipeline, _ = export.load(directory)
             _, val = _split(_rows(data, config, warm), data, args, config, warm)
             for key, value in request["summary"].items():
                 run.summary[key] = value

@@ -13,7 +13,7 @@ from util_lib import validation
 from util_lib.dataset import expressions
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
-from util_lib.model_config import RandomForestPipeline
+from util_lib.model.config import RandomForestPipeline
 from util_lib.project import ROOT
 from util_lib.validation import Section
 

@@ -18,11 +18,12 @@ from serving.aliases import move
 from serving.model.fast_path import Direct, Unknown
 from serving.model.fast_path_trial import direct_path
 from serving.model.rows import Problem, check_rows
-from util_lib import cleaning, model_export, tracking, validation
+from util_lib import cleaning, tracking, validation
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
-from util_lib.model_config import Declaration, Features
+from util_lib.model import export
+from util_lib.model.config import Declaration, Features
 from util_lib.tracking import names
 from util_lib.tracking.artifact import directory_digest
 
@@ -208,7 +209,7 @@ def _load(directory: Path, reference: str, version: str, digest: str | None) -> 
             f"model {version} is damaged or was changed: its files have the digest {found}, not "
             f"{digest}; nothing of it was loaded: promote or export another version"
         )
-    pipeline, metadata = model_export.load(directory)
+    pipeline, metadata = export.load(directory)
     try:
         declaration = validation.check(Declaration, metadata.get("declaration") or {}, "declared")
         features = validation.check(Features, metadata["features"], "features")

@@ -15,8 +15,9 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from serving.model.served_model import ServedModel
 from serving.promotion import bootstrap
-from util_lib import held_out, metrics, tables, tracking, validation
+from util_lib import tables, tracking, validation
 from util_lib.errors import UserError
+from util_lib.model import held_out, metrics
 
 METRICS = {
     "classification": ("roc_auc_ovo_macro", "accuracy", "f1_macro"),

@@ -12,9 +12,10 @@ from step_support import MODEL, ROOT, make_songs, with_text
 
 from compare import models, run, tables
 from train_random_forest import inference_pipeline
-from util_lib import model_config, model_export
 from util_lib import tables as files
 from util_lib.errors import UserError
+from util_lib.model import config as model_config
+from util_lib.model import export
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def exported(folder, songs, **forest):
     pipeline = fitted(songs, **forest)
     example = pipeline["columns"].transform(songs)
     about = {"target": "genre", "features": MODEL["features"]}
-    model_export.save(pipeline, folder, example, pipeline["classifier"].classes_, about)
+    export.save(pipeline, folder, example, pipeline["classifier"].classes_, about)
 
 
 def test_of_two_models_the_tree_and_the_node_are_named(tmp_path):

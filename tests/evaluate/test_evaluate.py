@@ -7,8 +7,10 @@ from step_support import MODEL, ROOT, make_songs, with_text
 
 from evaluate import run
 from train_random_forest import inference_pipeline
-from util_lib import model_config, model_export, tracking
+from util_lib import tracking
 from util_lib.errors import UserError
+from util_lib.model import config as model_config
+from util_lib.model import export
 
 TEST = "data_test.parquet"
 
@@ -20,7 +22,7 @@ def fitted(tmp_path_factory):
     pipeline = inference_pipeline.make_inference_pipeline(config)
     inference_pipeline.fit(pipeline, table, config)
     directory = tmp_path_factory.mktemp("export") / "model"
-    model_export.save(
+    export.save(
         pipeline,
         directory,
         pipeline["columns"].transform(table),

@@ -19,7 +19,7 @@ from benchmarks.overhead import make_steps
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
-from util_lib.model_config import RandomForestPipeline
+from util_lib.model.config import RandomForestPipeline
 from util_lib.tracking.publish import mlflow_lock
 
 ROOT = Path(__file__).resolve().parents[2]

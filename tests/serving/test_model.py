@@ -8,8 +8,8 @@ from serving_support import export_model
 from step_support import make_songs, with_text
 
 from serving.model import served_model
-from util_lib import model_export
 from util_lib.errors import UserError
+from util_lib.model import export
 
 
 def test_a_model_is_loaded_by_alias_version_and_directory(exported):
@@ -29,7 +29,7 @@ def test_labels_and_probabilities_are_those_of_the_pipeline(exported):
     rows = with_text(make_songs(40, seed=5))
     labels, probabilities = served.predict(rows)
     directory = exported.artifact("model_export:v0").download(str(exported.folder / "model"))
-    pipeline, _ = model_export.load(directory)
+    pipeline, _ = export.load(directory)
     np.testing.assert_array_equal(probabilities, pipeline.predict_proba(rows))
     np.testing.assert_array_equal(labels, pipeline.predict(rows))
 

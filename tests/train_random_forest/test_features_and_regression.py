@@ -10,8 +10,8 @@ import pytest
 
 from evaluate import run as evaluate
 from train_random_forest import inference_pipeline, run
-from util_lib import model_config
 from util_lib.errors import UserError
+from util_lib.model import config as model_config
 
 DATA = "data_train.parquet"
 MODEL = {

@@ -6,7 +6,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.utils._param_validation import InvalidParameterError
 
-from util_lib import hyperparameters
+from util_lib.model import hyperparameters
 
 FORESTS = {"classification": RandomForestClassifier, "regression": RandomForestRegressor}
 WORDS = ["sqrt", "log2", "auto", "gini", "entropy", "log_loss", "balanced", "balanced_subsample"]

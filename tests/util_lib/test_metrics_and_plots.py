@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from util_lib import metrics, plots
 from util_lib.errors import UserError
+from util_lib.model import metrics, plots
 
 CLASSES = np.array(["a", "b", "c"], dtype=object)
 

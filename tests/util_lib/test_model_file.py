@@ -12,8 +12,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from util_lib import model_file
 from util_lib.errors import UserError
+from util_lib.model import skops_file
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 
@@ -38,7 +38,7 @@ def pipeline(first=None):
 
 def written(path, content):
     skops.io.dump(content, path)
-    model_file.make_the_same(path)
+    skops_file.make_the_same(path)
     return path
 
 
@@ -54,7 +54,7 @@ def changed(path, change):
 def test_a_pipeline_comes_back_with_the_same_answers_and_the_same_bytes(tmp_path):
     original = pipeline()
     path = written(tmp_path / "a.skops", original)
-    np.testing.assert_array_equal(model_file.load(path).predict_proba(X), original.predict_proba(X))
+    np.testing.assert_array_equal(skops_file.load(path).predict_proba(X), original.predict_proba(X))
     again = written(tmp_path / "b.skops", pipeline())
     assert path.read_bytes() == again.read_bytes()
 
@@ -66,7 +66,7 @@ def test_a_type_that_is_on_no_list_is_refused_and_does_not_run(tmp_path):
     harmful.harm = Harm(str(ran))
     skops.io.dump(harmful, path)
     with pytest.raises(UserError, match="types that are on no list of trusted ones .*Harm"):
-        model_file.load(path)
+        skops_file.load(path)
     assert not ran.exists()
 
 
@@ -77,7 +77,7 @@ def test_a_function_that_is_on_no_list_is_refused(tmp_path, function):
     path = tmp_path / "a.skops"
     skops.io.dump(harmful, path)
     with pytest.raises(UserError, match="on no list of trusted ones"):
-        model_file.load(path)
+        skops_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_tree_that_points_nowhere_or_back_is_refused(tmp_path, field, value):
 
     changed(path, change)
     with pytest.raises(UserError, match="holds a tree whose nodes point nowhere"):
-        model_file.load(path)
+        skops_file.load(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no zip", b"\x80\x04."])
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_skops_file_is_one_sentence(tmp_path, content):
     path = tmp_path / "a.skops"
     path.write_bytes(content)
     with pytest.raises(UserError, match="a.skops is no whole skops file"):
-        model_file.load(path)
+        skops_file.load(path)
 
 
 def test_a_file_whose_schema_is_cut_or_wrong_is_one_sentence(tmp_path):
@@ -115,4 +115,4 @@ def test_a_file_whose_schema_is_cut_or_wrong_is_one_sentence(tmp_path):
         path = written(tmp_path / "a.skops", pipeline())
         changed(path, lambda name, content, text=text: text if name == "schema.json" else content)
         with pytest.raises(UserError, match="a.skops is no whole skops file"):
-            model_file.load(path)
+            skops_file.load(path)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from util_lib import metrics, standard_errors
+from util_lib.model import metrics, standard_errors
 
 
 def answers(n_classes: int, n_rows: int, seed: int = 5):

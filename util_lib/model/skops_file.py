@@ -40,7 +40,7 @@ def load(path: Path) -> Any:
     except UntrustedTypesFoundException as error:
         raise UserError(
             f"{path.name} holds types that are on no list of trusted ones ({error}): nothing of it "
-            "was loaded; a type of your own belongs into TRUSTED of util_lib/model_file.py"
+            "was loaded; a type of your own belongs into TRUSTED of util_lib/model/skops_file.py"
         ) from None
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path.name} is no whole skops file: {error}") from error

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from util_lib import model_file
 from util_lib.errors import UserError
+from util_lib.model import skops_file
 from util_lib.project import ROOT
 
 # What a prediction needs to be installed, in the versions that trained the model.
@@ -73,7 +73,7 @@ def save(
             pipeline,
             str(directory),
             serialization_format=export_format,
-            skops_trusted_types=[*model_file.TRUSTED] if export_format == "skops" else None,
+            skops_trusted_types=[*skops_file.TRUSTED] if export_format == "skops" else None,
             mlflow_model=Model(model_uuid=None, utc_time_created=NO_TIME),
             signature=ModelSignature(inputs, outputs),
             input_example=example.head(EXAMPLE_ROWS).reset_index(drop=True),
@@ -83,7 +83,7 @@ def save(
             metadata=metadata,
         )
     if export_format == "skops":
-        model_file.make_the_same(directory / SKOPS_FILE)
+        skops_file.make_the_same(directory / SKOPS_FILE)
     _write_examples(directory)
     _name_by_content(directory)
 
@@ -108,7 +108,7 @@ def load(directory: str | Path) -> tuple[Any, dict[str, Any]]:
     metadata = described.get("metadata") or {}
     found, file = flavor.get("serialization_format"), Path(directory, flavor["pickled_model"])
     if found == "skops":
-        return model_file.load(file), metadata
+        return skops_file.load(file), metadata
     if found not in ("cloudpickle", "pickle"):
         raise UserError(f"{path} has the format {found!r}: expected one of {', '.join(FORMATS)}")
     import cloudpickle

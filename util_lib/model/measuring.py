@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from util_lib import metrics, standard_errors
+from util_lib.model import metrics, standard_errors
 
 
 def measure(
@@ -47,6 +47,6 @@ def score(
 
 
 def _plots() -> Any:
-    from util_lib import plots  # half a second of imports, for who draws
+    from util_lib.model import plots  # half a second of imports, for who draws
 
     return plots

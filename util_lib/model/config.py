@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from util_lib import hyperparameters, validation
+from util_lib import validation
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import TextFeature
+from util_lib.model import hyperparameters
 from util_lib.tracking.names import check_artifact_name
 from util_lib.validation import Section, null_word
 

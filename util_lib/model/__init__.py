@@ -1,0 +1,1 @@
+"""A model: its configuration, its file, its scores and their figures."""
