@@ -78,11 +78,11 @@ def judge(name: str, p: float, level: float) -> None:
 def ours(sample: str, reference: str, config: str) -> None:
     """Check as the step does, without the store, pytest and the report."""
     from check_data.examine import examine
-    from util_lib import tables
     from util_lib.dataset import declaration
+    from util_lib.tables import reading
 
     data = declaration.load(config)
-    results = examine(tables.read(sample), tables.read(reference), data, 0.05)
+    results = examine(reading.read(sample), reading.read(reference), data, 0.05)
     for message in [f.message for f in results.faults] + [
         c.sentence for c in results.comparisons if c.drifted
     ]:

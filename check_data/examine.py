@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from util_lib import tables, tracking
+from util_lib import tracking
 from util_lib.checks import drift, leakage, table_schema
 from util_lib.checks.drift import Comparison
 from util_lib.checks.findings import Finding
 from util_lib.dataset.declaration import Data
+from util_lib.tables import reading
 from util_lib.tracking.names import parse_reference
 
 logger = logging.getLogger("check_data")
@@ -51,7 +52,7 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     """
     ours = run.use_artifact(sample)
     texts = [name for name, column in data.columns.items() if column.dtype == "string"]
-    table = tables.read(tables.fetch(ours, Path(directory, "sample")), text_columns=texts)
+    table = reading.read(reading.fetch(ours, Path(directory, "sample")), text_columns=texts)
     wanted = parse_reference(reference, run.project)
     same_artifact = (wanted.project, wanted.name) == tuple(parse_reference(sample, run.project))[:2]
     known = tracking.Api().artifact_exists(f"{wanted.project}/{wanted.name}:{wanted.alias}")
@@ -61,8 +62,8 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     theirs = run.use_artifact(reference)
     if theirs.id == ours.id:
         return Inputs(table, None, NOT_TESTED, None, ours)
-    path = tables.fetch(theirs, Path(directory, "reference"))
-    return Inputs(table, tables.read(path, text_columns=texts), "", None, ours, theirs)
+    path = reading.fetch(theirs, Path(directory, "reference"))
+    return Inputs(table, reading.read(path, text_columns=texts), "", None, ours, theirs)
 
 
 def examine(

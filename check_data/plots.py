@@ -10,7 +10,7 @@ import pandas as pd
 from util_lib.checks.drift import Comparison
 from util_lib.dataset.declaration import Data
 from util_lib.page import svg, text
-from util_lib.values import as_date, as_numbers, missing
+from util_lib.tables.column_values import as_date, as_numbers, missing
 
 WIDTH, HEIGHT, MARGIN = 460, 150, 18
 N_BINS = 40

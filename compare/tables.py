@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from util_lib.tables import is_parquet
+from util_lib.tables.reading import is_parquet
 
 
 def is_table(path: Path) -> bool:

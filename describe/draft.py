@@ -11,11 +11,12 @@ from describe import target as targets
 from describe.columns import FEWEST_VALUES, Proposal, propose
 from describe.sniff import Sniffed
 from describe.target import Target
-from util_lib import cleaning, validation
+from util_lib import validation
 from util_lib.checks import leakage
 from util_lib.checks.findings import Finding
 from util_lib.dataset.declaration import Csv, Data
 from util_lib.errors import UserError
+from util_lib.tables import cleaning
 
 LINE = 100  # characters, then lists get a line for each entry
 PLAIN_WORD = re.compile(r"[A-Za-z_]\w*([ -]\w+)*", re.ASCII)

@@ -24,9 +24,10 @@ import pandas as pd
 
 from describe import draft, sniff
 from describe.draft import Draft, Source
-from util_lib import cli, downloads, tables, tracking
+from util_lib import cli, downloads, tracking
 from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
+from util_lib.tables import reading
 from util_lib.tracking.choice import choose
 from util_lib.tracking.store import store_directory
 from util_lib.urls import file_name, table_name, without_secrets
@@ -145,10 +146,10 @@ def locate(file_url: str) -> str:
 def read(path: Path) -> tuple[pd.DataFrame, sniff.Sniffed | None]:
     """Return the table in a file, and how the file is written where it is CSV."""
     with path.open("rb") as file:
-        if file.read(4) == tables.PARQUET_MAGIC:
-            return tables.read(path, format="parquet"), None
+        if file.read(4) == reading.PARQUET_MAGIC:
+            return reading.read(path, format="parquet"), None
     sniffed = sniff.sniff(path)
-    frame = tables.read(
+    frame = reading.read(
         path, text_columns=sniffed.codes, csv=sniffed.options, format="csv", names=sniffed.names
     )
     return frame, sniffed

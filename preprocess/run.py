@@ -3,7 +3,7 @@
 
 Step 2 of 6. Reads the raw table, parquet or CSV; writes the artifact `--artifact_name`, and with
 `reference_half` also `reference_data.parquet`. Only what training needs and new data do not: all
-that a request needs too belongs in the inference pipeline. The rules are in `util_lib.cleaning`.
+that a request needs too belongs in the inference pipeline. The rules are in `util_lib.tables.cleaning`.
 """
 
 import argparse
@@ -18,11 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from util_lib import cleaning, cli, tables, tracking
+from util_lib import cli, tracking
 from util_lib.dataset import declaration
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
+from util_lib.tables import cleaning, reading
 
 logger = logging.getLogger("preprocess")
 
@@ -63,7 +64,7 @@ def log_table(run: Any, frame: pd.DataFrame, name: str, kind: str, text: str, tm
     suffix = "" if Path(name).suffix in (".csv", ".parquet") else ".parquet"
     path = Path(tmp, "out", f"{name}{suffix}")
     path.parent.mkdir(exist_ok=True)
-    tables.write(frame, path)
+    reading.write(frame, path)
     metadata = {"rows": len(frame), "columns": len(frame.columns)}
     artifact = tracking.Artifact(name, type=kind, description=text, metadata=metadata)
     artifact.add_file(str(path))
@@ -123,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         source = run.use_artifact(args.input_artifact)
-        frame = cleaning.read(tables.fetch(source, tmp), data)
+        frame = cleaning.read(reading.fetch(source, tmp), data)
         reference = None
         if data.reference_half:
             frame, other = halves(frame, args.random_state, labels_of(frame, data))

@@ -24,18 +24,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.model_selection import train_test_split
 
-from util_lib import cli, tables, tracking, validation
+from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
+from util_lib.tables import reading
 
 logger = logging.getLogger("segregate")
 
 
 def read_labels(path: Path, name: str) -> list[Any]:
     """Return one column of a table; None stands for a missing value."""
-    names, _ = tables.shape(path)
+    names, _ = reading.shape(path)
     if name not in names:
         raise UserError(f"stratify: {validation.choose('column', name, names)}")
-    if tables.is_parquet(path):
+    if reading.is_parquet(path):
         labels = pq.read_table(path, columns=[name]).column(0).to_pylist()
         return [None if label != label else label for label in labels]
     position = names.index(name)
@@ -69,11 +70,11 @@ def split(
 
 def take(path: Path, rows: np.ndarray, target: Path) -> None:
     """Write the rows of the table at `path` with these numbers, in this order, to `target`."""
-    if not tables.is_parquet(path):
+    if not reading.is_parquet(path):
         everything = list(_csv_rows(path))
         with target.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(tables.shape(path)[0])
+            writer.writerow(reading.shape(path)[0])
             writer.writerows(everything[row] for row in rows)
         return
     table = _without_index(pq.read_table(path))
@@ -181,11 +182,11 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         source = run.use_artifact(args.input_artifact)
-        path = Path(tables.fetch(source, tmp))
-        _, n_rows = tables.shape(path)
+        path = Path(reading.fetch(source, tmp))
+        _, n_rows = reading.shape(path)
         labels = read_labels(path, args.stratify) if args.stratify else None
         train, test = split(n_rows, args.test_size, args.random_state, labels, args.stratify)
-        suffix = ".parquet" if tables.is_parquet(path) else ".csv"
+        suffix = ".parquet" if reading.is_parquet(path) else ".csv"
         drafts = []
         for part, rows in (("train", train), ("test", test)):
             target = Path(tmp, "out", f"{args.artifact_root}_{part}{suffix}")

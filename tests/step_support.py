@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from util_lib import tables, tracking
+from util_lib import tracking
+from util_lib.tables import reading
 
 ROOT = Path(__file__).resolve().parents[1]
 GENRES = ("Emo", "Pop", "techno")
@@ -89,7 +90,7 @@ class Steps:
         if isinstance(content, bytes):
             path.write_bytes(content)
         else:
-            tables.write(content, path)
+            reading.write(content, path)
         with tracking.init(job_type="test") as run:
             return run.log_artifact(str(path), name=name, type=type).name
 
@@ -100,7 +101,7 @@ class Steps:
         return tracking.Api().artifact_exists(name)
 
     def table(self, name: str) -> pd.DataFrame:
-        return tables.read(self.artifact(name).file(str(self.folder / "got" / name)))
+        return reading.read(self.artifact(name).file(str(self.folder / "got" / name)))
 
     def bytes(self, name: str) -> bytes:
         return Path(self.artifact(name).file(str(self.folder / "got" / name))).read_bytes()

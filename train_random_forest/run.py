@@ -22,13 +22,14 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 
 from train_random_forest import inference_pipeline
-from util_lib import cli, git_state, tables, tracking, validation
+from util_lib import cli, git_state, tracking, validation
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
 from util_lib.model import export as model_export
 from util_lib.model import measuring
 from util_lib.model.config import RandomForestPipeline
 from util_lib.project import ROOT, resolve_path
+from util_lib.tables import reading
 
 logger = logging.getLogger("train_random_forest")
 
@@ -148,7 +149,7 @@ def parameters_of(config: RandomForestPipeline) -> dict[str, Any]:
 def read_rows(data: tracking.Artifact, config: RandomForestPipeline, folder: str) -> pd.DataFrame:
     """Fetch the training rows into `folder` and read them."""
     texts = [*config.features.nlp, *config.features.dates]
-    return tables.read(tables.fetch(data, folder), text_columns=texts)
+    return reading.read(reading.fetch(data, folder), text_columns=texts)
 
 
 def draw_importance(pipeline: Pipeline) -> Any:

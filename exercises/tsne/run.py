@@ -20,10 +20,11 @@ from scipy.stats import gaussian_kde
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
-from util_lib import cleaning, cli, tables, tracking
+from util_lib import cli, tracking
 from util_lib.dataset import declaration
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
+from util_lib.tables import cleaning, reading
 
 logger = logging.getLogger("tsne")
 
@@ -107,13 +108,13 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         source = run.use_artifact(args.input_artifact)
-        raw = cleaning.read(tables.fetch(source, tmp), data)
+        raw = cleaning.read(reading.fetch(source, tmp), data)
         numbers = [name for name, column in data.columns.items() if column.role == "numerical"]
         frame = add_map(cleaning.clean(raw, data), numbers, args.random_state)
         run.log({"kde": tracking.Image(kde(frame, data.target))})
         path = Path(tmp, "out", args.artifact_name)
         path.parent.mkdir()
-        tables.write(frame, path)
+        reading.write(frame, path)
         artifact = tracking.Artifact(
             args.artifact_name, type=args.artifact_type, description=args.artifact_description
         )

@@ -18,10 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from util_lib import cleaning
-from util_lib.csv_files import SEPARATORS
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
+from util_lib.tables import cleaning
+from util_lib.tables.csv_files import SEPARATORS
 
 SUFFIXES = (".parquet", ".pq", ".csv", ".json", ".jsonl", ".ndjson")
 # What a CSV file writes for a missing number, as pandas has it.

@@ -18,12 +18,13 @@ from serving.aliases import move
 from serving.model.fast_path import Direct, Unknown
 from serving.model.fast_path_trial import direct_path
 from serving.model.rows import Problem, check_rows
-from util_lib import cleaning, tracking, validation
+from util_lib import tracking, validation
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 from util_lib.model import export
 from util_lib.model.config import Declaration, Features
+from util_lib.tables import cleaning
 from util_lib.tracking import names
 from util_lib.tracking.artifact import directory_digest
 

@@ -15,9 +15,10 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from serving.model.served_model import ServedModel
 from serving.promotion import bootstrap
-from util_lib import tables, tracking, validation
+from util_lib import tracking, validation
 from util_lib.errors import UserError
 from util_lib.model import held_out, metrics
+from util_lib.tables import reading
 
 METRICS = {
     "classification": ("roc_auc_ovo_macro", "accuracy", "f1_macro"),
@@ -131,8 +132,8 @@ def leave_out_seen(rows: Rows, models: list[tuple[ServedModel, Any]], folder: Pa
                 f"{model.version} was trained on {rows.version} itself: compare on rows that it "
                 "has not seen"
             )
-        path = tables.fetch(trained, folder / f"training_of_{_name(artifact)}_{artifact.version}")
-        training = tables.read(path, text_columns=_texts(model))
+        path = reading.fetch(trained, folder / f"training_of_{_name(artifact)}_{artifact.version}")
+        training = reading.read(path, text_columns=_texts(model))
         columns = [
             name
             for name in [*model.features.names(), model.target]
@@ -153,7 +154,7 @@ def leave_out_seen(rows: Rows, models: list[tuple[ServedModel, Any]], folder: Pa
 
 def read_rows(artifact: Any, chosen: str, candidate: ServedModel, folder: Path) -> Rows:
     """Fetch the test rows and check that the candidate can be measured on them."""
-    frame = tables.read(tables.fetch(artifact, folder), text_columns=_texts(candidate))
+    frame = reading.read(reading.fetch(artifact, folder), text_columns=_texts(candidate))
     held_out.check_columns(frame, candidate.features.names(), candidate.target, candidate.task)
     version = f"{artifact.project}/{artifact.source_name}"
     return Rows(frame, version, artifact.digest, chosen)

@@ -17,9 +17,9 @@ from tests.check_data.corruptions import (
     markdown,
     send,
 )
-from util_lib import cleaning
 from util_lib.checks import drift
 from util_lib.dataset import declaration
+from util_lib.tables import cleaning
 
 # What no check of columns can see, and why. docs/corruptions.md says so too.
 NOT_CAUGHT = {

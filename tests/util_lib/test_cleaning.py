@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from util_lib import cleaning
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
+from util_lib.tables import cleaning
 
 COLUMNS = {
     "price": {"dtype": "int", "role": "numerical"},

@@ -2,9 +2,9 @@
 
 import pytest
 
-from util_lib import tables
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
+from util_lib.tables import reading
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def read(tmp_path):
     def go(content, names=None, texts=(), format="auto", file="table.csv", **options):
         path = tmp_path / file
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return tables.read(path, texts, Csv(**options), format, names)
+        return reading.read(path, texts, Csv(**options), format, names)
 
     return go
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from util_lib import tables
 from util_lib.errors import UserError
+from util_lib.tables import reading
 
 
 @pytest.fixture
@@ -28,46 +28,46 @@ def frame():
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_what_is_written_is_read_back_and_always_the_same_bytes(frame, tmp_path, suffix):
     one, two = tmp_path / f"1.{suffix}", tmp_path / f"2.{suffix}"
-    tables.write(frame.set_index(pd.Index([7, 8])), one)
-    tables.write(frame.copy(), two)
-    pd.testing.assert_frame_equal(tables.read(one), frame)
+    reading.write(frame.set_index(pd.Index([7, 8])), one)
+    reading.write(frame.copy(), two)
+    pd.testing.assert_frame_equal(reading.read(one), frame)
     assert one.read_bytes() == two.read_bytes()
-    assert tables.shape(one) == (["n", "x", "text", "flag"], 2)
+    assert reading.shape(one) == (["n", "x", "text", "flag"], 2)
 
 
 def test_a_file_without_suffix_is_known_by_its_first_bytes(frame, file, tmp_path):
-    tables.write(frame, tmp_path / "x.parquet")
+    reading.write(frame, tmp_path / "x.parquet")
     named = file((tmp_path / "x.parquet").read_bytes(), "download")
-    pd.testing.assert_frame_equal(tables.read(named), frame)
-    assert list(tables.read(file("a,b\n1,2\n", "data"))) == ["a", "b"]
+    pd.testing.assert_frame_equal(reading.read(named), frame)
+    assert list(reading.read(file("a,b\n1,2\n", "data"))) == ["a", "b"]
 
 
 def test_words_for_missing_are_missing_among_numbers_only(file):
-    frame = tables.read(file("n,country,empty\n1,NA,\nNA,None,\n,,\n"))
+    frame = reading.read(file("n,country,empty\n1,NA,\nNA,None,\n,,\n"))
     assert frame["n"].isna().tolist() == [False, True, True]
     assert frame["country"].tolist()[:2] == ["NA", "None"] and frame["country"].isna()[2]
     assert frame["empty"].isna().all()
 
 
 def test_declared_text_stays_text(file):
-    frame = tables.read(file("code,n\n007,007\n,1\n"), text_columns=["code", "not there"])
+    frame = reading.read(file("code,n\n007,007\n,1\n"), text_columns=["code", "not there"])
     assert frame["code"][0] == "007" and frame["n"][0] == 7 and frame["code"].isna()[1]
 
 
 def test_an_index_column_of_an_earlier_writer_is_left_as_it_is(file):
-    assert list(tables.read(file(",a\n0,1\n"))) == ["Unnamed: 0", "a"]
+    assert list(reading.read(file(",a\n0,1\n"))) == ["Unnamed: 0", "a"]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(file):
-    assert list(tables.read(file(b"\xef\xbb\xbfa,b\n1,2\n"))) == ["a", "b"]
+    assert list(reading.read(file(b"\xef\xbb\xbfa,b\n1,2\n"))) == ["a", "b"]
 
 
 def test_a_named_index_of_parquet_becomes_a_column_again(tmp_path):
     pd.DataFrame({"a": [1]}, index=pd.Index([5], name="id")).to_parquet(tmp_path / "x.parquet")
-    assert tables.read(tmp_path / "x.parquet").to_dict("list") == {"id": [5], "a": [1]}
+    assert reading.read(tmp_path / "x.parquet").to_dict("list") == {"id": [5], "a": [1]}
 
 
-@pytest.mark.parametrize("read", [tables.read, tables.shape])
+@pytest.mark.parametrize("read", [reading.read, reading.shape])
 @pytest.mark.parametrize(
     ("content", "name", "sentence"),
     [
@@ -92,29 +92,29 @@ def test_a_file_that_holds_no_table_is_refused(file, read, content, name, senten
 
 
 def test_a_truncated_parquet_file_is_refused(frame, tmp_path, file):
-    tables.write(frame, tmp_path / "x.parquet")
+    reading.write(frame, tmp_path / "x.parquet")
     whole = (tmp_path / "x.parquet").read_bytes()
     with pytest.raises(UserError, match="no complete parquet file"):
-        tables.read(file(whole[:-20], "y.parquet"))
+        reading.read(file(whole[:-20], "y.parquet"))
 
 
 def test_parquet_without_rows_or_columns_is_refused(tmp_path):
     pd.DataFrame({"a": []}).to_parquet(tmp_path / "rows.parquet")
     pd.DataFrame(index=range(3)).to_parquet(tmp_path / "columns.parquet")
     with pytest.raises(UserError, match="columns but no rows"):
-        tables.read(tmp_path / "rows.parquet")
+        reading.read(tmp_path / "rows.parquet")
     with pytest.raises(UserError, match="no columns"):
-        tables.read(tmp_path / "columns.parquet")
+        reading.read(tmp_path / "columns.parquet")
 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="is a directory"):
-        tables.read(tmp_path)
+        reading.read(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
-        tables.read(tmp_path / "x.csv")
+        reading.read(tmp_path / "x.csv")
 
 
 def test_reading_csv_uses_nothing_that_pandas_gives_up(file):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tables.read(file("a,b\n1,\n2,x\n"))
+        reading.read(file("a,b\n1,\n2,x\n"))

@@ -17,7 +17,7 @@ import pandas as pd
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
 from util_lib.kolmogorov import ks_2samp
-from util_lib.values import as_date, as_numbers, missing
+from util_lib.tables.column_values import as_date, as_numbers, missing
 
 TOP_CATEGORIES = 50  # the most frequent of both tables; the others count as one
 LENGTH_BINS = 10  # of text lengths, at the quantiles of both tables together

@@ -13,7 +13,7 @@ from util_lib.checks import leakage_columns, leakage_rows
 from util_lib.checks.findings import Finding
 from util_lib.checks.leakage_columns import MIN_ROWS, Feature, Target
 from util_lib.dataset.declaration import Data
-from util_lib.values import as_numbers
+from util_lib.tables.column_values import as_numbers
 
 
 def find(sample: pd.DataFrame, data: Data) -> list[Finding]:

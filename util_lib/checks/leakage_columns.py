@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from util_lib.checks.findings import Finding
-from util_lib.values import as_numbers, missing
+from util_lib.tables.column_values import as_numbers, missing
 
 SEED = 0
 N_ROWS = 20_000  # drawn where a look at all rows would take long

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from util_lib import csv_files
-from util_lib.csv_files import PARQUET_MAGIC, refuse_repeated
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
+from util_lib.tables import csv_files
+from util_lib.tables.csv_files import PARQUET_MAGIC, refuse_repeated
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,11 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from util_lib import csv_files, tables, validation
+from util_lib import validation
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data, Keep, TextFeature
 from util_lib.errors import UserError
+from util_lib.tables import csv_files, reading
 
 logger = logging.getLogger("cleaning")
 
@@ -39,7 +40,7 @@ def text_in_file(data: Data) -> list[str]:
 
 def read(path: str | Path, data: Data) -> pd.DataFrame:
     """Return the raw table in a file that is written as `data` declares."""
-    return tables.read(
+    return reading.read(
         path,
         text_columns=text_in_file(data),
         csv=data.csv,

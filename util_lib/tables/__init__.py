@@ -1,0 +1,1 @@
+"""From files to tables: read, and cleaned as declared."""
