@@ -26,7 +26,7 @@ from util_lib import git_state
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice
-from util_lib.tracking.publish import make_database, mlflow_lock
+from util_lib.tracking.mlflow_mirror import make_database, mlflow_lock
 from util_lib.tracking.store import store_directory
 from util_lib.urls import without_credentials, without_secrets
 

@@ -11,8 +11,8 @@ from pipeline.sweeps import record as sweep_record
 from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.record import Trial
 from util_lib.tracking import choice
-from util_lib.tracking.publish import ADDRESS_TAG
-from util_lib.tracking.publish import publish as publish_record
+from util_lib.tracking.mlflow_mirror import ADDRESS_TAG
+from util_lib.tracking.mlflow_mirror import publish as publish_record
 from util_lib.tracking.store import open_store
 
 if TYPE_CHECKING:

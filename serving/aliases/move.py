@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking import choice, files, promotions, publish
+from util_lib.tracking import choice, files, mlflow_mirror, promotions
 from util_lib.tracking.store import open_store, store_directory
 
 
@@ -97,7 +97,7 @@ def settle() -> None:
 
 def check_alias(alias: str) -> None:
     """Refuse aliases that no model can be promoted to."""
-    if not publish.is_registry_alias(alias):
+    if not mlflow_mirror.is_registry_alias(alias):
         raise UserError(
             f"alias {alias!r} cannot be moved: expected letters, digits, - and _ such as prod; "
             "latest and v0, v1, ... belong to the versions as they are logged"
@@ -184,28 +184,28 @@ def _make_sure_it_is_registered(target: Any) -> None:
     if _on_wandb():
         return  # models there are not registered in MLflow
     store = open_store()
-    with publish.connect(store.directory) as client:
+    with mlflow_mirror.connect(store.directory) as client:
         if _number(client, target) is not None:
             return
     # What its run has not shown in MLflow yet, for example because MLflow could not be reached.
-    publish.publish_own(store.run(target._record.logged_by))
-    with publish.connect(store.directory) as client:
+    mlflow_mirror.publish_own(store.run(target._record.logged_by))
+    with mlflow_mirror.connect(store.directory) as client:
         if _number(client, target) is None:
             raise UserError(
                 f"{promotions.full_name(target)} is no model that MLflow could register: expected "
-                f"an artifact of type {publish.MODEL_TYPE} with a file {publish.MODEL_FILE}"
+                f"an artifact of type {mlflow_mirror.MODEL_TYPE} with a file {mlflow_mirror.MODEL_FILE}"
             )
 
 
 def _follow(plan: Move) -> None:
     """Give the registered model's alias to what has it in the backend; else take it away."""
     directory = store_directory()
-    uri = publish.tracking_uri(directory)
+    uri = mlflow_mirror.tracking_uri(directory)
     if _on_wandb() and uri.startswith("sqlite:///"):
         if not Path(uri.removeprefix("sqlite:///").partition("?")[0]).exists():
             return
     found = holder(plan.project, plan.name, plan.alias)
-    with publish.connect(directory) as client:
+    with mlflow_mirror.connect(directory) as client:
         model = f"{plan.project}.{plan.name}"
         wanted = None if found is None else _number(client, found)
         now = _aliases(client, model).get(plan.alias)
@@ -220,11 +220,11 @@ def _number(client: Any, artifact: Any) -> str | None:
 
     A version at W&B is known by its content: its number may be another one there.
     """
-    tag, value = publish.VERSION_TAG, promotions.full_name(artifact)
+    tag, value = mlflow_mirror.VERSION_TAG, promotions.full_name(artifact)
     if _on_wandb():
-        tag, value = publish.DIGEST_TAG, artifact.digest
+        tag, value = mlflow_mirror.DIGEST_TAG, artifact.digest
     model = f"{artifact.project}.{artifact.source_name.partition(':')[0]}"
-    for version in publish.registered_versions(client, model):
+    for version in mlflow_mirror.registered_versions(client, model):
         if version.tags.get(tag) == value:
             return version.version
     return None

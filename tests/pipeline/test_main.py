@@ -20,7 +20,7 @@ from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 from util_lib.model.config import RandomForestPipeline
-from util_lib.tracking.publish import mlflow_lock
+from util_lib.tracking.mlflow_mirror import mlflow_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -82,7 +82,7 @@ def _pull(args: argparse.Namespace) -> None:
 
 
 def _publish(args: argparse.Namespace) -> None:
-    from util_lib.tracking.publish import publish_own
+    from util_lib.tracking.mlflow_mirror import publish_own
 
     store = open_store()
     record = store.run(args.run_id)

@@ -391,7 +391,7 @@ class Artifact:
         )
         self._bind(self._store, record)
         if wanted != before:
-            from util_lib.tracking.publish import mirror_aliases
+            from util_lib.tracking.mlflow_mirror import mirror_aliases
 
             mirror_aliases(self._store, record)
 

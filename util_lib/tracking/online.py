@@ -113,7 +113,7 @@ def init(project: str | None = None, **given: Any) -> Run:
         _started.append(run)
         _write_report({"path": run.path, "url": run.url})
         if os.environ.get("TRACKING_PUBLISH") != "parent":
-            from util_lib.tracking.publish import publish_address
+            from util_lib.tracking.mlflow_mirror import publish_address
 
             publish_address(run.url)
     return run

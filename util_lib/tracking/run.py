@@ -415,7 +415,7 @@ class Run:
         if self in _active:
             _active.remove(self)
         if os.environ.get("TRACKING_PUBLISH") != "parent":
-            from util_lib.tracking.publish import publish_own
+            from util_lib.tracking.mlflow_mirror import publish_own
 
             publish_own(self._store.run(self.id))
 

@@ -9,7 +9,7 @@ import pytest
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import __main__ as command
-from util_lib.tracking.publish import publish, publish_own
+from util_lib.tracking.mlflow_mirror import publish, publish_own
 from util_lib.tracking.store import open_store
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
@@ -282,7 +282,7 @@ def test_results_stay_safe_when_mlflow_refuses_and_the_command_repeats_it(
 
 
 def test_a_failed_publication_is_finished_by_the_command(client, publishing, store, monkeypatch):
-    from util_lib.tracking import publish as module
+    from util_lib.tracking import mlflow_mirror as module
 
     def interrupted(*_):
         raise RuntimeError("the disk is gone")

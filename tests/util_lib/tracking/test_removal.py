@@ -8,7 +8,7 @@ import pytest
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import files, removal
-from util_lib.tracking.publish import publish_own
+from util_lib.tracking.mlflow_mirror import publish_own
 from util_lib.tracking.store import Store
 
 TWO = {"one": 0, "two": 1}
