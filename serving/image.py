@@ -28,8 +28,9 @@ from serving.model import served_model
 from util_lib import cli, tracking
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking import files, promotions
-from util_lib.tracking.store import store_directory
+from util_lib.tracking import promotions
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import store_directory
 
 logger = logging.getLogger("serving")
 
@@ -150,7 +151,7 @@ def write_context(artifact: Any, context: Path, base: str) -> None:
             "with -P context=..."
         )
     version = promotions.full_name(artifact)
-    with files.writing(context, "free space there or name another folder with -P context=..."):
+    with contents.writing(context, "free space there or name another folder with -P context=..."):
         context.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=context.parent, prefix=".serving_image-") as tmp:
             new = Path(tmp, "context")

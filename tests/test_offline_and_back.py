@@ -104,7 +104,7 @@ def test_the_pipeline_offline_then_synced_equals_the_pipeline_on_wandb(tmp_path,
     )
     accuracy = found["evaluate"]["summary"]["test_accuracy"]
     assert "done" in said and not [*folders["plane"].glob("wandb*")]
-    from util_lib.tracking.store import Store
+    from util_lib.tracking.store.database import Store
 
     [evaluated] = Store(folders["plane"] / "tracking_store").runs(job_type="evaluate")
     assert evaluated.summary["test_accuracy"] == accuracy

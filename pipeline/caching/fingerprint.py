@@ -18,7 +18,7 @@ from pipeline.caching.record import PLACE
 from pipeline.planning.plan import CONFIG_KEYS, Step
 from pipeline.settings.schema import Settings
 from util_lib.project import ROOT
-from util_lib.tracking.values import flatten
+from util_lib.tracking.store.values import flatten
 
 FORMAT = "1"  # another number makes all earlier fingerprints unknown
 # What a step's folder holds beside its code: words for people, and what programs leave there.

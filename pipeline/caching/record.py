@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from pipeline.caching.versions import Local, Version
 from util_lib.errors import UserError
-from util_lib.tracking import files
-from util_lib.tracking.store import BUSY_TIMEOUT_S
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import BUSY_TIMEOUT_S
 
 FILE = "cache.db"
 PLACE = "main.tracking"  # the part of a fingerprint that says where the versions are
@@ -147,7 +147,7 @@ def _first(directory: Path, where: str, *values: str) -> Result | None:
 def _database(directory: Path) -> Iterator[sqlite3.Connection]:
     path = directory / FILE
     try:
-        with files.writing(directory):
+        with contents.writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as db, db:
             db.execute(SCHEMA)

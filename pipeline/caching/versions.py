@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from util_lib.errors import UserError
 from util_lib.tracking.names import Reference, parse_reference
-from util_lib.tracking.store import Store, open_store
+from util_lib.tracking.store.database import Store, open_store
 
 if TYPE_CHECKING:
     from pipeline.caching.versions_on_wandb import Online

@@ -18,7 +18,7 @@ from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import choice, online
 from util_lib.tracking.names import parse_reference
-from util_lib.tracking.store import store_directory
+from util_lib.tracking.store.database import store_directory
 
 # Whose service process to use, for the processes below: each step has one of its own, which ends
 # with the step, whatever becomes of main.py.

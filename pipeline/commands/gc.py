@@ -18,10 +18,11 @@ from pipeline.running.exit_code import exit_code
 from util_lib import cli
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking import choice, removal
+from util_lib.tracking import choice
 from util_lib.tracking.names import Reference
-from util_lib.tracking.removal import Unneeded
-from util_lib.tracking.store import Store, VersionRecord, refuse_no_store, store_directory
+from util_lib.tracking.store import removal
+from util_lib.tracking.store.database import Store, VersionRecord, refuse_no_store, store_directory
+from util_lib.tracking.store.removal import Unneeded
 
 KEEP = "10"
 UNNEEDED = "no alias, kept receipt or run in progress needs it"

@@ -13,7 +13,7 @@ from pipeline.receipts import store_copy
 from pipeline.receipts.reading import Receipt, RecordedStep
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking.store import Store
+from util_lib.tracking.store.database import Store
 
 COMPARE = ROOT / "compare"
 SHOWN = 12  # digits of a digest

@@ -8,7 +8,7 @@ from pipeline.receipts.writing import FILE, FORMAT, NAME
 from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference
-from util_lib.tracking.store import Store, VersionRecord, open_store, store_directory
+from util_lib.tracking.store.database import Store, VersionRecord, open_store, store_directory
 from util_lib.validation import Section
 
 

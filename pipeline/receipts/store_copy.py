@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipeline.receipts.reading import Receipt, Version
 from util_lib.errors import UserError
-from util_lib.tracking import files
 from util_lib.tracking.names import Reference, parse_reference
-from util_lib.tracking.store import Store
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import Store
 
 
 def copy(source: Path, target: Path) -> Store:
@@ -20,7 +20,7 @@ def copy(source: Path, target: Path) -> Store:
     if (source / "tracking.db").exists():
         target.mkdir(parents=True)
         with (
-            files.Files(source).adding(),  # nothing is removed between the two
+            contents.Files(source).adding(),  # nothing is removed between the two
             closing(
                 sqlite3.connect(f"{(source / 'tracking.db').as_uri()}?mode=ro", uri=True)
             ) as db,

@@ -22,8 +22,9 @@ from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings.schema import Main, Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking import choice, files
-from util_lib.tracking.store import store_directory
+from util_lib.tracking import choice
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import store_directory
 
 HOME_WAY_OUT = (
     "results are kept where you stand: go to a folder that you may write to, or name one by "
@@ -69,7 +70,7 @@ def _refuse_another_relative_database(uri: str) -> None:
 
 def refuse_unwritable(home: Path) -> None:
     """Raise `UserError` where nothing can be written to `home`."""
-    with files.writing(home, HOME_WAY_OUT):
+    with contents.writing(home, HOME_WAY_OUT):
         home.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=home).close()
 
@@ -177,7 +178,7 @@ def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException
                 raise
             why = f"W&B does not have it: {error}"
     path = Path(HydraConfig.get().runtime.output_dir, writing.FILE)
-    with files.writing(path, "the receipt was not kept"):
+    with contents.writing(path, "the receipt was not kept"):
         path.write_text(text, encoding="utf-8")
     return f"{path}{' and the parent run in MLflow' if shown else ''} ({why})"
 

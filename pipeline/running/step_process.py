@@ -15,7 +15,7 @@ from pipeline.running.mlflow_session import Session
 from pipeline.running.screen import Outcome
 from util_lib.tracking import choice
 from util_lib.tracking.mlflow_mirror import publish, publish_report
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import open_store
 
 
 class Begun(NamedTuple):

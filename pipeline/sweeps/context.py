@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from filelock import FileLock, Timeout
 
 from util_lib.errors import UserError
-from util_lib.tracking import files
-from util_lib.tracking.store import store_directory
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import store_directory
 
 VARIABLE = "PIPELINE_SWEEP"
 
@@ -63,7 +63,7 @@ def alone(project: str, name: str, kind: str = "sweep") -> Iterator[None]:
     Both would run the same trials. Locks of another `kind` do not exclude each other.
     """
     directory = store_directory()
-    with files.writing(directory):
+    with contents.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / f"{kind}.{project}.{name}.lock")
     try:

@@ -13,7 +13,7 @@ from pipeline.sweeps.record import Trial
 from util_lib.tracking import choice
 from util_lib.tracking.mlflow_mirror import ADDRESS_TAG
 from util_lib.tracking.mlflow_mirror import publish as publish_record
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -18,7 +18,7 @@ from pipeline.sweeps.record import Trial
 from pipeline.sweeps.space import TRAINING, Composer
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking import files
+from util_lib.tracking.store import contents
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -115,7 +115,7 @@ class Ending:
         )
         text += yaml.safe_dump(section, sort_keys=False, allow_unicode=True)
         path = folder / f"{name}.yaml"
-        with files.writing(path, "the winner's parameters were not written"):
+        with contents.writing(path, "the winner's parameters were not written"):
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         screen.closing.append(f"the winner's parameters: {path} (python main.py +{GROUP}={name})")

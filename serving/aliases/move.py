@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking import choice, files, mlflow_mirror, promotions
-from util_lib.tracking.store import open_store, store_directory
+from util_lib.tracking import choice, mlflow_mirror, promotions
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import open_store, store_directory
 
 
 class Move(NamedTuple):
@@ -250,19 +251,19 @@ def _note() -> Path:
 
 def _write_note(plan: Move) -> None:
     partial = _note().with_suffix(".partial")
-    with files.writing(partial), partial.open("w", encoding="utf-8") as file:
+    with contents.writing(partial), partial.open("w", encoding="utf-8") as file:
         json.dump(plan._asdict(), file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, _note())
-    files.sync_directory(_note().parent)
+    contents.sync_directory(_note().parent)
 
 
 @contextlib.contextmanager
 def _alone(wait: bool) -> Iterator[bool]:
     """Hold the lock of all moves; give False where it is taken and `wait` is not asked for."""
     directory = store_directory()
-    with files.writing(directory):
+    with contents.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory / "moving.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:

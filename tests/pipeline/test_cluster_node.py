@@ -10,8 +10,8 @@ import pytest
 from pipeline.sweeps.cluster import node, ray_engine
 from pipeline.sweeps.cluster.node import Surroundings, look
 from util_lib.errors import UserError
-from util_lib.tracking import files
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import contents
+from util_lib.tracking.store.database.database import open_store
 
 
 @pytest.fixture
@@ -19,10 +19,10 @@ def launched(tmp_path):
     """What a launching process on this machine hands over: a store, and a mark that it holds."""
     store = open_store()
     mark = store.files.tmp / "cluster-mark"
-    lock = files.hold(mark)
+    lock = contents.hold(mark)
     variables = {"TRACKING_STORE": str(store.directory), "PIPELINE_HOME": str(tmp_path)}
     yield Surroundings(str(mark), node.kernel(), node.code(), variables)
-    files.release(lock)
+    contents.release(lock)
 
 
 def moved(launched: Surroundings, store) -> Surroundings:
@@ -87,7 +87,7 @@ def test_a_store_with_a_write_ahead_log_is_for_one_machine_and_a_shared_one_is_f
 def test_a_store_that_others_use_right_now_is_not_changed_under_their_hands(launched, monkeypatch):
     import sqlite3
 
-    monkeypatch.setattr("util_lib.tracking.store.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("util_lib.tracking.store.database.BUSY_TIMEOUT_S", 0.1)
     store = open_store()
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -26,7 +26,7 @@ from tests.pipeline.test_reuse import Place
 from tests.pipeline.trivial_steps import ROOT, make_project
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking.store import Store, open_store
+from util_lib.tracking.store.database import Store, open_store
 
 
 @pytest.fixture

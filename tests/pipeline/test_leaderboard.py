@@ -11,7 +11,7 @@ from pipeline.sweeps.leaderboard import page as leaderboard_page
 from pipeline.sweeps.leaderboard import ranking
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import open_store
 
 DEPTH = "random_forest_pipeline.random_forest.max_depth"
 WORDS = "random_forest_pipeline.tfidf.max_features"

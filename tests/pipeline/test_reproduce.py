@@ -25,7 +25,7 @@ from tests.pipeline.test_reuse import Place
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import open_store
 
 LATEST = "songs_demo/receipt:latest"
 

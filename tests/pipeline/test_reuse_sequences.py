@@ -17,7 +17,7 @@ from pipeline.running.screen import Outcome
 from pipeline.settings import overrides, schema
 from util_lib import tracking
 from util_lib.tracking.names import parse_reference
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import open_store
 
 SEQUENCES, MOVES = 200, 6
 OVERRIDES = {

@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from util_lib.errors import UserError, UserValueError
-from util_lib.tracking import files, names, values
-from util_lib.tracking.store import FileRecord, Store, VersionRecord, check_type, open_store
+from util_lib.tracking import names
+from util_lib.tracking.store import contents, values
+from util_lib.tracking.store.database import (
+    FileRecord,
+    Store,
+    VersionRecord,
+    check_type,
+    open_store,
+)
 
 if TYPE_CHECKING:
     from util_lib.tracking.api import Run as PublicRun
@@ -411,7 +418,7 @@ class Artifact:
     def _make_workspace(self) -> Path:
         if self._workspace is None:
             store = open_store()
-            with files.writing(store.files.tmp):
+            with contents.writing(store.files.tmp):
                 self._workspace, lock = store.files.workspace()
             self._clear = weakref.finalize(self, _remove, self._workspace, lock, os.getpid())
         return self._workspace
@@ -423,9 +430,9 @@ class Artifact:
             )
         inside = names.check_path(name)
         staged = self._make_workspace() / os.urandom(8).hex()
-        with files.writing(staged):
+        with contents.writing(staged):
             try:
-                content = files.read_content(path, staged)
+                content = contents.read_content(path, staged)
             except BaseException:
                 staged.unlink(missing_ok=True)
                 raise
@@ -448,7 +455,7 @@ class Artifact:
         entries = [*self.manifest.entries.values()]
         staged = {entry.sha256: Path(entry.local_path) for entry in entries if entry.local_path}
         with store.files.adding():
-            with files.writing(store.files.final):
+            with contents.writing(store.files.final):
                 if self._workspace is None or self._workspace.parent == store.files.tmp:
                     store.files.adopt(staged)
                 else:  # TRACKING_STORE changed since the files were added
@@ -498,9 +505,9 @@ class Artifact:
         try:
             for entry in entries:
                 target = Path(root, entry.path)
-                if target.is_file() and files.read_content(target).sha256 == entry.sha256:
+                if target.is_file() and contents.read_content(target).sha256 == entry.sha256:
                     continue
-                with files.writing(target, "free space there or name another directory"):
+                with contents.writing(target, "free space there or name another directory"):
                     target.parent.mkdir(parents=True, exist_ok=True)
                 partial = target.with_name(f".{os.urandom(4).hex()}.partial")
                 what = f"file {entry.path!r} of artifact {self._record.reference!r}"
@@ -510,7 +517,7 @@ class Artifact:
                     self._store.refuse_removed(self._record.id)
                     raise
                 ready[target] = partial
-            with files.writing(root, "free space there or name another directory"):
+            with contents.writing(root, "free space there or name another directory"):
                 for target, partial in ready.items():
                     os.replace(partial, target)
         finally:
@@ -523,7 +530,7 @@ def directory_digest(directory: str | os.PathLike) -> str:
     entries = {}
     for path in sorted(Path(directory).rglob("*")):
         if path.is_file():
-            content, name = files.read_content(path), path.relative_to(directory).as_posix()
+            content, name = contents.read_content(path), path.relative_to(directory).as_posix()
             entries[name] = Entry(name, content.md5, content.size, content.sha256)
     return Manifest(entries).digest()
 
@@ -544,4 +551,4 @@ def _not_logged(member: str) -> str:
 def _remove(workspace: Path, lock: int, pid: int) -> None:
     if os.getpid() == pid:  # not in a forked child: its parent may still need the files
         shutil.rmtree(workspace, ignore_errors=True)
-        files.release(lock)
+        contents.release(lock)

@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from util_lib.errors import UserError
-from util_lib.tracking import files, names, sync_aliases, values
+from util_lib.tracking import names, sync_aliases
 from util_lib.tracking.artifact import Entry, Manifest
 from util_lib.tracking.service import SeenVersion, Service, connected, seconds, see
-from util_lib.tracking.store import FileRecord, Store, VersionRecord, check_type, open_store
+from util_lib.tracking.store import contents as files
+from util_lib.tracking.store import values
+from util_lib.tracking.store.database import (
+    FileRecord,
+    Store,
+    VersionRecord,
+    check_type,
+    open_store,
+)
 
 AGAIN = "pull again later: the store is as it was"
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from util_lib import git_state
 from util_lib.errors import UserError, UserValueError
-from util_lib.tracking import files, names, values
+from util_lib.tracking import names
 from util_lib.tracking.artifact import Artifact
 from util_lib.tracking.media import as_image
-from util_lib.tracking.store import RunRecord, Store, open_store
+from util_lib.tracking.store import contents, values
+from util_lib.tracking.store.database import RunRecord, Store, open_store
 
 KILLED_EXIT_CODES = {130: "SIGINT", 143: "SIGTERM"}
 
@@ -487,17 +488,17 @@ class Run:
         return stored
 
     def _keep_image(self, key: str, image: Any) -> dict[str, Any]:
-        with files.writing(self._store.files.tmp):
+        with contents.writing(self._store.files.tmp):
             folder, lock = self._store.files.workspace()
         try:
             known = image.write(folder / "image.png")
-            content = files.read_content(folder / "image.png")
+            content = contents.read_content(folder / "image.png")
             path = f"media/images/{names.check_path(key)}_{self._step}_{content.sha256[:20]}.png"
             self._store.add_run_file(self.id, path, folder / "image.png")
         finally:
             (folder / "image.png").unlink(missing_ok=True)
             folder.rmdir()
-            files.release(lock)
+            contents.release(lock)
         return {"_type": "image-file", "path": path, "sha256": content.sha256, **known}
 
     def _finish_at_exit(self) -> None:

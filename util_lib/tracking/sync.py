@@ -14,7 +14,7 @@ from typing import NamedTuple
 from util_lib.errors import UserError
 from util_lib.tracking import choice, online, sync_aliases
 from util_lib.tracking.service import Service, connected
-from util_lib.tracking.store import RunRecord, Store, VersionRecord, open_store
+from util_lib.tracking.store.database import RunRecord, Store, VersionRecord, open_store
 from util_lib.tracking.sync_plan import Event, Plan, plan
 from util_lib.tracking.sync_replay import Missing, OpenRun, complete_summary, missing
 

@@ -9,10 +9,11 @@ import json
 import os
 from collections.abc import Iterable
 
-from util_lib.tracking import choice, files
+from util_lib.tracking import choice
 from util_lib.tracking.names import Reference
 from util_lib.tracking.service import SeenVersion, Service, seconds
-from util_lib.tracking.store import Store, VersionRecord
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import Store, VersionRecord
 
 LATEST = "latest"
 
@@ -151,7 +152,7 @@ def _read(store: Store) -> dict[str, dict[str, str]]:
 
 def _write(store: Store, sent: dict[str, dict[str, str]]) -> None:
     path = store.directory / "sent_aliases.json"
-    with files.writing(path):
+    with contents.writing(path):
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(sent, indent=1), encoding="utf-8")
         os.replace(partial, path)

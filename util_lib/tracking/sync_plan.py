@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from util_lib.tracking.store import RunRecord, Store, VersionRecord
+from util_lib.tracking.store.database import RunRecord, Store, VersionRecord
 
 
 class Event(NamedTuple):

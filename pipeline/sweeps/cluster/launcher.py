@@ -21,8 +21,9 @@ from pipeline.sweeps import context
 from pipeline.sweeps import trial as sweep_trial
 from pipeline.sweeps.cluster.node import Answer, Job, Surroundings, code, kernel
 from util_lib.errors import UserError
-from util_lib.tracking import choice, files
-from util_lib.tracking.store import open_store
+from util_lib.tracking import choice
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import open_store
 
 ATTEMPTS = 3  # a trial that takes its machine down with it must come to an end
 ENGINES = {"ray": "cluster_ray", "submitit_local": "cluster_submitit"}
@@ -133,12 +134,12 @@ def _marked() -> Iterator[str | None]:
         yield None
         return
     path = open_store().files.tmp / f"cluster-{secrets.token_hex(8)}"
-    lock = files.hold(path)
+    lock = contents.hold(path)
     try:
         yield str(path)
     finally:
         path.unlink(missing_ok=True)
-        files.release(lock)
+        contents.release(lock)
 
 
 def _variables() -> dict[str, str]:

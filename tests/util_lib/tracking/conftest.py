@@ -60,7 +60,7 @@ def step(tmp_path, wandb_account):
 @pytest.fixture
 def store():
     """Give the store that this test's runs write to."""
-    from util_lib.tracking.store import open_store
+    from util_lib.tracking.store.database import open_store
 
     return open_store()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from util_lib.tracking.store import Store
+from util_lib.tracking.store.database import Store
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from util_lib import tracking
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import open_store
 
 N_PROCESSES = 8
 N_VERSIONS = 25

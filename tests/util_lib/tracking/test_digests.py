@@ -3,7 +3,8 @@
 import pytest
 
 from util_lib import tracking
-from util_lib.tracking import names, values
+from util_lib.tracking import names
+from util_lib.tracking.store import values
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from util_lib import tracking
-from util_lib.tracking.store import Store
+from util_lib.tracking.store.database import Store
 
 WRITER = """
 import sys

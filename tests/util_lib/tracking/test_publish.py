@@ -10,7 +10,7 @@ from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import __main__ as command
 from util_lib.tracking.mlflow_mirror import publish, publish_own
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import open_store
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
 pytest.importorskip("sqlalchemy", reason="MLflow's database needs sqlalchemy")

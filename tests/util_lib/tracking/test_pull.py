@@ -7,7 +7,7 @@ import pytest
 
 from tests.util_lib.tracking.sync_support import Plane, command
 from util_lib.tracking import local
-from util_lib.tracking.store import Store
+from util_lib.tracking.store.database import Store
 
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 

@@ -7,9 +7,9 @@ import pytest
 
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking import files, removal
 from util_lib.tracking.mlflow_mirror import publish_own
-from util_lib.tracking.store import Store
+from util_lib.tracking.store import contents, removal
+from util_lib.tracking.store.database import Store
 
 TWO = {"one": 0, "two": 1}
 
@@ -129,7 +129,7 @@ def test_what_a_pipeline_has_made_stays_until_it_ends_and_not_when_it_was_killed
 def test_contents_that_are_in_place_but_not_yet_recorded_are_waited_for(
     store, logged, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(files, "REMOVING_TIMEOUT_S", 0)
+    monkeypatch.setattr(contents, "REMOVING_TIMEOUT_S", 0)
     (tmp_path / "new").write_text("new")
     with store.files.adding():
         content = store.files.put(tmp_path / "new")

@@ -7,7 +7,7 @@ import pytest
 from tests.util_lib.tracking.sync_support import Plane
 from tests.util_lib.tracking.test_removal import remove
 from util_lib.tracking import local
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import open_store
 
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 

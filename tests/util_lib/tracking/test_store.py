@@ -8,9 +8,9 @@ import pytest
 
 from util_lib import project, tracking
 from util_lib.errors import UserError
-from util_lib.tracking import files
-from util_lib.tracking import store as store_module
-from util_lib.tracking.store import Store, open_store, store_directory
+from util_lib.tracking.store import contents
+from util_lib.tracking.store import database as store_module
+from util_lib.tracking.store.database import Store, open_store, store_directory
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ time.sleep(60)
 @pytest.mark.parametrize("call", ["open", "flock"])
 @pytest.mark.parametrize("directory", [True, False])
 def test_what_a_sweep_takes_before_it_is_locked_is_made_again(store, monkeypatch, call, directory):
-    module = {"open": files.os, "flock": files.fcntl}[call]
+    module = {"open": contents.os, "flock": contents.fcntl}[call]
     original, path = getattr(module, call), store.files.tmp / "held"
 
     def after_a_sweep(*arguments):
@@ -131,10 +131,10 @@ def test_what_a_sweep_takes_before_it_is_locked_is_made_again(store, monkeypatch
         return original(*arguments)
 
     monkeypatch.setattr(module, call, after_a_sweep)
-    lock = files.hold(path, directory)
+    lock = contents.hold(path, directory)
     assert path.exists()
-    assert files.is_held(path)
-    files.release(lock)
+    assert contents.is_held(path)
+    contents.release(lock)
 
 
 def test_runs_are_found_by_the_mlflow_run_they_ran_in(store, monkeypatch):

@@ -1,6 +1,6 @@
 """In which order a store is replayed; no service is needed to know."""
 
-from util_lib.tracking.store import open_store
+from util_lib.tracking.store.database import open_store
 from util_lib.tracking.sync_plan import plan
 
 

@@ -11,8 +11,9 @@ import sqlite3
 import time
 from typing import NamedTuple
 
-from util_lib.tracking import files, promotions
-from util_lib.tracking.store import Store, VersionRecord
+from util_lib.tracking import promotions
+from util_lib.tracking.store import contents as files
+from util_lib.tracking.store.database import Store, VersionRecord
 
 
 class Unneeded(NamedTuple):

@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 
 from util_lib.errors import UserError, UserValueError
 from util_lib.project import ROOT
-from util_lib.tracking import files, names, values
-from util_lib.tracking.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, upgrade
+from util_lib.tracking import names
+from util_lib.tracking.store import contents as files
+from util_lib.tracking.store import values
+from util_lib.tracking.store.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, upgrade
 
 BUSY_TIMEOUT_S = 60  # a writer waits this long for the others
 

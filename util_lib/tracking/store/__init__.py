@@ -1,0 +1,1 @@
+"""The embedded store: a database of runs and versions beside their contents."""
