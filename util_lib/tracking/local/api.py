@@ -8,8 +8,8 @@ from typing import Any
 
 from util_lib.errors import UserError
 from util_lib.tracking import names
-from util_lib.tracking.artifact import Artifact, utc
-from util_lib.tracking.run import find_artifact
+from util_lib.tracking.local.artifact import Artifact, utc
+from util_lib.tracking.local.run import find_artifact
 from util_lib.tracking.store import values
 from util_lib.tracking.store.database import RunRecord, Store, open_store
 

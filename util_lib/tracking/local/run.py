@@ -14,8 +14,8 @@ from typing import Any
 from util_lib import git_state
 from util_lib.errors import UserError, UserValueError
 from util_lib.tracking import names
-from util_lib.tracking.artifact import Artifact
-from util_lib.tracking.media import as_image
+from util_lib.tracking.local.artifact import Artifact
+from util_lib.tracking.local.image import as_image
 from util_lib.tracking.store import contents, values
 from util_lib.tracking.store.database import RunRecord, Store, open_store
 

@@ -22,8 +22,8 @@ from util_lib.tracking.store.database import (
 )
 
 if TYPE_CHECKING:
-    from util_lib.tracking.api import Run as PublicRun
-    from util_lib.tracking.run import Run
+    from util_lib.tracking.local.api import Run as PublicRun
+    from util_lib.tracking.local.run import Run
 
 DIGEST_HEADER = b"wandb-artifact-manifest-v1\n"
 
@@ -359,14 +359,14 @@ class Artifact:
 
     def logged_by(self) -> "PublicRun | None":
         """Return the run that logged this version first."""
-        from util_lib.tracking.api import Run
+        from util_lib.tracking.local.api import Run
 
         record = self._logged("logged_by")
         return Run(self._store.run(record.logged_by))
 
     def used_by(self) -> "list[PublicRun]":
         """Return the runs that used this version."""
-        from util_lib.tracking.api import Run
+        from util_lib.tracking.local.api import Run
 
         record = self._logged("used_by")
         return [Run(user) for user in self._store.runs_of_version(record.id, "in")]
@@ -378,7 +378,7 @@ class Artifact:
         to the active run.
         """
         if self._record is None:
-            from util_lib.tracking.run import active_run
+            from util_lib.tracking.local.run import active_run
 
             if (run := active_run()) is None:
                 raise UserError(
