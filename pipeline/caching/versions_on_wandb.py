@@ -16,8 +16,9 @@ from pipeline.receipts import writing
 from pipeline.settings.schema import Main
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking import choice, online
+from util_lib.tracking import choice
 from util_lib.tracking.names import parse_reference
+from util_lib.tracking.online import client
 from util_lib.tracking.store.database import store_directory
 
 # Whose service process to use, for the processes below: each step has one of its own, which ends
@@ -34,7 +35,7 @@ class Online:
 
     def __init__(self) -> None:
         """Ask who we are; the record of finished steps lies in the store's `directory`."""
-        self._api = online.Api()
+        self._api = client.Api()
         self.entity: str = os.environ.get("WANDB_ENTITY") or self._api.default_entity
         self.directory = store_directory()
         self.place = f"W&B at {choice.base_url()}, {self.entity}"
@@ -83,13 +84,13 @@ class Online:
             quiet = wandb.Settings(**QUIET)
             return writing.keep(text, main.execute_steps, failed, settings=quiet)
         except (wandb.Error, ValueError, OSError, TimeoutError) as error:
-            raise UserError(online.explain(error)) from error
+            raise UserError(client.explain(error)) from error
 
     def _ask(self, entity: str, project: str, name: str) -> wandb.Artifact | None:
         try:
             found = self._api.artifact(f"{entity}/{project}/{name}")
         except (wandb.Error, ValueError) as error:
-            if re.search(online.NOT_THERE, str(error)):
+            if re.search(client.NOT_THERE, str(error)):
                 return None
             raise
         if found.state != "COMMITTED":
@@ -108,7 +109,7 @@ def _version(artifact: wandb.Artifact) -> Version:
 def opened() -> Iterator[Online]:
     """Start the client and give what W&B has. Raises `UserError` for what W&B has against us."""
     with tracking.whole_step():
-        online.refuse_no_credentials()
+        client.refuse_no_credentials()
         found = Online()
         os.environ.pop(SERVICE, None)
         yield found

@@ -21,7 +21,7 @@ from util_lib.errors import UserError
 from util_lib.tracking.choice import choose
 from util_lib.tracking.names import DEFAULT_PROJECT
 
-_MODULES = {"local": "util_lib.tracking.local", "wandb": "util_lib.tracking.online"}
+_MODULES = {"local": "util_lib.tracking.local", "wandb": "util_lib.tracking.online.client"}
 
 _SHARED = ("Api", "Artifact", "Image", "Run", "active_run", "init")
 
@@ -63,7 +63,7 @@ def whole_step() -> Iterator[None]:
 
 def _client() -> ModuleType | None:
     """Return the module of the wandb backend if this process has used it."""
-    return sys.modules.get("util_lib.tracking.online")
+    return sys.modules.get("util_lib.tracking.online.client")
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from util_lib.errors import UserError
 from util_lib.tracking import names, sync_aliases
 from util_lib.tracking.local.artifact import Entry, Manifest
-from util_lib.tracking.service import SeenVersion, Service, connected, seconds, see
+from util_lib.tracking.online.service import SeenVersion, Service, connected, seconds, see
 from util_lib.tracking.store import contents as files
 from util_lib.tracking.store import values
 from util_lib.tracking.store.database import (

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from util_lib.errors import UserError
-from util_lib.tracking import choice, online, sync_aliases
-from util_lib.tracking.service import Service, connected
+from util_lib.tracking import choice, sync_aliases
+from util_lib.tracking.online import client
+from util_lib.tracking.online.service import Service, connected
 from util_lib.tracking.store.database import RunRecord, Store, VersionRecord, open_store
 from util_lib.tracking.sync_plan import Event, Plan, plan
 from util_lib.tracking.sync_replay import Missing, OpenRun, complete_summary, missing
@@ -75,7 +76,7 @@ def _alone(store: Store) -> Iterator[Path]:
     """Give a folder for what lies here meanwhile; no other sync of this store is under way."""
     with store.files.alone("sync"), store.files.work_folder() as folder:
         try:
-            online.end_left_over(MARK, str(store.directory))
+            client.end_left_over(MARK, str(store.directory))
             os.environ[MARK] = str(store.directory)
             yield folder
         finally:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from util_lib.tracking import choice
 from util_lib.tracking.names import Reference
-from util_lib.tracking.service import SeenVersion, Service, seconds
+from util_lib.tracking.online.service import SeenVersion, Service, seconds
 from util_lib.tracking.store import contents
 from util_lib.tracking.store.database import Store, VersionRecord
 

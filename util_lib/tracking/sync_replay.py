@@ -10,7 +10,7 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import HistoryRecord
 
 from util_lib.errors import UserError
-from util_lib.tracking.service import Service
+from util_lib.tracking.online.service import Service
 from util_lib.tracking.store.database import RunRecord, Store, VersionRecord
 from util_lib.tracking.sync_plan import Event
 

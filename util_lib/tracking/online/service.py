@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import wandb
 
 from util_lib.errors import UserError
-from util_lib.tracking import choice, online
+from util_lib.tracking import choice
+from util_lib.tracking.online import client
 from util_lib.tracking.store.database import RunRecord, VersionRecord
 
 IDS_PER_QUESTION = 50
@@ -37,7 +38,7 @@ class Service:
 
     def __init__(self) -> None:
         """Ask who we are."""
-        self.api = online.Api()
+        self.api = client.Api()
         self.entity = os.environ.get("WANDB_ENTITY") or self.api.default_entity
         self._types: dict[str, dict[str, str]] = {}
         self._versions: dict[tuple[str, str], dict[str, SeenVersion]] = {}
@@ -153,17 +154,17 @@ def connected(folder: Path, instead: str) -> Iterator[Service]:
         os.environ["WANDB_DIR"] = str(folder)
         os.environ.setdefault("WANDB_FINISH_TIMEOUT", FINISH_TIMEOUT_S)
         os.environ.setdefault("WANDB_SILENT", "true")
-        online.prepare()
+        client.prepare()
         yield Service()
     except BaseException as error:
-        online.abandon()
+        client.abandon()
         if isinstance(error, UserError) or not isinstance(error, Exception):
             raise
-        if not online.is_from_client(error) and not isinstance(error, OSError | TimeoutError):
+        if not client.is_from_client(error) and not isinstance(error, OSError | TimeoutError):
             raise
-        raise UserError(online.explain(error, instead)) from error
+        raise UserError(client.explain(error, instead)) from error
     else:
-        online.end_service()
+        client.end_service()
     finally:
         for name in {*os.environ} - {*before}:
             del os.environ[name]

@@ -1,0 +1,1 @@
+"""The W&B client as a backend."""
