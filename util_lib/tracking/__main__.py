@@ -70,13 +70,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _sync(args: argparse.Namespace) -> None:
     refuse_no_store()
-    from util_lib.tracking.sync import sync
+    from util_lib.tracking.sync.sending import sync
 
     sync(args.project or None, args.dry_run)
 
 
 def _pull(args: argparse.Namespace) -> None:
-    from util_lib.tracking.pull import pull
+    from util_lib.tracking.sync.pulling import pull
 
     pull(args.artifact, args.project or None, args.versions or None)
 

@@ -1,7 +1,7 @@
 """In which order a store is replayed; no service is needed to know."""
 
 from util_lib.tracking.store.database import open_store
-from util_lib.tracking.sync_plan import plan
+from util_lib.tracking.sync.plan import plan
 
 
 def add_run(store, run_id, state="finished"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from util_lib.errors import UserError
-from util_lib.tracking import names, sync_aliases
+from util_lib.tracking import names
 from util_lib.tracking.local.artifact import Entry, Manifest
 from util_lib.tracking.online.service import SeenVersion, Service, connected, seconds, see
 from util_lib.tracking.store import contents as files
@@ -24,6 +24,7 @@ from util_lib.tracking.store.database import (
     check_type,
     open_store,
 )
+from util_lib.tracking.sync import aliases
 
 AGAIN = "pull again later: the store is as it was"
 
@@ -112,11 +113,9 @@ def _bring(
                 run_id = _keep_run(db, target, makers[one.seen.number], one.seen)
                 _keep_version(db, target, wanted.name, kind, run_id, one)
         held = _aliases(db, target, wanted.name)
-        changes, notes, sent = sync_aliases.take(
-            store, service, wanted, target, there, chosen, held
-        )
+        changes, notes, sent = aliases.take(store, service, wanted, target, there, chosen, held)
         _keep_aliases(db, target, wanted.name, changes)
-    sync_aliases.remember(store, service, wanted, target, sent)
+    aliases.remember(store, service, wanted, target, sent)
     now = {version.digest: version for version in store.versions(target, wanted.name)}
     return [
         Brought(

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from util_lib.errors import UserError
-from util_lib.tracking import choice, sync_aliases
+from util_lib.tracking import choice
 from util_lib.tracking.online import client
 from util_lib.tracking.online.service import Service, connected
 from util_lib.tracking.store.database import RunRecord, Store, VersionRecord, open_store
-from util_lib.tracking.sync_plan import Event, Plan, plan
-from util_lib.tracking.sync_replay import Missing, OpenRun, complete_summary, missing
+from util_lib.tracking.sync import aliases as sync_aliases
+from util_lib.tracking.sync.plan import Event, Plan, plan
+from util_lib.tracking.sync.replay import Missing, OpenRun, complete_summary, missing
 
 AGAIN = "sync again later: nothing is lost, and it goes on where it stopped"
 MARK = "TRACKING_SYNC"  # in the environment of the client's service process: whose it is

@@ -1,0 +1,1 @@
+"""What the embedded store has, sent to W&B, and the other way round."""
