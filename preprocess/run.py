@@ -3,7 +3,7 @@
 
 Step 2 of 6. Reads the raw table, parquet or CSV; writes the artifact `--artifact_name`, and with
 `reference_half` also `reference_data.parquet`. Only what training needs and new data do not: all
-that a request needs too belongs in the inference pipeline. The rules are in `util_lib.tables.cleaning`.
+that a request needs too belongs in the inference pipeline. The rules: `util_lib.tables.cleaning`.
 """
 
 import argparse

@@ -118,7 +118,7 @@ def test_a_draft_and_its_profile_go_to_the_service_too(tmp_path, wandb_account):
     place = OnWandb(tmp_path, wandb_account)
     table = ROOT / "dataset" / "songs_demo.parquet"
     given = ["--file_url", table, "--name", "drafted", "--folder", tmp_path]
-    done = place.start(sys.executable, ROOT / "describe" / "run.py", *given)
+    done = place.start(sys.executable, ROOT / "tools/describe/run.py", *given)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "on W&B, project drafted, Artifacts, profile" in done.stdout
     download = ["-m", "util_lib.tracking", "download", "drafted/drafted_profile:latest", "page"]

@@ -1,4 +1,5 @@
 import importlib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ __all__ = ["steps"]
 from pipeline.commands import describe, gc, leaderboard, reproduce
 
 STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
-PROJECTS = (*STEPS, "describe", "compare")
+PROJECTS = (*STEPS, "tools/describe", "tools/compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
 ENTRIES += [("serving", n, n) for n in ("predict", "promote", "rollback", "image", "serve")]
@@ -21,6 +22,10 @@ ENTRIES += [("serving", n, n) for n in ("predict", "promote", "rollback", "image
 
 def read(step, name):
     return yaml.safe_load((ROOT / step / name).read_text(encoding="utf-8"))
+
+
+def dotted(folder):
+    return folder.replace("/", ".")
 
 
 def packages(path):
@@ -32,7 +37,7 @@ def packages(path):
 @pytest.mark.parametrize(("step", "entry", "module"), ENTRIES)
 def test_mlproject_declares_exactly_what_the_script_reads_in_the_same_order(step, entry, module):
     declared = read(step, "MLproject")["entry_points"][entry]
-    parser = importlib.import_module(f"{step}.{module}").build_parser()
+    parser = importlib.import_module(f"{dotted(step)}.{module}").build_parser()
     flags = [action.dest for action in parser._actions if action.dest != "help"]
     assert list(declared["parameters"]) == flags
     passed = " ".join(f"--{flag} {{{flag}}}" for flag in flags)
@@ -42,7 +47,7 @@ def test_mlproject_declares_exactly_what_the_script_reads_in_the_same_order(step
 @pytest.mark.parametrize(("step", "entry", "module"), ENTRIES)
 def test_a_parameter_has_the_same_default_in_both_places_and_a_description(step, entry, module):
     declared = read(step, "MLproject")["entry_points"][entry]["parameters"]
-    parser = importlib.import_module(f"{step}.{module}").build_parser()
+    parser = importlib.import_module(f"{dotted(step)}.{module}").build_parser()
     for action in parser._actions:
         if action.dest == "help":
             continue
@@ -60,19 +65,19 @@ def test_an_entry_point_of_the_root_passes_on_what_its_module_reads(module):
     actions = [a for a in module.build_parser()._actions if a.dest != "help"]
     assert list(declared["parameters"]) == [action.dest for action in actions]
     passed = " ".join(f"--{action.dest}={{{action.dest}}}" for action in actions)
-    assert declared["command"].strip() == f"python -m pipeline.{name} {passed}"
+    assert declared["command"].strip() == f"python -m pipeline.commands.{name} {passed}"
     for action in actions:
         assert declared["parameters"][action.dest].get("default") == action.default
 
 
 @pytest.mark.parametrize("step", PROJECTS)
 def test_a_step_has_one_name_in_all_its_files(step):
-    project = read(step, "MLproject")
-    assert project["name"] == step
+    project, name = read(step, "MLproject"), Path(step).name
+    assert project["name"] == name
     assert project["conda_env"] == "conda.yml"
-    assert read(step, "conda.yml")["name"] == step
-    assert importlib.import_module(f"{step}.run").logger.name == step
-    assert (ROOT / step / "README.md").read_text(encoding="utf-8").startswith(f"# {step}\n")
+    assert read(step, "conda.yml")["name"] == name
+    assert importlib.import_module(f"{dotted(step)}.run").logger.name == name
+    assert (ROOT / step / "README.md").read_text(encoding="utf-8").startswith(f"# {name}\n")
 
 
 @pytest.mark.parametrize("step", PROJECTS)
@@ -96,7 +101,7 @@ def test_an_environment_has_the_shape_that_every_manager_takes(step):
 
 def test_a_package_has_the_same_version_everywhere():
     versions = {}
-    for path in sorted([*ROOT.glob("*/conda.yml"), *ROOT.glob("exercises/*/conda.yml")]) + [
+    for path in sorted([*ROOT.glob("*/conda.yml"), *ROOT.glob("*/*/conda.yml")]) + [
         ROOT / "conda.yml"
     ]:
         plain, pip = packages(path)
@@ -174,7 +179,9 @@ def test_an_artifact_of_several_files_is_no_table(steps, step):
         module.main(given.replace("clean.csv:latest", "model_export:latest").split())
 
 
-@pytest.mark.parametrize("step", ["get_data", "preprocess", "check_data", "segregate", "describe"])
+@pytest.mark.parametrize(
+    "step", ["get_data", "preprocess", "check_data", "segregate", "tools.describe"]
+)
 def test_a_step_that_only_moves_or_checks_data_does_not_load_mlflow(step):
     import subprocess
     import sys

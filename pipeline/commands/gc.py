@@ -1,7 +1,7 @@
 """House-keeping: list, and on demand remove, what no alias, receipt or run needs any more.
 
 Started by `mlflow run . -e gc`, or `python -m pipeline.commands.gc`. Looks after the embedded store
-and the steps' environments; without --delete=true nothing is changed. docs/pipeline.md has the rules.
+and the steps' environments; without --delete=true nothing is changed. The rules: docs/pipeline.md.
 """
 
 import argparse

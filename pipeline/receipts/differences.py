@@ -15,7 +15,7 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.store.database import Store
 
-COMPARE = ROOT / "compare"
+COMPARE = ROOT / "tools/compare"
 SHOWN = 12  # digits of a digest
 STEP = "step "  # begins the row of a step that ended otherwise
 NOT_HERE = "the recorded content is not here to compare"

@@ -194,7 +194,8 @@ def _make_sure_it_is_registered(target: Any) -> None:
         if _number(client, target) is None:
             raise UserError(
                 f"{promotions.full_name(target)} is no model that MLflow could register: expected "
-                f"an artifact of type {mlflow_mirror.MODEL_TYPE} with a file {mlflow_mirror.MODEL_FILE}"
+                f"an artifact of type {mlflow_mirror.MODEL_TYPE} with a file "
+                f"{mlflow_mirror.MODEL_FILE}"
             )
 
 

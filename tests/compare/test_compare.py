@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from step_support import MODEL, ROOT, make_songs, with_text
 
-from compare import models, run, tables
+from tools.compare import models, run, tables
 from train_random_forest import inference_pipeline
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
@@ -163,7 +163,7 @@ def test_lines_bytes_and_files_are_named(tmp_path):
     (tmp_path / "more" / "before").mkdir(parents=True)
     (tmp_path / "more" / "now").mkdir()
     (tmp_path / "more" / "now" / "new.txt").write_text("")
-    done = subprocess.run([sys.executable, ROOT / "compare/run.py", "--folder", tmp_path])
+    done = subprocess.run([sys.executable, ROOT / "tools/compare/run.py", "--folder", tmp_path])
     assert done.returncode == 0
     assert json.loads((tmp_path / "differences.json").read_text()) == {
         "image": "byte 2 (counted from 0); 3 -> 4 bytes",

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from step_support import steps
 
-from describe import draft, run
-from describe.draft import Source
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
+from tools.describe import draft, run
+from tools.describe.draft import Source
 from util_lib import tracking
 from util_lib.dataset import declaration
 from util_lib.dataset.declaration import Data

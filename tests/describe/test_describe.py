@@ -13,7 +13,7 @@ import pytest
 import yaml
 from step_support import ROOT
 
-from describe import run
+from tools.describe import run
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.__main__ import main as tracking_command
@@ -205,7 +205,7 @@ def test_the_script_alone_ends_with_one_sentence(drafts):
     page = drafts.table("a,b\n" + "".join(f"{i * i},{i}.5\n" for i in range(30)), "x.csv")
     done = subprocess.run(
         [sys.executable, "run.py", "--file_url", str(page), "--folder", str(drafts.drafts)],
-        cwd=ROOT / "describe",
+        cwd=ROOT / "tools/describe",
         capture_output=True,
         text=True,
         check=False,

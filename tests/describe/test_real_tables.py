@@ -26,7 +26,7 @@ SHARED = {
 def figure_of_the_draft(folder, file, metric):
     drafts = folder / "conf" / "dataset"
     name = file.name.partition(".")[0]
-    script = str(ROOT / "describe" / "run.py")
+    script = str(ROOT / "tools/describe/run.py")
     done = run(folder, sys.executable, script, "--file_url", str(file), "--folder", str(drafts))
     assert done.returncode == 0, done.stdout + done.stderr
     done = main(folder, f"dataset={name}")

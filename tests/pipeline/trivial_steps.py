@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.planning.plan import Step
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("main.py", "config.yaml", "conf", "pipeline", "util_lib", "compare")
+COPIED = ("main.py", "config.yaml", "conf", "pipeline", "util_lib", "tools")
 
 RUN = """
 import hashlib, json, os, sys, tempfile

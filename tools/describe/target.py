@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from describe.columns import FEWEST_VALUES, Proposal, dtype_of, looks_like_id
+from tools.describe.columns import FEWEST_VALUES, Proposal, dtype_of, looks_like_id
 from util_lib import validation
 from util_lib.errors import UserError
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from describe import target as targets
-from describe.columns import FEWEST_VALUES, Proposal, propose
-from describe.sniff import Sniffed
-from describe.target import Target
+from tools.describe import target as targets
+from tools.describe.columns import FEWEST_VALUES, Proposal, propose
+from tools.describe.sniff import Sniffed
+from tools.describe.target import Target
 from util_lib import validation
 from util_lib.checks import leakage
 from util_lib.checks.findings import Finding

@@ -11,9 +11,9 @@ import logging
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from compare import models, tables
+from tools.compare import models, tables
 from util_lib import cli
 from util_lib.errors import UserError
 

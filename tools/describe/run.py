@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pandas as pd
 
-from describe import draft, sniff
-from describe.draft import Draft, Source
+from tools.describe import draft, sniff
+from tools.describe.draft import Draft, Source
 from util_lib import cli, downloads, tracking
 from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path

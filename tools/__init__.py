@@ -1,0 +1,1 @@
+"""Projects beside the pipeline, each one run by itself."""
