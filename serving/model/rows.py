@@ -1,7 +1,7 @@
 """What is wrong with rows that a caller sends: each row for itself, by the model's declaration.
 
 The rules are those of check_data (`util_lib.checks.rules`), except those about a table as a whole:
-a value that must be `unique` may be asked about twice, and a share of nulls is no property of a row.
+a value that must be `unique` may be asked about twice, and a share of nulls belongs to no row.
 """
 
 import sys

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.pipeline.test_reuse import Place
+from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.trivial_steps import ROOT
 
 GIT = ("git", "-c", "user.name=somebody", "-c", "user.email=somebody@example.org")

@@ -54,8 +54,8 @@ def recorded_run(tmp_path_factory) -> Path:
     """A checkout in which the pipeline has run twice; what was printed is in out1.txt, out2.txt."""
     from pipeline.planning.plan import plan
     from pipeline.settings import overrides, schema
+    from tests.pipeline.caching.test_reuse import Place
     from tests.pipeline.checkout import make_checkout
-    from tests.pipeline.test_reuse import Place
     from tests.pipeline.trivial_steps import make_project
 
     folder = tmp_path_factory.mktemp("recorded")

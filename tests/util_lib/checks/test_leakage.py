@@ -13,7 +13,7 @@ from util_lib.dataset import declaration
 from util_lib.dataset.declaration import Data
 from util_lib.tables import cleaning, reading
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 N = 600
 
 

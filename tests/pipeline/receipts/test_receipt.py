@@ -10,8 +10,8 @@ from pipeline.receipts import writing
 from pipeline.running import mlflow_session
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
+from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.checkout import commit, copy_place, git, receipts
-from tests.pipeline.test_reuse import Place
 
 GET, CLEAN, CHECK, SPLIT, TRAIN, TEST = STEPS
 DIGESTS = {"version", "digest"}

@@ -21,8 +21,8 @@ from pipeline.receipts import writing
 from pipeline.running.exit_code import exit_code
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
-from tests.pipeline.test_environments import make_project as make_environment_project
-from tests.pipeline.test_reuse import Place
+from tests.pipeline.caching.test_reuse import Place
+from tests.pipeline.environments.test_environments import make_project as make_environment_project
 from tests.pipeline.trivial_steps import ROOT, make_project
 from util_lib import tracking
 from util_lib.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # MLflow keeps git's helpers, which end when they are told to and not by themselves.
 HELPER = """
 import pathlib, signal, sys, time

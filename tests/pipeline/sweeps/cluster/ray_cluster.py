@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 PORT = 6379
 CODE = ("pipeline", "util_lib", "train_random_forest", "conf")
 START_S = 120

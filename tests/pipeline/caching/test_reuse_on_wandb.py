@@ -10,7 +10,7 @@ import pytest
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
-from tests.pipeline.test_reuse import Place
+from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.trivial_steps import make_project
 
 wandb = pytest.importorskip("wandb", reason="the genuine W&B client is not installed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHOW = """
 from pipeline.screen import Outcome, Screen
 metrics = {"val_roc_auc_ovo_macro": 0.94911, "val_accuracy": 0.65}

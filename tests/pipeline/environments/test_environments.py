@@ -14,7 +14,7 @@ import pytest
 from pipeline.environments import making
 from util_lib.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 PREPARE = textwrap.dedent(
     """

@@ -9,7 +9,7 @@ from util_lib.dataset.declaration import declaration, expressions
 from util_lib.dataset.declaration.columns import Column
 from util_lib.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 COLUMNS = """
   columns:

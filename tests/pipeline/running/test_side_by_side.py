@@ -17,7 +17,7 @@ from pipeline.running.scheduler import waits_for
 from pipeline.settings import overrides, schema
 from pipeline.settings.schema import STEPS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # A step that says that it has begun, waits for what others say, and logs one small artifact.
 RUN = """
 import os, sys, time

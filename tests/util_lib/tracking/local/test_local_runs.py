@@ -13,7 +13,7 @@ import pytest
 from util_lib import git_state, tracking
 from util_lib.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def read(run):

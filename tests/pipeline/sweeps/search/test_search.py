@@ -1,7 +1,7 @@
 """The Bayesian search: what it chooses, and that it goes on where it was stopped.
 
-A launcher that computes a score stands for Hydra's; tests/pipeline/test_search_slow.py has the
-whole pipeline, killed.
+A launcher that computes a score stands for Hydra's; test_search_slow.py has the whole
+pipeline, killed.
 """
 
 import math

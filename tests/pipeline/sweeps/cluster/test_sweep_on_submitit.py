@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.pipeline import ray_cluster, stand_in_slurm
-from tests.pipeline.ray_cluster import PYTHON, ROOT
+from tests.pipeline.sweeps.cluster import ray_cluster, stand_in_slurm
+from tests.pipeline.sweeps.cluster.ray_cluster import PYTHON, ROOT
 
 FOREST = "random_forest_pipeline.random_forest"
 STEPS = "main.execute_steps=get_data,preprocess,segregate,train_random_forest"

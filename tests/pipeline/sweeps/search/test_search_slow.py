@@ -15,7 +15,7 @@ import pytest
 from pipeline.sweeps.search import search
 from util_lib import tracking
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 N_TRIALS, N_KILLS = 24, 10
 SEARCH = (
     *("-m", "hydra/sweeper=optuna", f"hydra.sweeper.n_trials={N_TRIALS}"),

@@ -20,8 +20,8 @@ from pipeline.receipts import reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
 from pipeline.receipts.reading import Code, Version
 from pipeline.settings.schema import STEPS
+from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.checkout import commit, copy_place, git, receipts
-from tests.pipeline.test_reuse import Place
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline import ray_cluster
-from tests.pipeline.ray_cluster import CODE, PYTHON, ROOT, Cluster
+from tests.pipeline.sweeps.cluster import ray_cluster
+from tests.pipeline.sweeps.cluster.ray_cluster import CODE, PYTHON, ROOT, Cluster
 
 FOREST = "random_forest_pipeline.random_forest"
 STEPS = "main.execute_steps=get_data,preprocess,segregate,train_random_forest"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.util_lib.tracking.store.test_removal import remove
 from tests.util_lib.tracking.sync_support import Plane
-from tests.util_lib.tracking.test_removal import remove
 from util_lib.tracking import local
 from util_lib.tracking.store.database import open_store
 
