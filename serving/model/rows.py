@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from util_lib import validation
-from util_lib.checks.rules import rules, sentences
+from util_lib.checks import rules, sentences
 from util_lib.dataset.columns import Column
 
 LARGEST = sys.float_info.max

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from util_lib import validation
-from util_lib.dataset.declaration import expressions
-from util_lib.dataset.declaration.columns import Column, Limits, Share
+from util_lib.dataset import expressions
+from util_lib.dataset.columns import Column, Limits, Share
 from util_lib.errors import UserError
 from util_lib.tracking.names import check_artifact_name, parse_reference
 from util_lib.validation import Section, null_word

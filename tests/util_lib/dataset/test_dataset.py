@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from util_lib.dataset.declaration import declaration, expressions
-from util_lib.dataset.declaration.columns import Column
+from util_lib.dataset import declaration, expressions
+from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]

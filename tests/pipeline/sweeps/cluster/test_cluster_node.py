@@ -10,8 +10,8 @@ import pytest
 from pipeline.sweeps.cluster import node, ray_engine
 from pipeline.sweeps.cluster.node import Surroundings, look
 from util_lib.errors import UserError
-from util_lib.tracking.store.database import contents
-from util_lib.tracking.store.database.database import open_store
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import open_store
 
 
 @pytest.fixture
