@@ -40,7 +40,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.planning.plan import plan
 from pipeline.running import pipeline_run
 from pipeline.running.exit_code import exit_code, fail
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema, surroundings
 from pipeline.sweeps import context
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -51,7 +51,7 @@ SWEEP_FILE = re.compile(
     r"(^| )(- |\+)?sweep(=|: (?!null))", re.MULTILINE
 )  # which may set hydra.mode
 
-schema.register_resolvers()
+resolvers.register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
@@ -115,13 +115,13 @@ def _adapt_hydra() -> None:
 def _main() -> None:
     _adapt_hydra()
     try:
-        pipeline_run.adopt_surroundings(store_directory().parent)
+        surroundings.adopt_surroundings(store_directory().parent)
         sys.argv[1:] = overrides.command_line(sys.argv[1:])
         if {"-h", "--help"} & set(sys.argv):
             print(overrides.help_text(sys.argv[1:]))
             return
         if not [word for word in sys.argv[1:] if word.startswith("-") and word != "-m"]:
-            pipeline_run.refuse_unwritable(store_directory().parent)  # other options only print
+            surroundings.refuse_unwritable(store_directory().parent)  # other options only print
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
         go()
     except (HydraException, OmegaConfBaseException) as error:

@@ -29,9 +29,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.planning.plan import Step, plan
+from pipeline.planning.plan import plan
+from pipeline.planning.step import Step
 from pipeline.settings import (
     overrides,
+    resolvers,
     schema,
 )
 
@@ -100,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way (default 5)")
     args = parser.parse_args()
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     steps = plan(schema.check(overrides.base_config([])))
     environment = plain_environment()
     with tempfile.TemporaryDirectory() as temporary:

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from pipeline.commands import describe, gc, leaderboard, reproduce
 from pipeline.planning.plan import plan
 from pipeline.running import preview
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from util_lib.tracking import __main__ as tracking_commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def composes(given: list[str], document: Path) -> None:
 
     A dataset that the document itself tells the reader to write stands for the default one.
     """
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     line = overrides.command_line(given)
     for number, word in enumerate(line):
         name = word.removeprefix("dataset=")
@@ -241,7 +241,7 @@ def test_links_between_the_documents_lead_somewhere(document):
 
 
 def test_the_documented_graph_is_the_one_that_the_plan_makes():
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     steps = plan(schema.check(overrides.base_config([])))
     text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
     assert text.partition("```mermaid\n")[2].partition("```")[0] == preview.mermaid(steps)

@@ -6,7 +6,7 @@ import pytest
 from step_support import steps
 
 from pipeline.planning.plan import plan
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 
 __all__ = ["steps"]
 
@@ -44,7 +44,7 @@ SLOW = ("song_halves", "music_genre")
 )
 def test_the_known_scores_of_a_table_are_reproduced(real_data, steps, monkeypatch, name):
     monkeypatch.setenv("PIPELINE_DATA", str(real_data))
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     configured = schema.check(overrides.base_config([f"dataset={name}"]), name)
     if "://" in configured.data.file_url:
         pytest.skip(f"{name}: its file is not in {real_data}")

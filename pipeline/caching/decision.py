@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 from pipeline.caching import fingerprint
 from pipeline.caching import record as cache
 from pipeline.caching.record import Result
-from pipeline.caching.versions import Version, Versions
-from pipeline.planning.plan import Step
-from pipeline.running.screen import Outcome
+from pipeline.caching.version import Version
+from pipeline.caching.versions import Versions
+from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
 from util_lib.dataset.declaration import Data
 from util_lib.project import resolve_path

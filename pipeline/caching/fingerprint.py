@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.caching.record import PLACE
-from pipeline.planning.plan import CONFIG_KEYS, Step
+from pipeline.planning.plan import CONFIG_KEYS
+from pipeline.planning.step import Step
 from pipeline.settings.schema import Settings
 from util_lib.project import ROOT
 from util_lib.tracking.store.values import flatten

@@ -13,7 +13,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.caching.versions import Local, Version
+from pipeline.caching.version import Version
+from pipeline.caching.versions_in_store import Local
 from util_lib.errors import UserError
 from util_lib.tracking.store import contents
 from util_lib.tracking.store.database import BUSY_TIMEOUT_S

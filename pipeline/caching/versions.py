@@ -1,75 +1,19 @@
 """The artifact versions that a pipeline run reads and makes, as its backend has them.
 
-`opened` gives those of the embedded store (`Local`) or of W&B (`versions_online.Online`). Both say
+`opened` gives those of the embedded store (`Local`) or of W&B (`versions_on_wandb.Online`). Both say
 which version a reference names and whether a recorded one can still be used, and make one the
 latest. References are `name:alias` or `project/name:alias`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from util_lib.errors import UserError
-from util_lib.tracking.names import Reference, parse_reference
-from util_lib.tracking.store.database import Store, open_store
+from pipeline.caching.versions_in_store import Local
+from util_lib.tracking.store.database import open_store
 
 if TYPE_CHECKING:
     from pipeline.caching.versions_on_wandb import Online
-
-
-class Version(NamedTuple):
-    """One version of an artifact."""
-
-    name: str
-    number: int
-    digest: str
-
-
-class Local:
-    """What the embedded store has."""
-
-    is_local = True
-    place = "the embedded store"  # part of a step's fingerprint
-
-    def __init__(self, store: Store) -> None:
-        """Look into `store`; the record of finished steps lies in its `directory`."""
-        self._store = store
-        self.directory: Path = store.directory
-
-    def find(self, reference: str, project: str) -> Version | None:
-        """Return the version that a reference names, None where there is none."""
-        found = self._store.version(parse_reference(reference, project))
-        return found and Version(found.name, found.number, found.digest)
-
-    def damage(self, project: str, wanted: Version) -> str | None:
-        """Say why a version cannot be used any more, in words that follow its name; None if it can.
-
-        Every byte is read.
-        A cache that trusts its outputs hands on what nobody can use.
-        """
-        reference = Reference(project, wanted.name, f"v{wanted.number}")
-        version = self._store.version(reference, removed=True)
-        if version is None or version.digest != wanted.digest:
-            return " is gone"
-        damage = self._store.damage(version)
-        return f": {damage[0]}" if damage else None
-
-    def make_latest(self, project: str, wanted: Version) -> bool:
-        """Move `latest`, as logging the same content would; False if it was removed meanwhile."""
-        reference = Reference(project, wanted.name, f"v{wanted.number}")
-        version = self._store.version(reference)
-        try:
-            if version and "latest" not in version.aliases:
-                latest = {"latest"}
-                self._store.update_version(
-                    version, latest, set(), version.description, version.metadata
-                )
-        except UserError:
-            if self._store.version(reference):
-                raise
-            return False
-        return version is not None
 
 
 Versions: TypeAlias = "Local | Online"

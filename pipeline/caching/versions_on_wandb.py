@@ -11,11 +11,8 @@ from contextlib import contextmanager
 
 import wandb
 
-from pipeline.caching.versions import Version
-from pipeline.receipts import writing
-from pipeline.settings.schema import Main
+from pipeline.caching.version import Version
 from util_lib import tracking
-from util_lib.errors import UserError
 from util_lib.tracking import choice
 from util_lib.tracking.names import parse_reference
 from util_lib.tracking.online import client
@@ -24,8 +21,6 @@ from util_lib.tracking.store.database import store_directory
 # Whose service process to use, for the processes below: each step has one of its own, which ends
 # with the step, whatever becomes of main.py.
 SERVICE = "WANDB_SERVICE"
-# For a run of main.py's own: what it prints is the steps' output, and it measures nothing.
-QUIET = {"console": "off", "silent": True, "x_disable_stats": True}
 
 
 class Online:
@@ -73,18 +68,6 @@ class Online:
                     return False
                 raise
         return True
-
-    def keep_receipt(self, text: str, main: Main, failed: bool) -> str:
-        """Log a receipt, unless the latest one is the very same; return its full name."""
-        project = main.project_name
-        try:
-            latest = self.find(f"{writing.NAME}:latest", project)
-            if latest and latest.digest == writing.artifact(text).manifest.digest():
-                return f"{project}/{latest.name}:v{latest.number}"
-            quiet = wandb.Settings(**QUIET)
-            return writing.keep(text, main.execute_steps, failed, settings=quiet)
-        except (wandb.Error, ValueError, OSError, TimeoutError) as error:
-            raise UserError(client.explain(error)) from error
 
     def _ask(self, entity: str, project: str, name: str) -> wandb.Artifact | None:
         try:

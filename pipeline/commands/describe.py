@@ -12,12 +12,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from pipeline.planning.plan import Step
+from pipeline.planning.step import Step
 from pipeline.running import pipeline_run
 from pipeline.running.exit_code import exit_code
-from pipeline.running.mlflow_session import ROOT_RUN
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, surroundings
 from pipeline.settings.schema import Main
+from pipeline.settings.surroundings import ROOT_RUN
 from util_lib import cli, downloads, validation
 from util_lib.project import ROOT
 from util_lib.tracking.store.database import store_directory
@@ -74,11 +74,11 @@ def plan(arguments: argparse.Namespace) -> Step:
 
 def go(argv: list[str]) -> None:
     """Run the step and say what is different where the project was fetched."""
-    pipeline_run.adopt_surroundings(store_directory().parent)
+    surroundings.adopt_surroundings(store_directory().parent)
     arguments = build_parser().parse_args(argv)
-    pipeline_run.refuse_unwritable(store_directory().parent)
+    surroundings.refuse_unwritable(store_directory().parent)
     step = plan(arguments)
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     config = OmegaConf.to_container(overrides.base_config([]).main, resolve=False)
     config |= {"project_name": step.parameters["name"], "experiment_name": "describe"}
     config |= {"env_manager": arguments.env_manager, "tracking": arguments.tracking}

@@ -22,10 +22,10 @@ import yaml
 from pipeline.receipts import differences, reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
 from pipeline.receipts.reading import Receipt
-from pipeline.running.mlflow_session import ROOT_RUN
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, end_children, stoppable
 from pipeline.settings.schema import EnvManager
+from pipeline.settings.surroundings import ROOT_RUN
 from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT

@@ -1,9 +1,9 @@
 """The way of the data: which steps run, with which parameters, from and to which artifacts."""
 
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from pipeline.planning.step import Step
 from pipeline.settings.schema import TEST_PROD, Settings
 
 REFERENCE = "reference_data.parquet"  # the half of the rows that preprocess sets aside
@@ -31,24 +31,6 @@ SPLIT_KEYS = ("test_size", "val_size")
 SOURCE_KEYS = ("sha256", "max_bytes")
 CHECK_KEYS = ("reference_dataset", "ks_alpha", "min_effect", "kl_threshold", "leakage", "checks")
 CLEAN_KEYS = ("format", "csv", "clean", "drop_duplicates", "derived", "reference_half")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step as it will run.
-
-    `parameters` are what MLflow passes on, as text. A value of `files` is a mapping that is
-    written to a YAML file whose path becomes the parameter of that name. `inputs` are artifact
-    references (`name:alias`), `outputs` artifact names.
-    """
-
-    name: str
-    parameters: dict[str, str]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    uri: str
-    files: dict[str, Any] = field(default_factory=dict)
-    version: str | None = None
 
 
 def plan(settings: Settings) -> list[Step]:

@@ -14,9 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.planning.plan import Step
-from pipeline.running.mlflow_session import shown_config, shown_parameters
-from pipeline.running.screen import Outcome
+from pipeline.planning.step import Outcome, Step
+from pipeline.settings.redacted import shown_config, shown_parameters
 from pipeline.settings.schema import Settings
 from util_lib import git_state
 from util_lib.errors import UserError

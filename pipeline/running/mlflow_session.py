@@ -17,23 +17,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.environments import making
-from pipeline.planning.plan import Step
-from pipeline.running.screen import Outcome, Screen
+from pipeline.planning.step import Outcome, Step
+from pipeline.running.failures import is_from, not_fetched, one_line
+from pipeline.running.screen import Screen
 from pipeline.running.stopping import LOOK_S, stop_until
+from pipeline.settings.redacted import shown_config
 from pipeline.settings.schema import Main, Settings
-from pipeline.sweeps import context
+from pipeline.settings.surroundings import ROOT_RUN
 from util_lib import git_state
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice
 from util_lib.tracking.mlflow_mirror import make_database, mlflow_lock
 from util_lib.tracking.store.database import store_directory
-from util_lib.urls import without_credentials, without_secrets
+from util_lib.urls import without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
 END_RUN = "import sys, mlflow; mlflow.MlflowClient().set_terminated(sys.argv[1], 'KILLED')"
 # MLflow asks a server that does not answer for minutes; the first question need not.
 RETRIES, FIRST_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
@@ -67,20 +68,31 @@ class Session:
         return self.folder / "reports"
 
 
+class Under(NamedTuple):
+    """What the steps of a sweep belong to: its run in MLflow, and who makes its environments."""
+
+    run_id: str | None
+    manager: str
+
+
 @contextmanager
 def opened(
-    main: Main, config: dict[str, Any], steps: list[Step], screen: Screen, job: int | None = None
+    main: Main,
+    config: dict[str, Any],
+    steps: list[Step],
+    screen: Screen,
+    job: int | None = None,
+    under: Under | None = None,
 ) -> Iterator[Session]:
     """Start MLflow, open the parent run and make the environments of `steps`.
 
     The parent run keeps `config`, which holds no secrets any more.
     """
     screen.now("starting MLflow")
-    with _parent_run(main, job) as client:
+    with _parent_run(main, job, under=under) as client:
         import mlflow
 
-        sweep = context.current()
-        manager = sweep.manager if sweep else _manager(main, client, screen)
+        manager = under.manager if under else _manager(main, client, screen)
         mlflow.log_dict(config, "config.yaml")
         with _temporary_folder() as folder:
             _prepare(manager, steps, screen)
@@ -152,23 +164,6 @@ def _temporary_folder() -> Iterator[Path]:
             tempfile.tempdir = before
 
 
-def explain(error: Exception) -> UserError:
-    """Return what MLflow, or its database, had against the run; raise any other `error` again."""
-    if not is_from(error, "mlflow", "sqlalchemy", "sqlite3"):
-        raise error
-    before = error.__context__ if isinstance(error.__context__, UserError) else None
-    return UserError(
-        f"MLflow cannot record the run in {os.environ['MLFLOW_TRACKING_URI']}: "
-        f"{one_line(error)}; see whether the disk is full, or set MLFLOW_TRACKING_URI to another "
-        "place" + (f"; before that, {before}" if before else "")
-    )
-
-
-def is_from(error: Exception, *packages: str) -> bool:
-    """Say whether a class of one of these packages was raised."""
-    return type(error).__module__.partition(".")[0] in packages
-
-
 def end_root_run() -> None:
     """End the root's run where main.py was stopped before it took the run over.
 
@@ -180,7 +175,9 @@ def end_root_run() -> None:
 
 
 @contextmanager
-def _parent_run(main: Main, job: int | None, name: str | None = None) -> Iterator["MlflowClient"]:
+def _parent_run(
+    main: Main, job: int | None, name: str | None = None, under: Under | None = None
+) -> Iterator["MlflowClient"]:
     """Open the run under which MLflow nests the steps' runs: the root's own where there is one.
 
     In a sweep it is one below the sweep's run. `name` is for one that this process makes.
@@ -210,10 +207,9 @@ def _parent_run(main: Main, job: int | None, name: str | None = None) -> Iterato
     tags = {"project": main.project_name, "group": main.experiment_name}
     root = os.environ.get(ROOT_RUN)
     name = name or main.experiment_name
-    sweep = context.current()
-    if sweep and sweep.mlflow_run:
-        under = {"nested": True, "parent_run_id": sweep.mlflow_run}
-        with mlflow.start_run(run_name=f"{name} steps", tags=tags, **under):
+    if under and under.run_id:
+        nested = {"nested": True, "parent_run_id": under.run_id}
+        with mlflow.start_run(run_name=f"{name} steps", tags=tags, **nested):
             yield client
         return
     if root:
@@ -240,44 +236,6 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
-
-
-def not_fetched(step: Step, error: Exception) -> UserError:
-    """Return what git had against fetching a step."""
-    return UserError(
-        f"step {step.name} could not be fetched from {without_credentials(step.uri)}"
-        f"{f' at version {step.version}' if step.version else ''}: {one_line(error)}"
-    )
-
-
-def shown_config(settings: Settings) -> dict[str, Any]:
-    """Return the configuration as it may be recorded: addresses without their secrets."""
-    dumped = settings.model_dump(mode="json")
-    dumped["data"]["file_url"] = without_secrets(settings.data.file_url)
-    repository = settings.main.components_repository
-    dumped["main"]["components_repository"] = repository and without_credentials(repository)
-    for source in dumped["steps"].values():
-        source["uri"] = source["uri"] and without_credentials(source["uri"])
-    return dumped
-
-
-def shown_parameters(parameters: dict[str, str]) -> dict[str, str]:
-    """Return a step's parameters as they may be recorded."""
-    return {k: without_secrets(v) if k == "file_url" else v for k, v in parameters.items()}
-
-
-class StepFailed(UserError):
-    """A step ended with an exit code other than 0, or could not be started."""
-
-    def __init__(self, step: str, reason: str) -> None:
-        """Keep what MLflow said, which is little: that the run failed."""
-        super().__init__(f"step {step} failed: {reason}")
-        self.step = step
-
-    def add_last_words(self, words: str) -> None:
-        """Say what the step itself said last, where it said anything."""
-        if words:
-            self.args = (f"step {self.step} failed: {words.removeprefix(f'{self.step}: ')}",)
 
 
 def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
@@ -335,9 +293,3 @@ def end_killed(client: "MlflowClient", run_id: str) -> None:
     """Give a run whose process ended without MLflow seeing it an end."""
     if client.get_run(run_id).info.status == "RUNNING":
         client.set_terminated(run_id, "KILLED")
-
-
-def one_line(error: Any) -> str:
-    """Return what was said, on one line and without credentials."""
-    said = str(error).partition("[SQL: ")[0]  # SQLAlchemy adds the statement, a page long
-    return without_credentials(" ".join(said.split()))

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,67 +11,20 @@ from hydra.core.hydra_config import HydraConfig
 
 from pipeline.caching import versions
 from pipeline.caching.versions import Versions
-from pipeline.planning.plan import Step
+from pipeline.planning.step import Outcome, Step
 from pipeline.receipts import writing
-from pipeline.running import mlflow_session, preview, step_process
-from pipeline.running.mlflow_session import ROOT_RUN, Session, StepFailed
+from pipeline.running import failures, mlflow_session, preview, step_process
+from pipeline.running.failures import StepFailed
+from pipeline.running.mlflow_session import Session, Under
 from pipeline.running.scheduler import Execute, Work, position, walk
-from pipeline.running.screen import Outcome, Screen
+from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, stoppable
+from pipeline.settings import redacted
 from pipeline.settings.schema import Main, Settings
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice
 from util_lib.tracking.store import contents
-from util_lib.tracking.store.database import store_directory
-
-HOME_WAY_OUT = (
-    "results are kept where you stand: go to a folder that you may write to, or name one by "
-    "MLFLOW_TRACKING_URI=sqlite:////path/to/mlflow.db"
-)
-
-
-def adopt_surroundings(home: Path) -> None:
-    """Make explicit, in the environment, what every step and MLflow must agree on.
-
-    `home` holds the MLflow database and the store. Called once, before Hydra starts.
-    """
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    _refuse_another_relative_database(uri)
-    os.environ["PIPELINE_HOME"] = str(home)
-    os.environ["TRACKING_STORE"] = str(store_directory())
-    os.environ.setdefault("PIPELINE_LOG", str(home / "ml_pipeline.log"))
-    if not uri:
-        uri = f"sqlite:///{home / 'mlflow.db'}"
-    elif uri.startswith("sqlite:///"):  # steps have another working directory
-        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
-    os.environ["MLFLOW_TRACKING_URI"] = uri
-    # The client's own copies of runs; otherwise they would lie in the steps' folders.
-    os.environ.setdefault("WANDB_DIR", str(home))
-    # `mlflow.start_run()` takes MLFLOW_RUN_ID away; each job of a multirun needs it.
-    if run_id := os.environ.pop("MLFLOW_RUN_ID", None):
-        os.environ[ROOT_RUN] = run_id
-    # Without cached bytecode each step compiles all that it imports; the environments are ours.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
-
-def _refuse_another_relative_database(uri: str) -> None:
-    """A relative path, read here, is not what `mlflow run <this folder>` read where it started."""
-    path = uri.removeprefix("sqlite:///").partition("?")[0]
-    relative = path != uri and path and not Path(path).is_absolute()
-    if relative and "MLFLOW_RUN_ID" in os.environ and not Path(path).exists():
-        raise UserError(
-            f"MLFLOW_TRACKING_URI={uri} is relative, and {path} is not in {Path.cwd()}, where the "
-            "project runs: give the whole path, for example "
-            f"MLFLOW_TRACKING_URI=sqlite:///$PWD/{path}"
-        )
-
-
-def refuse_unwritable(home: Path) -> None:
-    """Raise `UserError` where nothing can be written to `home`."""
-    with contents.writing(home, HOME_WAY_OUT):
-        home.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=home).close()
 
 
 def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) -> list[Outcome]:
@@ -96,7 +48,7 @@ def run_alone(main: Main, step: Step) -> Outcome:
     outcome = Outcome(step.name)
     config = {
         "main": main.model_dump(),
-        step.name: mlflow_session.shown_parameters(step.parameters),
+        step.name: redacted.shown_parameters(step.parameters),
     }
     with (
         shown(main, lambda s: s.table([outcome])) as screen,
@@ -128,7 +80,7 @@ def shown(main: Main, show: Callable[[Screen], None]) -> Iterator[Screen]:
             if isinstance(error, Stopped):
                 mlflow_session.end_root_run()
         except Exception as error:
-            failure = mlflow_session.explain(error)
+            failure = failures.explain(error)
         show(screen)
         _say_where_to_look(screen, chosen, main)
         for line in screen.closing:
@@ -172,7 +124,9 @@ def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException
     why = "W&B was not asked to keep it"
     if failure is None or isinstance(failure, StepFailed):
         try:
-            return found.keep_receipt(text, main, failure is not None)
+            from pipeline.receipts import on_wandb  # imports the client
+
+            return on_wandb.keep(found, text, main, failure is not None)
         except Exception as error:
             if failure is None:
                 raise
@@ -221,8 +175,12 @@ def executor(
     screen: Screen,
     job: int | None,
     stack: ExitStack,
+    under: Under | None = None,
 ) -> Execute:
-    """Return what begins one step; MLflow is started, in `stack`, with the first one."""
+    """Return what begins one step; MLflow is started, in `stack`, with the first one.
+
+    `job` is the number of a multirun's job; `under` is what a sweep's steps belong to.
+    """
     opened: list[Session] = []
 
     def log_cached_metrics() -> None:
@@ -233,8 +191,8 @@ def executor(
     def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> Work:
         if not opened:
             rest = steps[steps.index(step) :]
-            config = mlflow_session.shown_config(settings)
-            parent = mlflow_session.opened(settings.main, config, rest, screen, job)
+            config = redacted.shown_config(settings)
+            parent = mlflow_session.opened(settings.main, config, rest, screen, job, under)
             opened.append(stack.enter_context(parent))
             stack.callback(log_cached_metrics)
         return _begin(opened[0], step, outcome, position(steps, step), made, screen)

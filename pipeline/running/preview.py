@@ -5,7 +5,7 @@ from rich.table import Table
 from pipeline.caching import decision as reuse
 from pipeline.caching import record
 from pipeline.caching.versions import Versions
-from pipeline.planning.plan import Step
+from pipeline.planning.step import Step
 from pipeline.settings.schema import Settings
 from util_lib.tracking.names import parse_reference
 

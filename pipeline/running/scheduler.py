@@ -12,9 +12,8 @@ from typing import NamedTuple
 from pipeline.caching import decision as reuse
 from pipeline.caching.decision import Decision
 from pipeline.caching.versions import Versions
-from pipeline.planning.plan import Step
+from pipeline.planning.step import Outcome, Step
 from pipeline.running import stopping
-from pipeline.running.screen import Outcome
 from pipeline.settings.schema import Settings
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference

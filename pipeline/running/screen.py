@@ -11,12 +11,13 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from pipeline.planning.step import Outcome
 
 PIPE_WIDTH = 120  # columns of the table where there is no terminal to ask
 KEPT_LINES = 200  # of each stream, to find a failed step's last words
@@ -29,25 +30,6 @@ COLOURS = {
     "stopped": "yellow",
     "not run": "dim",
 }
-
-
-@dataclass
-class Outcome:
-    """How one step ended: done, cached, failed, stopped or not run; artifacts are `name:vN`.
-
-    `inputs` maps each reference that the step reads to its version and digest, None where no
-    version had it. `digests` are those of what the step made and read, by `name:vN`. `told` is
-    false where nobody knows what the step made: its run on W&B did not report to main.py.
-    """
-
-    step: str
-    outcome: str = "not run"
-    seconds: float | None = None
-    artifacts: list[str] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
-    inputs: dict[str, dict[str, str] | None] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-    told: bool = True
 
 
 class Screen:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pipeline.planning.plan import Step
-from pipeline.running import mlflow_session
+from pipeline.planning.step import Outcome, Step
+from pipeline.running import failures, mlflow_session
 from pipeline.running.mlflow_session import Session
-from pipeline.running.screen import Outcome
+from pipeline.settings import redacted
 from util_lib.tracking import choice
 from util_lib.tracking.mlflow_mirror import publish, publish_report
 from util_lib.tracking.store.database import open_store
@@ -41,7 +41,7 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
     if url := parameters.get("file_url"):
         # MLflow records parameters: the secrets of the address go by the environment
         os.environ["GET_DATA_URL"] = url
-        parameters = mlflow_session.shown_parameters(parameters)
+        parameters = redacted.shown_parameters(parameters)
     for key, content in step.files.items():
         path = opened.folder / f"{step.name}_{key}.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -99,11 +99,11 @@ def raise_failure(step: Step, begun: Begun) -> None:
     try:
         begun.ended.result()
     except ExecutionException as error:
-        raise mlflow_session.StepFailed(step.name, mlflow_session.one_line(error)) from error
+        raise failures.StepFailed(step.name, failures.one_line(error)) from error
     except Exception as error:
-        if not mlflow_session.is_from(error, "git"):
+        if not failures.is_from(error, "git"):
             raise
-        raise mlflow_session.not_fetched(step, error) from error
+        raise failures.not_fetched(step, error) from error
 
 
 def collect(opened: Session, begun: Begun, outcome: Outcome) -> None:

@@ -9,11 +9,13 @@ from filelock import FileLock
 
 from pipeline.caching import versions
 from pipeline.environments import making
-from pipeline.planning.plan import Step
+from pipeline.planning.step import Outcome, Step
 from pipeline.running import pipeline_run
+from pipeline.running.mlflow_session import Under
 from pipeline.running.scheduler import walk
-from pipeline.running.screen import Outcome, Screen
+from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
+from pipeline.sweeps import context
 from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.space import TRAINING, chain
 from util_lib.project import ROOT
@@ -28,9 +30,11 @@ def run_steps(
 ) -> list[Outcome]:
     """Run or reuse `steps` under the sweep's run in MLflow; `made` is what came before them."""
     outcomes = [Outcome(step.name) for step in steps]
+    sweep = context.current()
+    under = sweep and Under(sweep.mlflow_run, sweep.manager)
     with ExitStack() as stack:
         versions_ = stack.enter_context(versions.opened(choice.choose().backend))
-        execute = pipeline_run.executor(found, steps, outcomes, screen, None, stack)
+        execute = pipeline_run.executor(found, steps, outcomes, screen, None, stack, under)
         walk(found, steps, outcomes, versions_, screen.say, execute, made)
     return outcomes
 

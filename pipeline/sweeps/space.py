@@ -12,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, flag_override
 
-from pipeline.planning.plan import Step, plan
+from pipeline.planning.plan import plan
+from pipeline.planning.step import Step
 from pipeline.settings import schema
 from pipeline.settings.schema import Settings
 from util_lib.errors import UserError

@@ -17,9 +17,10 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline.planning.plan import Step, plan
+from pipeline.planning.plan import plan
+from pipeline.planning.step import Step
 from pipeline.running import mlflow_session, pipeline_run
-from pipeline.running.mlflow_session import StepFailed
+from pipeline.running.failures import StepFailed
 from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
 from pipeline.sweeps import context, record, shared_steps, space, warm_worker, winner

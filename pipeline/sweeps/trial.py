@@ -12,7 +12,8 @@ import yaml
 from omegaconf import DictConfig
 
 from pipeline.caching import fingerprint
-from pipeline.planning.plan import Step, plan
+from pipeline.planning.plan import plan
+from pipeline.planning.step import Step
 from pipeline.settings import schema
 from pipeline.settings.schema import Settings
 from pipeline.sweeps import context, record, warm_worker

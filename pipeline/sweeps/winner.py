@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipeline.commands import leaderboard
 from pipeline.planning.plan import plan
 from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
 from pipeline.sweeps import mlflow_runs, record, shared_steps, warm_worker
 from pipeline.sweeps import trial as sweep_trial
 from pipeline.sweeps.context import Sweep
-from pipeline.sweeps.leaderboard import ranking
+from pipeline.sweeps.leaderboard import ranking, report
 from pipeline.sweeps.record import Trial
 from pipeline.sweeps.space import TRAINING, Composer
 from util_lib import tracking
@@ -91,7 +90,7 @@ class Ending:
                     screen.say(f"{outcome.step}: {name} {value:.4f}")
         sweep = ranking.ordered(self._project, self._sweep.name, found)
         with tracking.whole_step():
-            version, run_id = leaderboard.log(sweep)
+            version, run_id = report.log(sweep)
         self._runs.append(run_id)
         screen.closing.append(f"the leaderboard as a page: {version}")
 
@@ -133,7 +132,7 @@ class Ending:
             screen.say(f"the trials cannot be read: {error}")
             return
         if found:
-            leaderboard.show(ranking.ordered(self._project, self._sweep.name, found), screen)
+            report.show(ranking.ordered(self._project, self._sweep.name, found), screen)
 
     def refuse_failures(self) -> None:
         """Raise `UserError` where a trial failed: the others count, and the exit code says so."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.settings import resolvers
+
 CONDA = """#!{python}
 import json, os, shutil, sys
 home = {home!r}
@@ -59,7 +61,7 @@ def recorded_run(tmp_path_factory) -> Path:
     from tests.pipeline.trivial_steps import make_project
 
     folder = tmp_path_factory.mktemp("recorded")
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
     (folder / "home").mkdir()
     place = Place(folder)

@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.overhead import make_steps
 from pipeline.planning.plan import plan
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from pipeline.settings.schema import STEPS
 from util_lib.model.config import RandomForestPipeline
 from util_lib.tracking.mlflow_mirror import mlflow_lock
@@ -56,7 +56,7 @@ FULL = "database or disk is full"  # SQLite's own words
 def template(tmp_path_factory) -> Path:
     """Six trivial steps, and an MLflow database made once."""
     folder = tmp_path_factory.mktemp("template")
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     steps = plan(schema.check(overrides.base_config([])))
     for home, _ in make_steps(folder / "steps", steps):
         Path(home, "run.py").write_text(STEP)
@@ -200,7 +200,7 @@ def test_a_section_of_the_configuration_is_printed_resolved(place):
     done = run_main(place, "--cfg", "job", "--resolve", "--package", "random_forest_pipeline")
     assert done.returncode == 0, done.stderr
     printed = yaml.safe_load(done.stdout)
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     composed = schema.check(overrides.base_config([]))
     assert RandomForestPipeline(**printed) == composed.random_forest_pipeline
 

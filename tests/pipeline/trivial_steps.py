@@ -7,7 +7,7 @@ its run.py, and on nothing else: so it can be worked out what a run from scratch
 import shutil
 from pathlib import Path
 
-from pipeline.planning.plan import Step
+from pipeline.planning.step import Step
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("main.py", "config.yaml", "conf", "pipeline", "util_lib", "tools")

@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
@@ -19,7 +19,8 @@ from omegaconf import DictConfig, flag_override
 
 from pipeline.sweeps import context
 from pipeline.sweeps import trial as sweep_trial
-from pipeline.sweeps.cluster.node import Answer, Job, Surroundings, code, kernel
+from pipeline.sweeps.cluster.engine import Engine, Lost
+from pipeline.sweeps.cluster.node import Job, Surroundings, code, kernel
 from util_lib.errors import UserError
 from util_lib.tracking import choice
 from util_lib.tracking.store import contents
@@ -40,34 +41,6 @@ VARIABLES = (
     "WANDB_PROJECT",
     "WANDB_RUN_GROUP",
 )
-
-
-class Lost(Exception):
-    """A job's machine or process ended before the job; the text says how."""
-
-
-class Engine(Protocol):
-    """What starts jobs on machines.
-
-    `at_once` is how many may run at a time, None where the cluster sees to that. `wait` returns
-    some of the `running` jobs that have ended, perhaps none; `result` raises `Lost`.
-    """
-
-    at_once: int | None
-
-    def check(self, surroundings: Surroundings) -> bool:
-        """Return whether jobs may run on other machines than this one.
-
-        Raises `UserError` where one of them cannot run trials, as far as is known now.
-        """
-
-    def start(self, jobs: list[Job]) -> list[Any]: ...  # noqa: D102
-
-    def wait(self, running: list[Any]) -> list[Any]: ...  # noqa: D102
-
-    def result(self, handle: Any) -> Answer: ...  # noqa: D102
-
-    def stop(self, running: list[Any]) -> None: ...  # noqa: D102
 
 
 def threads(launcher: DictConfig) -> int | None:

@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pipeline.caching import fingerprint
-from pipeline.settings import schema
+from pipeline.settings import resolvers
 from pipeline.sweeps import trial, warm_worker
 from util_lib.project import ROOT
 from util_lib.tracking import choice
@@ -156,7 +156,7 @@ def run(job: Job, host: str = "") -> Answer:
         machine = replace(machine, refusal=refusal_of_journal(job.surroundings, machine))
     if machine.refusal:
         return Answer(machine, None, "")
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     if job.attempt:
         warm_worker.end()  # it knows the record as it was before the first attempt
     said = io.StringIO()

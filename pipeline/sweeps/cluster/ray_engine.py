@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from pipeline.sweeps.cluster.launcher import Lost
+from pipeline.sweeps.cluster.engine import Lost
 from pipeline.sweeps.cluster.node import Answer, Job, Machine, Surroundings, look, run
 from util_lib.errors import UserError
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.sweeps.cluster.launcher import Lost
+from pipeline.sweeps.cluster.engine import Lost
 from pipeline.sweeps.cluster.node import Answer, Job, Surroundings, run
 from util_lib.errors import UserError
 from util_lib.project import ROOT

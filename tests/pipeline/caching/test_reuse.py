@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.planning.plan import plan
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from pipeline.settings.schema import STEPS
 from tests.pipeline.trivial_steps import make_project
 
@@ -62,7 +62,7 @@ class Place:
 def template(tmp_path_factory) -> Path:
     """A place where the pipeline has run once."""
     folder = tmp_path_factory.mktemp("template")
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
     (folder / "home").mkdir()
     place = Place(folder)

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from pipeline.planning.plan import plan
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from pipeline.settings.schema import STEPS
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.trivial_steps import make_project
@@ -30,7 +30,7 @@ def account(tmp_path_factory, _wandb_double):
 def place(tmp_path_factory, account) -> Place:
     """A place where the pipeline has run once on W&B; every test leaves it so that nothing runs."""
     folder = tmp_path_factory.mktemp("place")
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
     (folder / "home").mkdir()
     with pytest.MonkeyPatch.context() as patch:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.caching import fingerprint
-from pipeline.caching.versions import Local
-from pipeline.planning.plan import Step, plan
+from pipeline.caching.versions_in_store import Local
+from pipeline.planning.plan import plan
+from pipeline.planning.step import Outcome, Step
 from pipeline.running.scheduler import Work, walk
-from pipeline.running.screen import Outcome
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from util_lib import tracking
 from util_lib.tracking.names import parse_reference
 from util_lib.tracking.store.database import open_store
@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 @cache
 def planned(chosen: tuple[str, ...]) -> tuple[schema.Settings, tuple[Step, ...]]:
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     given = [f"{key}={value}" for key, value in zip(OVERRIDES, chosen, strict=True)]
     checked = schema.check(
         overrides.base_config([*given, "data.file_url=table.csv", "data.sha256=null"])

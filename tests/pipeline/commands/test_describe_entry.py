@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands import describe
-from pipeline.running import pipeline_run
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, surroundings
 from util_lib.errors import UserError
 
 
@@ -56,13 +55,13 @@ def test_the_whole_address_comes_from_the_environment(home, monkeypatch):
     ],
 )
 def test_a_wrong_choice_is_one_sentence(home, monkeypatch, given, sentence):
-    monkeypatch.setattr(pipeline_run, "adopt_surroundings", lambda home: None)
+    monkeypatch.setattr(surroundings, "adopt_surroundings", lambda home: None)
     with pytest.raises(UserError, match=sentence):
         describe.go(["--file_url", "songs.csv", *given])
 
 
 def test_a_dataset_file_where_the_user_stands_is_found_and_wins(home):
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     with pytest.raises(Exception, match="mine"):
         overrides.base_config(["dataset=mine"])
     own = home / "conf" / "dataset"

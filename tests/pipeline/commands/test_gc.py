@@ -13,13 +13,14 @@ import pytest
 
 from pipeline.caching import record
 from pipeline.caching.record import Result
-from pipeline.caching.versions import Version
+from pipeline.caching.version import Version
 from pipeline.commands import gc
 from pipeline.environments import making, unused
+from pipeline.housekeeping import unneeded
 from pipeline.planning.plan import plan
 from pipeline.receipts import writing
 from pipeline.running.exit_code import exit_code
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from pipeline.settings.schema import STEPS
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.environments.test_environments import make_project as make_environment_project
@@ -34,7 +35,7 @@ def place(tmp_path, monkeypatch) -> Place:
     """A place where the pipeline ran three times, each time with another size of the test set."""
     for name in [name for name in os.environ if name.startswith(("TRACKING_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     make_project(tmp_path / "project", plan(schema.check(overrides.base_config([]))))
     (tmp_path / "home").mkdir()
     place = Place(tmp_path)
@@ -136,7 +137,7 @@ def test_receipts_keep_what_they_name_as_long_as_they_are_among_the_newest(store
         log("data", f"data {number}")
         log("model", f"model {number}")
         keep_receipt(made=[f"model:v{number}"], read=[f"data:v{number}"])
-    gc.clean(store, keep=2, delete=True)
+    unneeded.clean(store, keep=2, delete=True)
     kept = {f"{name}:v{number}" for name in ("data", "model", "receipt") for number in (2, 3)}
     assert there(store) == kept
 
@@ -149,7 +150,7 @@ def test_what_prod_holds_can_still_be_reproduced(store):
         log("data", f"data {number}")
         log("model", f"model {number}")
         keep_receipt(made=[f"model:v{number}"], read=[f"data:v{number}"])
-    gc.clean(store, keep=1, delete=True)
+    unneeded.clean(store, keep=1, delete=True)
     assert there(store) == {
         f"{name}:v{number}" for name in ("data", "model", "receipt") for number in (0, 2)
     }
@@ -164,7 +165,7 @@ def test_a_receipt_that_cannot_be_read_removes_nothing(store):
     path.chmod(0o600)
     path.write_text("{}")
     with pytest.raises(UserError, match=r"p/receipt:v0 cannot be read.*nothing was removed"):
-        gc.clean(store, keep=1, delete=True)
+        unneeded.clean(store, keep=1, delete=True)
     assert there(store) == {"data:v0", "data:v1", "receipt:v0"}
 
 
@@ -173,7 +174,7 @@ def test_results_without_their_outputs_and_all_but_the_newest_of_a_step_are_forg
         outputs = [("data", number, "digest")] if log("data", f"data {number}") else []
         record.add(store.directory, "p", "get_data", Result(f"data {number}", {}, outputs, {}, 0.0))
         record.add(store.directory, "p", "check_data", Result(f"check {number}", {}, [], {}, 0.0))
-    listed = [row.what for row in gc.clean(store, keep=2, delete=True)]
+    listed = [row.what for row in unneeded.clean(store, keep=2, delete=True)]
     assert sum(what.startswith("result") for what in listed) == 4 + 3
     left = [entry.fingerprint for entry in record.entries(store.directory)]
     assert left == ["check 4", "data 4", "check 3"]
@@ -187,7 +188,7 @@ def test_results_on_wandb_are_kept_by_number_and_hold_nothing_here(store):
         outputs = [Version("data", 0, "digest")]
         result = Result(f"there {number}", there, outputs, {}, 0.0)
         record.add(store.directory, "p", "get_data", result)
-    gc.clean(store, keep=2, delete=True)
+    unneeded.clean(store, keep=2, delete=True)
     assert [e.fingerprint for e in record.entries(store.directory)] == ["there 2", "there 1"]
     assert [version.number for version in store.versions("p", "data")] == [1]
 
@@ -200,8 +201,8 @@ def test_left_overs_of_dead_processes_are_listed_before_they_go(store):
     _, lock = store.files.workspace()
     expected = {"tmp/work-dead": 4, "1 contents in files": 34}
     for delete in (False, True):
-        assert {row.what: row.size for row in gc.clean(store, 1, delete)} == expected
-    assert gc.clean(store, 1, True) == [] and len([*store.files.tmp.iterdir()]) == 1
+        assert {row.what: row.size for row in unneeded.clean(store, 1, delete)} == expected
+    assert unneeded.clean(store, 1, True) == [] and len([*store.files.tmp.iterdir()]) == 1
     os.close(lock)
 
 
@@ -220,7 +221,7 @@ def kill_after(n_events: int, store: Store, keep: int) -> bool:
 
         sys.addaudithook(count)
         try:
-            gc.clean(Store(store.directory, sweep=False), keep, delete=True)
+            unneeded.clean(Store(store.directory, sweep=False), keep, delete=True)
         finally:
             os._exit(0)
     return os.waitpid(child, 0)[1] == signal.SIGKILL
@@ -261,7 +262,7 @@ def random_history(store: Store, seed: int) -> int:
             receipts.pop(name, None)
             receipts[name] = named
         elif move == "gc":
-            gc.clean(store, keep=2, delete=True)
+            unneeded.clean(store, keep=2, delete=True)
         elif move == "kill":
             killed += kill_after(choose.randint(1, 12), store, keep=2)
         if move in ("gc", "kill"):
@@ -272,7 +273,7 @@ def random_history(store: Store, seed: int) -> int:
             if version.name == "data":
                 found = tracking.Api().artifact(version.reference)
                 assert Path(found.file()).read_text() == texts[found.source_name]
-    gc.clean(store, keep=2, delete=True)
+    unneeded.clean(store, keep=2, delete=True)
     assert there(store) == needed(store, receipts)
     used = {f.sha256 for v in store.all_versions() for f in store.version_files(v.id)}
     assert set(store.files.all_contents()) == used and not [*store.files.tmp.iterdir()]
@@ -319,10 +320,10 @@ def test_writers_and_readers_do_not_notice_that_it_runs(store, tmp_path):
     ]
     n_removed = 0
     while any(process.poll() is None for process in started):
-        n_removed += len(gc.clean(store, keep=1, delete=True))
+        n_removed += len(unneeded.clean(store, keep=1, delete=True))
         assert all(not store.damage(v) for v in store.all_versions() if v.aliases)
     assert [process.communicate()[1] for process in started] == ["", ""]
-    gc.clean(store, keep=1, delete=True)
+    unneeded.clean(store, keep=1, delete=True)
     assert n_removed > 0 and len(there(store)) == 1
     assert all(store.damage(version) == [] for version in store.all_versions())
 
@@ -413,5 +414,5 @@ def test_it_waits_for_nobody_who_works_on_the_whole_store(store):
         store.files.alone("sync"),
         pytest.raises(UserError, match="sync of .* is under way: wait until it has ended"),
     ):
-        gc.clean(store, keep=1, delete=True)
-    assert gc.clean(store, keep=1, delete=True) == []
+        unneeded.clean(store, keep=1, delete=True)
+    assert unneeded.clean(store, keep=1, delete=True) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.environments import making
+from pipeline.settings import surroundings
 from util_lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -199,8 +200,7 @@ def test_a_conda_environment_without_marker_is_made_again(project, stand_in_cond
 
 
 def test_bytecode_is_cached_in_the_steps_environments(monkeypatch, tmp_path):
-    from pipeline.running import pipeline_run
 
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    pipeline_run.adopt_surroundings(tmp_path)
+    surroundings.adopt_surroundings(tmp_path)
     assert "PYTHONDONTWRITEBYTECODE" not in os.environ

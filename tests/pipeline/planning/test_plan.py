@@ -3,13 +3,14 @@
 import pytest
 import yaml
 
-from pipeline.planning.plan import Step, plan
-from pipeline.settings import overrides, schema
+from pipeline.planning.plan import plan
+from pipeline.planning.step import Step
+from pipeline.settings import overrides, resolvers, schema
 from util_lib.project import ROOT
 
 
 def planned(*given: str) -> list[Step]:
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     return plan(schema.check(overrides.base_config(list(given))))
 
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.planning.plan import plan
 from pipeline.receipts import writing
 from pipeline.running import mlflow_session
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from pipeline.settings.schema import STEPS
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.checkout import commit, copy_place, git, receipts
@@ -118,7 +118,7 @@ def test_a_failed_run_has_a_receipt_up_to_its_failure(place):
 
 
 def test_secrets_of_addresses_are_in_no_receipt():
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     checked = schema.check(
         overrides.base_config(
             [

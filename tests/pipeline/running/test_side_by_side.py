@@ -12,9 +12,10 @@ import psutil
 import pytest
 import yaml
 
-from pipeline.planning.plan import Step, plan
+from pipeline.planning.plan import plan
+from pipeline.planning.step import Step
 from pipeline.running.scheduler import waits_for
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from pipeline.settings.schema import STEPS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -226,7 +227,7 @@ def test_a_step_waits_for_what_it_reads_for_who_reads_what_it_makes_and_for_the_
 
 
 def test_in_the_pipeline_nothing_overtakes_the_checks():
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     six = plan(schema.check(overrides.base_config([])))
     waits = waits_for(six)
     gate = STEPS.index("check_data")
@@ -235,6 +236,6 @@ def test_in_the_pipeline_nothing_overtakes_the_checks():
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "two"])
 def test_a_number_of_jobs_that_is_none_is_named(jobs):
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     with pytest.raises(schema.UserError, match=r"main\.jobs"):
         schema.check(overrides.base_config([f"main.jobs={jobs}"]))

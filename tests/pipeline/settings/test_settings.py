@@ -2,14 +2,14 @@
 
 import pytest
 
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from pipeline.settings.schema import STEPS
 from util_lib.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def _resolvers():
-    schema.register_resolvers()
+    resolvers.register_resolvers()
 
 
 def check(*given: str) -> schema.Settings:

@@ -11,7 +11,7 @@ import yaml
 from step_support import steps
 
 from pipeline.planning.plan import plan
-from pipeline.settings import overrides, schema
+from pipeline.settings import overrides, resolvers, schema
 from tools.describe import draft, run
 from tools.describe.draft import Source
 from util_lib import tracking
@@ -77,7 +77,7 @@ class Drafts:
 
     def composed(self, name: str, *given: str) -> schema.Settings:
         """Return the whole configuration with the draft in it, checked as main.py checks it."""
-        schema.register_resolvers()
+        resolvers.register_resolvers()
         return schema.check(overrides.base_config([f"dataset={name}", *given]), name)
 
     def run_pipeline(self, name: str, monkeypatch) -> dict[str, float]:

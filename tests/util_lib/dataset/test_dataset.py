@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.settings import resolvers
 from util_lib.dataset import declaration, expressions
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
@@ -128,7 +129,7 @@ def test_the_documented_keys_are_those_of_the_schema():
 def test_a_file_that_builds_on_another_is_read_as_hydra_reads_it(name):
     from pipeline.settings import overrides, schema
 
-    schema.register_resolvers()
+    resolvers.register_resolvers()
     composed = schema.check(overrides.base_config([f"dataset={name}"])).data
     alone = declaration.load(ROOT / "conf" / "dataset" / f"{name}.yaml")
     for key in ("columns", "target", "task", "clean", "reference_half", "reference_dataset"):

@@ -1,0 +1,28 @@
+"""A receipt kept at W&B. Importing this module imports the W&B client."""
+
+import wandb
+
+from pipeline.caching.versions_on_wandb import Online
+from pipeline.receipts import writing
+from pipeline.settings.schema import Main
+from util_lib.errors import UserError
+from util_lib.tracking.online import client
+
+# For a run of main.py's own: what it prints is the steps' output, and it measures nothing.
+QUIET = {"console": "off", "silent": True, "x_disable_stats": True}
+
+
+def keep(found: Online, text: str, main: Main, failed: bool) -> str:
+    """Log a receipt, unless the latest one is the very same; return its full name.
+
+    Raises `UserError` for what W&B has against it.
+    """
+    project = main.project_name
+    try:
+        latest = found.find(f"{writing.NAME}:latest", project)
+        if latest and latest.digest == writing.artifact(text).manifest.digest():
+            return f"{project}/{latest.name}:v{latest.number}"
+        quiet = wandb.Settings(**QUIET)
+        return writing.keep(text, main.execute_steps, failed, settings=quiet)
+    except (wandb.Error, ValueError, OSError, TimeoutError) as error:
+        raise UserError(client.explain(error)) from error

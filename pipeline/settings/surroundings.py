@@ -1,0 +1,58 @@
+"""The environment variables on which main.py, MLflow and the steps must agree."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from util_lib.errors import UserError
+from util_lib.tracking.store import contents
+from util_lib.tracking.store.database import store_directory
+
+ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
+HOME_WAY_OUT = (
+    "results are kept where you stand: go to a folder that you may write to, or name one by "
+    "MLFLOW_TRACKING_URI=sqlite:////path/to/mlflow.db"
+)
+
+
+def adopt_surroundings(home: Path) -> None:
+    """Make explicit, in the environment, what every step and MLflow must agree on.
+
+    `home` holds the MLflow database and the store. Called once, before Hydra starts.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    _refuse_another_relative_database(uri)
+    os.environ["PIPELINE_HOME"] = str(home)
+    os.environ["TRACKING_STORE"] = str(store_directory())
+    os.environ.setdefault("PIPELINE_LOG", str(home / "ml_pipeline.log"))
+    if not uri:
+        uri = f"sqlite:///{home / 'mlflow.db'}"
+    elif uri.startswith("sqlite:///"):  # steps have another working directory
+        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    # The client's own copies of runs; otherwise they would lie in the steps' folders.
+    os.environ.setdefault("WANDB_DIR", str(home))
+    # `mlflow.start_run()` takes MLFLOW_RUN_ID away; each job of a multirun needs it.
+    if run_id := os.environ.pop("MLFLOW_RUN_ID", None):
+        os.environ[ROOT_RUN] = run_id
+    # Without cached bytecode each step compiles all that it imports; the environments are ours.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def _refuse_another_relative_database(uri: str) -> None:
+    """A relative path, read here, is not what `mlflow run <this folder>` read where it started."""
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    relative = path != uri and path and not Path(path).is_absolute()
+    if relative and "MLFLOW_RUN_ID" in os.environ and not Path(path).exists():
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri} is relative, and {path} is not in {Path.cwd()}, where the "
+            "project runs: give the whole path, for example "
+            f"MLFLOW_TRACKING_URI=sqlite:///$PWD/{path}"
+        )
+
+
+def refuse_unwritable(home: Path) -> None:
+    """Raise `UserError` where nothing can be written to `home`."""
+    with contents.writing(home, HOME_WAY_OUT):
+        home.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()
