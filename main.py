@@ -44,7 +44,7 @@ from pipeline.settings import overrides, resolvers, schema, surroundings
 from pipeline.sweeps import context
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 CONFIG = ROOT / "config.yaml"
 SWEEP_FILE = re.compile(

@@ -23,14 +23,12 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from serving.aliases import move
+from serving.aliases import history, move
 from serving.model import served_model
-from util_lib import cli, tracking
+from util_lib import cli, safe_files, tracking
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking import promotions
-from util_lib.tracking.store import contents
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 logger = logging.getLogger("serving")
 
@@ -116,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
         tag = check_tag(args.tag or artifact.source_name.lower())
         context = store_directory().parent / (args.context or "serving_image")
         write_context(artifact, context, args.base)
-        logger.info("%s is in %s", promotions.full_name(artifact), context)
+        logger.info("%s is in %s", history.full_name(artifact), context)
         run.summary["context"] = str(context)
     command = ["docker", "build", "--tag", tag, str(context)]
     if not args.build:
@@ -150,8 +148,8 @@ def write_context(artifact: Any, context: Path, base: str) -> None:
             f"{context} is there and was not written by image: remove it, or name another folder "
             "with -P context=..."
         )
-    version = promotions.full_name(artifact)
-    with contents.writing(context, "free space there or name another folder with -P context=..."):
+    version = history.full_name(artifact)
+    with safe_files.writing(context, "free space there or name another folder with -P context=..."):
         context.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=context.parent, prefix=".serving_image-") as tmp:
             new = Path(tmp, "context")

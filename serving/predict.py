@@ -28,7 +28,7 @@ from serving.model.served_model import ServedModel
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
 from util_lib.tracking import names
-from util_lib.tracking.store.database import user_directory
+from util_lib.tracking.store.places import user_directory
 
 logger = logging.getLogger("serving")
 

@@ -7,26 +7,18 @@ MLflow's registry, both or neither. A refusal ends with exit code 1.
 """
 
 import argparse
-import contextlib
-import datetime
-import getpass
-import json
 import logging
-import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from serving.aliases import move
-from serving.model import served_model
-from serving.promotion import comparison, report
-from serving.promotion.comparison import NotComparableError, Rules
+from serving.aliases import history, move
+from serving.promotion import report
+from serving.promotion.decision import compare, event, name_of, store_comparison
 from util_lib import cli, tracking
 from util_lib.errors import UserError
-from util_lib.tracking import names, promotions
 
 logger = logging.getLogger("serving")
 
@@ -109,21 +101,21 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         candidate = run.use_artifact(args.model)
-        version = promotions.full_name(candidate)
-        before = move.holder(candidate.project, _name(candidate), args.alias)
-        if before is not None and promotions.full_name(before) == version:
+        version = history.fullname_of(candidate)
+        before = move.holder(candidate.project, name_of(candidate), args.alias)
+        if before is not None and history.fullname_of(before) == version:
             logger.info("%s is %s already: nothing to do", version, args.alias)
             return
         if before is not None:
             before = run.use_artifact(before)
         found = compare(candidate, before, args, run, Path(tmp))
-        reference = _store(found, _name(candidate), run, Path(tmp))
+        reference = store_comparison(found, name_of(candidate), run, Path(tmp))
         print(report.as_text(found), flush=True)
         run.summary["promoted"] = found["promote"]
         for name, value in found["candidate"].get("scores", {}).items():
             run.summary[f"test_{name}"] = value
         if found["promote"]:
-            expected = None if before is None else promotions.full_name(before)
+            expected = None if before is None else history.fullname_of(before)
             move.move(candidate, args.alias, event(found, args, reference), expected)
             logger.info("%s is %s now; the comparison is %s", version, args.alias, reference)
     if not found["promote"]:
@@ -131,137 +123,6 @@ def main(argv: list[str] | None = None) -> None:
             f"{version} is not promoted: {found['reason']}; the comparison is {reference}, and "
             f'-P force=true -P reason="..." promotes it all the same'
         )
-
-
-def compare(
-    candidate: Any, before: Any | None, args: argparse.Namespace, run: Any, folder: Path
-) -> dict[str, Any]:
-    """Return the comparison, with the decision; what makes it impossible is one, if forced."""
-    loaded = served_model.load(promotions.full_name(candidate))
-    rules = Rules(
-        comparison.primary_metric(args.metric, loaded.task), args.min_gain, args.max_class_drop
-    )
-    found: dict[str, Any] = {
-        "alias": args.alias,
-        "metric": rules.metric,
-        "min_gain": rules.min_gain,
-        "max_class_drop": rules.max_class_drop,
-        "candidate": {"version": loaded.version, "digest": loaded.digest, "scores": {}},
-        "champion": None,
-        "test_data": None,
-        "notes": [],
-    }
-    try:
-        _measure(found, loaded, candidate, before, args, run, folder, rules)
-        promote, reason = comparison.decide(found, rules)
-    except NotComparableError as error:
-        if not args.force:
-            raise
-        promote, reason = False, str(error)
-        with contextlib.suppress(NotComparableError):  # at least what the candidate itself is like
-            _measure(found, loaded, candidate, None, args, run, folder, rules)
-    decision = "promoted" if promote else "not promoted"
-    if args.force and not promote:
-        promote, decision = True, f"promoted by force ({args.reason}), although"
-    return found | {"promote": promote, "decision": decision, "reason": reason}
-
-
-def event(found: dict[str, Any], args: argparse.Namespace, reference: str) -> dict[str, Any]:
-    """Return what the history keeps of a promotion."""
-    forced = found["decision"].startswith("promoted by force")
-    rows = found["test_data"]
-    return about_now() | {
-        "deed": promotions.FORCED if forced else promotions.PROMOTED,
-        "reason": args.reason or found["reason"],
-        "metrics": found["candidate"]["scores"],
-        "comparison": reference,
-        "test_data": rows and rows["version"],
-    }
-
-
-def promotion_of(
-    reference: str, project: str | None = None, alias: str | None = None
-) -> dict[str, Any] | None:
-    """Return how a version came to its alias, None if it was never promoted.
-
-    `reference` is `name:prod` or `name:v3`, `alias` the one that is meant where it is a version:
-    the last event of that alias, else the version's last one. Keys: alias, deed (promoted, forced
-    or rolled back), from (the version before, or None), at (UTC), by, reason, metrics, comparison
-    and test_data (artifacts, or None).
-    """
-    move.settle()
-    wanted = names.parse_reference(reference, project)
-    events = promotions.events_of(tracking.Api().artifact(str(wanted)))
-    meant = [event for event in events if event["alias"] == (alias or wanted.alias)]
-    return next(reversed(meant or events), None)
-
-
-def about_now() -> dict[str, str]:
-    """Return when it is, in UTC, and who asks."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container without a list of users
-        user = f"user {os.getuid()}"
-    now = datetime.datetime.now(datetime.UTC)
-    return {"at": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "by": f"{user}@{os.uname().nodename}"}
-
-
-def _measure(
-    found: dict[str, Any],
-    loaded: served_model.ServedModel,
-    candidate: Any,
-    before: Any | None,
-    args: argparse.Namespace,
-    run: Any,
-    folder: Path,
-    rules: Rules,
-) -> None:
-    """Measure the models and write into `found` what comes of it."""
-    chosen = "as asked for" if args.test_data else "split off with the candidate's training rows"
-    reference = args.test_data or comparison.test_split(candidate)
-    names.parse_reference(reference)
-    rows = comparison.read_rows(run.use_artifact(reference), chosen, loaded, folder / "test")
-    models = [(loaded, candidate)]
-    if before is not None:
-        champion = served_model.load(promotions.full_name(before))
-        comparison.refuse_unlike(loaded, champion)
-        models.append((champion, before))
-    frame, left_out, notes = comparison.leave_out_seen(rows, models, folder)
-    found["notes"] += notes
-    found["test_data"] = {
-        "version": rows.version,
-        "digest": rows.digest,
-        "chosen": rows.chosen,
-        "rows": len(frame),
-        "left_out": left_out,
-    }
-    measured = [comparison.measure(each, frame, artifact.size) for each, artifact in models]
-    found["candidate"] = measured[0][0]
-    if before is not None:
-        found["champion"] = measured[1][0]
-        found["difference"] = comparison.gain(frame, loaded, rules.metric, *measured)
-
-
-def _store(found: dict[str, Any], name: str, run: Any, folder: Path) -> str:
-    """Log the comparison as an artifact; return its version."""
-    artifact = tracking.Artifact(
-        f"{name}_comparison",
-        type="comparison",
-        description=f"{found['candidate']['version']} for {found['alias']}: {found['decision']}",
-        metadata={"candidate": found["candidate"]["version"], "promote": found["promote"]},
-    )
-    content = {
-        "comparison.json": json.dumps(found, indent=1, ensure_ascii=False) + "\n",
-        "comparison.md": report.as_markdown(found),
-    }
-    for file, text in content.items():
-        (folder / file).write_text(text, encoding="utf-8")
-        artifact.add_file(str(folder / file))
-    return promotions.full_name(run.log_artifact(artifact).wait())
-
-
-def _name(artifact: Any) -> str:
-    return artifact.source_name.partition(":")[0]
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from serving.aliases import move
-from serving.promote import about_now
+from serving.aliases import history, move
+from serving.aliases.history import about_now
 from util_lib import cli, tracking
 from util_lib.errors import UserError
-from util_lib.tracking import names, promotions
+from util_lib.tracking import names
 
 logger = logging.getLogger("serving")
 
@@ -48,9 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     with tracking.init(job_type="rollback", config=vars(args)) as run:
         project, name, _ = names.parse_reference(f"{args.model}:{args.alias}", run.project)
         now = run.use_artifact(f"{project}/{name}:{args.alias}")
-        current = promotions.full_name(now)
-        events = promotions.history(project, name, now.type, args.alias)
-        before = promotions.before(events, current)
+        current = history.full_name(now)
+        events = history.history(project, name, now.type, args.alias)
+        before = history.before(events, current)
         if before is None:
             raise UserError(
                 f"{current} is the first that was promoted to {args.alias}, so there is none to go "
@@ -69,7 +69,7 @@ def _event(
     known = [event for version, event in events if version == before]
     last = known[-1] if known else {}  # it had got the alias by hand
     return about_now() | {
-        "deed": promotions.ROLLED_BACK,
+        "deed": history.ROLLED_BACK,
         "reason": args.reason or f"rolled back from {current}",
         **{key: last.get(key) for key in ("metrics", "comparison", "test_data")},
     }

@@ -20,7 +20,7 @@ import uvicorn
 
 from serving.service import app, connection, json_logs
 from serving.service.champion_challenger import COLUMN, KEY_HEADER, Routing
-from serving.service.gate import Limits
+from serving.service.limits import Limits
 from serving.service.slots import Slot
 from util_lib import cli
 from util_lib.errors import UserError

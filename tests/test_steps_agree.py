@@ -7,7 +7,7 @@ from step_support import ROOT, steps
 
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 __all__ = ["steps"]
 

@@ -13,7 +13,7 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
 from util_lib.dataset.declaration import Data
 from util_lib.project import resolve_path
-from util_lib.tracking.store.contents import read_content
+from util_lib.safe_files import read_content
 from util_lib.urls import without_secrets
 
 ABSENT = "absent"  # an input that no version has yet, such as the first reference

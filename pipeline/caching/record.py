@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from pipeline.caching.version import Version
 from pipeline.caching.versions_in_store import Local
+from util_lib import safe_files
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents
 from util_lib.tracking.store.database import BUSY_TIMEOUT_S
 
 FILE = "cache.db"
@@ -148,7 +148,7 @@ def _first(directory: Path, where: str, *values: str) -> Result | None:
 def _database(directory: Path) -> Iterator[sqlite3.Connection]:
     path = directory / FILE
     try:
-        with contents.writing(directory):
+        with safe_files.writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as db, db:
             db.execute(SCHEMA)

@@ -1,7 +1,7 @@
 """The artifact versions that a pipeline run reads and makes, as its backend has them.
 
-`opened` gives those of the embedded store (`Local`) or of W&B (`versions_on_wandb.Online`). Both say
-which version a reference names and whether a recorded one can still be used, and make one the
+`opened` gives those of the embedded store (`Local`) or of W&B (`versions_on_wandb.Online`). Both
+say which version a reference names and whether a recorded one can still be used, and make one the
 latest. References are `name:alias` or `project/name:alias`.
 """
 

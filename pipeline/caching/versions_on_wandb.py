@@ -16,7 +16,7 @@ from util_lib import tracking
 from util_lib.tracking import choice
 from util_lib.tracking.names import parse_reference
 from util_lib.tracking.online import client
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 # Whose service process to use, for the processes below: each step has one of its own, which ends
 # with the step, whatever becomes of main.py.

@@ -20,7 +20,7 @@ from pipeline.settings.schema import Main
 from pipeline.settings.surroundings import ROOT_RUN
 from util_lib import cli, downloads, validation
 from util_lib.project import ROOT
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 from util_lib.urls import table_name, without_secrets
 
 CLONE = re.compile(r"tmp[a-z0-9_]{8}")  # where MLflow puts a project that it fetched

@@ -14,7 +14,8 @@ from pipeline.running.exit_code import exit_code
 from util_lib import cli
 from util_lib.project import ROOT
 from util_lib.tracking import choice
-from util_lib.tracking.store.database import Store, refuse_no_store, store_directory
+from util_lib.tracking.store.database import Store
+from util_lib.tracking.store.places import refuse_no_store, store_directory
 
 KEEP = "10"
 

@@ -26,11 +26,11 @@ from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, end_children, stoppable
 from pipeline.settings.schema import EnvManager
 from pipeline.settings.surroundings import ROOT_RUN
-from util_lib import validation
+from util_lib import safe_files, validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.tracking.store import contents
-from util_lib.tracking.store.database import Store, open_store, store_directory
+from util_lib.tracking.store.database import Store, open_store
+from util_lib.tracking.store.places import store_directory
 
 # What leads runs elsewhere, or makes steps take other data, is not for the run in the scratch
 # place; where environments lie and how conda is found is.
@@ -84,7 +84,7 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
     if receipt.python != platform.python_version():
         screen.say(f"the run had Python {receipt.python}, here is {platform.python_version()}")
     with (
-        contents.writing(tempfile.gettempdir(), WAY_OUT),
+        safe_files.writing(tempfile.gettempdir(), WAY_OUT),
         tempfile.TemporaryDirectory(prefix="reproduce_") as name,
     ):
         folder = Path(name).resolve()

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from pipeline.environments import making
 from pipeline.environments.making import LOCK, MARKER
-from util_lib.tracking.store import contents
+from util_lib import safe_files
 
 PREFIX = "mlflow-"  # MLflow gives every environment such a name
 # What the tools write when they begin, and nobody touches afterwards.
@@ -58,7 +58,7 @@ def delete(one: Found) -> bool:
     """Delete an environment with our marker; False where a pipeline is using it now."""
     marker = one.path / MARKER
     way_out = "what is left goes the next time"
-    with contents.writing(one.path, way_out), FileLock(_folder() / LOCK):
+    with safe_files.writing(one.path, way_out), FileLock(_folder() / LOCK):
         descriptor = os.open(marker, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

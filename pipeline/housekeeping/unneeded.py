@@ -9,7 +9,8 @@ from pipeline.receipts import writing
 from util_lib.errors import UserError
 from util_lib.tracking.names import Reference
 from util_lib.tracking.store import removal
-from util_lib.tracking.store.database import Store, VersionRecord
+from util_lib.tracking.store.database import Store
+from util_lib.tracking.store.records import VersionRecord
 from util_lib.tracking.store.removal import Unneeded
 
 UNNEEDED = "no alias, kept receipt or run in progress needs it"

@@ -8,7 +8,9 @@ from pipeline.receipts.writing import FILE, FORMAT, NAME
 from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference
-from util_lib.tracking.store.database import Store, VersionRecord, open_store, store_directory
+from util_lib.tracking.store.database import Store, open_store
+from util_lib.tracking.store.places import store_directory
+from util_lib.tracking.store.records import VersionRecord
 from util_lib.validation import Section
 
 

@@ -29,7 +29,7 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice
 from util_lib.tracking.mlflow_mirror import make_database, mlflow_lock
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 from util_lib.urls import without_credentials
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings import redacted
 from pipeline.settings.schema import Main, Settings
+from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice
-from util_lib.tracking.store import contents
 
 
 def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) -> list[Outcome]:
@@ -132,7 +132,7 @@ def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException
                 raise
             why = f"W&B does not have it: {error}"
     path = Path(HydraConfig.get().runtime.output_dir, writing.FILE)
-    with contents.writing(path, "the receipt was not kept"):
+    with safe_files.writing(path, "the receipt was not kept"):
         path.write_text(text, encoding="utf-8")
     return f"{path}{' and the parent run in MLflow' if shown else ''} ({why})"
 

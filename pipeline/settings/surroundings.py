@@ -4,9 +4,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from util_lib import safe_files
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
 HOME_WAY_OUT = (
@@ -53,6 +53,6 @@ def _refuse_another_relative_database(uri: str) -> None:
 
 def refuse_unwritable(home: Path) -> None:
     """Raise `UserError` where nothing can be written to `home`."""
-    with contents.writing(home, HOME_WAY_OUT):
+    with safe_files.writing(home, HOME_WAY_OUT):
         home.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=home).close()

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 
 from filelock import FileLock, Timeout
 
+from util_lib import safe_files
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 VARIABLE = "PIPELINE_SWEEP"
 
@@ -63,7 +63,7 @@ def alone(project: str, name: str, kind: str = "sweep") -> Iterator[None]:
     Both would run the same trials. Locks of another `kind` do not exclude each other.
     """
     directory = store_directory()
-    with contents.writing(directory):
+    with safe_files.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / f"{kind}.{project}.{name}.lock")
     try:

@@ -20,7 +20,7 @@ from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.space import TRAINING, chain
 from util_lib.project import ROOT
 from util_lib.tracking import choice
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 LOCK = "sweep.lock"
 

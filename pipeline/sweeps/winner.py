@@ -15,9 +15,8 @@ from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.leaderboard import ranking, report
 from pipeline.sweeps.record import Trial
 from pipeline.sweeps.space import TRAINING, Composer
-from util_lib import tracking
+from util_lib import safe_files, tracking
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,7 +113,7 @@ class Ending:
         )
         text += yaml.safe_dump(section, sort_keys=False, allow_unicode=True)
         path = folder / f"{name}.yaml"
-        with contents.writing(path, "the winner's parameters were not written"):
+        with safe_files.writing(path, "the winner's parameters were not written"):
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         screen.closing.append(f"the winner's parameters: {path} (python main.py +{GROUP}={name})")

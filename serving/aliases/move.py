@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from util_lib import tracking
+from serving.aliases import history
+from util_lib import safe_files, tracking
 from util_lib.errors import UserError
-from util_lib.tracking import choice, mlflow_mirror, promotions
-from util_lib.tracking.store import contents
-from util_lib.tracking.store.database import open_store, store_directory
+from util_lib.tracking import choice, mlflow_mirror
+from util_lib.tracking.store.database import open_store
+from util_lib.tracking.store.places import store_directory
+from util_lib.tracking.store.records import PROMOTIONS
 
 
 class Move(NamedTuple):
@@ -59,11 +61,11 @@ def move(target: Any, alias: str, event: dict[str, Any], expected: str | None) -
                 f"{source or 'no version'} while this was under way: run it again"
             )
         _make_sure_it_is_registered(target)
-        past = promotions.history(project, name, target.type, alias)
+        past = history.history(project, name, target.type, alias)
         number = 1 + max((event["number"] for _, event in past), default=0)
         event = {"alias": alias, "number": number, "from": source, **event}
         service = choice.base_url() if _on_wandb() else None
-        to = promotions.full_name(target)
+        to = history.full_name(target)
         plan = Move(project, name, target.type, alias, source, to, event, service)
         _write_note(plan)
         try:
@@ -127,16 +129,16 @@ def _agree(plan: Move) -> None:
     arrived = _full_name(holder(plan.project, plan.name, plan.alias)) == plan.target
     if tracking.Api().artifact_exists(plan.target):
         target = tracking.Api().artifact(plan.target)
-        noted = plan.event in promotions.events_of(target)
+        noted = plan.event in history.events_of(target)
         if arrived and not noted:
-            _change(target, set(), set(), [*promotions.events_of(target), plan.event])
+            _change(target, set(), set(), [*history.events_of(target), plan.event])
         if noted and not arrived:
             _change(target, set(), set(), _without(plan.event, target))
     _follow(plan)
 
 
 def _give(target: Any, alias: str, event: dict[str, Any]) -> None:
-    _change(target, {alias}, set(), [*promotions.events_of(target), event])
+    _change(target, {alias}, set(), [*history.events_of(target), event])
 
 
 def _undo(plan: Move) -> str:
@@ -149,7 +151,7 @@ def _undo(plan: Move) -> str:
             else:
                 _change(api.artifact(plan.target), set(), {plan.alias}, None)
         target = api.artifact(plan.target)
-        if plan.event in promotions.events_of(target):
+        if plan.event in history.events_of(target):
             _change(target, set(), set(), _without(plan.event, target))
         _follow(plan)
         _note().unlink()
@@ -159,7 +161,7 @@ def _undo(plan: Move) -> str:
 
 
 def _without(event: dict[str, Any], target: Any) -> list[dict[str, Any]]:
-    return [other for other in promotions.events_of(target) if other != event]
+    return [other for other in history.events_of(target) if other != event]
 
 
 def _change(
@@ -168,9 +170,9 @@ def _change(
     """Change aliases and events of a version; in the embedded store in one transaction."""
     metadata = dict(artifact.metadata or {})
     if events is not None:
-        metadata[promotions.KEY] = events
+        metadata[PROMOTIONS] = events
         if not events:
-            del metadata[promotions.KEY]
+            del metadata[PROMOTIONS]
     if _on_wandb():
         artifact.metadata = metadata
         artifact.aliases = sorted({*artifact.aliases} - remove | add)
@@ -193,7 +195,7 @@ def _make_sure_it_is_registered(target: Any) -> None:
     with mlflow_mirror.connect(store.directory) as client:
         if _number(client, target) is None:
             raise UserError(
-                f"{promotions.full_name(target)} is no model that MLflow could register: expected "
+                f"{history.full_name(target)} is no model that MLflow could register: expected "
                 f"an artifact of type {mlflow_mirror.MODEL_TYPE} with a file "
                 f"{mlflow_mirror.MODEL_FILE}"
             )
@@ -222,7 +224,7 @@ def _number(client: Any, artifact: Any) -> str | None:
 
     A version at W&B is known by its content: its number may be another one there.
     """
-    tag, value = mlflow_mirror.VERSION_TAG, promotions.full_name(artifact)
+    tag, value = mlflow_mirror.VERSION_TAG, history.full_name(artifact)
     if _on_wandb():
         tag, value = mlflow_mirror.DIGEST_TAG, artifact.digest
     model = f"{artifact.project}.{artifact.source_name.partition(':')[0]}"
@@ -243,7 +245,7 @@ def _on_wandb() -> bool:
 
 
 def _full_name(artifact: Any | None) -> str | None:
-    return None if artifact is None else promotions.full_name(artifact)
+    return None if artifact is None else history.full_name(artifact)
 
 
 def _note() -> Path:
@@ -252,19 +254,19 @@ def _note() -> Path:
 
 def _write_note(plan: Move) -> None:
     partial = _note().with_suffix(".partial")
-    with contents.writing(partial), partial.open("w", encoding="utf-8") as file:
+    with safe_files.writing(partial), partial.open("w", encoding="utf-8") as file:
         json.dump(plan._asdict(), file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, _note())
-    contents.sync_directory(_note().parent)
+    safe_files.sync_directory(_note().parent)
 
 
 @contextlib.contextmanager
 def _alone(wait: bool) -> Iterator[bool]:
     """Hold the lock of all moves; give False where it is taken and `wait` is not asked for."""
     directory = store_directory()
-    with contents.writing(directory):
+    with safe_files.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory / "moving.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from util_lib import safe_files
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents
 
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".json")
 WAY_OUT = "nothing was written; free space there or name another output"
@@ -35,13 +35,13 @@ class TableWriter:
             raise UserError(f"output {path} must end in {', '.join(SUFFIXES)}")
         self.path, self.n_rows = path, 0
         self._parquet: pq.ParquetWriter | None = None
-        with contents.writing(path, WAY_OUT):
+        with safe_files.writing(path, WAY_OUT):
             path.parent.mkdir(parents=True, exist_ok=True)
             for left in path.parent.glob(f".{path.name}.*.partial"):
-                if not contents.is_held(left):
+                if not safe_files.is_held(left):
                     left.unlink(missing_ok=True)
             self._partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
-            self._lock = contents.hold(self._partial)
+            self._lock = safe_files.hold(self._partial)
             self._file = self._partial.open("wb")
 
     def __enter__(self) -> "TableWriter":
@@ -58,17 +58,17 @@ class TableWriter:
         with contextlib.suppress(OSError):
             self._file.close()
         self._partial.unlink(missing_ok=True)
-        contents.release(self._lock)
+        safe_files.release(self._lock)
 
     def write(self, frame: pd.DataFrame) -> None:
         """Add rows."""
-        with contents.writing(self.path, WAY_OUT):
+        with safe_files.writing(self.path, WAY_OUT):
             getattr(self, f"_write_{self.path.suffix.lower()[1:]}")(frame)
             self.n_rows += len(frame)
 
     def finish(self) -> None:
         """Bring all rows to disk: what can fail, fails here."""
-        with contents.writing(self.path, WAY_OUT):
+        with safe_files.writing(self.path, WAY_OUT):
             if self._parquet is not None:
                 self._parquet.close()
                 self._parquet = None
@@ -79,9 +79,9 @@ class TableWriter:
 
     def commit(self) -> None:
         """Give the finished file its name."""
-        with contents.writing(self.path, WAY_OUT):
+        with safe_files.writing(self.path, WAY_OUT):
             os.replace(self._partial, self.path)
-            contents.sync_directory(self.path.parent)
+            safe_files.sync_directory(self.path.parent)
 
     def _write_csv(self, frame: pd.DataFrame) -> None:
         if self.n_rows == 0:

@@ -26,7 +26,7 @@ from util_lib.model import export
 from util_lib.model.config import Declaration, Features
 from util_lib.tables import cleaning
 from util_lib.tracking import names
-from util_lib.tracking.local.artifact import directory_digest
+from util_lib.tracking.local.manifest import directory_digest
 
 logger = logging.getLogger("serving")
 

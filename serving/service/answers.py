@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from serving.service.batching import Prediction
-from serving.service.gate import Limits
+from serving.model.prediction import Prediction
+from serving.service.limits import Limits
 from serving.service.slots import Slot
 
 Label = str | int | float | bool

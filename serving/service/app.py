@@ -17,14 +17,17 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from serving.model.loaded import Loaded
+from serving.model.prediction import Prediction
 from serving.service import answers, counters, openapi, protocol
-from serving.service.batching import Batcher, Prediction
+from serving.service.batching import Batcher
 from serving.service.champion_challenger import Comparison, Routing
 from serving.service.counters import Metrics
 from serving.service.explain import explain
-from serving.service.gate import Gate, Limits
+from serving.service.gate import Gate
+from serving.service.limits import Limits
 from serving.service.refusals import RequestError, body_of, broken
-from serving.service.slots import Loaded, Slot, follow
+from serving.service.slots import Slot, follow
 
 logger = logging.getLogger("serving")
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from serving.model.loaded import Loaded
+from serving.model.prediction import Prediction, predict
 from serving.service.refusals import RequestError
-from serving.service.slots import Loaded
 
 logger = logging.getLogger("serving")
 
@@ -23,15 +23,6 @@ MOST_ROWS = 4_096  # predicted in one go; a larger request is one of its own
 # longer, and two threads of Python take turns only every 5 ms.
 FEW_ROWS = 64
 MOST_WAITING = 100_000  # rows; who comes then is asked to come again
-
-
-@dataclass
-class Prediction:
-    """The answer of one model to the rows of one request."""
-
-    loaded: Loaded
-    labels: list[Any]
-    probabilities: np.ndarray | None
 
 
 @dataclass
@@ -136,24 +127,6 @@ class Batcher:
             labels, probabilities = await asyncio.to_thread(predict, loaded, rows)
         self._on_batch(loaded, len(rows), asyncio.get_running_loop().time() - begin)
         return labels, probabilities
-
-
-def predict(loaded: Loaded, rows: list[dict[str, Any]]) -> tuple[list[Any], np.ndarray | None]:
-    """Return labels, as plain values, and probabilities (rows by classes, or None)."""
-    labels, probabilities = loaded.model.predict(table(loaded, rows))
-    return np.asarray(labels).tolist(), probabilities
-
-
-def table(loaded: Loaded, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return checked rows as the table that a model takes, numbers as doubles."""
-    columns = {}
-    for name, column in loaded.model.columns.items():
-        values = [row.get(name) for row in rows]
-        if column.dtype in ("float", "int"):
-            columns[name] = np.array(values, dtype=np.float64)
-        else:
-            columns[name] = np.array(values, dtype=object)
-    return pd.DataFrame(columns)
 
 
 def _refusal(error: Exception) -> Exception:

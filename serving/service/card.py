@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from serving.aliases.origin import promotion_of
 from serving.model.served_model import ServedModel, find
-from serving.promote import promotion_of
 
 
 def of(model: ServedModel) -> dict[str, Any]:

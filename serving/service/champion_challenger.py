@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.service.batching import Prediction
+from serving.model.prediction import Prediction
 from serving.service.refusals import RequestError
 from serving.service.slots import Slot
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.service.batching import predict
-from serving.service.slots import Loaded
+from serving.model.loaded import Loaded
+from serving.model.prediction import predict
 
 ORDERS = 8  # and as many backwards
 METHOD = (

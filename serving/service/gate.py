@@ -13,10 +13,10 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from serving.service.counters import Metrics
+from serving.service.limits import Limits
 from serving.service.refusals import RequestError, body_of
 
 logger = logging.getLogger("serving.requests")
@@ -36,17 +36,6 @@ SECURITY_HEADERS = [
 ]
 
 Scope = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may cost."""
-
-    body_bytes: int = 10_000_000
-    rows: int = 10_000
-    body_seconds: float = 10.0  # for a client to send its body
-    answer_seconds: float = 30.0  # from then on
-    held_bytes: int = 200_000_000  # bodies of all requests together
 
 
 class Gate:

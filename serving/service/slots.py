@@ -9,32 +9,17 @@ import asyncio
 import datetime
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from serving.model import served_model
+from serving.model.loaded import Loaded
 from serving.model.row_schema import RowSchema
 from serving.service import card
 
 logger = logging.getLogger("serving")
 
 RETRY_SECONDS = 60.0  # until a version that could not be loaded is tried again
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """One version, ready to answer, with all that is made of it once."""
-
-    model: served_model.ServedModel
-    schema: RowSchema
-    card: dict[str, Any]
-    examples: list[dict[str, Any]]  # rows that it takes
-
-    @property
-    def version(self) -> str:
-        """`project/name:v3`, or the path of a directory."""
-        return self.model.version
 
 
 def load(reference: str) -> Loaded:

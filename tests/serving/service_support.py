@@ -18,7 +18,7 @@ from step_support import ROOT, Steps
 from serving import serve
 from serving.service import app, connection
 from serving.service.champion_challenger import Routing
-from serving.service.gate import Limits
+from serving.service.limits import Limits
 from serving.service.slots import Slot
 
 ROW = {"energy": 0.4, "loudness": -8.5, "tempo": 120.0, "key": 3, "text_feature": "warehouse beats"}

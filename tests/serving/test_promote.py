@@ -11,12 +11,12 @@ from step_support import MODEL, ROOT, Steps, make_songs, with_text
 
 from segregate import run as segregate
 from serving import promote, rollback
+from serving.aliases import history, origin
 from serving.model.served_model import load
 from serving.service import card
 from train_random_forest import run as training
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking import promotions
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
 
@@ -80,7 +80,7 @@ def holder(alias="prod"):
     """The version that has the alias, on which store and registry agree; None without one."""
     api = tracking.Api()
     has = api.artifact_exists(f"{NAME}:{alias}")
-    found = promotions.full_name(api.artifact(f"{NAME}:{alias}")) if has else None
+    found = history.full_name(api.artifact(f"{NAME}:{alias}")) if has else None
     uri = f"sqlite:///{Path('store/mlflow.db').absolute()}"
     registry = mlflow.MlflowClient(uri, uri)
     name = NAME.replace("/", ".")
@@ -105,7 +105,7 @@ def test_the_first_model_is_promoted_and_the_comparison_is_kept(models, capsys):
     assert found["test_data"]["chosen"] == "split off with the candidate's training rows"
     assert found["test_data"]["rows"] == 120
     assert "roc_auc_ovo_macro" in text.read_text() and "prod: none yet" in capsys.readouterr().out
-    told = promote.promotion_of("model_export:prod", "tests")
+    told = origin.promotion_of("model_export:prod", "tests")
     assert (told["deed"], told["from"]) == ("promoted", None)
     assert told["metrics"] == found["candidate"]["scores"]
     assert told["comparison"] == f"{NAME}_comparison:v0" and told["by"] and told["at"]
@@ -150,7 +150,7 @@ def test_force_promotes_with_a_reason_and_records_both(models):
     with pytest.raises(UserError, match="force=true needs a reason"):
         go("--model", "model_export:v0", "--force", "true")
     assert go("--model", "model_export:v0", "--force", "true", "--reason", "a test") == BAD
-    told = promote.promotion_of("model_export:prod", "tests")
+    told = origin.promotion_of("model_export:prod", "tests")
     assert (told["deed"], told["reason"], told["from"]) == ("forced", "a test", GOOD)
     assert "worse" in comparison()[0]["reason"]
 
@@ -160,13 +160,13 @@ def test_rollback_goes_back_version_by_version_and_ends_at_the_first(models):
     go("--model", "model_export:v1")
     rollback.main(["--reason", "it was slow"])
     assert holder() == BAD
-    told = promote.promotion_of("model_export:prod", "tests")
+    told = origin.promotion_of("model_export:prod", "tests")
     assert (told["deed"], told["reason"], told["from"]) == ("rolled back", "it was slow", GOOD)
     with pytest.raises(UserError, match="v0 is the first that was promoted to prod"):
         rollback.main([])
     assert go("--model", "model_export:v1") == GOOD
-    history = promotions.history("tests", "model_export", "model_export", "prod")
-    assert [(version, event["deed"]) for version, event in history] == [
+    events = history.history("tests", "model_export", "model_export", "prod")
+    assert [(version, event["deed"]) for version, event in events] == [
         (BAD, "promoted"),
         (GOOD, "promoted"),
         (BAD, "rolled back"),
@@ -186,7 +186,7 @@ def test_a_model_that_has_the_alias_already_is_left_alone(models, caplog):
     go("--model", "model_export:v0")
     go("--model", "model_export:v0")
     assert "v0 is prod already: nothing to do" in caplog.text
-    assert len(promotions.history("tests", "model_export", "model_export", "prod")) == 1
+    assert len(history.history("tests", "model_export", "model_export", "prod")) == 1
 
 
 def test_rows_that_the_model_in_use_was_trained_on_do_not_count(models):
@@ -294,7 +294,7 @@ def test_evaluate_measures_the_promoted_model_and_needs_none_otherwise(models):
         evaluate.main([*given, "model_export:prod"])
     go("--model", "model_export:v0")
     evaluate.main([*given, "model_export:prod"])
-    expected = promote.promotion_of("model_export:prod", "tests")["metrics"]
+    expected = origin.promotion_of("model_export:prod", "tests")["metrics"]
     for name, value in expected.items():
         assert models.run("evaluate").summary[f"test_{name}"] == value
 
@@ -305,7 +305,7 @@ from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
 from serving import promote
 from util_lib import cli, tracking
-from util_lib.tracking import moving, promotions
+from serving.aliases import history, move as moving
 n_kills, longest, name = int(sys.argv[1]), float(sys.argv[2]), "tests/model_export"
 choose = random.Random(int(sys.argv[3]))
 
@@ -331,7 +331,7 @@ def promote_one():
         promote.main(given)
     while sys.argv[4] == "moves":
         holder = moving.holder("tests", "model_export", "prod")
-        full = holder and promotions.full_name(holder)
+        full = holder and history.full_name(holder)
         other = f"{name}:v0" if full == f"{name}:v1" else f"{name}:v1"
         event = {"deed": "promoted", "at": "", "by": "", "reason": ""}
         moving.move(tracking.Api().artifact(other), "prod", event, full)
@@ -347,9 +347,9 @@ def look():
         model = "tests.model_export"
         number = client.get_registered_model(model).aliases.get("prod") if known else None
         tags = client.get_model_version(model, str(number)).tags if number else {}
-        past = promotions.history("tests", "model_export", "model_export", "prod")
+        past = history.history("tests", "model_export", "model_export", "prod")
         last = past[-1][0] if past else None
-        return (holder and promotions.full_name(holder), tags.get("artifact"), last)
+        return (holder and history.full_name(holder), tags.get("artifact"), last)
 
     noted = [*Path("store/tracking_store").glob("moving.*.json")] != []
     before = state()

@@ -5,9 +5,9 @@ from step_support import Steps, make_songs, with_text
 from test_promote import FORESTS, NAME, split, train
 
 from serving import promote, rollback
+from serving.aliases import history, origin
 from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.tracking import promotions
 
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 pytestmark = pytest.mark.slow  # the moves alone are tested on both backends in test_moving.py
@@ -25,7 +25,7 @@ def on_wandb(steps, wandb_account, monkeypatch) -> Steps:
 
 
 def prod():
-    return promotions.full_name(tracking.Api().artifact(f"{NAME}:prod"))
+    return history.full_name(tracking.Api().artifact(f"{NAME}:prod"))
 
 
 def test_a_model_on_wandb_is_promoted_refused_and_rolled_back_there(on_wandb):
@@ -38,7 +38,7 @@ def test_a_model_on_wandb_is_promoted_refused_and_rolled_back_there(on_wandb):
     assert prod() == f"{NAME}:v1"
     with pytest.raises(UserError, match="v0 is not promoted: roc_auc_ovo_macro is 0.* worse"):
         promote.main(["--model", "model_export:v0"])
-    told = promote.promotion_of("tests/model_export:prod")
+    told = origin.promotion_of("tests/model_export:prod")
     assert (told["deed"], told["from"]) == ("promoted", f"{NAME}:v0")
     assert told["test_data"] == "tests/data_test.parquet:v0"
     comparison = tracking.Api().artifact(told["comparison"])

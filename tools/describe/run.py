@@ -29,7 +29,7 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
 from util_lib.tables import reading
 from util_lib.tracking.choice import choose
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 from util_lib.urls import file_name, table_name, without_secrets
 
 logger = logging.getLogger("describe")

@@ -14,7 +14,8 @@ from types import FrameType
 
 from util_lib.cli import true_or_false
 from util_lib.errors import UserError
-from util_lib.tracking.store.database import open_store, refuse_no_store
+from util_lib.tracking.store.database import open_store
+from util_lib.tracking.store.places import refuse_no_store
 
 
 def main(argv: list[str] | None = None) -> int:

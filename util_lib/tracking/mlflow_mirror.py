@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from util_lib import safe_files
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents, values
-from util_lib.tracking.store.database import RunRecord, Store, VersionRecord, store_directory
+from util_lib.tracking.store import values
+from util_lib.tracking.store.database import Store
+from util_lib.tracking.store.places import store_directory
+from util_lib.tracking.store.records import RunRecord, VersionRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -149,7 +152,7 @@ def mlflow_lock(directory: Path) -> Iterator[None]:
     MLflow cannot build its database from two processes at once, and a model version must not be
     registered by both.
     """
-    with contents.writing(directory):
+    with safe_files.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory / "publish.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -170,7 +173,7 @@ def make_database(uri: str) -> None:
         return
     from mlflow import MlflowClient
 
-    contents.make_database(
+    safe_files.make_database(
         path, lambda draft: MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
     )
 

@@ -21,9 +21,9 @@ from pipeline.sweeps import context
 from pipeline.sweeps import trial as sweep_trial
 from pipeline.sweeps.cluster.engine import Engine, Lost
 from pipeline.sweeps.cluster.node import Job, Surroundings, code, kernel
+from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.tracking import choice
-from util_lib.tracking.store import contents
 from util_lib.tracking.store.database import open_store
 
 ATTEMPTS = 3  # a trial that takes its machine down with it must come to an end
@@ -107,12 +107,12 @@ def _marked() -> Iterator[str | None]:
         yield None
         return
     path = open_store().files.tmp / f"cluster-{secrets.token_hex(8)}"
-    lock = contents.hold(path)
+    lock = safe_files.hold(path)
     try:
         yield str(path)
     finally:
         path.unlink(missing_ok=True)
-        contents.release(lock)
+        safe_files.release(lock)
 
 
 def _variables() -> dict[str, str]:

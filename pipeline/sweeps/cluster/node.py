@@ -19,9 +19,9 @@ from omegaconf import DictConfig
 from pipeline.caching import fingerprint
 from pipeline.settings import resolvers
 from pipeline.sweeps import trial, warm_worker
+from util_lib import safe_files
 from util_lib.project import ROOT
 from util_lib.tracking import choice
-from util_lib.tracking.store import contents
 
 DATABASE = "tracking.db"
 WAL = 2  # what byte 18 of a SQLite database says of one with a write-ahead log
@@ -119,7 +119,7 @@ def _refusal(surroundings: Surroundings, host: str) -> str | None:
     store = Path(surroundings.variables["TRACKING_STORE"])
     if not mark.is_file():
         return f"{host} does not see the store {store} of the launching machine: {SHARED}"
-    if not contents.is_held(mark):
+    if not safe_files.is_held(mark):
         return (
             f"{host} sees a store at {store}, but not the locks of the launching machine, so it is "
             f"a copy or its file system does not pass locks on: {SHARED}"

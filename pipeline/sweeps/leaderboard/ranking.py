@@ -11,7 +11,8 @@ from util_lib import tracking, validation
 from util_lib.errors import UserError
 from util_lib.tracking import choice
 from util_lib.tracking.names import default_project
-from util_lib.tracking.store.database import open_store, refuse_no_store
+from util_lib.tracking.store.database import open_store
+from util_lib.tracking.store.places import refuse_no_store
 
 
 class Sweep(NamedTuple):

@@ -28,9 +28,9 @@ from pipeline.sweeps import context, record
 from pipeline.sweeps.record import is_maximised
 from pipeline.sweeps.search import distributions
 from pipeline.sweeps.search.distributions import Space
+from util_lib import safe_files
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 DATABASE = "sweeps.db"
 FEWEST = 5  # trials, before any is given up
@@ -240,14 +240,14 @@ def _alone(settings: Settings) -> Any:
     """Give the path of the database; raise `UserError` while the same search runs elsewhere."""
     path = store_directory().parent / DATABASE
     # not the lock of the sweep, which the process that launched it holds already
-    with contents.writing(path), context.alone(settings.project, settings.sweep, "search"):
+    with safe_files.writing(path), context.alone(settings.project, settings.sweep, "search"):
         yield path
 
 
 def _open(settings: Settings, space: Space, path: Path) -> optuna.Study:
     """Return the study, made if it is not there; raise `UserError` if it was begun as another."""
     try:
-        contents.make_database(
+        safe_files.make_database(
             path, lambda draft: RDBStorage(f"sqlite:///{draft}").engine.dispose()
         )
         study = optuna.create_study(

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
+from serving.aliases import history
 from serving.aliases import move as moving
-from serving.promote import promotion_of
+from serving.aliases.origin import promotion_of
 from util_lib.errors import UserError
-from util_lib.tracking import promotions
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
 NAME = "p.model_export"
@@ -35,17 +35,17 @@ def models(tracking, monkeypatch):
     return [f"p/model_export:v{number}" for number in range(3)]
 
 
-def move(tracking, reference, deed=promotions.PROMOTED, alias="prod"):
+def move(tracking, reference, deed=history.PROMOTED, alias="prod"):
     found = tracking.Api().artifact(reference)
     holder = moving.holder("p", "model_export", alias)
-    expected = holder and promotions.full_name(holder)
+    expected = holder and history.full_name(holder)
     event = {"deed": deed, "at": "now", "by": "me", "reason": f"for {reference}"}
     moving.move(found, alias, event, expected)
 
 
 def holder_of(alias="prod"):
     found = moving.holder("p", "model_export", alias)
-    return found and promotions.full_name(found)
+    return found and history.full_name(found)
 
 
 def registered(registry, alias="prod"):
@@ -56,7 +56,7 @@ def registered(registry, alias="prod"):
 
 
 def events(alias="prod"):
-    return promotions.history("p", "model_export", "model_export", alias)
+    return history.history("p", "model_export", "model_export", alias)
 
 
 def test_an_alias_moves_with_its_event_and_the_version_before_is_known(tracking, models):
@@ -69,7 +69,7 @@ def test_an_alias_moves_with_its_event_and_the_version_before_is_known(tracking,
         (models[1], models[0]),
     ]
     assert promotion_of("p/model_export:prod")["reason"] == f"for {models[1]}"
-    assert promotions.before(events(), models[1]) == models[0]
+    assert history.before(events(), models[1]) == models[0]
 
 
 @pytest.mark.parametrize("tracking", ["local"], indirect=True)
@@ -207,4 +207,4 @@ def test_the_version_before_is_that_of_the_way_which_led_here(moves, holder, exp
         (to, {**event, "from": source})
         for (to, event), (_, source) in zip(told, moves, strict=True)
     ]
-    assert promotions.before(told, holder) == expected
+    assert history.before(told, holder) == expected

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from service_support import ROW, running
 
-from serving.service.gate import Limits
+from serving.service.limits import Limits
 
 schemathesis = pytest.importorskip(
     "schemathesis", reason="schemathesis is not installed: see requirements-dev.txt"

@@ -9,6 +9,7 @@ from service_support import ROW, running, until
 from serving_support import export_model
 from step_support import MODEL
 
+from serving.model import prediction
 from serving.service import batching, slots
 from serving.service.champion_challenger import Routing
 from util_lib.errors import UserError
@@ -198,7 +199,7 @@ def test_rows_that_are_wrong_are_the_error_of_neither_model(two, share):
 
 def test_a_challenger_that_fails_costs_no_caller_an_answer(two, monkeypatch, caplog):
     with running("model_export:prod", "model_export:candidate", share=1.0) as service:
-        quick = batching.predict
+        quick = prediction.predict
 
         def fail(loaded, rows):
             if loaded is service.slots[1].loaded:

@@ -10,9 +10,10 @@ import pytest
 import requests
 from service_support import ROW, running, until
 
+from serving.model import prediction
 from serving.service import batching, connection
-from serving.service.gate import Limits
 from serving.service.json_logs import JsonLines
+from serving.service.limits import Limits
 
 TOKEN = "a token of enough characters"
 
@@ -160,7 +161,7 @@ def test_an_unknown_address_and_a_wrong_method_are_refused_in_the_same_form(serv
 
 def test_a_prediction_that_takes_too_long_is_given_up(model_directory, monkeypatch):
     with running(model_directory, limits=Limits(answer_seconds=0.2)) as service:
-        quick = batching.predict
+        quick = prediction.predict
 
         def slow(loaded, rows):
             time.sleep(0.6)

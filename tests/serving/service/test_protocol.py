@@ -8,7 +8,7 @@ import pytest
 from service_support import ROW, running
 from step_support import make_songs, with_text
 
-from serving.service.gate import Limits
+from serving.service.limits import Limits
 
 COLUMNS = list(ROW)
 

@@ -1,80 +1,27 @@
 """Artifacts: named, typed, versioned sets of files, as in the W&B client."""
 
 import datetime
-import hashlib
 import os
 import shutil
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any
 
+import pandas as pd
+
+from util_lib import safe_files
 from util_lib.errors import UserError, UserValueError
 from util_lib.tracking import names
-from util_lib.tracking.store import contents, values
-from util_lib.tracking.store.database import (
-    FileRecord,
-    Store,
-    VersionRecord,
-    check_type,
-    open_store,
-)
-
-if TYPE_CHECKING:
-    from util_lib.tracking.local.api import Run as PublicRun
-    from util_lib.tracking.local.run import Run
-
-DIGEST_HEADER = b"wandb-artifact-manifest-v1\n"
-
-
-class ArtifactNotLoggedError(AttributeError):
-    """Something was asked of an artifact that only a logged one knows."""
+from util_lib.tracking.local.manifest import ArtifactNotLoggedError, Entry, Manifest, not_logged
+from util_lib.tracking.store import values
+from util_lib.tracking.store.database import Store, check_type, open_store
+from util_lib.tracking.store.records import FileRecord, RunRecord, VersionRecord
 
 
 class ArtifactFinalizedError(AttributeError):
     """A logged artifact was to be changed."""
-
-
-class Entry(NamedTuple):
-    """One file of an artifact; `digest` is its MD5 in base64, as W&B has it."""
-
-    path: str
-    digest: str
-    size: int
-    sha256: str
-    local_path: str | None = None
-    artifact: "Artifact | None" = None
-
-    @property
-    def name(self) -> str:
-        """The path inside the artifact."""
-        return self.path
-
-    def download(self, root: str | os.PathLike | None = None) -> str:
-        """Write the file under `root` and return its path."""
-        if self.artifact is None or self.artifact.is_draft():
-            raise ArtifactNotLoggedError(_not_logged("ArtifactManifestEntry.download"))
-        root = str(root or self.artifact._default_root())
-        self.artifact._fetch([self], root)
-        return os.path.join(root, self.path)
-
-
-class Manifest(NamedTuple):
-    """The files of an artifact by path."""
-
-    entries: dict[str, Entry]
-
-    def digest(self) -> str:
-        """Return the digest that names the artifact's content: W&B's own algorithm."""
-        hasher = hashlib.md5(DIGEST_HEADER, usedforsecurity=False)
-        for path, entry in sorted(self.entries.items()):
-            hasher.update(f"{path}:{entry.digest}\n".encode())
-        return hasher.hexdigest()
-
-    def size(self) -> int:
-        """Return the bytes of all files together."""
-        return sum(entry.size for entry in self.entries.values())
 
 
 class Artifact:
@@ -357,17 +304,13 @@ class Artifact:
         self._fetch([e for e in self.manifest.entries.values() if e.path.startswith(prefix)], root)
         return root
 
-    def logged_by(self) -> "PublicRun | None":
+    def logged_by(self) -> "Run | None":
         """Return the run that logged this version first."""
-        from util_lib.tracking.local.api import Run
-
         record = self._logged("logged_by")
         return Run(self._store.run(record.logged_by))
 
-    def used_by(self) -> "list[PublicRun]":
+    def used_by(self) -> "list[Run]":
         """Return the runs that used this version."""
-        from util_lib.tracking.local.api import Run
-
         record = self._logged("used_by")
         return [Run(user) for user in self._store.runs_of_version(record.id, "in")]
 
@@ -378,7 +321,7 @@ class Artifact:
         to the active run.
         """
         if self._record is None:
-            from util_lib.tracking.local.run import active_run
+            from util_lib.tracking.local.active import active_run
 
             if (run := active_run()) is None:
                 raise UserError(
@@ -406,7 +349,7 @@ class Artifact:
 
     def _logged(self, member: str) -> VersionRecord:
         if self._record is None:
-            raise ArtifactNotLoggedError(_not_logged(f"Artifact.{member}"))
+            raise ArtifactNotLoggedError(not_logged(f"Artifact.{member}"))
         return self._record
 
     def _changeable(self, member: str) -> None:
@@ -418,7 +361,7 @@ class Artifact:
     def _make_workspace(self) -> Path:
         if self._workspace is None:
             store = open_store()
-            with contents.writing(store.files.tmp):
+            with safe_files.writing(store.files.tmp):
                 self._workspace, lock = store.files.workspace()
             self._clear = weakref.finalize(self, _remove, self._workspace, lock, os.getpid())
         return self._workspace
@@ -430,9 +373,9 @@ class Artifact:
             )
         inside = names.check_path(name)
         staged = self._make_workspace() / os.urandom(8).hex()
-        with contents.writing(staged):
+        with safe_files.writing(staged):
             try:
-                content = contents.read_content(path, staged)
+                content = safe_files.read_content(path, staged)
             except BaseException:
                 staged.unlink(missing_ok=True)
                 raise
@@ -443,19 +386,20 @@ class Artifact:
         self._entries[inside] = entry
         return entry
 
-    def _log(self, run: "Run", aliases: list[str], used: bool = False) -> None:
-        store = run._store
-        if self._record and self._record.project != run.project:
+    def _log(
+        self, store: Store, run_id: str, project: str, aliases: list[str], used: bool = False
+    ) -> None:
+        if self._record and self._record.project != project:
             raise UserValueError(
                 f"Artifact {self._name} exists in project '{self._record.project}'; "
-                f"it can't be moved to '{run.project}'"
+                f"it can't be moved to '{project}'"
             )
-        check_type(self._name, store.type_of(run.project, self._name), self._type)
+        check_type(self._name, store.type_of(project, self._name), self._type)
         self.finalize()
         entries = [*self.manifest.entries.values()]
         staged = {entry.sha256: Path(entry.local_path) for entry in entries if entry.local_path}
         with store.files.adding():
-            with contents.writing(store.files.final):
+            with safe_files.writing(store.files.final):
                 if self._workspace is None or self._workspace.parent == store.files.tmp:
                     store.files.adopt(staged)
                 else:  # TRACKING_STORE changed since the files were added
@@ -471,8 +415,8 @@ class Artifact:
                         "its files, then log that"
                     )
             record = store.add_version(
-                run.id,
-                run.project,
+                run_id,
+                project,
                 self._name,
                 self._type,
                 self.manifest.digest(),
@@ -505,9 +449,9 @@ class Artifact:
         try:
             for entry in entries:
                 target = Path(root, entry.path)
-                if target.is_file() and contents.read_content(target).sha256 == entry.sha256:
+                if target.is_file() and safe_files.read_content(target).sha256 == entry.sha256:
                     continue
-                with contents.writing(target, "free space there or name another directory"):
+                with safe_files.writing(target, "free space there or name another directory"):
                     target.parent.mkdir(parents=True, exist_ok=True)
                 partial = target.with_name(f".{os.urandom(4).hex()}.partial")
                 what = f"file {entry.path!r} of artifact {self._record.reference!r}"
@@ -517,22 +461,12 @@ class Artifact:
                     self._store.refuse_removed(self._record.id)
                     raise
                 ready[target] = partial
-            with contents.writing(root, "free space there or name another directory"):
+            with safe_files.writing(root, "free space there or name another directory"):
                 for target, partial in ready.items():
                     os.replace(partial, target)
         finally:
             for partial in ready.values():
                 partial.unlink(missing_ok=True)
-
-
-def directory_digest(directory: str | os.PathLike) -> str:
-    """Return the digest that an artifact with the files of `directory` would have."""
-    entries = {}
-    for path in sorted(Path(directory).rglob("*")):
-        if path.is_file():
-            content, name = contents.read_content(path), path.relative_to(directory).as_posix()
-            entries[name] = Entry(name, content.md5, content.size, content.sha256)
-    return Manifest(entries).digest()
 
 
 def utc(seconds: float) -> str:
@@ -541,14 +475,95 @@ def utc(seconds: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _not_logged(member: str) -> str:
-    return (
-        f"{member!r} used prior to logging artifact or while in offline mode. "
-        "Call Artifact.wait() before accessing logged artifact properties."
-    )
-
-
 def _remove(workspace: Path, lock: int, pid: int) -> None:
     if os.getpid() == pid:  # not in a forked child: its parent may still need the files
         shutil.rmtree(workspace, ignore_errors=True)
-        contents.release(lock)
+        safe_files.release(lock)
+
+
+def find_artifact(store: Store, text: str, project: str, type: str | None = None) -> Artifact:
+    """Return the artifact that a reference names; `project` is for those that name none."""
+    reference = names.parse_reference(text, project)
+    record = store.version(reference)
+    if record is None:
+        raise store.missing(reference)
+    if type is not None and type != record.type:
+        raise UserValueError(
+            f"type {type!r} specified but this artifact is of type {record.type!r}: "
+            f"{record.reference}"
+        )
+    return Artifact._stored(store, record, reference.alias)
+
+
+class Run:
+    """A run as others see it, as it was when it was read."""
+
+    def __init__(self, record: RunRecord):
+        """Show what the store has recorded."""
+        self._record = record
+        self.id = record.id
+        self.name = record.name
+        self.entity = names.ENTITY
+        self.project = record.project
+        self.group = record.group
+        self.job_type = record.job_type
+        self.notes = record.notes
+        self.tags = list(record.tags)
+        self.state = record.state
+        self.config = record.config
+        self.summary = record.summary
+        self.created_at = utc(record.started_at)
+        self.commit = record.environment.get("git", {}).get("commit")
+        self.metadata = record.environment
+        self.exit_code = record.exit_code
+        self.path = [names.ENTITY, record.project, record.id]
+        self.url = None
+
+    def __repr__(self) -> str:
+        """Return path and state."""
+        return f"<Run {'/'.join(self.path)} ({self.state})>"
+
+    def history(
+        self,
+        samples: int = 500,
+        keys: list[str] | None = None,
+        x_axis: str = "_step",
+        pandas: bool = False,
+    ) -> Any:
+        """Return at most `samples` steps, evenly spread, as a list of dicts.
+
+        With `keys`, only these and the x-axis, of the steps that have them all.
+        `pandas=True` gives a DataFrame instead.
+        """
+        rows = [*self.scan_history([x_axis, *keys] if keys else None)]
+        if len(rows) > samples:
+            last, n = len(rows) - 1, max(samples - 1, 1)
+            rows = [rows[round(i * last / n)] for i in range(samples)]
+        if not pandas:
+            return rows
+
+        return pd.DataFrame.from_records(rows)
+
+    def scan_history(
+        self,
+        keys: list[str] | None = None,
+        page_size: int = 1_000,
+        min_step: int = 0,
+        max_step: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Give every step from `min_step` to before `max_step`, in order."""
+        for row in self._record.history():
+            if row["_step"] < min_step or (max_step is not None and row["_step"] >= max_step):
+                continue
+            if keys is None:
+                yield row
+            elif all(key in row for key in keys):
+                yield {key: row[key] for key in keys}
+
+    def logged_artifacts(self) -> list[Artifact]:
+        """Return the artifacts that the run logged."""
+        return [Artifact._stored(self._record.store, v) for v in self._record.logged_artifacts()]
+
+    def used_artifacts(self) -> list[Artifact]:
+        """Return the artifacts that the run used."""
+        return [Artifact._stored(self._record.store, v) for v in self._record.used_artifacts()]

@@ -11,17 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from util_lib import git_state
+from util_lib import git_state, safe_files
 from util_lib.errors import UserError, UserValueError
 from util_lib.tracking import names
-from util_lib.tracking.local.artifact import Artifact
+from util_lib.tracking.local.active import _active, active_run
+from util_lib.tracking.local.artifact import Artifact, find_artifact
 from util_lib.tracking.local.image import as_image
-from util_lib.tracking.store import contents, values
-from util_lib.tracking.store.database import RunRecord, Store, open_store
+from util_lib.tracking.store import values
+from util_lib.tracking.store.database import Store, open_store
+from util_lib.tracking.store.records import RunRecord
 
 KILLED_EXIT_CODES = {130: "SIGINT", 143: "SIGTERM"}
-
-_active: list["Run"] = []
 
 
 class UsageError(UserError):
@@ -30,13 +30,6 @@ class UsageError(UserError):
 
 class ConfigError(UserError):
     """A value of the config was to be changed in passing."""
-
-
-def active_run() -> "Run | None":
-    """Return the run that was started last in this process and has not finished."""
-    # A forked child inherits its parent's run, which is not its own.
-    own = [run for run in _active if run._pid == os.getpid()]
-    return own[-1] if own else None
 
 
 def init(
@@ -472,7 +465,7 @@ class Run:
                 raise UserValueError(f"path must be a file or a directory, and {path!r} is neither")
         if not isinstance(artifact, Artifact):
             raise TypeError("You must pass an Artifact or a valid file path to log_artifact")
-        artifact._log(self, aliases, used)
+        artifact._log(self._store, self.id, self.project, aliases, used)
         return artifact
 
     def _storable(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -488,17 +481,17 @@ class Run:
         return stored
 
     def _keep_image(self, key: str, image: Any) -> dict[str, Any]:
-        with contents.writing(self._store.files.tmp):
+        with safe_files.writing(self._store.files.tmp):
             folder, lock = self._store.files.workspace()
         try:
             known = image.write(folder / "image.png")
-            content = contents.read_content(folder / "image.png")
+            content = safe_files.read_content(folder / "image.png")
             path = f"media/images/{names.check_path(key)}_{self._step}_{content.sha256[:20]}.png"
             self._store.add_run_file(self.id, path, folder / "image.png")
         finally:
             (folder / "image.png").unlink(missing_ok=True)
             folder.rmdir()
-            contents.release(lock)
+            safe_files.release(lock)
         return {"_type": "image-file", "path": path, "sha256": content.sha256, **known}
 
     def _finish_at_exit(self) -> None:
@@ -508,20 +501,6 @@ class Run:
             self.finish(1 if getattr(sys, "last_value", None) is not None else 0)
         except Exception as error:  # there is nobody left to catch it
             print(f"tracking: {error}", file=sys.stderr)
-
-
-def find_artifact(store: Store, text: str, project: str, type: str | None = None) -> Artifact:
-    """Return the artifact that a reference names; `project` is for those that name none."""
-    reference = names.parse_reference(text, project)
-    record = store.version(reference)
-    if record is None:
-        raise store.missing(reference)
-    if type is not None and type != record.type:
-        raise UserValueError(
-            f"type {type!r} specified but this artifact is of type {record.type!r}: "
-            f"{record.reference}"
-        )
-    return Artifact._stored(store, record, reference.alias)
 
 
 def _config_items(config: Mapping | argparse.Namespace) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from util_lib.errors import UserError
 from util_lib.tracking import choice, names
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 # The client by itself waits 90 s for a run to start and without end for one to finish, and nobody
 # is told why a step hangs. Whoever has a slow line sets these variables to more.

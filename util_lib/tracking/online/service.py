@@ -12,7 +12,7 @@ import wandb
 from util_lib.errors import UserError
 from util_lib.tracking import choice
 from util_lib.tracking.online import client
-from util_lib.tracking.store.database import RunRecord, VersionRecord
+from util_lib.tracking.store.records import RunRecord, VersionRecord
 
 IDS_PER_QUESTION = 50
 # Large uploads end in an artifact's `wait`, which has no limit; this one is for the rest.

@@ -6,7 +6,6 @@ transaction, after its contents are safely on disk. The database itself is built
 linked into place, so that it is never seen half-made.
 """
 
-import datetime
 import os
 import re
 import shutil
@@ -16,150 +15,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from util_lib import safe_files
 from util_lib.errors import UserError, UserValueError
-from util_lib.project import ROOT
 from util_lib.tracking import names
 from util_lib.tracking.store import contents as files
 from util_lib.tracking.store import values
+from util_lib.tracking.store.places import store_directory
+from util_lib.tracking.store.records import FileRecord, RunRecord, VersionRecord
 from util_lib.tracking.store.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, upgrade
 
 BUSY_TIMEOUT_S = 60  # a writer waits this long for the others
 
 _open: dict[Path, "Store"] = {}
-
-
-class FileRecord(NamedTuple):
-    """One file of an artifact version; `md5` in base64 as W&B writes it."""
-
-    path: str
-    md5: str
-    sha256: str
-    size: int
-
-
-class VersionRecord(NamedTuple):
-    """One version of one artifact, as it was when it was read.
-
-    `removed_at` is when house-keeping took its content away, None while it is there.
-    """
-
-    id: int
-    project: str
-    name: str
-    type: str
-    number: int
-    digest: str
-    size: int
-    description: str | None
-    metadata: dict[str, Any]
-    aliases: list[str]
-    logged_by: str
-    created_at: float
-    updated_at: float
-    removed_at: float | None = None
-
-    @property
-    def reference(self) -> str:
-        """The version's full name, which never changes: `project/name:vN`."""
-        return f"{self.project}/{self.name}:v{self.number}"
-
-    @property
-    def removal(self) -> str:
-        """When and by what it was removed, in words."""
-        day = datetime.datetime.fromtimestamp(self.removed_at, datetime.UTC)
-        return f"was removed by gc on {day:%Y-%m-%d}"
-
-
-class RunRecord(NamedTuple):
-    """One run, as it was when it was read.
-
-    `state` is running, finished, failed, killed or crashed; crashed means that its process ended
-    without finishing it. Times are seconds since the epoch.
-    """
-
-    id: str
-    number: int
-    project: str
-    name: str
-    group: str | None
-    job_type: str | None
-    notes: str | None
-    tags: list[str]
-    config: dict[str, Any]
-    summary: dict[str, Any]
-    state: str
-    exit_code: int | None
-    started_at: float
-    finished_at: float | None
-    environment: dict[str, Any]
-    mlflow_run_id: str | None
-    store: "Store"
-
-    def history(self) -> list[dict[str, Any]]:
-        """Return what was logged, one dict per step, in order."""
-        return self.store.history(self.id)
-
-    def files(self) -> list[tuple[str, str, int]]:
-        """Return path, sha256 and size of the run's own files, such as images."""
-        return self.store.run_files(self.id)
-
-    def logged_artifacts(self) -> list[VersionRecord]:
-        """Return the versions that the run logged, in order."""
-        return self.store.versions_of_run(self.id, "out")
-
-    def used_artifacts(self) -> list[VersionRecord]:
-        """Return the versions that the run used, in order."""
-        return self.store.versions_of_run(self.id, "in")
-
-
-def store_directory() -> Path:
-    """Return where this process keeps its store.
-
-    `TRACKING_STORE`, else beside the SQLite database that `MLFLOW_TRACKING_URI` names, else in
-    the current directory. A step folder of this checkout is never the place: a step that is run
-    on its own shares the store of the whole project.
-    """
-    if chosen := os.environ.get("TRACKING_STORE"):
-        return Path(chosen).expanduser().absolute()
-    base = _beside_the_database()
-    if is_step_folder(base):
-        base = ROOT
-    return base / "tracking_store"
-
-
-def user_directory() -> Path:
-    """Return where relative paths of the user start: the current directory.
-
-    MLflow runs a step in the step's own folder; there it is the directory of the SQLite database
-    that `MLFLOW_TRACKING_URI` names, else the project root.
-    """
-    if not is_step_folder(Path.cwd()):
-        return Path.cwd()
-    base = _beside_the_database()
-    return ROOT if is_step_folder(base) else base
-
-
-def is_step_folder(path: Path) -> bool:
-    """Say whether a directory is a step of this checkout."""
-    return path.resolve().parent == ROOT and (path / "MLproject").is_file()
-
-
-def _beside_the_database() -> Path:
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri.startswith("sqlite:///") and (path := uri.removeprefix("sqlite:///")):
-        return Path(path.partition("?")[0]).absolute().parent
-    return Path.cwd()
-
-
-def refuse_no_store() -> None:
-    """Raise `UserError` where there is no store to look into."""
-    if not (store_directory() / "tracking.db").exists():
-        raise UserError(
-            f"there is no store at {store_directory()}: go to the directory where the runs were "
-            "started, or set TRACKING_STORE or MLFLOW_TRACKING_URI as it was for them"
-        )
 
 
 def open_store(directory: str | os.PathLike | None = None) -> "Store":
@@ -187,7 +56,7 @@ class Store:
         self.files = files.Files(directory)
         self._lock = threading.RLock()
         self._connections: dict[int, sqlite3.Connection] = {}
-        with files.writing(directory):
+        with safe_files.writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
             self.files.make(sweep)
             if not self.path.exists():
@@ -226,9 +95,9 @@ class Store:
         self, run_id: str, project: str, config: str, environment: str, tags: str, **columns: Any
     ) -> tuple[RunRecord, int]:
         """Record a new run; return it with the lock that shows that its process lives."""
-        with files.writing(self.files.tmp):
+        with safe_files.writing(self.files.tmp):
             try:
-                lock = files.hold(self._run_lock(run_id))
+                lock = safe_files.hold(self._run_lock(run_id))
             except FileExistsError as error:
                 raise UserError(
                     f"run {run_id!r} is running already; choose another id or none"
@@ -264,7 +133,7 @@ class Store:
     def end_run(self, run_id: str, lock: int) -> None:
         """Give back the lock that `start_run` returned."""
         self._run_lock(run_id).unlink(missing_ok=True)
-        files.release(lock)
+        safe_files.release(lock)
 
     def update_run(self, run_id: str, durable: bool = False, **columns: Any) -> None:
         """Set columns of a run; `durable` ones survive a power cut, others a killed process."""
@@ -278,7 +147,7 @@ class Store:
             db.execute("INSERT OR REPLACE INTO history VALUES (?, ?, ?)", (run_id, step, data))
             db.execute("UPDATE runs SET summary = ? WHERE id = ?", (summary, run_id))
 
-    def add_run_file(self, run_id: str, path: str, source: str | os.PathLike) -> files.Content:
+    def add_run_file(self, run_id: str, path: str, source: str | os.PathLike) -> safe_files.Content:
         """Keep a copy of `source` as the run's own file `path`."""
         with self.files.adding():
             content = self.files.put(source)
@@ -612,7 +481,7 @@ class Store:
             if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
                 raise
             raise UserError(
-                f"cannot use the tracking store {self.path}: {error}; {files.STORE_WAY_OUT}"
+                f"cannot use the tracking store {self.path}: {error}; {safe_files.STORE_WAY_OUT}"
             ) from error
 
     def _create(self) -> None:
@@ -629,11 +498,11 @@ class Store:
                 db.close()  # the last connection moves everything from the log into the file
             with suppress(FileExistsError):  # another process was first
                 os.link(new, self.path)
-            files.sync_directory(self.directory)
-            files.sync_directory(self.directory.parent)
+            safe_files.sync_directory(self.directory)
+            safe_files.sync_directory(self.directory.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            files.release(lock)
+            safe_files.release(lock)
 
     def _check_schema(self) -> None:
         (application,) = self._rows("PRAGMA application_id")[0]
@@ -668,7 +537,7 @@ class Store:
         columns["group"] = columns.pop("group_name")
         for column in ("config", "summary", "tags", "environment"):
             columns[column] = values.loads(columns[column])
-        if columns["state"] == "running" and not files.is_held(self._run_lock(columns["id"])):
+        if columns["state"] == "running" and not safe_files.is_held(self._run_lock(columns["id"])):
             columns["state"] = self._state_of_ended(columns["id"])
         return RunRecord(store=self, **columns)
 

@@ -11,9 +11,9 @@ import sqlite3
 import time
 from typing import NamedTuple
 
-from util_lib.tracking import promotions
-from util_lib.tracking.store import contents as files
-from util_lib.tracking.store.database import Store, VersionRecord
+from util_lib import safe_files
+from util_lib.tracking.store.database import Store
+from util_lib.tracking.store.records import PROMOTIONS, VersionRecord
 
 
 class Unneeded(NamedTuple):
@@ -40,7 +40,7 @@ def in_use(store: Store) -> set[int]:
     return used | {
         version.id
         for version in store.all_versions()
-        if version.aliases or version.metadata.get(promotions.KEY)
+        if version.aliases or version.metadata.get(PROMOTIONS)
     }
 
 
@@ -72,7 +72,7 @@ def mark(db: sqlite3.Connection, versions: list[VersionRecord]) -> None:
 
 def delete(store: Store, contents: dict[str, int]) -> None:
     """Delete contents that nothing refers to any more; called while `removing`."""
-    with files.writing(store.files.final, "what is left goes the next time"):
+    with safe_files.writing(store.files.final, "what is left goes the next time"):
         for sha256 in contents:
             store.files.path(sha256).unlink(missing_ok=True)
 

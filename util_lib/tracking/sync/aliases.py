@@ -9,11 +9,12 @@ import json
 import os
 from collections.abc import Iterable
 
+from util_lib import safe_files
 from util_lib.tracking import choice
 from util_lib.tracking.names import Reference
 from util_lib.tracking.online.service import SeenVersion, Service, seconds
-from util_lib.tracking.store import contents
-from util_lib.tracking.store.database import Store, VersionRecord
+from util_lib.tracking.store.database import Store
+from util_lib.tracking.store.records import VersionRecord
 
 LATEST = "latest"
 
@@ -152,7 +153,7 @@ def _read(store: Store) -> dict[str, dict[str, str]]:
 
 def _write(store: Store, sent: dict[str, dict[str, str]]) -> None:
     path = store.directory / "sent_aliases.json"
-    with contents.writing(path):
+    with safe_files.writing(path):
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(sent, indent=1), encoding="utf-8")
         os.replace(partial, path)

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from util_lib.tracking.store.database import RunRecord, Store, VersionRecord
+from util_lib.tracking.store.database import Store
+from util_lib.tracking.store.records import RunRecord, VersionRecord
 
 
 class Event(NamedTuple):

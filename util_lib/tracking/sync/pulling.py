@@ -11,19 +11,14 @@ import sqlite3
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.tracking import names
-from util_lib.tracking.local.artifact import Entry, Manifest
+from util_lib.tracking.local.manifest import Entry, Manifest
 from util_lib.tracking.online.service import SeenVersion, Service, connected, seconds, see
-from util_lib.tracking.store import contents as files
 from util_lib.tracking.store import values
-from util_lib.tracking.store.database import (
-    FileRecord,
-    Store,
-    VersionRecord,
-    check_type,
-    open_store,
-)
+from util_lib.tracking.store.database import Store, check_type, open_store
+from util_lib.tracking.store.records import FileRecord, VersionRecord
 from util_lib.tracking.sync import aliases
 
 AGAIN = "pull again later: the store is as it was"
@@ -148,7 +143,7 @@ def _download(store: Store, seen: SeenVersion, folder: Path) -> _Download:
     for path, entry in announced.items():
         # The store would not take such a path either; here it would lead out of the folder.
         file = place / names.check_path(path)
-        found = files.read_content(file) if file.is_file() else None
+        found = safe_files.read_content(file) if file.is_file() else None
         if found is None or found.md5 != entry.digest:
             wrong = "is missing" if found is None else f"has the MD5 {found.md5}"
             raise UserError(
@@ -164,7 +159,7 @@ def _download(store: Store, seen: SeenVersion, folder: Path) -> _Download:
             f"{artifact.source_name} arrived damaged from W&B: its files have the digest {digest}, "
             f"not {seen.digest}; {AGAIN}"
         )
-    with files.writing(store.files.final):
+    with safe_files.writing(store.files.final):
         store.files.adopt(staged)
     return _Download(
         seen, [FileRecord(e.path, e.digest, e.sha256, e.size) for e in entries.values()]

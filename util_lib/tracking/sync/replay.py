@@ -11,7 +11,8 @@ from wandb.proto.wandb_internal_pb2 import HistoryRecord
 
 from util_lib.errors import UserError
 from util_lib.tracking.online.service import Service
-from util_lib.tracking.store.database import RunRecord, Store, VersionRecord
+from util_lib.tracking.store.database import Store
+from util_lib.tracking.store.records import RunRecord, VersionRecord
 from util_lib.tracking.sync.plan import Event
 
 # What W&B calls the end of a run that the store calls so. One that crashed never said its end.

@@ -15,7 +15,8 @@ from util_lib.errors import UserError
 from util_lib.tracking import choice
 from util_lib.tracking.online import client
 from util_lib.tracking.online.service import Service, connected
-from util_lib.tracking.store.database import RunRecord, Store, VersionRecord, open_store
+from util_lib.tracking.store.database import Store, open_store
+from util_lib.tracking.store.records import RunRecord, VersionRecord
 from util_lib.tracking.sync import aliases as sync_aliases
 from util_lib.tracking.sync.plan import Event, Plan, plan
 from util_lib.tracking.sync.replay import Missing, OpenRun, complete_summary, missing

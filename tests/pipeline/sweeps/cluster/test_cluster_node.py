@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.sweeps.cluster import node, ray_engine
 from pipeline.sweeps.cluster.node import Surroundings, look
+from util_lib import safe_files
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents
 from util_lib.tracking.store.database import open_store
 
 
@@ -19,10 +19,10 @@ def launched(tmp_path):
     """What a launching process on this machine hands over: a store, and a mark that it holds."""
     store = open_store()
     mark = store.files.tmp / "cluster-mark"
-    lock = contents.hold(mark)
+    lock = safe_files.hold(mark)
     variables = {"TRACKING_STORE": str(store.directory), "PIPELINE_HOME": str(tmp_path)}
     yield Surroundings(str(mark), node.kernel(), node.code(), variables)
-    contents.release(lock)
+    safe_files.release(lock)
 
 
 def moved(launched: Surroundings, store) -> Surroundings:

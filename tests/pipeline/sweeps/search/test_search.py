@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from pipeline.sweeps.search import distributions, search
 from pipeline.sweeps.search.search import Settings
 from util_lib.errors import UserError
-from util_lib.tracking.store.database import store_directory
+from util_lib.tracking.store.places import store_directory
 
 OVERRIDES = ["depth=range(5,50)", "kind=gini,entropy", "alpha=tag(log,interval(1e-6,1e-2))", "x=1"]
 

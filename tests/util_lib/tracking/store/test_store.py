@@ -6,11 +6,12 @@ import sqlite3
 
 import pytest
 
-from util_lib import project, tracking
+from util_lib import project, safe_files, tracking
 from util_lib.errors import UserError
 from util_lib.tracking.store import contents
 from util_lib.tracking.store import database as store_module
-from util_lib.tracking.store.database import Store, open_store, store_directory
+from util_lib.tracking.store.database import Store, open_store
+from util_lib.tracking.store.places import store_directory
 
 
 @pytest.fixture
@@ -131,10 +132,10 @@ def test_what_a_sweep_takes_before_it_is_locked_is_made_again(store, monkeypatch
         return original(*arguments)
 
     monkeypatch.setattr(module, call, after_a_sweep)
-    lock = contents.hold(path, directory)
+    lock = safe_files.hold(path, directory)
     assert path.exists()
-    assert contents.is_held(path)
-    contents.release(lock)
+    assert safe_files.is_held(path)
+    safe_files.release(lock)
 
 
 def test_runs_are_found_by_the_mlflow_run_they_ran_in(store, monkeypatch):

@@ -1,16 +1,19 @@
 """The history of an alias such as `prod`: who gave it to which version, when and why.
 
 Each move is an event in the metadata of the version that got the alias, under `promotions`; it is
-written together with the alias (see moving.py), travels with `sync` and `pull`, and is read the
-same way on either backend.
+written together with the alias (see move.py), travels with `sync` and `pull`, and is read the same
+way on either backend.
 """
 
+import datetime
+import getpass
+import os
 from typing import Any
 
 from util_lib import tracking
+from util_lib.tracking.store.records import PROMOTIONS
 
-KEY = "promotions"  # in the metadata of a version
-PROMOTED, FORCED, ROLLED_BACK = "promoted", "forced", "rolled back"
+PROMOTED, FORCED, ROLLED_BACK = "promoted", "forced", "rolled back"  # deeds
 
 
 def history(project: str, name: str, type: str, alias: str) -> list[tuple[str, dict[str, Any]]]:
@@ -48,9 +51,19 @@ def before(events: list[tuple[str, dict[str, Any]]], holder: str | None) -> str 
 
 def events_of(version: Any) -> list[dict[str, Any]]:
     """Return the events of one version, oldest first."""
-    return list((version.metadata or {}).get(KEY) or [])
+    return list((version.metadata or {}).get(PROMOTIONS) or [])
 
 
 def full_name(version: Any) -> str:
     """Return `project/name:vN` of an artifact of either backend."""
     return f"{version.project}/{version.source_name}"
+
+
+def about_now() -> dict[str, str]:
+    """Return when it is, in UTC, and who asks."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without a list of users
+        user = f"user {os.getuid()}"
+    now = datetime.datetime.now(datetime.UTC)
+    return {"at": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "by": f"{user}@{os.uname().nodename}"}

@@ -1,0 +1,120 @@
+"""Whether a candidate takes the alias: both measured, the reason, the event of it."""
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from serving.aliases import history
+from serving.aliases.history import about_now
+from serving.model import served_model
+from serving.promotion import comparison, report
+from serving.promotion.comparison import NotComparableError, Rules
+from util_lib import tracking
+from util_lib.tracking import names
+
+
+def compare(
+    candidate: Any, before: Any | None, args: argparse.Namespace, run: Any, folder: Path
+) -> dict[str, Any]:
+    """Return the comparison, with the decision; what makes it impossible is one, if forced."""
+    loaded = served_model.load(history.fullname_of(candidate))
+    rules = Rules(
+        comparison.primary_metric(args.metric, loaded.task), args.min_gain, args.max_class_drop
+    )
+    found: dict[str, Any] = {
+        "alias": args.alias,
+        "metric": rules.metric,
+        "min_gain": rules.min_gain,
+        "max_class_drop": rules.max_class_drop,
+        "candidate": {"version": loaded.version, "digest": loaded.digest, "scores": {}},
+        "champion": None,
+        "test_data": None,
+        "notes": [],
+    }
+    try:
+        _measure(found, loaded, candidate, before, args, run, folder, rules)
+        promote, reason = comparison.decide(found, rules)
+    except NotComparableError as error:
+        if not args.force:
+            raise
+        promote, reason = False, str(error)
+        with contextlib.suppress(NotComparableError):  # at least what the candidate itself is like
+            _measure(found, loaded, candidate, None, args, run, folder, rules)
+    decision = "promoted" if promote else "not promoted"
+    if args.force and not promote:
+        promote, decision = True, f"promoted by force ({args.reason}), although"
+    return found | {"promote": promote, "decision": decision, "reason": reason}
+
+
+def event(found: dict[str, Any], args: argparse.Namespace, reference: str) -> dict[str, Any]:
+    """Return what the history keeps of a promotion."""
+    forced = found["decision"].startswith("promoted by force")
+    rows = found["test_data"]
+    return about_now() | {
+        "deed": history.FORCED if forced else history.PROMOTED,
+        "reason": args.reason or found["reason"],
+        "metrics": found["candidate"]["scores"],
+        "comparison": reference,
+        "test_data": rows and rows["version"],
+    }
+
+
+def _measure(
+    found: dict[str, Any],
+    loaded: served_model.ServedModel,
+    candidate: Any,
+    before: Any | None,
+    args: argparse.Namespace,
+    run: Any,
+    folder: Path,
+    rules: Rules,
+) -> None:
+    """Measure the models and write into `found` what comes of it."""
+    chosen = "as asked for" if args.test_data else "split off with the candidate's training rows"
+    reference = args.test_data or comparison.test_split(candidate)
+    names.parse_reference(reference)
+    rows = comparison.read_rows(run.use_artifact(reference), chosen, loaded, folder / "test")
+    models = [(loaded, candidate)]
+    if before is not None:
+        champion = served_model.load(history.fullname_of(before))
+        comparison.refuse_unlike(loaded, champion)
+        models.append((champion, before))
+    frame, left_out, notes = comparison.leave_out_seen(rows, models, folder)
+    found["notes"] += notes
+    found["test_data"] = {
+        "version": rows.version,
+        "digest": rows.digest,
+        "chosen": rows.chosen,
+        "rows": len(frame),
+        "left_out": left_out,
+    }
+    measured = [comparison.measure(each, frame, artifact.size) for each, artifact in models]
+    found["candidate"] = measured[0][0]
+    if before is not None:
+        found["champion"] = measured[1][0]
+        found["difference"] = comparison.gain(frame, loaded, rules.metric, *measured)
+
+
+def store_comparison(found: dict[str, Any], name: str, run: Any, folder: Path) -> str:
+    """Log the comparison as an artifact; return its version."""
+    artifact = tracking.Artifact(
+        f"{name}_comparison",
+        type="comparison",
+        description=f"{found['candidate']['version']} for {found['alias']}: {found['decision']}",
+        metadata={"candidate": found["candidate"]["version"], "promote": found["promote"]},
+    )
+    content = {
+        "comparison.json": json.dumps(found, indent=1, ensure_ascii=False) + "\n",
+        "comparison.md": report.as_markdown(found),
+    }
+    for file, text in content.items():
+        (folder / file).write_text(text, encoding="utf-8")
+        artifact.add_file(str(folder / file))
+    return history.fullname_of(run.log_artifact(artifact).wait())
+
+
+def name_of(artifact: Any) -> str:
+    """Return the name of an artifact without its version."""
+    return artifact.source_name.partition(":")[0]
