@@ -101,9 +101,9 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         candidate = run.use_artifact(args.model)
-        version = history.fullname_of(candidate)
+        version = history.full_name(candidate)
         before = move.holder(candidate.project, name_of(candidate), args.alias)
-        if before is not None and history.fullname_of(before) == version:
+        if before is not None and history.full_name(before) == version:
             logger.info("%s is %s already: nothing to do", version, args.alias)
             return
         if before is not None:
@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
         for name, value in found["candidate"].get("scores", {}).items():
             run.summary[f"test_{name}"] = value
         if found["promote"]:
-            expected = None if before is None else history.fullname_of(before)
+            expected = None if before is None else history.full_name(before)
             move.move(candidate, args.alias, event(found, args, reference), expected)
             logger.info("%s is %s now; the comparison is %s", version, args.alias, reference)
     if not found["promote"]:

@@ -96,8 +96,8 @@ class Place:
     def ask(self, code: str) -> object:
         """Evaluate an expression that sees `api` and `trials(name)`."""
         program = (
-            "import json; from util_lib import tracking; from pipeline import sweep_record;"
-            f"api = tracking.Api(); trials = lambda n: sweep_record.trials({PROJECT!r}, n);"
+            "import json; from util_lib import tracking; from pipeline.sweeps import record;"
+            f"api = tracking.Api(); trials = lambda n: record.trials({PROJECT!r}, n);"
             f"print(json.dumps({code}))"
         )
         done = self.call(sys.executable, "-c", program)

@@ -19,7 +19,7 @@ def compare(
     candidate: Any, before: Any | None, args: argparse.Namespace, run: Any, folder: Path
 ) -> dict[str, Any]:
     """Return the comparison, with the decision; what makes it impossible is one, if forced."""
-    loaded = served_model.load(history.fullname_of(candidate))
+    loaded = served_model.load(history.full_name(candidate))
     rules = Rules(
         comparison.primary_metric(args.metric, loaded.task), args.min_gain, args.max_class_drop
     )
@@ -78,7 +78,7 @@ def _measure(
     rows = comparison.read_rows(run.use_artifact(reference), chosen, loaded, folder / "test")
     models = [(loaded, candidate)]
     if before is not None:
-        champion = served_model.load(history.fullname_of(before))
+        champion = served_model.load(history.full_name(before))
         comparison.refuse_unlike(loaded, champion)
         models.append((champion, before))
     frame, left_out, notes = comparison.leave_out_seen(rows, models, folder)
@@ -112,7 +112,7 @@ def store_comparison(found: dict[str, Any], name: str, run: Any, folder: Path) -
     for file, text in content.items():
         (folder / file).write_text(text, encoding="utf-8")
         artifact.add_file(str(folder / file))
-    return history.fullname_of(run.log_artifact(artifact).wait())
+    return history.full_name(run.log_artifact(artifact).wait())
 
 
 def name_of(artifact: Any) -> str:

@@ -20,7 +20,7 @@ time.sleep(120)
 """
 FAILS = """
 import subprocess, sys
-from pipeline.processes import stoppable
+from pipeline.running.stopping import stoppable
 from util_lib.errors import UserError
 with stoppable():
     helper = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)

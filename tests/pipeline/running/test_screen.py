@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SHOW = """
-from pipeline.screen import Outcome, Screen
+from pipeline.planning.step import Outcome
+from pipeline.running.screen import Screen
 metrics = {"val_roc_auc_ovo_macro": 0.94911, "val_accuracy": 0.65}
 made = ["a_rather_long_name_of_a_model_export:v12"]
 Screen().table([Outcome("train_random_forest", "done", 11.63, made, metrics), Outcome("evaluate")])

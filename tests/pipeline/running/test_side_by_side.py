@@ -56,15 +56,16 @@ tell("ended")
 GO = """
 import json, sys
 from pathlib import Path
-from pipeline import overrides, running, settings
-from pipeline.ending import exit_code
-from pipeline.plan import Step
-settings.register_resolvers()
+from pipeline.planning.step import Step
+from pipeline.running import pipeline_run
+from pipeline.running.exit_code import exit_code
+from pipeline.settings import overrides, resolvers, schema, surroundings
+resolvers.register_resolvers()
 def go():
-    running.adopt_surroundings(Path.cwd())
-    checked = settings.check(overrides.base_config(sys.argv[2:]))
+    surroundings.adopt_surroundings(Path.cwd())
+    checked = schema.check(overrides.base_config(sys.argv[2:]))
     steps = [Step(**step) for step in json.loads(sys.argv[1])]
-    running.run_pipeline(checked, steps)
+    pipeline_run.run_pipeline(checked, steps)
 sys.exit(exit_code(go))
 """
 

@@ -34,8 +34,8 @@ def test_a_worker_that_is_killed_fails_its_trial_and_another_one_takes_the_next(
 
 def test_a_worker_ends_with_the_process_that_started_it(tmp_path):
     code = (
-        "import os, sys, time; from pipeline import sweep_worker;"
-        "print(sweep_worker.worker(sys.executable)._process.pid, flush=True); time.sleep(60)"
+        "import os, sys, time; from pipeline.sweeps import warm_worker;"
+        "print(warm_worker.worker(sys.executable)._process.pid, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -113,7 +113,7 @@ def test_figures_need_no_pyplot(tmp_path):
     from step_support import ROOT
 
     code = (
-        "import sys; from util_lib import plots; "
+        "import sys; from util_lib.model import plots; "
         "plots.confusion_matrix('ab', 'ab', 'ab').savefig(sys.argv[1]); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )

@@ -65,7 +65,7 @@ def limited(process: subprocess.Popen):
 def runs(folder: Path) -> list[tuple[str, dict, str]]:
     """Return name, swept values and state of every trial's run in the store."""
     asked = (
-        "import json; from util_lib.tracking.store import open_store;"
+        "import json; from util_lib.tracking.store.database import open_store;"
         "print(json.dumps([(r.name, r.config['sweep']['overrides'], r.state)"
         " for r in open_store().runs(group='far', job_type='train_random_forest')]))"
     )

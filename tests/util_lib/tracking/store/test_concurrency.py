@@ -70,7 +70,7 @@ def test_a_fresh_store_is_opened_by_several_processes_at_once(together, tmp_path
     together(
         """
 import sys
-from util_lib.tracking import run as _
+from util_lib.tracking.local import run as _
 from util_lib import tracking
 sys.stdin.readline()
 with tracking.init(project="p", name=sys.argv[1]):

@@ -1,0 +1,1 @@
+"""A model in use: promoted, served, asked in batch."""
