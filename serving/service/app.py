@@ -31,7 +31,7 @@ from serving.service.slots import Slot, follow
 
 logger = logging.getLogger("serving")
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parents[1] / "page"
 SMALL_BODY = 64_000  # bytes; longer ones are read beside the event loop
 MOST_SHADOW_ROWS = 2_000  # waiting; beyond them the challenger misses rows, and callers do not wait
 

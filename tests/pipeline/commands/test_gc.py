@@ -375,8 +375,8 @@ def test_an_environment_goes_only_with_our_marker_unneeded_here_unused_and_when_
 PREPARE = """
 import sys
 from pathlib import Path
-from pipeline import environments
-environments.prepare(environments.needed("uv", [Path(sys.argv[1])]), print)
+from pipeline.environments import making
+making.prepare(making.needed("uv", [Path(sys.argv[1])]), print)
 print("ready", flush=True)
 sys.stdin.readline()
 """

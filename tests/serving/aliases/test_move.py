@@ -115,14 +115,14 @@ def test_where_the_registry_refuses_nothing_has_moved(tracking, models, registry
     for version in (models[1], models[0]):
         move(tracking, version)
     with pytest.MonkeyPatch.context() as patch:
-        before = moving.publish.connect
+        before = moving.mlflow_mirror.connect
 
         def broken(directory):
             if holder_of() == models[1]:
                 raise RuntimeError("database is locked")
             return before(directory)
 
-        patch.setattr(moving.publish, "connect", broken)
+        patch.setattr(moving.mlflow_mirror, "connect", broken)
         sentence = "prod stays on p/model_export:v0, because it could not be moved to .*:v1: data"
         with pytest.raises(UserError, match=sentence):
             move(tracking, models[1])
@@ -172,7 +172,7 @@ def test_a_reader_is_not_kept_from_reading_by_a_registry_that_is_away(
     move(tracking, models[0])
     plan = moving.Move("p", "model_export", "model_export", "prod", None, models[0], {}, None)
     (store.directory / "moving.local.json").write_text(json.dumps(plan._asdict()))
-    monkeypatch.setattr(moving.publish, "connect", lambda directory: 1 / 0)
+    monkeypatch.setattr(moving.mlflow_mirror, "connect", lambda directory: 1 / 0)
     moving.settle()
     assert "was broken off and cannot be completed: division by zero" in capsys.readouterr().err
     assert holder_of() == models[0]

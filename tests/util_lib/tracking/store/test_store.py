@@ -8,8 +8,7 @@ import pytest
 
 from util_lib import project, safe_files, tracking
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents
-from util_lib.tracking.store import database as store_module
+from util_lib.tracking.store import contents, places
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.places import store_directory
 
@@ -41,7 +40,7 @@ def test_a_step_folder_shares_the_store_of_its_project(unset, monkeypatch, tmp_p
     step = tmp_path / "checkout" / "get_data"
     step.mkdir(parents=True)
     monkeypatch.chdir(step)
-    monkeypatch.setattr(store_module, "ROOT", tmp_path / "checkout")
+    monkeypatch.setattr(places, "ROOT", tmp_path / "checkout")
     assert store_directory() == step / "tracking_store"
     (step / "MLproject").write_text("name: get_data")
     assert store_directory() == tmp_path / "checkout" / "tracking_store"
