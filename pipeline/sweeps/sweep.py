@@ -1,7 +1,7 @@
 """A multirun of the training step: its trials, one after the other or many at once, and the end.
 
 main.py's process makes environments, database and the data that all trials share, launches the jobs
-through Hydra (`sweep_trial`), then logs the winner (`sweep_end`). docs/sweeps.md says what a user
+through Hydra (trial.py), then logs the winner (winner.py). docs/sweeps.md says what a user
 sees of it.
 """
 
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pipeline.planning.plan import plan
@@ -43,6 +42,11 @@ def run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> 
     Jobs that cannot be compared, because they do not train or because they go to several projects,
     are pipeline runs of their own.
     """
+    with tracking.whole_step():  # the trials are read from where they are recorded
+        return _run(config, loader, launch)
+
+
+def _run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) -> Any:
     swept = space.space(config, loader)
     compose = Composer(config, loader, swept)
     base = compose()
@@ -186,26 +190,3 @@ def _end_jobs() -> None:
     reusable = sys.modules.get("joblib.externals.loky.reusable_executor")
     if reusable and (executor := reusable._executor):
         executor.shutdown(wait=True, kill_workers=True)
-
-
-def framed(multirun: Callable[..., Any]) -> Callable[..., Any]:
-    """Return Hydra's `multirun` with what a sweep needs before and after it."""
-
-    def framed_multirun(
-        hydra: Any,
-        config_name: str | None,
-        task_function: Any,
-        overrides: list[str],
-        with_log_configuration: bool = True,
-    ) -> Any:
-        config = hydra.compose_config(
-            config_name=config_name,
-            overrides=overrides,
-            run_mode=RunMode.MULTIRUN,
-            with_log_configuration=False,
-        )
-        given = (config_name, task_function, overrides, with_log_configuration)
-        with tracking.whole_step():  # the trials are read from where they are recorded
-            return run(config, hydra.config_loader, lambda: multirun(hydra, *given))
-
-    return framed_multirun
