@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import pandas as pd
-
 from util_lib import safe_files
 from util_lib.errors import UserError, UserValueError
 from util_lib.tracking import names
@@ -541,6 +539,7 @@ class Run:
             rows = [rows[round(i * last / n)] for i in range(samples)]
         if not pandas:
             return rows
+        import pandas as pd
 
         return pd.DataFrame.from_records(rows)
 
