@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from util_lib.cli import true_or_false
 from util_lib.errors import UserError
 from util_lib.tracking.store.database import open_store
 from util_lib.tracking.store.places import refuse_no_store
@@ -45,9 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument(
         *("--dry-run", "--dry_run"),
         nargs="?",
-        const=True,
-        default=False,
-        type=true_or_false,
+        const="true",
+        default="false",
+        type=str.lower,
+        choices=("true", "false"),
         help="only list what would go",
     )
     command.set_defaults(act=_sync)
@@ -73,7 +73,7 @@ def _sync(args: argparse.Namespace) -> None:
     refuse_no_store()
     from util_lib.tracking.sync.sending import sync
 
-    sync(args.project or None, args.dry_run)
+    sync(args.project or None, args.dry_run == "true")
 
 
 def _pull(args: argparse.Namespace) -> None:

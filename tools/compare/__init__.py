@@ -1,0 +1,1 @@
+"""Say where two versions of an artifact first differ."""

@@ -1,0 +1,1 @@
+"""Draft the dataset file of a table."""
