@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from check_data import table_schema
 from util_lib import tracking
-from util_lib.checks import drift, leakage, table_schema
-from util_lib.checks.drift import Comparison
+from util_lib.checks import drift, leakage
+from util_lib.checks.drift import ColumnDrift
 from util_lib.checks.findings import Finding
 from util_lib.dataset.declaration import Data
 from util_lib.tables import reading
@@ -40,7 +41,7 @@ class Results(NamedTuple):
     """What was found. `comparisons` are empty where there is no reference."""
 
     faults: list[Finding]
-    comparisons: list[Comparison]
+    comparisons: list[ColumnDrift]
     leaks: list[Finding]
 
 

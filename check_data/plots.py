@@ -7,7 +7,7 @@ the same, byte for byte, for the same data.
 import numpy as np
 import pandas as pd
 
-from util_lib.checks.drift import Comparison
+from util_lib.checks.drift import ColumnDrift
 from util_lib.dataset.declaration import Data
 from util_lib.page import svg, text
 from util_lib.tables.column_values import as_date, as_numbers, missing
@@ -24,7 +24,7 @@ SHORT = 22  # characters of a name
 REFERENCE, SAMPLE = "#b7bec7", "#c2374f"
 
 
-def draw(compared: Comparison, sample: pd.DataFrame, reference: pd.DataFrame, data: Data) -> str:
+def draw(compared: ColumnDrift, sample: pd.DataFrame, reference: pd.DataFrame, data: Data) -> str:
     """Return the picture that belongs to a comparison; its title is the sentence."""
     column = data.columns[compared.column]
     is_text = column.role == "text"

@@ -20,7 +20,7 @@ import uvicorn
 
 from serving.service import app, connection, json_logs
 from serving.service.champion_challenger import COLUMN, KEY_HEADER, Routing
-from serving.service.limits import Limits
+from serving.service.limits import ServiceLimits
 from serving.service.slots import Slot
 from util_lib import cli
 from util_lib.errors import UserError
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
             slots.append(Slot("challenger", args.challenger))
         served = app.create(
             Routing(slots, args.share, args.routing_key),
-            Limits(rows=args.max_rows, body_bytes=args.max_bytes),
+            ServiceLimits(rows=args.max_rows, body_bytes=args.max_bytes),
             token=token,
             only_loopback=token is None,
             poll_seconds=args.poll_seconds,

@@ -44,7 +44,7 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
     try:
         source = _source(settings.data) if step.name == "get_data" else ""
         parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
-    except fingerprint.Unknown as unknown:
+    except fingerprint.UnknownFingerprint as unknown:
         return Decision(None, None, str(unknown), inputs)
     if not settings.main.cache:
         return Decision(parts, None, "main.cache is false", inputs)
@@ -142,7 +142,9 @@ def _source(data: Data) -> str:
         try:
             return f"{data.file_url} sha256 {read_content(path).sha256}"
         except OSError as error:
-            raise fingerprint.Unknown(f"{path} cannot be read ({error.strerror})") from None
+            raise fingerprint.UnknownFingerprint(
+                f"{path} cannot be read ({error.strerror})"
+            ) from None
     digest = data.sha256.lower() if data.sha256 else _state_on_server(data.file_url)
     return f"{without_secrets(data.file_url)} sha256 {digest}"
 
@@ -156,8 +158,10 @@ def _state_on_server(url: str) -> str:
         answer = requests.head(url, timeout=TIMEOUT_S, allow_redirects=True)
         answer.raise_for_status()
     except requests.RequestException:
-        raise fingerprint.Unknown(f"the server of {address} does not say what it has") from None
+        raise fingerprint.UnknownFingerprint(
+            f"the server of {address} does not say what it has"
+        ) from None
     said = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified", "Content-Length")]
     if not any(said[:2]):
-        raise fingerprint.Unknown(f"the server of {address} gives neither ETag nor date")
+        raise fingerprint.UnknownFingerprint(f"the server of {address} gives neither ETag nor date")
     return hashlib.sha256("\n".join([url, *said]).encode()).hexdigest()

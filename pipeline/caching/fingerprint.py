@@ -28,7 +28,7 @@ LEFT_THERE = ("__pycache__", "artifacts", "mlruns", "multirun", "outputs", "wand
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-class Unknown(Exception):
+class UnknownFingerprint(Exception):
     """A part cannot be told without running the step; the text says why."""
 
 
@@ -39,7 +39,7 @@ def parts(
 
     `place` says where artifacts go; `inputs` maps each input artifact's name to its version and
     digest; `source` identifies what get_data would download, and is empty for other steps. Raises
-    `Unknown` for a step whose code lies where it can change unseen.
+    `UnknownFingerprint` for a step whose code lies where it can change unseen.
     """
     found = {"format": FORMAT, "project": settings.main.project_name, PLACE: place}
     found |= _code(step)
@@ -91,7 +91,9 @@ def _code(step: Step) -> dict[str, str]:
     if not folder.is_dir() or step.version:
         if not COMMIT.fullmatch(step.version or ""):
             version = f"version {step.version}" if step.version else "no version"
-            raise Unknown(f"its code comes from {step.uri} at {version}, which can change")
+            raise UnknownFingerprint(
+                f"its code comes from {step.uri} at {version}, which can change"
+            )
         return {"code": f"{step.uri} {step.version}"}
     return {**_files(folder, step.name), **_files(ROOT / "util_lib", "util_lib")}
 

@@ -42,7 +42,7 @@ class Result(NamedTuple):
     seconds: float
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """What house-keeping needs to know of a recorded result; `outputs` are (name, version number).
 
     `at` is when it was recorded or used last; `size` its bytes; `place` says where the versions
@@ -99,7 +99,7 @@ def touch(directory: Path, result: Result) -> None:
         db.execute("UPDATE results SET at = ? WHERE fingerprint = ?", known)
 
 
-def entries(directory: Path) -> list[Entry]:
+def entries(directory: Path) -> list[CacheEntry]:
     """Return every result that is recorded, newest first; makes no record where there is none."""
     if not (directory / FILE).exists():
         return []
@@ -109,7 +109,7 @@ def entries(directory: Path) -> list[Entry]:
             " + length(outputs) + length(metrics), parts FROM results ORDER BY at DESC"
         ).fetchall()
     return [
-        Entry(
+        CacheEntry(
             *row[:4],
             [(name, number) for name, number, _ in json.loads(row[4])],
             row[5],
@@ -119,7 +119,7 @@ def entries(directory: Path) -> list[Entry]:
     ]
 
 
-def forget(directory: Path, forgotten: list[Entry]) -> None:
+def forget(directory: Path, forgotten: list[CacheEntry]) -> None:
     """Remove results, other than those that were used again since they were read."""
     with _database(directory) as db:
         db.executemany(

@@ -9,7 +9,7 @@ import sys
 
 from pipeline.environments import unused
 from pipeline.environments.unused import Found
-from pipeline.housekeeping.unneeded import Row, clean, day
+from pipeline.housekeeping.unneeded import Removable, clean, day
 from pipeline.running.exit_code import exit_code
 from util_lib import cli
 from util_lib.project import ROOT
@@ -59,7 +59,7 @@ def go(argv: list[str]) -> None:
         print("Nothing was changed: -P delete=true (--delete=true) removes it.")
 
 
-def _show(rows: list[Row], gained: str) -> None:
+def _show(rows: list[Removable], gained: str) -> None:
     width = max((len(row.what) for row in rows), default=0)
     for row in rows:
         print(f"  {row.what:{width}}  {_bytes(row.size):>9}  {row.why}")

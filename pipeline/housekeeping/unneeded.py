@@ -4,19 +4,19 @@ import datetime
 from typing import NamedTuple
 
 from pipeline.caching import record
-from pipeline.caching.record import Entry
+from pipeline.caching.record import CacheEntry
+from pipeline.housekeeping import removal
+from pipeline.housekeeping.removal import Unneeded
 from pipeline.receipts import writing
 from util_lib.errors import UserError
 from util_lib.tracking.names import Reference
-from util_lib.tracking.store import removal
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.records import VersionRecord
-from util_lib.tracking.store.removal import Unneeded
 
 UNNEEDED = "no alias, kept receipt or run in progress needs it"
 
 
-class Row(NamedTuple):
+class Removable(NamedTuple):
     """One line of the list: what goes, why, and the bytes that are gained."""
 
     what: str
@@ -24,7 +24,7 @@ class Row(NamedTuple):
     size: int
 
 
-def clean(store: Store, keep: int, delete: bool) -> list[Row]:
+def clean(store: Store, keep: int, delete: bool) -> list[Removable]:
     """Return what of a store can go, after removing it if told to.
 
     Whatever moment this is killed at, what is visible is whole, and the next time removes the rest:
@@ -45,7 +45,7 @@ def clean(store: Store, keep: int, delete: bool) -> list[Row]:
     return _rows(store, found, results, left_over)
 
 
-def look(store: Store, keep: int) -> tuple[Unneeded, list[tuple[Entry, str]]]:
+def look(store: Store, keep: int) -> tuple[Unneeded, list[tuple[CacheEntry, str]]]:
     """Return what of a store can go: versions and contents, and results with the reason."""
     versions = store.all_versions()
     ids = {Reference(v.project, v.name, f"v{v.number}"): v.id for v in versions}
@@ -108,8 +108,8 @@ def _named(store: Store, version: VersionRecord) -> tuple[set[Reference], set[Re
 
 
 def _old_results(
-    entries: list[Entry], staying: set[Reference], keep: int, since: float | None
-) -> list[tuple[Entry, str]]:
+    entries: list[CacheEntry], staying: set[Reference], keep: int, since: float | None
+) -> list[tuple[CacheEntry, str]]:
     newer: dict[tuple[str, str, str], int] = {}
     found = []
     for entry in entries:
@@ -129,17 +129,19 @@ def _first(references: set[Reference]) -> str:
     return f"{first.name}:{first.alias}"
 
 
-def _rows(store: Store, found: Unneeded, results: list[tuple[Entry, str]], left_over: dict) -> list:
-    rows = [Row(f"version {v.reference}", UNNEEDED, size) for v, size in found.versions]
+def _rows(
+    store: Store, found: Unneeded, results: list[tuple[CacheEntry, str]], left_over: dict
+) -> list:
+    rows = [Removable(f"version {v.reference}", UNNEEDED, size) for v, size in found.versions]
     if found.loose:
         what = f"{len(found.loose)} contents in files"
-        rows.append(Row(what, "no version and no run has them", sum(found.loose.values())))
+        rows.append(Removable(what, "no version and no run has them", sum(found.loose.values())))
     rows += [
-        Row(f"tmp/{path.name}", "left over by a process that has ended", size)
+        Removable(f"tmp/{path.name}", "left over by a process that has ended", size)
         for path, size in left_over.items()
     ]
     rows += [
-        Row(f"result {entry.project} {entry.step}, {day(entry.at)}", why, entry.size)
+        Removable(f"result {entry.project} {entry.step}, {day(entry.at)}", why, entry.size)
         for entry, why in results
     ]
     return rows

@@ -21,7 +21,7 @@ STEP = "step "  # begins the row of a step that ended otherwise
 NOT_HERE = "the recorded content is not here to compare"
 
 
-class Row(NamedTuple):
+class Difference(NamedTuple):
     """One artifact, one metric, or how a step ended; empty text for what is not there.
 
     `name` is the artifact's name, empty for other rows; `difference` says where it first differs.
@@ -39,28 +39,28 @@ class Row(NamedTuple):
         return self.before == self.now != ""
 
 
-def rows(before: Receipt, now: Receipt) -> list[Row]:
+def rows(before: Receipt, now: Receipt) -> list[Difference]:
     """List artifacts and metrics of both runs, in the order of the steps."""
-    found: list[Row] = []
+    found: list[Difference] = []
     again = {step.name: step for step in now.steps}
     for step in before.steps:
         found += _of_step(step, again.get(step.name))
     return found
 
 
-def _of_step(before: RecordedStep, now: RecordedStep | None) -> list[Row]:
+def _of_step(before: RecordedStep, now: RecordedStep | None) -> list[Difference]:
     ended = now.ended if now else "not run"
-    found = [] if ended == before.ended else [Row(STEP + before.name, before.ended, ended)]
+    found = [] if ended == before.ended else [Difference(STEP + before.name, before.ended, ended)]
     outputs, metrics = (now.outputs, now.metrics) if now else ({}, {})
     for name in {**before.outputs, **outputs}:
         old, new = before.outputs.get(name), outputs.get(name)
         digests = [version.digest or "" if version else "" for version in (old, new)]
-        found.append(Row(name, *digests, name=name))
+        found.append(Difference(name, *digests, name=name))
     for name in {**before.metrics, **metrics}:
         old, new = (
             json.dumps(each[name]) if name in each else "" for each in (before.metrics, metrics)
         )
-        found.append(Row(name, old, new, difference=_delta(old, new)))
+        found.append(Difference(name, old, new, difference=_delta(old, new)))
     return found
 
 
@@ -71,13 +71,13 @@ def _delta(before: str, now: str) -> str:
 
 
 def explained(
-    found: list[Row],
+    found: list[Difference],
     project: str,
     before: Store | None,
     now: Store,
     manager: str,
     folder: Path,
-) -> list[Row]:
+) -> list[Difference]:
     """Return the rows with where each differing artifact first differs.
 
     `before` is the user's store, `now` that of the new run. The comparison reads tables and models,
@@ -135,7 +135,7 @@ def _compare(work: Path, setting: str, folder: Path) -> dict[str, str]:
     return json.loads((work / "differences.json").read_text(encoding="utf-8"))
 
 
-def table(found: list[Row]) -> Table:
+def table(found: list[Difference]) -> Table:
     """Return what `found` says as a table."""
     shown = Table(title_justify="left")
     for name in ("artifact or metric", "recorded", "now", "", "first difference"):
@@ -147,7 +147,7 @@ def table(found: list[Row]) -> Table:
     return shown
 
 
-def verdict(found: list[Row]) -> str:
+def verdict(found: list[Difference]) -> str:
     """Return the closing sentence."""
     artifacts = [row for row in found if row.name]
     metrics = [row for row in found if not row.name and not row.what.startswith(STEP)]

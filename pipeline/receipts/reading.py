@@ -25,7 +25,7 @@ class Code(Section):
     left_out: str | None
 
 
-class Version(Section):
+class RecordedVersion(Section):
     """One version of an artifact; W&B may not have told the digest."""
 
     version: str
@@ -39,8 +39,8 @@ class RecordedStep(Section):
     ended: str
     conda_sha256: str | None
     parameters: dict[str, str]
-    inputs: dict[str, Version | None]
-    outputs: dict[str, Version]
+    inputs: dict[str, RecordedVersion | None]
+    outputs: dict[str, RecordedVersion]
     metrics: dict[str, Any]
 
 

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from pipeline.receipts.reading import Receipt, Version
+from pipeline.receipts.reading import Receipt, RecordedVersion
 from util_lib.errors import UserError
 from util_lib.tracking.names import Reference, parse_reference
 from util_lib.tracking.store import contents
@@ -76,7 +76,7 @@ def _remove(store: Store, reference: Reference) -> None:
         store.update_version(held, set(), {reference.alias}, held.description, held.metadata)
 
 
-def _set(store: Store, reference: Reference, recorded: Version, step: str) -> None:
+def _set(store: Store, reference: Reference, recorded: RecordedVersion, step: str) -> None:
     found = find(store, reference.project, reference.name, recorded.digest)
     version = store.version_by_id(found) if found is not None else None
     if version is None or store.damage(version):

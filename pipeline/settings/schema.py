@@ -89,7 +89,7 @@ class StepSource(Section):
         return self
 
 
-class Sweep(Section):
+class SweepSection(Section):
     """The `sweep` section: what a multirun of the training step does; docs/sweeps.md."""
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=100)] | None
@@ -112,7 +112,7 @@ class Settings(Section):
     main: Main
     data: Data
     random_forest_pipeline: RandomForestPipeline
-    sweep: Sweep
+    sweep: SweepSection
     steps: dict[str, StepSource]
 
 

@@ -4,7 +4,7 @@ For one row scikit-learn spends some fifty times longer on checks and tables tha
 `Direct` does the same arithmetic in the same order, so the answers are the same to the last bit;
 `direct_trial` compares them, and whoever uses it goes by the pipeline where they are not. It knows
 the parts that train_random_forest builds pipelines of; for any other, and for values that the
-pipeline refuses, it raises `Unknown`.
+pipeline refuses, it raises `NoFastPath`.
 """
 
 import math
@@ -30,7 +30,7 @@ BLOCK_ROWS = 2048  # for more than these another thread is worth while
 Part = Callable[[pd.DataFrame], np.ndarray]
 
 
-class Unknown(Exception):
+class NoFastPath(Exception):
     """A part of the pipeline, or a value, that only the pipeline itself can judge."""
 
 
@@ -38,17 +38,17 @@ class Direct:
     """The answers of a fitted inference pipeline."""
 
     def __init__(self, pipeline: Pipeline):
-        """Take the pipeline apart; `Unknown` if it holds something else than is known."""
+        """Take the pipeline apart; `NoFastPath` if it holds something else than is known."""
         if [name for name, _ in pipeline.steps[:2]] != ["columns", "processor"]:
-            raise Unknown(f"stages {[name for name, _ in pipeline.steps]}")
+            raise NoFastPath(f"stages {[name for name, _ in pipeline.steps]}")
         columns, processor, self._forest = (stage for _, stage in pipeline.steps)
         if type(columns) is not FeatureColumns or type(self._forest) not in (
             RandomForestClassifier,
             RandomForestRegressor,
         ):
-            raise Unknown(f"{type(columns).__name__} and {type(self._forest).__name__}")
+            raise NoFastPath(f"{type(columns).__name__} and {type(self._forest).__name__}")
         if self._forest.n_outputs_ != 1:
-            raise Unknown("several targets")
+            raise NoFastPath("several targets")
         self._names = columns.get_feature_names_out().tolist()
         self._numbers = frozenset(columns.number_columns_)
         self._width = self._forest.n_features_in_
@@ -65,7 +65,7 @@ class Direct:
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the probabilities, rows by classes; of a regressor the numbers, one for a row."""
         if not any(name in frame.columns for name in self._names):
-            raise Unknown("no column of the model")
+            raise NoFastPath("no column of the model")
         rows = self._matrix(frame)
         if len(rows) <= BLOCK_ROWS:
             return self._answers(rows)
@@ -83,7 +83,7 @@ class Direct:
         with np.errstate(over="ignore"):
             rows = matrix.astype(np.float32)
         if not np.isfinite(rows).all():
-            raise Unknown("a number that is infinite or too large")
+            raise NoFastPath("a number that is infinite or too large")
         return rows
 
     def _answers(self, rows: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ class Direct:
             return self._one_hot(*steps, names)
         if kinds == (SimpleImputer, FunctionTransformer, TfidfVectorizer) and len(names) == 1:
             return self._words(steps, names[0])
-        raise Unknown(f"treatment {kinds or type(fitted).__name__}")
+        raise NoFastPath(f"treatment {kinds or type(fitted).__name__}")
 
     # What each treatment does
 
@@ -123,15 +123,15 @@ class Direct:
         else:
             fill = np.asarray(imputer.statistics_, dtype="float64")
             if imputer.add_indicator or not pd.isna(imputer.missing_values):
-                raise Unknown("an imputer with other settings")
+                raise NoFastPath("an imputer with other settings")
         if np.isnan(fill).any() or scaler.mean_ is None or scaler.scale_ is None:
-            raise Unknown("an imputer or scaler with other settings")
+            raise NoFastPath("an imputer or scaler with other settings")
         mean, scale = scaler.mean_, scaler.scale_
 
         def part(frame: pd.DataFrame) -> np.ndarray:
             values = np.column_stack([self._number(frame, name) for name in names])
             if np.isinf(values).any():
-                raise Unknown("an infinite number")
+                raise NoFastPath("an infinite number")
             values = np.where(np.isnan(values), fill, values)
             values -= mean
             values /= scale
@@ -141,7 +141,7 @@ class Direct:
 
     def _ordinal(self, imputer: ModeImputer, encoder: OrdinalEncoder, names: list[str]) -> Part:
         if encoder.handle_unknown != "use_encoded_value" or encoder._infrequent_enabled:
-            raise Unknown("an ordinal encoder with other settings")
+            raise NoFastPath("an ordinal encoder with other settings")
         codes = [{value: i for i, value in enumerate(c.tolist())} for c in encoder.categories_]
         unknown = encoder.unknown_value
 
@@ -159,9 +159,9 @@ class Direct:
 
     def _one_hot(self, imputer: ModeImputer, encoder: OneHotEncoder, names: list[str]) -> Part:
         if encoder.handle_unknown != "ignore" or encoder.drop is not None:
-            raise Unknown("a one-hot encoder with other settings")
+            raise NoFastPath("a one-hot encoder with other settings")
         if encoder._infrequent_enabled:
-            raise Unknown("a one-hot encoder with other settings")
+            raise NoFastPath("a one-hot encoder with other settings")
         codes, start = [], 0
         for categories in encoder.categories_:
             codes.append({value: start + i for i, value in enumerate(categories.tolist())})
@@ -183,7 +183,7 @@ class Direct:
         constant = imputer.strategy == "constant" and imputer.fill_value == ""
         plain = vectorizer.norm == "l2" and vectorizer.use_idf and not vectorizer.sublinear_tf
         if not (constant and plain and to_texts.func is transformers.to_texts):
-            raise Unknown("text with other settings")
+            raise NoFastPath("text with other settings")
         analyze, known = vectorizer.build_analyzer(), vectorizer.vocabulary_
         weights, binary = vectorizer.idf_.tolist(), vectorizer.binary
 
@@ -232,7 +232,7 @@ class Direct:
         if name in self._numbers:
             values = self._number(frame, name)
             if np.isinf(values).any():
-                raise Unknown("an infinite number")
+                raise NoFastPath("an infinite number")
             return [fill if value != value else value for value in values.tolist()]
         texts = transformers.as_texts(frame[name]).tolist()
         return [fill if value != value else value for value in texts]

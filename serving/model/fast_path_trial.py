@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from serving.model.fast_path import Direct, Unknown
+from serving.model.fast_path import Direct, NoFastPath
 
 logger = logging.getLogger("serving")
 
@@ -32,7 +32,7 @@ def direct_path(pipeline: Pipeline, examples: pd.DataFrame | None = None) -> Dir
         same = _agree(direct, pipeline, frame)
         if same and examples is not None and len(examples):
             same = _agree(direct, pipeline, examples)
-    except Unknown as error:
+    except NoFastPath as error:
         logger.info("no direct path for this model (%s): the pipeline itself answers", error)
         return None
     if not same:
@@ -77,7 +77,7 @@ def _values(fitted: Any, place: int, n_rows: int, random: np.random.Generator) -
         words = [*fitted.vocabulary_, "Zürich", "ΔX", "", "42"]
         picked = [random.choice(words, random.integers(0, 6)) for _ in range(n_rows)]
         return [" ".join(w.upper() if i % 3 else w for i, w in enumerate(p)) for p in picked]
-    raise Unknown(f"treatment {type(fitted).__name__}")
+    raise NoFastPath(f"treatment {type(fitted).__name__}")
 
 
 def _agree(direct: Direct, pipeline: Pipeline, frame: pd.DataFrame) -> bool:

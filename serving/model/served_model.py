@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from serving.aliases import move
-from serving.model.fast_path import Direct, Unknown
+from serving.model.fast_path import Direct, NoFastPath
 from serving.model.fast_path_trial import direct_path
 from serving.model.rows import Problem, check_rows
 from util_lib import tracking, validation
@@ -135,7 +135,7 @@ class ServedModel:
         if self.direct is not None:
             try:
                 return self.direct.predict(frame)
-            except Unknown:
+            except NoFastPath:
                 pass  # the pipeline knows, or says what is wrong
         if self.classes is None:
             return self.pipeline.predict(frame)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from serving.model.prediction import Prediction
-from serving.service.limits import Limits
+from serving.service.limits import ServiceLimits
 from serving.service.slots import Slot
 
 Label = str | int | float | bool
@@ -116,7 +116,7 @@ def detailed(prediction: Prediction, top: int) -> bytes:
     return json.dumps({"model": prediction.loaded.version, "predictions": rows}).encode()
 
 
-def card(slot: Slot, limits: Limits) -> dict[str, Any]:
+def card(slot: Slot, limits: ServiceLimits) -> dict[str, Any]:
     """Return the card of the version that answers now, with what its rows look like."""
     loaded = slot.loaded
     return loaded.card | {

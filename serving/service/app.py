@@ -25,7 +25,7 @@ from serving.service.champion_challenger import Comparison, Routing
 from serving.service.counters import Metrics
 from serving.service.explain import explain
 from serving.service.gate import Gate
-from serving.service.limits import Limits
+from serving.service.limits import ServiceLimits
 from serving.service.refusals import RequestError, body_of, broken
 from serving.service.slots import Slot, follow
 
@@ -39,7 +39,7 @@ MOST_SHADOW_ROWS = 2_000  # waiting; beyond them the challenger misses rows, and
 class Service:
     """What the endpoints share: the models, the queue in front of them, and the counters."""
 
-    def __init__(self, routing: Routing, limits: Limits):
+    def __init__(self, routing: Routing, limits: ServiceLimits):
         """Put a queue in front of the models of `routing`."""
         self.routing = routing
         self.slots = [slot for slot in (routing.champion, routing.challenger) if slot]
@@ -133,13 +133,13 @@ class Service:
 
 def create(
     routing: Routing,
-    limits: Limits | None = None,
+    limits: ServiceLimits | None = None,
     token: str | None = None,
     only_loopback: bool = True,
     poll_seconds: float = 5.0,
 ) -> Gate:
     """Return the ASGI app; see `Gate` for `only_loopback`."""
-    service = Service(routing, limits or Limits())
+    service = Service(routing, limits or ServiceLimits())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

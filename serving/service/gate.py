@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serving.service.counters import Metrics
-from serving.service.limits import Limits
+from serving.service.limits import ServiceLimits
 from serving.service.refusals import RequestError, body_of
 
 logger = logging.getLogger("serving.requests")
@@ -45,7 +45,7 @@ class Gate:
         self,
         app: Callable[..., Awaitable[None]],
         metrics: Metrics,
-        limits: Limits,
+        limits: ServiceLimits,
         token: str | None,
         only_loopback: bool,
     ):

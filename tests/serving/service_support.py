@@ -18,7 +18,7 @@ from step_support import ROOT, Steps
 from serving import serve
 from serving.service import app, connection
 from serving.service.champion_challenger import Routing
-from serving.service.limits import Limits
+from serving.service.limits import ServiceLimits
 from serving.service.slots import Slot
 
 ROW = {"energy": 0.4, "loudness": -8.5, "tempo": 120.0, "key": 3, "text_feature": "warehouse beats"}
@@ -56,7 +56,7 @@ def running(*references, share=None, key="X-Routing-Key", token=None, limits=Non
     slots = [Slot(role, str(name)) for role, name in zip(roles, references, strict=False)]
     made = app.create(
         Routing(slots, share, key),
-        limits or Limits(),
+        limits or ServiceLimits(),
         token=token,
         only_loopback=token is None,
         poll_seconds=poll,

@@ -10,7 +10,7 @@ import yaml
 from tools.describe import target as targets
 from tools.describe.columns import FEWEST_VALUES, Proposal, propose
 from tools.describe.sniff import Sniffed
-from tools.describe.target import Target
+from tools.describe.target import TargetGuess
 from util_lib import validation
 from util_lib.checks import leakage
 from util_lib.checks.findings import Finding
@@ -55,7 +55,7 @@ class Draft(NamedTuple):
 
     text: str
     data: Data
-    target: Target
+    target: TargetGuess
     suspects: list[Finding]
 
 
@@ -104,7 +104,7 @@ def _better_names(names: list[str]) -> dict[str, str]:
     return {old: new for old, new in better.items() if new and old != new and taken.count(new) == 1}
 
 
-def _of_target(values: pd.Series, target: Target) -> Proposal:
+def _of_target(values: pd.Series, target: TargetGuess) -> Proposal:
     keys = {**propose(target.name, values).keys, "role": "target"}
     for key in ("nullable", "max_null_rate", "unique", "encoding"):
         keys.pop(key, None)
@@ -142,7 +142,7 @@ def _text(
     name: str,
     proposals: dict[str, Proposal],
     renamed: dict[str, str],
-    target: Target,
+    target: TargetGuess,
     suspects: list[Finding],
 ) -> str:
     lines = [f"  {line}" for line in _location(source)]
@@ -205,7 +205,10 @@ def _location(source: Source) -> list[str]:
 
 
 def _cleaning(
-    frame: pd.DataFrame, proposals: dict[str, Proposal], renamed: dict[str, str], target: Target
+    frame: pd.DataFrame,
+    proposals: dict[str, Proposal],
+    renamed: dict[str, str],
+    target: TargetGuess,
 ) -> list[str]:
     """Return the lines of `clean`; none where the table needs none."""
     lines = []

@@ -20,7 +20,7 @@ MOST_NAMED_CLASSES = 100
 FEWEST_ROWS = 4  # of a class, so that each of the three parts can have one
 
 
-class Target(NamedTuple):
+class TargetGuess(NamedTuple):
     """The column to predict.
 
     `rare` are classes with too few rows, `classes` the others; both are empty for regression.
@@ -35,7 +35,7 @@ class Target(NamedTuple):
     stratify: bool = False
 
 
-def choose(frame: pd.DataFrame, proposals: dict[str, Proposal], asked: str | None) -> Target:
+def choose(frame: pd.DataFrame, proposals: dict[str, Proposal], asked: str | None) -> TargetGuess:
     """Return the target asked for, else one guessed; `UserError` where neither is possible.
 
     Guessed is a column called as targets are, else the last one if it has few different values:
@@ -111,7 +111,7 @@ def unfit(values: pd.Series) -> str | None:
     return None
 
 
-def _of_task(frame: pd.DataFrame, name: str, why: str) -> Target:
+def _of_task(frame: pd.DataFrame, name: str, why: str) -> TargetGuess:
     values = frame[name].dropna()
     kind = dtype_of(frame[name], values)
     n_different = values.nunique()
@@ -119,7 +119,7 @@ def _of_task(frame: pd.DataFrame, name: str, why: str) -> Target:
     few = n_different <= MOST_CLASSES and len(values) >= FEWEST_ROWS * n_different
     if kind in ("int", "float") and not (whole and few):
         words = "whole numbers" if whole else "numbers"
-        return Target(name, why, "regression", f"{n_different:,} different {words}")
+        return TargetGuess(name, why, "regression", f"{n_different:,} different {words}")
     counts = values.value_counts()
     classes = sorted(counts.index[counts >= FEWEST_ROWS].tolist())
     rare = sorted(counts.index[counts < FEWEST_ROWS].tolist())
@@ -130,7 +130,7 @@ def _of_task(frame: pd.DataFrame, name: str, why: str) -> Target:
         )
     n_rows = int(counts[classes].sum())
     smallest = 0.7 * 0.3 * n_rows  # the validation split of the default sizes
-    return Target(
+    return TargetGuess(
         name,
         why,
         "classification",

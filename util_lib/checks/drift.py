@@ -25,7 +25,7 @@ MIN_EXPECTED = 5  # rows that chi-square needs in each cell (Cochran's rule)
 OTHERS = "(others)"
 
 
-class Comparison(NamedTuple):
+class ColumnDrift(NamedTuple):
     """One test of one column, and its verdict.
 
     `kind` is `numerical`, `categorical`, `text length`, `null rate` or `target`. `statistic` is KS
@@ -66,7 +66,7 @@ class _Untested(NamedTuple):
 
 def compare(
     sample: pd.DataFrame, reference: pd.DataFrame, data: Data, ks_alpha: float
-) -> list[Comparison]:
+) -> list[ColumnDrift]:
     """Compare each declared column that is not ignored, in the order of the declaration.
 
     `ks_alpha` is the chance of at least one false alarm over all tests together; each test is held
@@ -288,10 +288,10 @@ def _null_rates(name: str, n_missing: list[int], n_rows: tuple[int, int], data: 
     )
 
 
-def _judged(test: _Test | _Untested, level: float) -> Comparison:
+def _judged(test: _Test | _Untested, level: float) -> ColumnDrift:
     if isinstance(test, _Untested):
         sentence = f"column {test.column!r} was not compared: {test.reason}"
-        return Comparison(
+        return ColumnDrift(
             test.column, test.kind, 0.0, 1.0, level, 0.0, False, sentence, tested=False
         )
     unlikely = test.p < level
@@ -306,7 +306,7 @@ def _judged(test: _Test | _Untested, level: float) -> Comparison:
         else "shows no drift from the reference"
     )
     compared = f"p = {test.p:.2g} {'<' if unlikely else '>='} {level:.4g}"
-    return Comparison(
+    return ColumnDrift(
         test.column,
         test.kind,
         test.statistic,

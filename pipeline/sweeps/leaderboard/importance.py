@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from pipeline.sweeps.leaderboard.ranking import Sweep, plain
+from pipeline.sweeps.leaderboard.ranking import RankedSweep, plain
 from pipeline.sweeps.record import is_maximised
 
 FEWEST = 8  # trials; of fewer nothing can be said
@@ -15,7 +15,7 @@ WORDS = (
 )
 
 
-def shares(sweep: Sweep) -> tuple[dict[str, float], str]:
+def shares(sweep: RankedSweep) -> tuple[dict[str, float], str]:
     """Return each varied parameter's share of 1, and how it was found or why it was not.
 
     Parameters that some trial lacks are left out. With several objectives it is the share in

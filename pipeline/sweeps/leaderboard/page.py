@@ -5,7 +5,7 @@ from html import escape
 
 from pipeline.sweeps import record
 from pipeline.sweeps.leaderboard import importance, pictures
-from pipeline.sweeps.leaderboard.ranking import Sweep, explained, marks
+from pipeline.sweeps.leaderboard.ranking import RankedSweep, explained, marks
 from pipeline.sweeps.record import Trial
 from util_lib.page import Number, Verdict, document, table
 
@@ -28,7 +28,7 @@ polyline.line{stroke:var(--point)}polyline.faint{stroke:var(--faint)}.share{fill
 """
 
 
-def html(sweep: Sweep) -> str:
+def html(sweep: RankedSweep) -> str:
     """Return the page; the same trials give the same page, byte for byte."""
     n_finished, n = len(sweep.measured), len(sweep.trials)
     parts = [
@@ -44,7 +44,7 @@ def html(sweep: Sweep) -> str:
     return document(f"Sweep {sweep.name}", STYLE, parts)
 
 
-def _pictures(sweep: Sweep) -> list[str]:
+def _pictures(sweep: RankedSweep) -> list[str]:
     parts = []
     if len(sweep.objectives) > 1:
         parts += ["<h2>Objectives</h2>", _figure("", pictures.objectives(sweep))]
@@ -73,7 +73,7 @@ def _figure(caption: str, picture: str) -> str:
     return f"<figure><figcaption>{escape(caption)}</figcaption>{picture}</figure>"
 
 
-def heads(sweep: Sweep) -> tuple[str, ...]:
+def heads(sweep: RankedSweep) -> tuple[str, ...]:
     """Return the heads of the leaderboard's columns."""
     return (
         *("trial", *sweep.objectives),
@@ -82,7 +82,7 @@ def heads(sweep: Sweep) -> tuple[str, ...]:
     )
 
 
-def row(sweep: Sweep, trial: Trial) -> list[str]:
+def row(sweep: RankedSweep, trial: Trial) -> list[str]:
     """Return a trial's row of the leaderboard, as texts."""
     scores = [_written(value, 4) for value in sweep.values(trial)]
     if scores[0] and (error := sweep.error(trial)) is not None:
@@ -98,7 +98,7 @@ def row(sweep: Sweep, trial: Trial) -> list[str]:
     ]
 
 
-def _cells(sweep: Sweep, trial: Trial) -> list[str]:
+def _cells(sweep: RankedSweep, trial: Trial) -> list[str]:
     *cells, state, mark = row(sweep, trial)
     if reason := trial.summary.get("error"):
         state = f"{state}: {reason}"

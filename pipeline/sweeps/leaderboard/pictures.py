@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from pipeline.sweeps.leaderboard.ranking import Sweep, marks, pareto
+from pipeline.sweeps.leaderboard.ranking import RankedSweep, marks, pareto
 from pipeline.sweeps.record import Trial, is_maximised, short_names
 from util_lib.page import svg, text
 
@@ -70,7 +70,7 @@ def shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def against(sweep: Sweep, key: str, objective: int = 0) -> str:
+def against(sweep: RankedSweep, key: str, objective: int = 0) -> str:
     """Draw one point for each trial: its value of the parameter, its score."""
     trials = [trial for trial in sweep.measured if key in trial.overrides]
     across = axis([_hashable(trial.overrides[key]) for trial in trials])
@@ -79,7 +79,7 @@ def against(sweep: Sweep, key: str, objective: int = 0) -> str:
     return _scatter(sweep, points, across, objective, title)
 
 
-def objectives(sweep: Sweep) -> str:
+def objectives(sweep: RankedSweep) -> str:
     """Draw the second objective across, the first up; the Pareto front is marked."""
     across = axis([trial.value(sweep.objectives[1]) for trial in sweep.measured])
     points = [(across.places[trial.value(sweep.objectives[1])], trial) for trial in sweep.measured]
@@ -88,7 +88,7 @@ def objectives(sweep: Sweep) -> str:
 
 
 def _scatter(
-    sweep: Sweep, points: list[tuple[float, Trial]], across: Axis, objective: int, title: str
+    sweep: RankedSweep, points: list[tuple[float, Trial]], across: Axis, objective: int, title: str
 ) -> str:
     up = axis([trial.value(sweep.objectives[objective]) for _, trial in points])
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -122,7 +122,7 @@ def _error_bar(x: float, y: float, error: float, up: Axis, height: int, kind: st
     return f'<path class="bar {kind}" d="M{x:.1f},{top:.1f}V{bottom:.1f}"/>'
 
 
-def parallel(sweep: Sweep) -> str:
+def parallel(sweep: RankedSweep) -> str:
     """Draw one line for each trial, across an axis for each parameter and each objective.
 
     The best half stands out, the marked trials most; an objective's axis has its better end up.
@@ -183,7 +183,7 @@ def bars(shares: Mapping[str, float], title: str) -> str:
     return svg(parts, WIDTH, 16 + len(order) * (BAR + 6), title)
 
 
-def told(sweep: Sweep, trial: Trial) -> str:
+def told(sweep: RankedSweep, trial: Trial) -> str:
     """Say in a line what a trial was and reached: what a point shows under the pointer."""
     given = [f"{key.rpartition('.')[2]} {shown(v)}" for key, v in trial.overrides.items()]
     reached = [

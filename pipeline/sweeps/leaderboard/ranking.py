@@ -15,7 +15,7 @@ from util_lib.tracking.store.database import open_store
 from util_lib.tracking.store.places import refuse_no_store
 
 
-class Sweep(NamedTuple):
+class RankedSweep(NamedTuple):
     """A sweep: what its trials are judged by, and the trials, best first, unmeasured ones last."""
 
     project: str
@@ -58,7 +58,7 @@ def plain(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def read(name: str, project: str = "") -> Sweep:
+def read(name: str, project: str = "") -> RankedSweep:
     """Return the sweep called `name`; without `project`, that of the one project that has it.
 
     On W&B it is then looked for in the project that runs go to by default (`WANDB_PROJECT`). Raises
@@ -81,7 +81,7 @@ def read(name: str, project: str = "") -> Sweep:
     return ordered(place, name, trials)
 
 
-def ordered(project: str, name: str, trials: list[Trial]) -> Sweep:
+def ordered(project: str, name: str, trials: list[Trial]) -> RankedSweep:
     """Return the sweep with its trials in order; of several objectives the front stands first.
 
     The objectives are those of the latest trial: a sweep that goes on may be told others.
@@ -89,13 +89,13 @@ def ordered(project: str, name: str, trials: list[Trial]) -> Sweep:
     objectives = [*max(trials, key=lambda trial: trial.number).sweep["objectives"]]
     measured = record.ranked(trials, objectives)
     others = [trial for trial in trials if trial not in measured]
-    sweep = Sweep(project, name, objectives, [*measured, *others])
+    sweep = RankedSweep(project, name, objectives, [*measured, *others])
     front = pareto(sweep) if len(objectives) > 1 else set()
     first = sorted(sweep.trials, key=lambda trial: trial.number not in front)
     return sweep._replace(trials=first) if front else sweep
 
 
-def simplest(sweep: Sweep) -> Trial | None:
+def simplest(sweep: RankedSweep) -> Trial | None:
     """Return the smallest model whose score lies within one standard error of the best score.
 
     The rule of Breiman et al. 1984, section 3.4.3 (also The Elements of Statistical Learning,
@@ -116,7 +116,7 @@ def simplest(sweep: Sweep) -> Trial | None:
     return min(near, key=lambda trial: trial.value("model_mb"), default=None)
 
 
-def pareto(sweep: Sweep) -> set[int]:
+def pareto(sweep: RankedSweep) -> set[int]:
     """Return the numbers of the trials that no other trial beats in every objective.
 
     A beats B where A is nowhere worse and somewhere better; equal trials do not beat each other.
@@ -137,7 +137,7 @@ def _beats(a: list[float], b: list[float]) -> bool:
     return a != b and all(x >= y for x, y in zip(a, b, strict=True))
 
 
-def marks(sweep: Sweep) -> dict[int, str]:
+def marks(sweep: RankedSweep) -> dict[int, str]:
     """Return words for the trials that are marked, by their number.
 
     best: the first of `sweep_record.ranked`, which is the winner.
@@ -154,7 +154,7 @@ def marks(sweep: Sweep) -> dict[int, str]:
     return {number: ", ".join(words) for number, words in found.items()}
 
 
-def explained(sweep: Sweep) -> str:
+def explained(sweep: RankedSweep) -> str:
     """Say in a sentence or two what ± and the marks mean for this sweep."""
     measured, objective = sweep.measured, sweep.objectives[0]
     if not measured:

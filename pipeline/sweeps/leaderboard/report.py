@@ -8,13 +8,13 @@ from rich.table import Table
 from pipeline.running.screen import Screen
 from pipeline.sweeps import record
 from pipeline.sweeps.leaderboard import page, ranking
-from pipeline.sweeps.leaderboard.ranking import Sweep
+from pipeline.sweeps.leaderboard.ranking import RankedSweep
 from util_lib import tracking
 
 REPORT = "sweep_report"
 
 
-def show(sweep: Sweep, screen: Screen) -> None:
+def show(sweep: RankedSweep, screen: Screen) -> None:
     """Print the leaderboard and what its marks mean."""
     title = f"sweep {sweep.name}, project {sweep.project}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
@@ -38,7 +38,7 @@ def show(sweep: Sweep, screen: Screen) -> None:
     screen.say(ranking.explained(sweep))
 
 
-def log(sweep: Sweep) -> tuple[str, str]:
+def log(sweep: RankedSweep) -> tuple[str, str]:
     """Log the page as an artifact; return its version and the id of the run that logged it.
 
     An unchanged page is the version there was.
@@ -63,7 +63,7 @@ def log(sweep: Sweep) -> tuple[str, str]:
         return f"{sweep.project}/{logged.source_name}", run.id
 
 
-def as_json(sweep: Sweep) -> dict:
+def as_json(sweep: RankedSweep) -> dict:
     """Return the leaderboard as JSON holds it, in its order."""
     marked = ranking.marks(sweep)
     return {

@@ -24,14 +24,14 @@ from util_lib.errors import UserError
 MOST_POINTS = 100_000
 
 
-class Space(NamedTuple):
+class SearchSpace(NamedTuple):
     """What is searched, by key, and the overrides that every trial has."""
 
     searched: dict[str, BaseDistribution]
     fixed: list[str]
 
 
-def read(overrides: list[str], loader: Any = None) -> Space:
+def read(overrides: list[str], loader: Any = None) -> SearchSpace:
     """Return the space of `overrides`; of two for the same key the later one counts.
 
     `loader` is Hydra's, which knows what `glob(*)` stands for.
@@ -49,20 +49,20 @@ def read(overrides: list[str], loader: Any = None) -> Space:
             "hydra/sweeper=optuna needs a space to search: give a key several values, for example "
             "random_forest_pipeline.random_forest.max_depth='range(5,50)'"
         )
-    return Space(searched, fixed)
+    return SearchSpace(searched, fixed)
 
 
-def as_overrides(space: Space, params: dict[str, Any]) -> list[str]:
+def as_overrides(space: SearchSpace, params: dict[str, Any]) -> list[str]:
     """Return the overrides of one trial."""
     return searched_overrides(space, params) + space.fixed
 
 
-def searched_overrides(space: Space, params: dict[str, Any]) -> list[str]:
+def searched_overrides(space: SearchSpace, params: dict[str, Any]) -> list[str]:
     """Return the overrides that tell one trial from the others."""
     return [f"{key}={params[key]}" for key in space.searched]
 
 
-def points(space: Space) -> list[dict[str, Any]]:
+def points(space: SearchSpace) -> list[dict[str, Any]]:
     """Return every point of a space, of which there are at most `MOST_POINTS`; else none."""
     lists = {key: _values(distribution) for key, distribution in space.searched.items()}
     if not all(lists.values()) or math.prod(map(len, lists.values())) > MOST_POINTS:

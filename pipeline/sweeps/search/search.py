@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipeline.sweeps import context, record
 from pipeline.sweeps.record import is_maximised
 from pipeline.sweeps.search import distributions
-from pipeline.sweeps.search.distributions import Space
+from pipeline.sweeps.search.distributions import SearchSpace
 from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.tracking.store.places import store_directory
@@ -40,7 +40,7 @@ BEGUN_AS = "begun_as"  # the user attribute of a study that holds them
 Launch = Callable[..., Sequence[JobReturn]]
 
 
-class Settings(NamedTuple):
+class SearchSettings(NamedTuple):
     """What a search is told; `judged_by` is what its scores depend on, besides the space."""
 
     project: str
@@ -61,7 +61,7 @@ def settings(
     batch: int | None = None,
     seed: int | None = None,
     prune: bool = True,
-) -> Settings:
+) -> SearchSettings:
     """Read the settings from the composed configuration; raise `UserError` for impossible ones."""
     given = {"n_trials": n_trials, "startup": startup, "batch": batch}
     for name, value in given.items():
@@ -77,7 +77,7 @@ def settings(
             "main.execute_steps, and search no key that sends jobs to other projects or steps"
         )
     plain = OmegaConf.to_container(config, resolve=False)
-    return Settings(
+    return SearchSettings(
         config.main.project_name,
         under_way.name,
         tuple(under_way.objectives),
@@ -104,7 +104,9 @@ def _jobs(config: DictConfig) -> int:
     return jobs if jobs > 0 else max(1, len(os.sched_getaffinity(0)) + 1 + jobs)
 
 
-def search(settings: Settings, space: Space, launch: Launch) -> list[Sequence[JobReturn]]:
+def search(
+    settings: SearchSettings, space: SearchSpace, launch: Launch
+) -> list[Sequence[JobReturn]]:
     """Run the trials that the search still lacks; return what the launcher returned, by batch.
 
     `launch` is the launcher's: the overrides of some jobs, and the number of the first. A job
@@ -157,7 +159,9 @@ def _next(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False))
 
 
-def _choose(study: optuna.Study, space: Space, settings: Settings) -> dict[str, Any] | None:
+def _choose(
+    study: optuna.Study, space: SearchSpace, settings: SearchSettings
+) -> dict[str, Any] | None:
     """Choose the next trial's parameters, none that were tried; None where there are no others."""
     known = study.get_trials(deepcopy=False)
     tried = [trial.params for trial in known]
@@ -176,7 +180,7 @@ def _choose(study: optuna.Study, space: Space, settings: Settings) -> dict[str, 
     return others[random.integers(len(others))] if others else None
 
 
-def _begin(study: optuna.Study, space: Space, params: dict[str, Any]) -> FrozenTrial:
+def _begin(study: optuna.Study, space: SearchSpace, params: dict[str, Any]) -> FrozenTrial:
     """Write a trial down, in one transaction, and return it."""
     number = _next(study)
     trial = optuna.trial.create_trial(
@@ -186,7 +190,9 @@ def _begin(study: optuna.Study, space: Space, params: dict[str, Any]) -> FrozenT
     return study.get_trials(deepcopy=False)[number]
 
 
-def _limits(study: optuna.Study, space: Space, settings: Settings, number: int) -> list[float]:
+def _limits(
+    study: optuna.Study, space: SearchSpace, settings: SearchSettings, number: int
+) -> list[float]:
     """Return what the trial `number` must have reached after 1, 2, ... folds.
 
     Only trials of earlier batches count, so that a search that goes on decides as it would have.
@@ -236,7 +242,7 @@ def _tell(study: optuna.Study, trial: FrozenTrial, job: JobReturn) -> None:
 
 
 @contextlib.contextmanager
-def _alone(settings: Settings) -> Any:
+def _alone(settings: SearchSettings) -> Any:
     """Give the path of the database; raise `UserError` while the same search runs elsewhere."""
     path = store_directory().parent / DATABASE
     # not the lock of the sweep, which the process that launched it holds already
@@ -244,7 +250,7 @@ def _alone(settings: Settings) -> Any:
         yield path
 
 
-def _open(settings: Settings, space: Space, path: Path) -> optuna.Study:
+def _open(settings: SearchSettings, space: SearchSpace, path: Path) -> optuna.Study:
     """Return the study, made if it is not there; raise `UserError` if it was begun as another."""
     try:
         safe_files.make_database(
@@ -276,7 +282,7 @@ def _open(settings: Settings, space: Space, path: Path) -> optuna.Study:
     return study
 
 
-def _begun_as(settings: Settings, space: Space) -> dict[str, str]:
+def _begun_as(settings: SearchSettings, space: SearchSpace) -> dict[str, str]:
     """Return, as texts by key, what must be the same when the search goes on."""
     flat: dict[str, str] = {}
 

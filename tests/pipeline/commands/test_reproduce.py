@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from pipeline.commands import reproduce
 from pipeline.receipts import reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
-from pipeline.receipts.reading import Code, Version
+from pipeline.receipts.reading import Code, RecordedVersion
 from pipeline.settings.schema import STEPS
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.checkout import commit, copy_place, git, receipts
@@ -255,7 +255,9 @@ def logged(monkeypatch, tmp_path):
 
     def receipt(**inputs: int | None) -> SimpleNamespace:
         found = {
-            f"data:{alias}": None if n is None else Version(version=f"v{n}", digest=digests[n])
+            f"data:{alias}": None
+            if n is None
+            else RecordedVersion(version=f"v{n}", digest=digests[n])
             for alias, n in inputs.items()
         }
         step = SimpleNamespace(name="train", inputs=found, outputs={})

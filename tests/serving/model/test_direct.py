@@ -4,7 +4,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier
 
 from serving.model import fast_path_trial
-from serving.model.fast_path import Direct, Unknown
+from serving.model.fast_path import Direct, NoFastPath
 from train_random_forest import inference_pipeline
 from util_lib.model import config as model_config
 
@@ -87,7 +87,7 @@ def test_columns_that_are_left_out_or_of_another_type_get_the_pipelines_answers(
 @pytest.mark.parametrize("value", [np.inf, 1e300])
 def test_numbers_that_the_pipeline_refuses_are_left_to_it(value):
     direct = Direct(fitted())
-    with pytest.raises(Unknown):
+    with pytest.raises(NoFastPath):
         direct.predict(table(3).assign(energy=value))
 
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from service_support import ROW, running
 
-from serving.service.limits import Limits
+from serving.service.limits import ServiceLimits
 
 schemathesis = pytest.importorskip(
     "schemathesis", reason="schemathesis is not installed: see requirements-dev.txt"
@@ -43,7 +43,7 @@ def ask(operation, mode, examples: int) -> int:
 
 
 def ask_everything(directory, examples: int) -> int:
-    with running(directory, limits=Limits(rows=20)) as started:
+    with running(directory, limits=ServiceLimits(rows=20)) as started:
         document = schemathesis.openapi.from_url(f"{started.url}/openapi.json")
         operations = [found.ok() for found in document.get_all_operations()]
         modes = schemathesis.GenerationMode

@@ -13,7 +13,7 @@ from service_support import ROW, running, until
 from serving.model import prediction
 from serving.service import batching, connection
 from serving.service.json_logs import JsonLines
-from serving.service.limits import Limits
+from serving.service.limits import ServiceLimits
 
 TOKEN = "a token of enough characters"
 
@@ -81,7 +81,7 @@ def test_every_answer_forbids_scripts_and_frames_from_elsewhere(service):
 def test_a_body_that_comes_too_slowly_is_refused_and_others_are_answered_meanwhile(
     model_directory,
 ):
-    with running(model_directory, limits=Limits(body_seconds=0.3)) as service:
+    with running(model_directory, limits=ServiceLimits(body_seconds=0.3)) as service:
         with connect(service) as slow:
             slow.sendall(
                 b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n"
@@ -118,7 +118,7 @@ def test_a_client_that_does_not_read_its_answer_loses_it(model_directory, monkey
     split = {"columns": list(ROW), "data": [list(ROW.values())] * 40_000}
     body = json.dumps({"dataframe_split": split}).encode()
     head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    with running(model_directory, limits=Limits(len(body), rows=40_000)) as service:
+    with running(model_directory, limits=ServiceLimits(len(body), rows=40_000)) as service:
         host, port = service.url.removeprefix("http://").split(":")
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -160,7 +160,7 @@ def test_an_unknown_address_and_a_wrong_method_are_refused_in_the_same_form(serv
 
 
 def test_a_prediction_that_takes_too_long_is_given_up(model_directory, monkeypatch):
-    with running(model_directory, limits=Limits(answer_seconds=0.2)) as service:
+    with running(model_directory, limits=ServiceLimits(answer_seconds=0.2)) as service:
         quick = prediction.predict
 
         def slow(loaded, rows):

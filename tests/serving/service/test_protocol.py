@@ -8,7 +8,7 @@ import pytest
 from service_support import ROW, running
 from step_support import make_songs, with_text
 
-from serving.service.limits import Limits
+from serving.service.limits import ServiceLimits
 
 COLUMNS = list(ROW)
 
@@ -187,7 +187,7 @@ def test_no_value_of_any_column_is_an_error_of_the_service(service, column):
 
 
 def test_too_many_rows_and_too_many_bytes_are_refused_before_they_are_read(model_directory):
-    with running(model_directory, limits=Limits(rows=10, body_bytes=5_000)) as service:
+    with running(model_directory, limits=ServiceLimits(rows=10, body_bytes=5_000)) as service:
         assert service.predict(*[ROW] * 10).status_code == 200
         refused = service.predict(*[ROW] * 11)
         assert (refused.status_code, "10 rows" in refused.text) == (413, True)

@@ -20,7 +20,7 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     return mixed(rng, N), mixed(rng, N)
 
 
-def compare(sample, reference, ks_alpha=0.05, **keys) -> list[drift.Comparison]:
+def compare(sample, reference, ks_alpha=0.05, **keys) -> list[drift.ColumnDrift]:
     found = drift.compare(sample, reference, declare(COLUMNS, **keys), ks_alpha)
     for each in found:
         assert np.isfinite([each.statistic, each.p, each.level, each.effect]).all(), each
@@ -32,7 +32,7 @@ def drifted(*args, **keys) -> list[tuple[str, str]]:
     return [(each.column, each.kind) for each in compare(*args, **keys) if each.drifted]
 
 
-def one(values, other, kind="numerical", dtype="float", ks_alpha=0.05, **keys) -> drift.Comparison:
+def one(values, other, kind="numerical", dtype="float", ks_alpha=0.05, **keys) -> drift.ColumnDrift:
     """Compare two lists as the only column."""
     data = declare({"x": (dtype, kind)}, **keys)
     frames = [pd.DataFrame({"x": side}) for side in (values, other)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from util_lib.errors import UserError
 from util_lib.tracking import names
-from util_lib.tracking.local.artifact import Artifact, Run, find_artifact
+from util_lib.tracking.local.artifact import Artifact, RecordedRun, find_artifact
 from util_lib.tracking.local.filters import _comparable, _matches, _value
 from util_lib.tracking.store.database import Store, open_store
 
@@ -34,7 +34,7 @@ class Api:
         versions = self._store.versions(project, parts[-1], type_name)
         return [Artifact._stored(self._store, version) for version in versions]
 
-    def run(self, path: str) -> Run:
+    def run(self, path: str) -> RecordedRun:
         """Return one run by `project/id`; without project, of the default one."""
         parts = [part for part in path.split("/") if part and part != "runs"]
         if not parts:
@@ -46,14 +46,14 @@ class Api:
                 f"Could not find run {project}/{parts[-1]} in {self._store.directory}; "
                 "`Api().runs(project)` lists those there are"
             )
-        return Run(record)
+        return RecordedRun(record)
 
     def runs(
         self,
         path: str | None = None,
         filters: dict[str, Any] | None = None,
         order: str = "+created_at",
-    ) -> list[Run]:
+    ) -> list[RecordedRun]:
         """Return the runs of a project (`project` or `entity/project`).
 
         `filters` is a MongoDB query over `name` (the id), `display_name`, `state`, `group`,
@@ -74,7 +74,7 @@ class Api:
             )
         except TypeError as error:
             raise UserError(f"runs cannot be ordered by {key!r}: {error}") from error
-        return [Run(record) for record in known + unknown]
+        return [RecordedRun(record) for record in known + unknown]
 
     @property
     def _store(self) -> Store:

@@ -302,15 +302,15 @@ class Artifact:
         self._fetch([e for e in self.manifest.entries.values() if e.path.startswith(prefix)], root)
         return root
 
-    def logged_by(self) -> "Run | None":
+    def logged_by(self) -> "RecordedRun | None":
         """Return the run that logged this version first."""
         record = self._logged("logged_by")
-        return Run(self._store.run(record.logged_by))
+        return RecordedRun(self._store.run(record.logged_by))
 
-    def used_by(self) -> "list[Run]":
+    def used_by(self) -> "list[RecordedRun]":
         """Return the runs that used this version."""
         record = self._logged("used_by")
-        return [Run(user) for user in self._store.runs_of_version(record.id, "in")]
+        return [RecordedRun(user) for user in self._store.runs_of_version(record.id, "in")]
 
     def save(self) -> None:
         """Store what was changed of the aliases, the description and the metadata.
@@ -493,7 +493,7 @@ def find_artifact(store: Store, text: str, project: str, type: str | None = None
     return Artifact._stored(store, record, reference.alias)
 
 
-class Run:
+class RecordedRun:
     """A run as others see it, as it was when it was read."""
 
     def __init__(self, record: RunRecord):

@@ -33,7 +33,7 @@ class SeenVersion(NamedTuple):
     artifact: wandb.Artifact
 
 
-class Service:
+class WandbService:
     """Runs and artifacts of one entity; what was asked once is remembered until `forget`."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ def seconds(moment: str | None) -> float | None:
 
 
 @contextmanager
-def connected(folder: Path, instead: str) -> Iterator[Service]:
+def connected(folder: Path, instead: str) -> Iterator[WandbService]:
     """Give the service, and end the client in the end, however it ends.
 
     `folder` is for what the client writes meanwhile. What it complains of is one sentence;
@@ -155,7 +155,7 @@ def connected(folder: Path, instead: str) -> Iterator[Service]:
         os.environ.setdefault("WANDB_FINISH_TIMEOUT", FINISH_TIMEOUT_S)
         os.environ.setdefault("WANDB_SILENT", "true")
         client.prepare()
-        yield Service()
+        yield WandbService()
     except BaseException as error:
         client.abandon()
         if isinstance(error, UserError) or not isinstance(error, Exception):

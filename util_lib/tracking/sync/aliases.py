@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from util_lib import safe_files
 from util_lib.tracking import choice
 from util_lib.tracking.names import Reference
-from util_lib.tracking.online.service import SeenVersion, Service, seconds
+from util_lib.tracking.online.service import SeenVersion, WandbService, seconds
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.records import VersionRecord
 
 LATEST = "latest"
 
 
-def forget_latest(store: Store, service: Service, versions: Iterable[VersionRecord]) -> None:
+def forget_latest(store: Store, service: WandbService, versions: Iterable[VersionRecord]) -> None:
     """Note that `latest` of these artifacts is about to move: W&B moves it with every version."""
     sent = _read(store)
     keys = {_key(service, version.project, version.name) for version in versions}
@@ -29,7 +29,7 @@ def forget_latest(store: Store, service: Service, versions: Iterable[VersionReco
 
 
 def settle(
-    store: Store, service: Service, project: str, name: str, dry_run: bool
+    store: Store, service: WandbService, project: str, name: str, dry_run: bool
 ) -> tuple[list[str], list[str]]:
     """Set the aliases of one artifact; return what was done and what was left, in words."""
     versions = {version.digest: version for version in store.versions(project, name)}
@@ -80,7 +80,7 @@ def settle(
 
 def take(
     store: Store,
-    service: Service,
+    service: WandbService,
     wanted: Reference,
     target: str,
     there: Iterable[SeenVersion],
@@ -119,7 +119,7 @@ def take(
 
 
 def remember(
-    store: Store, service: Service, wanted: Reference, target: str, sent: dict[str, str]
+    store: Store, service: WandbService, wanted: Reference, target: str, sent: dict[str, str]
 ) -> None:
     """Note what `take` has set."""
     key = _key(service, wanted.project, wanted.name, target)
@@ -139,7 +139,7 @@ def _at(version: SeenVersion) -> str:
     return f"v{version.number} at W&B"
 
 
-def _key(service: Service, project: str, name: str, target: str | None = None) -> str:
+def _key(service: WandbService, project: str, name: str, target: str | None = None) -> str:
     here = "" if target in (None, project) else f" as {target}"
     return f"{choice.base_url()} {service.entity}/{project}/{name}{here}"
 

@@ -15,7 +15,7 @@ from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.tracking import names
 from util_lib.tracking.local.manifest import Entry, Manifest
-from util_lib.tracking.online.service import SeenVersion, Service, connected, seconds, see
+from util_lib.tracking.online.service import SeenVersion, WandbService, connected, seconds, see
 from util_lib.tracking.store import values
 from util_lib.tracking.store.database import Store, check_type, open_store
 from util_lib.tracking.store.records import FileRecord, VersionRecord
@@ -64,7 +64,7 @@ def pull(artifact: str, project: str | None = None, versions: str | None = None)
     return brought
 
 
-def _find(service: Service, wanted: names.Reference, everything: bool) -> list[SeenVersion]:
+def _find(service: WandbService, wanted: names.Reference, everything: bool) -> list[SeenVersion]:
     known = service.versions(wanted.project, wanted.name)
     if everything and known:
         return [*known.values()]
@@ -74,7 +74,7 @@ def _find(service: Service, wanted: names.Reference, everything: bool) -> list[S
 
 def _bring(
     store: Store,
-    service: Service,
+    service: WandbService,
     wanted: names.Reference,
     target: str,
     chosen: list[SeenVersion],

@@ -10,7 +10,7 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import HistoryRecord
 
 from util_lib.errors import UserError
-from util_lib.tracking.online.service import Service
+from util_lib.tracking.online.service import WandbService
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.records import RunRecord, VersionRecord
 from util_lib.tracking.sync.plan import Event
@@ -32,7 +32,7 @@ class Missing(NamedTuple):
     runtime: bool
 
 
-def missing(service: Service, record: RunRecord, seen: Any, events: list[Event]) -> Missing:
+def missing(service: WandbService, record: RunRecord, seen: Any, events: list[Event]) -> Missing:
     """Compare a run and its events with what the service has of it: `seen`, None if nothing.
 
     The end of a run is sent last. What somebody changed of a run after that is left as it is.
@@ -76,7 +76,7 @@ def complete_summary(record: RunRecord, seen: Any) -> None:
 class OpenRun:
     """A run that is being logged; it is finished at W&B when all that is missing has been sent."""
 
-    def __init__(self, service: Service, record: RunRecord, lacks: Missing, folder: Path):
+    def __init__(self, service: WandbService, record: RunRecord, lacks: Missing, folder: Path):
         """Start or resume it, and send its files. `folder` is for what lies here meanwhile."""
         self.record, self.lacks = record, lacks
         self._service, self._rows = service, list(lacks.rows)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from util_lib.errors import UserError
 from util_lib.tracking import choice
 from util_lib.tracking.online import client
-from util_lib.tracking.online.service import Service, connected
+from util_lib.tracking.online.service import WandbService, connected
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.records import RunRecord, VersionRecord
 from util_lib.tracking.sync import aliases as sync_aliases
@@ -86,7 +86,7 @@ def _alone(store: Store) -> Iterator[Path]:
 
 
 def _sync(
-    store: Store, service: Service, project: str | None, dry_run: bool, folder: Path
+    store: Store, service: WandbService, project: str | None, dry_run: bool, folder: Path
 ) -> Report:
     planned = plan(store, project, service.has)
     _check_types(service, planned)
@@ -131,7 +131,7 @@ def _sync(
     )
 
 
-def _replay(service: Service, planned: Plan, lacks: dict[str, Missing], folder: Path) -> None:
+def _replay(service: WandbService, planned: Plan, lacks: dict[str, Missing], folder: Path) -> None:
     """Send what is missing: runs in the order of their starts, events in the order of time.
 
     Runs that were active at the same time are open at the same time.
@@ -174,7 +174,7 @@ def _replay(service: Service, planned: Plan, lacks: dict[str, Missing], folder: 
         start(run)
 
 
-def _complete(service: Service, record: RunRecord) -> None:
+def _complete(service: WandbService, record: RunRecord) -> None:
     """Add the last figures once the run is seen as it was sent: the client may lose it silently."""
     for _ in range(ARRIVAL_S):
         seen = service.run(record)
@@ -190,7 +190,7 @@ def _complete(service: Service, record: RunRecord) -> None:
     )
 
 
-def _check_types(service: Service, planned: Plan) -> None:
+def _check_types(service: WandbService, planned: Plan) -> None:
     for version in planned.versions():
         there = service.types(version.project).get(version.name, version.type)
         if there != version.type:
@@ -209,7 +209,7 @@ def _by_artifact(versions: list[VersionRecord]) -> list[list[VersionRecord]]:
 
 def _row(
     store: Store,
-    service: Service,
+    service: WandbService,
     versions: list[VersionRecord],
     there: set[int],
     dry_run: bool,

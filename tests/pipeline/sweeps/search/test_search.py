@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from pipeline.sweeps.search import distributions, search
-from pipeline.sweeps.search.search import Settings
+from pipeline.sweeps.search.search import SearchSettings
 from util_lib.errors import UserError
 from util_lib.tracking.store.places import store_directory
 
@@ -40,7 +40,9 @@ def copy_to(store, empty):
 
 
 def settings(**changed):
-    usual = Settings("songs", "night", ("val_auc",), 42, 8, 3, 2, {"data": {"test_size": 0.3}})
+    usual = SearchSettings(
+        "songs", "night", ("val_auc",), 42, 8, 3, 2, {"data": {"test_size": 0.3}}
+    )
     return usual._replace(**changed)
 
 

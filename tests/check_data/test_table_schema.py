@@ -4,7 +4,7 @@ import pytest
 from pandera.errors import SchemaErrors
 from step_support import DECLARED
 
-from util_lib.checks import table_schema
+from check_data import table_schema
 from util_lib.dataset.declaration import Data
 
 N = 300

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.util_lib.tracking.store.test_removal import remove
+from tests.pipeline.housekeeping.test_removal import remove
 from tests.util_lib.tracking.sync_support import Plane
 from util_lib.tracking import local
 from util_lib.tracking.store.database import open_store

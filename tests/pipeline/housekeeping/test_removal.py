@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.housekeeping import removal
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.mlflow_mirror import publish_own
-from util_lib.tracking.store import contents, removal
+from util_lib.tracking.store import contents
 from util_lib.tracking.store.database import Store
 
 TWO = {"one": 0, "two": 1}
