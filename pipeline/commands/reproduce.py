@@ -112,8 +112,13 @@ def runnable(receipt: Receipt, project: Path, file_url: str, env_manager: str) -
     main |= {"cache": False, "explain": False, "plan": False, "tracking": "local"}
     main["env_manager"] = env_manager or receipt.env_manager
     data["sha256"] = None  # another content is to be compared, not refused
-    if "get_data" in main["execute_steps"]:
+    if any("file_url" in step.parameters for step in receipt.steps):
         data["file_url"] = file_url or _address(data["file_url"], project)
+    for name in main["execute_steps"]:
+        entry = config["steps"].get(name) or {}  # of old receipts the code knows its steps itself
+        source = entry.get("source")
+        if source and "${" not in entry["parameters"][source]:
+            entry["parameters"][source] = file_url or _address(entry["parameters"][source], project)
     return config
 
 
@@ -136,7 +141,7 @@ def run_again(config: dict[str, Any], project: Path, home: Path, store: Store) -
     settings.mkdir()
     hydra = {"run": {"dir": str(home / "outputs")}}
     defaults = ["_self_", {"override hydra/job_logging": "disabled"}]
-    content = {"defaults": defaults, "hydra": hydra, **literal(config)}
+    content = {"defaults": defaults, "hydra": hydra, **literal(config), "steps": config["steps"]}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     (settings / "receipt.yaml").write_text(text, encoding="utf-8")
     before = {run.id for run in store.runs(job_type="pipeline")}

@@ -17,9 +17,9 @@ from typing import Any
 from pipeline.planning.step import Outcome, Step
 from pipeline.settings.redacted import shown_config, shown_parameters
 from pipeline.settings.schema import Settings
+from pipeline.settings.surroundings import step_folder
 from util_lib import git_state
 from util_lib.errors import UserError
-from util_lib.project import ROOT
 from util_lib.tracking.names import Reference, parse_reference
 
 FORMAT = 1
@@ -117,13 +117,13 @@ def versions(text: str, project: str) -> tuple[set[Reference], set[Reference]]:
 
 
 def _step(step: Step, outcome: Outcome) -> dict[str, Any]:
-    environment = ROOT / step.uri / "conda.yml"
+    environment = step_folder(step.uri) / "conda.yml"
     is_here = not step.version and environment.is_file()
     return {
         "name": step.name,
         "ended": "finished" if outcome.outcome in ("done", "cached") else outcome.outcome,
         "conda_sha256": hashlib.sha256(environment.read_bytes()).hexdigest() if is_here else None,
-        "parameters": shown_parameters(step.parameters),
+        "parameters": shown_parameters(step.parameters, step.source),
         "inputs": outcome.inputs,
         "outputs": dict(_output(logged, outcome) for logged in outcome.artifacts),
         "metrics": outcome.metrics,

@@ -21,6 +21,7 @@ from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings import redacted
 from pipeline.settings.schema import Main, Settings
+from pipeline.settings.surroundings import step_folder
 from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -48,7 +49,7 @@ def run_alone(main: Main, step: Step) -> Outcome:
     outcome = Outcome(step.name)
     config = {
         "main": main.model_dump(),
-        step.name: redacted.shown_parameters(step.parameters),
+        step.name: redacted.shown_parameters(step.parameters, step.source),
     }
     with (
         shown(main, lambda s: s.table([outcome])) as screen,
@@ -150,11 +151,11 @@ def show_plan(settings: Settings, steps: list[Step]) -> None:
 def _refuse_missing_folders(steps: list[Step]) -> None:
     for step in steps:
         path = step.uri.partition("#")[0]
-        if ":" not in path and not (ROOT / path).exists():  # with a colon: an address
+        if ":" not in path and not step_folder(path).exists():  # with a colon: an address
             raise UserError(
                 f"config: the code of step {step.name} is to come from {step.uri!r}, which is "
-                f"neither a folder (looked for {ROOT / path}) nor the address of a repository: "
-                f"correct steps.{step.name}.uri or main.components_repository"
+                f"neither a folder (looked for {step_folder(path)}) nor the address of a "
+                f"repository: correct steps.{step.name}.uri or main.components_repository"
             )
 
 
