@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.environments import making
+from pipeline.planning.mlproject import refuse_misfit
 from pipeline.planning.step import Outcome, Step
 from pipeline.running.failures import is_from, not_fetched, one_line
 from pipeline.running.screen import Screen
@@ -263,7 +264,6 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
 
     if manager == "local":
         screen.say("environments: none, every step uses the packages installed here")
-        return
     projects = []
     for step in steps:
         place = location(step.uri)
@@ -278,9 +278,11 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
             if not is_from(error, "mlflow", "git") and not isinstance(error, OSError):
                 raise
             raise not_fetched(step, error) from error
+        refuse_misfit(step, project)
         projects.append(project)
-    screen.now(f"checking environments ({manager})")
-    making.prepare(making.needed(manager, projects), screen.now)
+    if manager != "local":
+        screen.now(f"checking environments ({manager})")
+        making.prepare(making.needed(manager, projects), screen.now)
 
 
 def location(uri: str) -> str:
