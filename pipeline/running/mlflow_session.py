@@ -277,6 +277,8 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
         except Exception as error:
             if not is_from(error, "mlflow", "git") and not isinstance(error, OSError):
                 raise
+            if "missing parameters" in str(error):
+                raise UserError(f"config: steps.{step.name}: {one_line(error)}") from None
             raise not_fetched(step, error) from error
         refuse_misfit(step, project)
         projects.append(project)

@@ -40,13 +40,17 @@ def adopt_surroundings(home: Path) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+def is_own(uri: str) -> bool:
+    """Say whether a step's `uri` starts where the user stands: `./my_step`, `../my_step`."""
+    return uri.split("/")[0] in (".", "..")
+
+
 def step_folder(uri: str) -> Path:
     """Return the folder that a step's `uri` names, where it is no git address.
 
-    `./my_step` and `../my_step` start where the user stands, anything else in this project.
+    What is not the user's `own` starts in this project.
     """
-    is_own = uri.split("/")[0] in (".", "..")
-    base = Path(os.environ.get("PIPELINE_HOME", ".")).absolute() if is_own else ROOT
+    base = Path(os.environ.get("PIPELINE_HOME", ".")).absolute() if is_own(uri) else ROOT
     return Path(os.path.normpath(base / uri))
 
 
