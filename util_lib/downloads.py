@@ -17,7 +17,7 @@ import requests
 
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
-from util_lib.urls import file_name, without_secrets
+from util_lib.urls import SECRET_URL, file_name, without_secrets
 
 logger = logging.getLogger("downloads")
 
@@ -26,7 +26,6 @@ TIMEOUT_S = (10, 60)  # to connect; between two chunks
 RETRY_WAITS_S = (1, 3, 9)  # before the second, third and fourth attempt
 PROGRESS_S = 5  # between two progress lines of a long download
 TRY_AGAIN = (429, 500, 502, 503, 504)  # answers that another attempt may change
-SECRET_URL = "GET_DATA_URL"  # environment variable: the address that `--file_url` shows in part
 HTML_STARTS = (b"<!doctype html", b"<html")
 HTML_SUFFIXES = (".html", ".htm")
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from util_lib.errors import UserError
 
+SECRET_URL = "GET_DATA_URL"  # environment variable: the address that `--file_url` shows in part
 HARMLESS_KEYS = ("raw", "download", "dl", "format", "version", "ref")  # of a query
 
 

@@ -11,7 +11,6 @@ from pipeline.caching.version import Version
 from pipeline.caching.versions import Versions
 from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
-from util_lib.dataset.declaration import Data
 from util_lib.project import resolve_path
 from util_lib.safe_files import read_content
 from util_lib.urls import without_secrets
@@ -42,7 +41,7 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
     project = settings.main.project_name
     inputs = _inputs(step, project, versions, made)
     try:
-        source = _source(settings.data) if step.name == "get_data" else ""
+        source = _source(step) if step.source else ""
         parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
     except fingerprint.UnknownFingerprint as unknown:
         return Decision(None, None, str(unknown), inputs)
@@ -134,19 +133,20 @@ def _bootstrapped(inputs: dict[str, str], parts: dict[str, str]) -> dict[str, st
     }
 
 
-def _source(data: Data) -> str:
-    """Identify what get_data would download, without downloading it."""
-    address = urlsplit(data.file_url)
+def _source(step: Step) -> str:
+    """Identify what the step would download, without downloading it."""
+    url, told = step.parameters[step.source], step.parameters.get("sha256", "null")
+    address = urlsplit(url)
     if address.scheme not in ("http", "https"):
-        path = resolve_path(unquote(address.path) if address.scheme == "file" else data.file_url)
+        path = resolve_path(unquote(address.path) if address.scheme == "file" else url)
         try:
-            return f"{data.file_url} sha256 {read_content(path).sha256}"
+            return f"{url} sha256 {read_content(path).sha256}"
         except OSError as error:
             raise fingerprint.UnknownFingerprint(
                 f"{path} cannot be read ({error.strerror})"
             ) from None
-    digest = data.sha256.lower() if data.sha256 else _state_on_server(data.file_url)
-    return f"{without_secrets(data.file_url)} sha256 {digest}"
+    digest = _state_on_server(url) if told == "null" else told.lower()
+    return f"{without_secrets(url)} sha256 {digest}"
 
 
 def _state_on_server(url: str) -> str:

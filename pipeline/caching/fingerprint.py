@@ -1,6 +1,6 @@
 """What a step's outcome depends on, part by part: the same parts, the same outcome.
 
-The parts are a flat mapping of names that people know ("preprocess/run.py", "data.test_size",
+The parts are a flat mapping of names that people know ("segment/run.py", "data.test_size",
 "input raw_data.parquet") to short texts, so that two of them can be compared in words.
 """
 
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.caching.record import PLACE
-from pipeline.planning.plan import CONFIG_KEYS
 from pipeline.planning.step import Step
 from pipeline.settings.schema import Settings
+from pipeline.settings.surroundings import step_folder
 from util_lib.project import ROOT
 from util_lib.tracking.store.values import flatten
 
@@ -38,20 +38,20 @@ def parts(
     """Return all that the outcome of `step` depends on.
 
     `place` says where artifacts go; `inputs` maps each input artifact's name to its version and
-    digest; `source` identifies what get_data would download, and is empty for other steps. Raises
-    `UnknownFingerprint` for a step whose code lies where it can change unseen.
+    digest; `source` identifies what the step would download, and is empty where it downloads
+    nothing. Raises `UnknownFingerprint` for a step whose code lies where it can change unseen.
     """
     found = {"format": FORMAT, "project": settings.main.project_name, PLACE: place}
     found |= _code(step)
     found |= _environment(settings.main.env_manager)
     for name, value in step.parameters.items():
-        if value not in step.inputs and name != "file_url":
-            found[CONFIG_KEYS.get(name, name)] = value
+        if value not in step.inputs and name != step.source:
+            found[step.keys.get(name, name)] = value
     for name, content in step.files.items():
         for key, value in flatten(content).items():
-            found[f"{CONFIG_KEYS.get(name, name)}.{key}"] = json.dumps(value, default=str)
-    if source:
-        found["data.file_url"] = source
+            found[_config_key(step, f"{name}.{key}")] = json.dumps(value, default=str)
+    if step.source and source:
+        found[step.keys.get(step.source, step.source)] = source
     return found | {f"input {name}": version for name, version in inputs.items()}
 
 
@@ -62,7 +62,7 @@ def digest(found: dict[str, str]) -> str:
 
 def code_files(*rooms: str) -> dict[str, str]:
     """Return the digest of every file of folders of this project that is code, by its path."""
-    return {name: found for room in rooms for name, found in _files(ROOT / room, room).items()}
+    return {k: found for room in rooms for k, found in _files(step_folder(room), room).items()}
 
 
 def difference(before: dict[str, str] | None, now: dict[str, str]) -> str:
@@ -87,7 +87,7 @@ def difference(before: dict[str, str] | None, now: dict[str, str]) -> str:
 
 def _code(step: Step) -> dict[str, str]:
     """Digest every file of the step and of util_lib, also those it imports only indirectly."""
-    folder = ROOT / step.uri
+    folder = step_folder(step.uri)
     if not folder.is_dir() or step.version:
         if not COMMIT.fullmatch(step.version or ""):
             version = f"version {step.version}" if step.version else "no version"
@@ -96,6 +96,17 @@ def _code(step: Step) -> dict[str, str]:
             )
         return {"code": f"{step.uri} {step.version}"}
     return {**_files(folder, step.name), **_files(ROOT / "util_lib", "util_lib")}
+
+
+def _config_key(step: Step, path: str) -> str:
+    """Return the key of the configuration from which a value of one of the step's files comes."""
+    start, rest = path, ""
+    while start:
+        if start in step.keys:
+            return step.keys[start] + rest
+        start, dot, last = start.rpartition(".")
+        rest = dot + last + rest
+    return path
 
 
 @functools.cache

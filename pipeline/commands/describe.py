@@ -69,7 +69,9 @@ def plan(arguments: argparse.Namespace) -> Step:
         "overwrite": arguments.overwrite,
         "folder": str(home() / "conf" / "dataset") if is_fetched() else "conf/dataset",
     }
-    return Step("describe", parameters, inputs=(), outputs=(), uri="tools/describe")
+    return Step(
+        "describe", parameters, inputs=(), outputs=(), uri="tools/describe", source="file_url"
+    )
 
 
 def go(argv: list[str]) -> None:

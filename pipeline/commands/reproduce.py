@@ -19,13 +19,14 @@ from typing import Any, get_args
 
 import yaml
 
+from pipeline.caching import fingerprint
 from pipeline.receipts import differences, reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
-from pipeline.receipts.reading import Receipt
+from pipeline.receipts.reading import OwnCode, Receipt
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, end_children, stoppable
 from pipeline.settings.schema import EnvManager
-from pipeline.settings.surroundings import ROOT_RUN
+from pipeline.settings.surroundings import ROOT_RUN, step_folder
 from util_lib import safe_files, validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -81,6 +82,7 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
         raise UserError(validation.choose("env_manager", args.env_manager, list(managers)))
     receipt = reading.find(args.receipt)
     user_store = store_directory()
+    os.environ["PIPELINE_HOME"] = str(user_store.parent)
     if receipt.python != platform.python_version():
         screen.say(f"the run had Python {receipt.python}, here is {platform.python_version()}")
     with (
@@ -112,9 +114,28 @@ def runnable(receipt: Receipt, project: Path, file_url: str, env_manager: str) -
     main |= {"cache": False, "explain": False, "plan": False, "tracking": "local"}
     main["env_manager"] = env_manager or receipt.env_manager
     data["sha256"] = None  # another content is to be compared, not refused
-    if "get_data" in main["execute_steps"]:
+    if any("file_url" in step.parameters for step in receipt.steps):
         data["file_url"] = file_url or _address(data["file_url"], project)
+    for name in main["execute_steps"]:
+        entry = config["steps"].get(name) or {}  # of old receipts the code knows its steps itself
+        source = entry.get("source")
+        if own := next((s.own_code for s in receipt.steps if s.name == name), None):
+            entry["uri"] = str(_as_it_was(name, entry["uri"], own))
+        if source and "${" not in entry["parameters"][source]:
+            entry["parameters"][source] = file_url or _address(entry["parameters"][source], project)
     return config
+
+
+def _as_it_was(step: str, uri: str, own: OwnCode) -> Path:
+    """Return the folder of a step of the user's own, which must be what it was."""
+    folder = step_folder(uri)
+    if not folder.is_dir() or fingerprint.digest(fingerprint.code_files(uri)) != own.sha256:
+        commit = f" (commit {own.commit[:10]} of its repository)" if own.commit else ""
+        raise UserError(
+            f"the code of step {step} in {folder} is not what that run had{commit}: bring the "
+            "folder back to it, and reproduce again"
+        )
+    return folder
 
 
 def _address(recorded_url: str, project: Path) -> str:
@@ -136,7 +157,7 @@ def run_again(config: dict[str, Any], project: Path, home: Path, store: Store) -
     settings.mkdir()
     hydra = {"run": {"dir": str(home / "outputs")}}
     defaults = ["_self_", {"override hydra/job_logging": "disabled"}]
-    content = {"defaults": defaults, "hydra": hydra, **literal(config)}
+    content = {"defaults": defaults, "hydra": hydra, **literal(config), "steps": config["steps"]}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     (settings / "receipt.yaml").write_text(text, encoding="utf-8")
     before = {run.id for run in store.runs(job_type="pipeline")}

@@ -1,168 +1,116 @@
 """The way of the data: which steps run, with which parameters, from and to which artifacts."""
 
-from pathlib import PurePosixPath
-from typing import Any
-
 from pipeline.planning.step import Step
-from pipeline.settings.schema import TEST_PROD, Settings
-
-REFERENCE = "reference_data.parquet"  # the half of the rows that preprocess sets aside
-TRAIN_TEST_ROOT = "data"  # segregate makes data_train and data_test
-
-# Where a step's parameter comes from, where it is not called as in the configuration.
-CONFIG_KEYS = {
-    "file_url": "data.file_url",
-    "sha256": "data.sha256",
-    "max_bytes": "data.max_bytes",
-    "ks_alpha": "data.ks_alpha",
-    "test_size": "data.test_size",
-    "val_size": "data.val_size",
-    "stratify": "data.stratify",
-    "random_state": "main.random_seed",
-    "random_seed": "main.random_seed",
-    "export_artifact": "random_forest_pipeline.export_artifact",
-    "dataset_config": "data",
-    "model_config": "random_forest_pipeline",
-}
-
-# Keys of `data` that a step has no use for. It does not get them (they have their defaults there),
-# so that changing one does not make the step run again.
-SPLIT_KEYS = ("test_size", "val_size")
-SOURCE_KEYS = ("sha256", "max_bytes")
-CHECK_KEYS = ("reference_dataset", "ks_alpha", "min_effect", "kl_threshold", "leakage", "checks")
-CLEAN_KEYS = ("format", "csv", "clean", "drop_duplicates", "derived", "reference_half")
+from pipeline.settings.schema import Settings, StepEntry
+from util_lib.errors import UserError
+from util_lib.tracking.names import Reference, parse_reference
 
 
 def plan(settings: Settings) -> list[Step]:
     """List the steps to run, in running order. Pure: reads nothing but `settings`."""
-    data, model = settings.data, settings.random_forest_pipeline
-    raw, preprocessed = data.raw_artifact, data.preprocessed_artifact
-    suffix = PurePosixPath(preprocessed).suffix
-    train, test = f"{TRAIN_TEST_ROOT}_train{suffix}", f"{TRAIN_TEST_ROOT}_test{suffix}"
-    # no step but get_data needs the address, and it may hold secrets
-    declared = {**data.model_dump(), "file_url": "in get_data"}
-    to_clean = _without(declared, *SOURCE_KEYS, *SPLIT_KEYS, *CHECK_KEYS)
-    if not data.reference_half:
-        to_clean = _without(to_clean, "stratify")
-    to_check = _without(
-        declared,
-        *SOURCE_KEYS,
-        *SPLIT_KEYS,
-        *CLEAN_KEYS,
-        "ks_alpha",
-        "reference_dataset",
-        "stratify",
-    )
-    every = {
-        "get_data": Step(
-            name="get_data",
-            parameters={
-                "file_url": data.file_url,
-                "artifact_name": raw,
-                "sha256": _text(data.sha256),
-                "max_bytes": _text(data.max_bytes),
-            },
-            inputs=(),
-            outputs=(raw,),
-            uri="get_data",
-        ),
-        "preprocess": Step(
-            name="preprocess",
-            parameters={
-                "input_artifact": f"{raw}:latest",
-                "artifact_name": preprocessed,
-                # Only halves are drawn at random; another seed alone gives no other table.
-                **(
-                    {"random_state": _text(settings.main.random_seed)}
-                    if data.reference_half
-                    else {}
-                ),
-            },
-            files={"dataset_config": to_clean},
-            inputs=(f"{raw}:latest",),
-            outputs=(preprocessed, REFERENCE) if data.reference_half else (preprocessed,),
-            uri="preprocess",
-        ),
-        "check_data": Step(
-            name="check_data",
-            parameters={
-                "reference_artifact": data.reference_dataset,
-                "sample_artifact": f"{preprocessed}:latest",
-                "ks_alpha": _text(data.ks_alpha),
-            },
-            files={"dataset_config": to_check},
-            inputs=(data.reference_dataset, f"{preprocessed}:latest"),
-            outputs=("check_data_log", "check_data_report"),
-            uri="check_data",
-        ),
-        "segregate": Step(
-            name="segregate",
-            parameters={
-                "input_artifact": f"{preprocessed}:latest",
-                "artifact_root": TRAIN_TEST_ROOT,
-                "test_size": _text(data.test_size),
-                "random_state": _text(settings.main.random_seed),
-                "stratify": _text(data.stratify),
-            },
-            inputs=(f"{preprocessed}:latest",),
-            outputs=(train, test),
-            uri="segregate",
-        ),
-        "train_random_forest": Step(
-            name="train_random_forest",
-            parameters={
-                "train_data": f"{train}:latest",
-                "export_artifact": _text(model.export_artifact),
-                "random_seed": _text(settings.main.random_seed),
-                "val_size": _text(data.val_size),
-                "stratify": _text(data.stratify),
-            },
-            files={"model_config": model.model_dump()},
-            inputs=(f"{train}:latest",),
-            outputs=(model.export_artifact,) if model.export_artifact else (),
-            uri="train_random_forest",
-        ),
-        "evaluate": Step(
-            name="evaluate",
-            parameters={
-                "model_export": f"{model.export_artifact}:latest",
-                "test_data": f"{test}:latest",
-            },
-            inputs=(f"{model.export_artifact}:latest", f"{test}:latest"),
-            outputs=(),
-            uri="evaluate",
-        ),
-    }
-    every[TEST_PROD] = Step(
-        name=TEST_PROD,
-        parameters={
-            "model_export": f"{model.export_artifact}:prod",
-            "test_data": f"{test}:latest",
+    names = settings.main.execute_steps
+    steps = [_step(name, settings.steps[name], settings) for name in names]
+    _refuse_two_makers(steps)
+    _refuse_what_comes_too_late(steps)
+    return steps
+
+
+def _step(name: str, entry: StepEntry, settings: Settings) -> Step:
+    for key, reference in entry.inputs.items():
+        if reference is None:
+            raise UserError(
+                f"config: {name} needs the input {key}, and {entry.keys.get(key, 'it')} is null: "
+                f"give it the name of an artifact, or leave {name} out of main.execute_steps"
+            )
+    left_out = {key for key, given in entry.only_when.items() if not given}
+    uri, version = _place(name, entry, settings)
+    parameters = {**entry.inputs, **entry.parameters}
+    return Step(
+        name=name,
+        parameters={k: _text(value) for k, value in parameters.items() if k not in left_out},
+        inputs=tuple(value for k, value in entry.inputs.items() if k not in left_out),
+        outputs=tuple(name for name in entry.outputs if name and name not in left_out),
+        uri=uri,
+        files={
+            file: {k: v for k, v in content.items() if f"{file}.{k}" not in left_out}
+            for file, content in entry.files.items()
+            if file not in left_out
         },
-        inputs=(f"{model.export_artifact}:prod", f"{test}:latest"),
-        outputs=(),
-        uri="evaluate",
+        version=version,
+        may_be_absent=tuple(entry.inputs[key] for key in entry.may_be_absent),
+        source=entry.source if entry.source not in left_out else None,
+        gate=entry.gate,
+        keys=entry.keys,
     )
-    return [_placed(every[name], settings) for name in settings.main.execute_steps]
 
 
-def _placed(step: Step, settings: Settings) -> Step:
-    """Point `step` at the repository its code comes from: its own, the common one, or here."""
-    source = settings.steps.get(step.name)
-    uri, version = step.uri, None
-    if source and source.uri:
-        uri, version = source.uri, source.version
-    elif repository := settings.main.components_repository:
+def _place(name: str, entry: StepEntry, settings: Settings) -> tuple[str, str | None]:
+    """Return the repository a step's code comes from: its own, the common one, or here."""
+    folder = entry.folder or name
+    if entry.uri:
+        return entry.uri, entry.version
+    if repository := settings.main.components_repository:
         # "url" means its top folder, "url#folder" a folder of it that holds the steps
-        uri = f"{repository.rstrip('/')}{'/' if '#' in repository else '#'}{step.uri}"
-        version = settings.main.components_version
-    return Step(**{**vars(step), "uri": uri, "version": version})
+        uri = f"{repository.rstrip('/')}{'/' if '#' in repository else '#'}{folder}"
+        return uri, settings.main.components_version
+    return folder, None
 
 
-def _without(mapping: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping.items() if key not in keys}
+def _refuse_two_makers(steps: list[Step]) -> None:
+    makers: dict[str, str] = {}
+    for step in steps:
+        for output in step.outputs:
+            if output in makers:
+                raise UserError(
+                    f"config: steps {makers[output]} and {step.name} both make {output}: give one "
+                    "of the outputs another name, or leave one step out of main.execute_steps"
+                )
+            makers[output] = step.name
+
+
+def _refuse_what_comes_too_late(steps: list[Step]) -> None:
+    """A step reads what steps before it make: a list in which it cannot is in a wrong order."""
+    reads = {step.name: [parse_reference(text) for text in step.inputs] for step in steps}
+    makes = {output: step.name for step in steps for output in step.outputs}
+    order = [step.name for step in steps]
+    for name in order:
+        for reference in reads[name]:
+            maker = makes.get(reference.name)
+            if maker is None or reference.alias != "latest":
+                continue
+            if order.index(maker) < order.index(name):
+                continue
+            if circle := _way(maker, name, reads, makes):
+                raise UserError(
+                    f"config: the steps go round in a circle, each reading what the next makes: "
+                    f"{' -> '.join([name, *circle])}"
+                )
+            raise UserError(
+                f"config: step {name} reads {reference.name}, which {maker} makes after it: let "
+                f"{maker} stand before {name} in the pipeline file"
+            )
+
+
+def _way(
+    start: str,
+    end: str,
+    reads: dict[str, list[Reference]],
+    makes: dict[str, str],
+    seen: tuple[str, ...] = (),
+) -> list[str]:
+    """Return the steps from `start` to `end`, each reading what the next makes; empty for none."""
+    if start == end:
+        return [end]
+    for reference in reads[start]:
+        maker = makes.get(reference.name)
+        if maker and reference.alias == "latest" and maker not in (*seen, start):
+            if way := _way(maker, end, reads, makes, (*seen, start)):
+                return [start, *way]
+    return []
 
 
 def _text(value: object) -> str:
-    """Write a parameter as the steps read it: None is "null", as in YAML."""
-    return "null" if value is None else str(value)
+    """Write a parameter as the steps read it: null, true and false as in YAML."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,6 +11,10 @@ class Step:
     `parameters` are what MLflow passes on, as text. A value of `files` is a mapping that is
     written to a YAML file whose path becomes the parameter of that name. `inputs` are artifact
     references (`name:alias`), `outputs` artifact names.
+
+    `may_be_absent` are those of the inputs that the step can do without. `source` names the
+    parameter that is an address whose content counts. What comes after a `gate` waits for it.
+    `keys` maps parameters, and `file.key`, to the keys of the configuration that they come from.
     """
 
     name: str
@@ -20,6 +24,10 @@ class Step:
     uri: str
     files: dict[str, Any] = field(default_factory=dict)
     version: str | None = None
+    may_be_absent: tuple[str, ...] = ()
+    source: str | None = None
+    gate: bool = False
+    keys: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -32,6 +32,14 @@ class RecordedVersion(Section):
     digest: str | None
 
 
+class OwnCode(Section):
+    """The folder of a step that lay where the user stood: a digest of it, and where it came from."""
+
+    sha256: str
+    remote: str | None
+    commit: str | None
+
+
 class RecordedStep(Section):
     """One step that the run reached; `ended` is finished, failed or stopped."""
 
@@ -42,6 +50,7 @@ class RecordedStep(Section):
     inputs: dict[str, RecordedVersion | None]
     outputs: dict[str, RecordedVersion]
     metrics: dict[str, Any]
+    own_code: OwnCode | None = None
 
 
 class Receipt(Section):

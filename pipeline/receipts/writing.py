@@ -14,12 +14,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline.caching import fingerprint
 from pipeline.planning.step import Outcome, Step
 from pipeline.settings.redacted import shown_config, shown_parameters
 from pipeline.settings.schema import Settings
+from pipeline.settings.surroundings import is_own, step_folder
 from util_lib import git_state
 from util_lib.errors import UserError
-from util_lib.project import ROOT
 from util_lib.tracking.names import Reference, parse_reference
 
 FORMAT = 1
@@ -117,16 +118,28 @@ def versions(text: str, project: str) -> tuple[set[Reference], set[Reference]]:
 
 
 def _step(step: Step, outcome: Outcome) -> dict[str, Any]:
-    environment = ROOT / step.uri / "conda.yml"
+    folder = step_folder(step.uri)
+    environment = folder / "conda.yml"
     is_here = not step.version and environment.is_file()
     return {
         "name": step.name,
         "ended": "finished" if outcome.outcome in ("done", "cached") else outcome.outcome,
         "conda_sha256": hashlib.sha256(environment.read_bytes()).hexdigest() if is_here else None,
-        "parameters": shown_parameters(step.parameters),
+        "parameters": shown_parameters(step.parameters, step.source),
         "inputs": outcome.inputs,
         "outputs": dict(_output(logged, outcome) for logged in outcome.artifacts),
         "metrics": outcome.metrics,
+        **({"own_code": _own_code(step.uri)} if is_own(step.uri) and folder.is_dir() else {}),
+    }
+
+
+def _own_code(uri: str) -> dict[str, str | None]:
+    """Describe a step's folder that lies where the user stands, not in this project."""
+    found = git_state.git(step_folder(uri))
+    return {
+        "sha256": fingerprint.digest(fingerprint.code_files(uri)),
+        "remote": found.get("remote") or None,
+        "commit": found.get("commit"),
     }
 
 

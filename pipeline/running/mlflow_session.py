@@ -11,26 +11,28 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.environments import making
+from pipeline.planning.mlproject import refuse_misfit
 from pipeline.planning.step import Outcome, Step
 from pipeline.running.failures import is_from, not_fetched, one_line
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import LOOK_S, stop_until
 from pipeline.settings.redacted import shown_config
 from pipeline.settings.schema import Main, Settings
-from pipeline.settings.surroundings import ROOT_RUN
+from pipeline.settings.surroundings import ROOT_RUN, step_folder
 from util_lib import git_state
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice
 from util_lib.tracking.mlflow_mirror import make_database, mlflow_lock
 from util_lib.tracking.store.places import store_directory
-from util_lib.urls import without_credentials
+from util_lib.urls import SECRET_URL, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,15 +54,17 @@ class Session:
     """An open parent run in MLflow, and what its steps share.
 
     `manager` makes the environments; `folder` is temporary; `runs` are the MLflow runs of steps
-    that have begun; `threads` wait for their processes.
+    that have begun, and their ends; `threads` wait for their processes. `address` is the one with
+    secrets that the user has handed over by the environment, for the step that reads it.
     """
 
     client: "MlflowClient"
     manager: str
     folder: Path
     experiment_id: str
-    runs: set[str] = field(default_factory=set)
+    runs: dict[str, Future[None]] = field(default_factory=dict)
     threads: list[threading.Thread] = field(default_factory=list)
+    address: str = ""
 
     @property
     def reports(self) -> Path:
@@ -98,14 +102,30 @@ def opened(
             _prepare(manager, steps, screen)
             session = Session(client, manager, folder, mlflow.active_run().info.experiment_id)
             session.reports.mkdir()
-            os.environ["TRACKING_RUNS"] = str(session.reports)
             _open.append(session)
-            try:
-                yield session
-            finally:
-                _end_steps(session)
-                _open.remove(session)
-                del os.environ["TRACKING_RUNS"]
+            with _surroundings_of_steps(session):
+                try:
+                    yield session
+                finally:
+                    _end_steps(session)
+                    _open.remove(session)
+
+
+@contextmanager
+def _surroundings_of_steps(session: Session) -> Iterator[None]:
+    """Set what the steps' processes inherit; a step in another repository finds `util_lib` too."""
+    before = dict(os.environ)
+    session.address = os.environ.pop(SECRET_URL, "")
+    os.environ["TRACKING_RUNS"] = str(session.reports)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    try:
+        yield
+    finally:
+        for name in (SECRET_URL, "TRACKING_RUNS", "PYTHONPATH"):
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
 
 
 class SweepRun(NamedTuple):
@@ -244,7 +264,6 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
 
     if manager == "local":
         screen.say("environments: none, every step uses the packages installed here")
-        return
     projects = []
     for step in steps:
         place = location(step.uri)
@@ -258,15 +277,19 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
         except Exception as error:
             if not is_from(error, "mlflow", "git") and not isinstance(error, OSError):
                 raise
+            if "missing parameters" in str(error):
+                raise UserError(f"config: steps.{step.name}: {one_line(error)}") from None
             raise not_fetched(step, error) from error
+        refuse_misfit(step, project)
         projects.append(project)
-    screen.now(f"checking environments ({manager})")
-    making.prepare(making.needed(manager, projects), screen.now)
+    if manager != "local":
+        screen.now(f"checking environments ({manager})")
+        making.prepare(making.needed(manager, projects), screen.now)
 
 
 def location(uri: str) -> str:
     """Return a local step's folder as an absolute path, a remote one's address as it is."""
-    local = ROOT / uri
+    local = step_folder(uri)
     return str(local) if local.exists() else uri
 
 

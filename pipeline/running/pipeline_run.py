@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from pipeline.caching import versions
 from pipeline.caching.versions import Versions
+from pipeline.planning.mlproject import refuse_misfit
 from pipeline.planning.step import Outcome, Step
 from pipeline.receipts import writing
 from pipeline.running import failures, mlflow_session, preview, step_process
@@ -21,10 +22,12 @@ from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings import redacted
 from pipeline.settings.schema import Main, Settings
+from pipeline.settings.surroundings import step_folder
 from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking import choice
+from util_lib.tracking.names import parse_reference
 
 
 def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) -> list[Outcome]:
@@ -37,6 +40,7 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     outcomes = [Outcome(step.name) for step in steps]
     with shown(settings.main, lambda s: s.table(outcomes)) as screen, ExitStack() as stack:
         found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE]))
+        _refuse_missing_inputs(settings, steps, found)
         execute = executor(settings, steps, outcomes, screen, job, stack)
         with _receipt_kept(settings, steps, outcomes, found, screen):
             walk(settings, steps, outcomes, found, screen.say, execute)
@@ -48,7 +52,7 @@ def run_alone(main: Main, step: Step) -> Outcome:
     outcome = Outcome(step.name)
     config = {
         "main": main.model_dump(),
-        step.name: redacted.shown_parameters(step.parameters),
+        step.name: redacted.shown_parameters(step.parameters, step.source),
     }
     with (
         shown(main, lambda s: s.table([outcome])) as screen,
@@ -142,6 +146,8 @@ def show_plan(settings: Settings, steps: list[Step]) -> None:
     if settings.main.plan == "mermaid":
         print(preview.mermaid(steps), end="")
         return
+    _refuse_missing_folders(steps)
+    _refuse_misfits(steps)
     chosen = choice.choose(settings.main.tracking)
     with versions.opened(chosen.backend) as found:
         Screen().show(preview.table(settings, steps, found))
@@ -150,11 +156,35 @@ def show_plan(settings: Settings, steps: list[Step]) -> None:
 def _refuse_missing_folders(steps: list[Step]) -> None:
     for step in steps:
         path = step.uri.partition("#")[0]
-        if ":" not in path and not (ROOT / path).exists():  # with a colon: an address
+        if ":" not in path and not step_folder(path).exists():  # with a colon: an address
             raise UserError(
                 f"config: the code of step {step.name} is to come from {step.uri!r}, which is "
-                f"neither a folder (looked for {ROOT / path}) nor the address of a repository: "
-                f"correct steps.{step.name}.uri or main.components_repository"
+                f"neither a folder (looked for {step_folder(path)}) nor the address of a "
+                f"repository: correct steps.{step.name}.uri or main.components_repository"
+            )
+
+
+def _refuse_misfits(steps: list[Step]) -> None:
+    """A step that is fetched is looked at when it is there (`mlflow_session`)."""
+    for step in steps:
+        folder = step_folder(step.uri)
+        if folder.is_dir() and not step.version:
+            refuse_misfit(step, folder)
+
+
+def _refuse_missing_inputs(settings: Settings, steps: list[Step], found: Versions) -> None:
+    """What a step reads is made by a step that runs, or was made before."""
+    project, made = settings.main.project_name, {name for step in steps for name in step.outputs}
+    for step in steps:
+        for reference in step.inputs:
+            name = parse_reference(reference).name
+            if name in made or reference in step.may_be_absent or found.find(reference, project):
+                continue
+            makers = [other for other, entry in settings.steps.items() if name in entry.outputs]
+            way_out = f"add {makers[0]} to main.execute_steps" if makers else "correct its inputs"
+            raise UserError(
+                f"config: step {step.name} reads {reference}, which no step that runs makes and "
+                f"no version in project {project} has: {way_out}"
             )
 
 
@@ -191,6 +221,7 @@ def executor(
     def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> Work:
         if not opened:
             rest = steps[steps.index(step) :]
+            _refuse_misfits(rest)
             config = redacted.shown_config(settings)
             parent = mlflow_session.opened(settings.main, config, rest, screen, job, under)
             opened.append(stack.enter_context(parent))

@@ -1,7 +1,7 @@
 """The way through the steps: each is reused, or executed and recorded, as soon as it can be.
 
 A step waits for those before it in the plan that make what it reads, and for those that read or
-make what it makes. All that come after the checks wait for the checks.
+make what it makes. All that come after a gate wait for it.
 """
 
 import os
@@ -17,8 +17,6 @@ from pipeline.running import stopping
 from pipeline.settings.schema import Settings
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference
-
-GATE = "check_data"
 
 
 class Work(NamedTuple):
@@ -128,7 +126,7 @@ def waits_for(steps: list[Step]) -> list[set[int]]:
         {
             before
             for before in range(place)
-            if steps[before].name == GATE
+            if steps[before].gate
             or makes[before] & (reads[place] | makes[place])
             or reads[before] & makes[place]
         }
@@ -145,7 +143,7 @@ def cores() -> int:
 
 
 def position(steps: list[Step], step: Step) -> str:
-    """Return the step's name with its place: `[2/6] preprocess`."""
+    """Return the step's name with its place: `[2/6] <name>`."""
     return f"[{steps.index(step) + 1}/{len(steps)}] {step.name}"
 
 

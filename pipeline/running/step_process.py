@@ -3,10 +3,14 @@
 import json
 import os
 import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import yaml
 
 from pipeline.planning.step import Outcome, Step
@@ -16,6 +20,7 @@ from pipeline.settings import redacted
 from util_lib.tracking import choice
 from util_lib.tracking.mlflow_mirror import publish, publish_report
 from util_lib.tracking.store.database import open_store
+from util_lib.urls import SECRET_URL, without_secrets
 
 
 class Begun(NamedTuple):
@@ -38,10 +43,8 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
         key: made.get(value.removesuffix(":latest"), value) if value.endswith(":latest") else value
         for key, value in step.parameters.items()
     }
-    if url := parameters.get("file_url"):
-        # MLflow records parameters: the secrets of the address go by the environment
-        os.environ["GET_DATA_URL"] = url
-        parameters = redacted.shown_parameters(parameters)
+    address = parameters.get(step.source, "")
+    parameters = redacted.shown_parameters(parameters, step.source)
     for key, content in step.files.items():
         path = opened.folder / f"{step.name}_{key}.yaml"
         path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -57,13 +60,50 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
         ended.set_exception(error)
         return Begun(None, ended)
     run_id = run.info.run_id
-    opened.runs.add(run_id)
     thread = threading.Thread(
         target=_run, args=(opened, step, project, parameters, run_id, ended), daemon=True
     )
     opened.threads.append(thread)
-    thread.start()
+    with _handed_over(opened, address if step.source else None, run_id, ended):
+        opened.runs[run_id] = ended
+        thread.start()
     return Begun(run_id, ended)
+
+
+@contextmanager
+def _handed_over(
+    opened: Session, address: str | None, run_id: str, ended: Future[None]
+) -> Iterator[None]:
+    """Give a step, and no other, the secrets of the address that it reads: by the environment.
+
+    MLflow records parameters. It copies the environment when it starts the process, in a thread of
+    its own, so that is waited for, also for the steps begun before.
+    """
+    if address is not None and without_secrets(address) == address:
+        address = opened.address  # the user may have handed over the secrets
+    if not address:
+        yield
+        return
+    for earlier, end in opened.runs.items():
+        _wait_for_process(earlier, end)
+    os.environ[SECRET_URL] = address
+    try:
+        yield
+        _wait_for_process(run_id, ended)
+    finally:
+        os.environ.pop(SECRET_URL, None)
+
+
+def _wait_for_process(run_id: str, ended: Future[None]) -> None:
+    """Wait until a step's process is there, or has been."""
+    while not ended.done():
+        for child in psutil.Process().children():
+            try:
+                if child.environ().get("MLFLOW_RUN_ID") == run_id:
+                    return
+            except psutil.Error:
+                continue
+        time.sleep(0.02)
 
 
 def _run(
@@ -111,7 +151,7 @@ def collect(opened: Session, begun: Begun, outcome: Outcome) -> None:
     run_id = begun.run_id
     if run_id is None:
         return
-    opened.runs.discard(run_id)
+    opened.runs.pop(run_id, None)
     mlflow_session.end_killed(opened.client, run_id)  # stopped before MLflow waited for it
     if os.environ[choice.VARIABLE] == "wandb":
         reports = _reports(opened.reports / run_id)

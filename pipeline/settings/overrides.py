@@ -24,7 +24,12 @@ MULTIRUN = {"-m", "--multirun"}
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 # Groups of files in conf, and what one of their files is called.
-GROUPS = {"dataset": "dataset", "sweep": "sweep", "best": "winner of a sweep"}
+GROUPS = {
+    "dataset": "dataset",
+    "pipeline": "pipeline",
+    "sweep": "sweep",
+    "best": "winner of a sweep",
+}
 
 STEPS_KEY = "main.execute_steps"
 FLAGS = {"--explain": "main.explain=true", "--plan": "main.plan=true"}
@@ -204,7 +209,7 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
         if key in GROUPS and not override.is_sweep_override():
             if value not in choices(key):
                 return UserError(validation.choose(GROUPS[key], value, choices(key)))
-    chosen = [o.input_line for o in parsed if o.key_or_group == "dataset"]
+    chosen = [o.input_line for o in parsed if o.key_or_group in ("dataset", "pipeline")]
     keys = config_keys(base_config([] if multirun else chosen))
     for override in parsed:
         key = override.key_or_group
@@ -218,18 +223,19 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
 
 
 HELP = """\
-Runs the pipeline: get_data, preprocess, check_data, segregate, train_random_forest, evaluate.
+Runs the pipeline: {steps}.
 
   mlflow run . [-P hydra_options="key=value ..."] [-P execute_steps=step,step]
   python main.py [key=value ...]
 
 Examples:
-  python main.py main.execute_steps=get_data,preprocess    only these steps
+  python main.py main.execute_steps={first}    only these steps
   python main.py dataset=music_genre data.test_size=0.2    another table, another split
   python main.py random_forest_pipeline.random_forest.max_depth=5,10 -m    one run for each
   python main.py --cfg job --resolve                       print the composed configuration
 
 Datasets (dataset=...): {datasets}
+Pipelines (pipeline=...): {pipelines}
 
 Keys and their values here, all of which can be overridden:
 
@@ -244,7 +250,14 @@ def help_text(overrides: list[str]) -> str:
     """
     config = base_config([word for word in overrides if not word.startswith("-")])
     shown = OmegaConf.to_yaml(config)
-    return HELP.format(datasets=", ".join(datasets()), config=shown)
+    steps = [str(name) for name in config.get("steps") or {}]
+    return HELP.format(
+        steps=", ".join(steps),
+        first=",".join(steps[:2]),
+        datasets=", ".join(datasets()),
+        pipelines=", ".join(choices("pipeline")),
+        config=shown,
+    )
 
 
 def base_config(overrides: list[str]) -> DictConfig:

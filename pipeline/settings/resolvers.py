@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -20,6 +20,7 @@ def register_resolvers() -> None:
         "declaration": _declaration,
         "by_task": _by_task,
         "local_or_url": _local_or_url,
+        "suffix": lambda name: PurePosixPath(name).suffix,
         "own_conf": _own_conf,
         "project_root": lambda: str(ROOT),
     }.items():
@@ -81,7 +82,7 @@ def _local_or_url(name: str, url: str) -> str:
 
 
 def _own_conf() -> str:
-    """Return where Hydra finds the user's own dataset files: `conf` beside the user's results.
+    """Return where Hydra finds the user's own files: `conf` beside the user's results.
 
     The project's own where there is none: Hydra would warn of a folder that does not exist.
     """

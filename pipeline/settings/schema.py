@@ -2,29 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from pipeline.settings import interpolations
 from util_lib import validation
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 from util_lib.model.config import RandomForestPipeline
+from util_lib.tracking.names import check_artifact_name
 from util_lib.validation import Section
 
-# The steps in the order in which they run, whatever order a user lists them in.
-STEPS = (
-    "get_data",
-    "preprocess",
-    "check_data",
-    "segregate",
-    "train_random_forest",
-    "evaluate",
-)
-# Measures the model that is prod. Never part of `all`, which must work before one is.
-TEST_PROD = "test_regression_model"
-# Names that other projects of this kind give the same steps.
-OTHER_NAMES = {"download": "get_data", "checkdata": "check_data"}
 # W&B refuses these in a project's name: they have a meaning in its URLs.
 FORBIDDEN_IN_PROJECT = set("/\\#?%:")
 
@@ -32,21 +21,12 @@ EnvManager = Literal["auto", "conda", "uv", "virtualenv", "local"]
 
 
 def _step_names(value: Any) -> Any:
-    """Accept a list, a comma-separated text with spaces, or `all`; return them in running order."""
+    """Accept a list, a comma-separated text with spaces, or `all`; return the names as a list."""
     value = validation.null_word(value)  # "null" is text here, and names no step
     names = value.split(",") if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"must be a list or a comma-separated text of step names, found {value!r}")
-    if len(names) > 1 and "all" in [name.strip() for name in names]:
-        raise ValueError(f"'all' means every step and stands alone, found {', '.join(names)}")
-    wanted = {OTHER_NAMES.get(name.strip(), name.strip()) for name in names} - {""}
-    if wanted == {"all"}:
-        wanted = set(STEPS)
-    for name in sorted(wanted - {*STEPS, TEST_PROD}):
-        raise ValueError(validation.choose("step", name, [*STEPS, TEST_PROD]))
-    if not wanted:
-        raise ValueError(f"names no step: choose from {', '.join(STEPS)}")
-    return [step for step in (*STEPS, TEST_PROD) if step in wanted]
+    return [name.strip() for name in names if name.strip()]
 
 
 class Main(Section):
@@ -73,14 +53,29 @@ class Main(Section):
         return name
 
 
-class StepSource(Section):
-    """Where a step's code comes from; `uri` null = the local folder."""
+class StepEntry(Section):
+    """One step of a pipeline file, filled in; docs/pipelines.md says what each key does."""
 
-    uri: str | None
-    version: Annotated[str | None, BeforeValidator(lambda v: str(v) if isinstance(v, float) else v)]
+    uri: str | None = None
+    version: Annotated[
+        str | None, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v)
+    ] = None
+    folder: str | None = None
+    inputs: dict[str, str | None] = {}
+    parameters: dict[str, str | int | float | bool | None] = {}
+    files: dict[str, dict[str, Any]] = {}
+    outputs: list[str | None] = []
+    only_when: dict[str, bool] = {}
+    may_be_absent: list[str] = []
+    gate: bool = False
+    source: str | None = None
+    in_all: bool = True
+    also_called: list[str] = []
+    # Where in the configuration what is given comes from: "dataset_config.columns": "data.columns".
+    keys: Annotated[dict[str, str], Field(exclude=True)] = {}
 
     @model_validator(mode="after")
-    def _version_needs_uri(self) -> "StepSource":
+    def _version_needs_uri(self) -> "StepEntry":
         if self.version and not self.uri:
             raise ValueError(
                 f"version {self.version!r} is set but uri is not: a version chooses among the "
@@ -88,10 +83,35 @@ class StepSource(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _names_what_it_gives(self) -> "StepEntry":
+        given = [*self.inputs, *self.parameters, *self.files]
+        if twice := sorted({name for name in given if given.count(name) > 1}):
+            raise ValueError(f"{twice[0]!r} is given twice: by inputs, parameters or files")
+        if self.source is not None and self.source not in self.parameters:
+            raise ValueError(
+                f"source: {validation.choose('parameter', self.source, [*self.parameters])}"
+            )
+        for name in self.may_be_absent:
+            if name not in self.inputs:
+                raise ValueError(
+                    f"may_be_absent: {validation.choose('input', name, [*self.inputs])}"
+                )
+        keys = [f"{file}.{key}" for file, content in self.files.items() for key in content]
+        known = [*given, *keys, *(output for output in self.outputs if output)]
+        for name in self.only_when:
+            if name not in known:
+                raise ValueError(f"only_when: {validation.choose('name', name, known)}")
+        for output in self.outputs:
+            if output is not None:
+                check_artifact_name(output)
+        return self
+
 
 class SweepSection(Section):
     """The `sweep` section: what a multirun of the training step does; docs/sweeps.md."""
 
+    step: str | None = None
     name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=100)] | None
     metric: str | list[str] | None
     cv: Annotated[int, Field(ge=0)]
@@ -113,7 +133,9 @@ class Settings(Section):
     data: Data
     random_forest_pipeline: RandomForestPipeline
     sweep: SweepSection
-    steps: dict[str, StepSource]
+    steps: dict[str, StepEntry] = {}
+    # The same as the pipeline file has it, with its `${...}`.
+    steps_as_written: Annotated[dict[str, Any], Field(exclude=True)] = {}
 
 
 def check(config: DictConfig, dataset: str | None = None) -> Settings:
@@ -123,7 +145,13 @@ def check(config: DictConfig, dataset: str | None = None) -> Settings:
     """
     _refuse_what_is_missing(config, dataset)
     try:
-        mapping = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        mapping = {
+            name: OmegaConf.to_container(section, resolve=True, throw_on_missing=True)
+            if isinstance(section := config[name], Container)
+            else section
+            for name in config
+            if name != "steps"
+        }
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         raise UserError(f"config: {' '.join(str(error).split())}") from None
     try:
@@ -133,11 +161,58 @@ def check(config: DictConfig, dataset: str | None = None) -> Settings:
             where = f"config (conf/dataset/{dataset}.yaml)"
             raise UserError(str(error).replace("config", where, 1)) from None
         raise
-    for step in settings.steps:
-        if step not in STEPS:
-            raise UserError(f"config: steps: {validation.choose('step', step, list(STEPS))}")
+    settings = _with_steps(settings, config)
     _parts_agree(settings)
     return settings
+
+
+class _Steps(Section):
+    steps: dict[str, StepEntry]
+
+
+def _with_steps(settings: Settings, config: DictConfig) -> Settings:
+    """Return `settings` with the pipeline's steps, filled in, and those to run in running order."""
+    if not config.get("steps"):
+        raise UserError(
+            "config: the pipeline has no steps: conf/pipeline/<name>.yaml lists them under "
+            "'steps', below `# @package _global_` as its first line"
+        )
+    try:
+        written = OmegaConf.to_container(config.steps, resolve=False)
+        filled = interpolations.fill_in(config.steps, settings.model_dump())
+    except (OmegaConfBaseException, AttributeError, TypeError) as error:
+        raise UserError(f"config: steps: {' '.join(str(error).split())}") from None
+    for name, entry in written.items():
+        filled[name] = filled[name] or {}
+        if isinstance(entry, dict):
+            filled[name]["keys"] = interpolations.keys(entry)
+    entries = validation.check(_Steps, {"steps": filled}, "config").steps
+    names = _in_running_order(settings.main.execute_steps, entries)
+    main = settings.main.model_copy(update={"execute_steps": names})
+    return settings.model_copy(update={"main": main, "steps": entries, "steps_as_written": written})
+
+
+def _in_running_order(given: list[str], entries: dict[str, StepEntry]) -> list[str]:
+    """Return the steps that `main.execute_steps` names, in the order of the pipeline."""
+    key = "config: main.execute_steps:"
+    for name, entry in entries.items():
+        if not entry.model_fields_set - {"uri", "version", "keys"}:
+            others = [other for other in entries if other != name]
+            raise UserError(
+                f"config: steps: {validation.choose('step', name, others)}; a step of your own "
+                "says its inputs, parameters or outputs, if only `outputs: []`"
+            )
+    if len(given) > 1 and "all" in given:
+        raise UserError(f"{key} 'all' means every step and stands alone, found {', '.join(given)}")
+    if not given:
+        raise UserError(f"{key} names no step: choose from {', '.join(entries)}")
+    if given == ["all"]:
+        return [name for name, entry in entries.items() if entry.in_all]
+    others = {other: name for name, entry in entries.items() for other in entry.also_called}
+    wanted = {others.get(name, name) for name in given}
+    for name in sorted(wanted - {*entries}):
+        raise UserError(f"{key} {validation.choose('step', name, [*entries])}")
+    return [name for name in entries if name in wanted]
 
 
 def _refuse_what_is_missing(config: DictConfig, dataset: str | None) -> None:
@@ -177,10 +252,3 @@ def _parts_agree(settings: Settings) -> None:
                 f"{dtype}, and a numerical feature needs numbers: move it to another kind of "
                 "features, or leave it out"
             )
-    needing = [step for step in ("evaluate", TEST_PROD) if step in settings.main.execute_steps]
-    if not model.export_artifact and needing:
-        raise UserError(
-            f"config: {needing[0]} needs a model, and random_forest_pipeline.export_artifact is "
-            f"null: give it a name such as model_export, or leave {needing[0]} out of "
-            "main.execute_steps"
-        )

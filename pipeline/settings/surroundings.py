@@ -6,6 +6,7 @@ from pathlib import Path
 
 from util_lib import safe_files
 from util_lib.errors import UserError
+from util_lib.project import ROOT
 from util_lib.tracking.store.places import store_directory
 
 ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
@@ -37,6 +38,20 @@ def adopt_surroundings(home: Path) -> None:
         os.environ[ROOT_RUN] = run_id
     # Without cached bytecode each step compiles all that it imports; the environments are ours.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def is_own(uri: str) -> bool:
+    """Say whether a step's `uri` starts where the user stands: `./my_step`, `../my_step`."""
+    return uri.split("/")[0] in (".", "..")
+
+
+def step_folder(uri: str) -> Path:
+    """Return the folder that a step's `uri` names, where it is no git address.
+
+    What is not the user's `own` starts in this project.
+    """
+    base = Path(os.environ.get("PIPELINE_HOME", ".")).absolute() if is_own(uri) else ROOT
+    return Path(os.path.normpath(base / uri))
 
 
 def _refuse_another_relative_database(uri: str) -> None:

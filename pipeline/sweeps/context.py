@@ -27,7 +27,8 @@ class Sweep:
     `made` maps the digest of a chain of steps (`sweep_space.chain`) to the artifacts (`name:vN`)
     that they made, `failed` to why they failed. `pinned` are the versions of artifacts that no step
     of this sweep makes. `n_jobs` is None where the sweeper decides. `threads` is how many cores one
-    trial may use. `first` is added to a job's number, so that two trials never share one.
+    trial may use. `uri` is where the step lies whose runs are trials. `first` is added to a job's
+    number, so that two trials never share one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Sweep:
     n_jobs: int | None = None
     threads: int = 1
     first: int = 0
+    uri: str = ""
     made: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     pinned: dict[str, str] = field(default_factory=dict)

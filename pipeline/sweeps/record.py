@@ -1,6 +1,6 @@
 """The record of a sweep: its trials as runs of the tracking backend, and which one is best.
 
-A trial is a run with job_type `train_random_forest` in the group that is called like the sweep. Its
+A trial is a run in the group that is called like the sweep, of the step that the sweep names. Its
 config holds `sweep`: name, trial (a number from 1), overrides (swept key: value), arguments (the
 same as Hydra reads them), objectives, cv, made (artifact: version that the trial used) and
 fingerprint. Its summary holds what was measured, `fit_seconds`, `model_mb`, `model` and
@@ -17,7 +17,6 @@ from typing import Any
 from util_lib import tracking, validation
 from util_lib.errors import UserError
 
-JOB_TYPE = "train_random_forest"
 SMALLER_IS_BETTER = ("mae", "rmse", "fit_seconds", "model_mb")
 SCORES = {
     "classification": ("roc_auc_ovo_macro", "accuracy", "f1_macro"),
@@ -51,12 +50,12 @@ class Trial:
 
 def trials(project: str, name: str) -> list[Trial]:
     """Return the trials of a sweep by their number; of those with the same overrides, one."""
-    runs = tracking.Api().runs(project, filters={"group": name, "job_type": JOB_TYPE})
+    runs = tracking.Api().runs(project, filters={"group": name})
     found: dict[str, Trial] = {}
     for run in runs:  # oldest first
         config = dict(run.config)
         sweep = config.get("sweep") or {}
-        if sweep.get("name") != name:
+        if sweep.get("name") != name or "trial" not in sweep:  # the winner's has none
             continue
         summary = {key: value for key, value in run.summary.items() if not key.startswith("_")}
         trial = Trial(

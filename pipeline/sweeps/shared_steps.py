@@ -1,4 +1,4 @@
-"""The steps of a sweep that are not trials: those before training, and evaluate for the winner."""
+"""The steps of a sweep that are not trials: those before them, those after them for the winner."""
 
 import sys
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from pipeline.running.mlflow_session import Under
 from pipeline.running.scheduler import walk
 from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
+from pipeline.settings.surroundings import step_folder
 from pipeline.sweeps import context
 from pipeline.sweeps.context import Sweep
-from pipeline.sweeps.space import TRAINING, chain
-from util_lib.project import ROOT
+from pipeline.sweeps.space import chain
 from util_lib.tracking import choice
 from util_lib.tracking.store.places import store_directory
 
@@ -58,12 +58,12 @@ def run_missing(sweep: Sweep, before: list[Step], found: Settings) -> None:
     sweep.publish()
 
 
-def interpreter(manager: str, say: Callable[[str], None] = print) -> str:
-    """Return the interpreter of the training step's environment, which is made if need be."""
-    if manager == "local":
+def interpreter(sweep: Sweep, say: Callable[[str], None] = print) -> str:
+    """Return the interpreter of the trials' step's environment, which is made if need be."""
+    if sweep.manager == "local":
         return sys.executable
     making.use_own_tools()
-    needed = making.needed(manager, [ROOT / TRAINING])
+    needed = making.needed(sweep.manager, [step_folder(sweep.uri)])
     making.prepare(needed, say)
     path = needed[0].path or making.conda_paths()[needed[0].name]
     return str(Path(path, "bin", "python"))

@@ -16,10 +16,11 @@ from pipeline.planning.plan import plan
 from pipeline.planning.step import Step
 from pipeline.settings import schema
 from pipeline.settings.schema import Settings
+from pipeline.settings.surroundings import step_folder
+from pipeline.sweeps.warm_worker import SCRIPT
 from util_lib.errors import UserError
 
 GRID = "BasicSweeper"
-TRAINING = "train_random_forest"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,12 @@ class Composer:
 def before_training(found: Settings) -> list[Step]:
     """List the steps that run before the training step."""
     steps = plan(found)
-    return steps[: [step.name for step in steps].index(TRAINING)]
+    return steps[: steps.index(trial_step(found, steps))]
+
+
+def trial_step(found: Settings, steps: list[Step] | None = None) -> Step:
+    """Return the step whose runs are the sweep's trials."""
+    return next(step for step in steps or plan(found) if step.name == found.sweep.step)
 
 
 def chain(steps: list[Step]) -> list[str]:
@@ -133,17 +139,18 @@ def first_early(swept: Space, early: list[str], base: Settings, compose: Compose
 def is_of_trials(swept: Space, base: Settings, compose: Composer) -> bool:
     """Say whether the jobs are trials of the training step, which can be compared.
 
-    They are not where they run other steps or go elsewhere, or where that step's code is not ours.
+    They are not where they run other steps or go elsewhere, or where that step cannot run trials in
+    one process: where no worker.py lies in its folder, or the folder in another repository.
     """
 
     def place(found: Settings) -> dict[str, Any]:
         main = found.main.model_dump(exclude={"random_seed"})
-        return {"main": main, "task": found.random_forest_pipeline.task}
+        return {"main": main, "task": found.data.task}
 
-    if TRAINING not in base.main.execute_steps or base.main.plan:
+    if base.sweep.step not in base.main.execute_steps or base.main.plan:
         return False
-    step = next(step for step in plan(base) if step.name == TRAINING)
-    if step.uri != TRAINING or step.version:
+    step = trial_step(base)
+    if ":" in step.uri or not (step_folder(step.uri) / SCRIPT).is_file():
         return False
     usual = place(base)
     return not any(_any(swept, k, compose, lambda s: place(s) != usual) for k in swept.values)

@@ -16,7 +16,6 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from pipeline.planning.plan import plan
 from pipeline.planning.step import Step
 from pipeline.running import mlflow_session, pipeline_run
 from pipeline.running.failures import StepFailed
@@ -25,7 +24,7 @@ from pipeline.settings.schema import Settings
 from pipeline.sweeps import context, record, shared_steps, space, warm_worker, winner
 from pipeline.sweeps.cluster import launcher as cluster
 from pipeline.sweeps.context import Sweep
-from pipeline.sweeps.space import TRAINING, Composer, Space
+from pipeline.sweeps.space import Composer, Space
 from util_lib import tracking
 from util_lib.errors import UserError
 
@@ -55,8 +54,8 @@ def _run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) ->
     for logger in HYDRA_LOGGERS:  # they list the jobs, which say more themselves
         logging.getLogger(logger).setLevel(logging.WARNING)
     name = base.sweep.name or f"sweep-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    model, data = base.random_forest_pipeline, base.data
-    objectives = record.objectives(base.sweep.metric, model.task, base.sweep.cv, data.val_size)
+    data = base.data
+    objectives = record.objectives(base.sweep.metric, data.task, base.sweep.cv, data.val_size)
     found = Sweep(
         name,
         [key.lstrip("+~") for key in swept.values],
@@ -77,7 +76,8 @@ def _run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) ->
         with mlflow_session.sweep_run(base, name, screen) as opened:
             found.manager = opened.manager
             found.mlflow_run = opened.run_id
-            found.python = shared_steps.interpreter(opened.manager, screen.now)
+            found.uri = space.trial_step(base).uri
+            found.python = shared_steps.interpreter(found, screen.now)
             found.publish()
             try:
                 _prepare(found, swept, base, compose, screen)
@@ -143,7 +143,7 @@ def _prepare(found: Sweep, swept: Space, base: Settings, compose: Composer, scre
         if same := before[: space.first_early(swept, early, base, compose)]:
             shared_steps.run_chain(found, same, base, screen)
     project = base.main.project_name
-    training = next(step for step in plan(base) if step.name == TRAINING)
+    training = space.trial_step(base)
     outputs = {name for step in before for name in step.outputs}
     for reference in training.inputs:
         if reference.removesuffix(":latest") not in outputs:

@@ -18,7 +18,7 @@ from pipeline.settings import schema
 from pipeline.settings.schema import Settings
 from pipeline.sweeps import context, record, warm_worker
 from pipeline.sweeps.context import Sweep
-from pipeline.sweeps.space import TRAINING, chain, key_of, value_of
+from pipeline.sweeps.space import chain, key_of, trial_step, value_of
 from util_lib.errors import UserError
 
 TRIALS = "_trials"  # ends the name of the artifact whose versions are the trials' models
@@ -67,7 +67,7 @@ def _failure(about: dict[str, Any], config: DictConfig, why: str) -> dict[str, A
 
 
 def _ask(sweep: Sweep, about: dict[str, Any], request: dict[str, Any], started: float) -> Any:
-    answer = warm_worker.worker(_python(sweep)).ask(request)
+    answer = warm_worker.worker(_python(sweep), sweep.uri).ask(request)
     _say(sweep, about, answer, time.monotonic() - started)
     summary = answer.get("summary", {})
     if summary.get("pruned"):
@@ -79,9 +79,9 @@ def _ask(sweep: Sweep, about: dict[str, Any], request: dict[str, Any], started: 
 def _request(sweep: Sweep, about: dict[str, Any], found: Settings) -> dict[str, Any]:
     """Describe a trial to the worker, as `mlflow.run` would describe a single run."""
     steps = plan(found)
-    place = [step.name for step in steps].index(TRAINING)
-    made = _made(sweep, steps[:place], found)
-    return training_request(sweep, about, found, steps[place], made) | {
+    training = trial_step(found, steps)
+    made = _made(sweep, steps[: steps.index(training)], found)
+    return training_request(sweep, about, found, training, made) | {
         "figures": found.sweep.export == "all",
         "reuse": found.main.cache,
         "give_up": {
@@ -100,8 +100,8 @@ def training_request(
         for reference in step.inputs
     }
     parameters = {key: versions.get(value, value) for key, value in step.parameters.items()}
-    if name := found.random_forest_pipeline.export_artifact:
-        parameters["export_artifact"] = f"{name}{TRIALS}"
+    if step.outputs:
+        parameters["export_artifact"] = f"{step.outputs[0]}{TRIALS}"
     # where the versions are need not be told: finished trials are looked up there
     parts = fingerprint.parts(step, found, "", versions, "")
     parts |= {"sweep.cv": str(found.sweep.cv), "sweep.export": found.sweep.export}
@@ -141,12 +141,12 @@ def _made(sweep: Sweep, before: list[Step], found: Settings) -> dict[str, str]:
 
 
 def _python(sweep: Sweep) -> str:
-    """Return the interpreter of the training step's environment, which another machine makes."""
+    """Return the interpreter of the trials' step's environment, which another machine makes."""
     if Path(sweep.python).exists():
         return sweep.python
     from pipeline.sweeps import shared_steps
 
-    return shared_steps.interpreter(sweep.manager)
+    return shared_steps.interpreter(sweep)
 
 
 def _say(sweep: Sweep, about: dict[str, Any], answer: dict[str, Any], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The warm process that runs a job process's trials: `train_random_forest/worker.py`.
+"""The warm process that runs a job process's trials: `worker.py` in the folder of their step.
 
 One for each job process, kept until that ends. It has a session of its own, so that Ctrl-C at a
 terminal does not reach it; it ends when it is told to, and when the process that asks is gone.
@@ -10,9 +10,9 @@ import os
 import subprocess
 from typing import Any
 
-from util_lib.project import ROOT
+from pipeline.settings.surroundings import step_folder
 
-SCRIPT = ROOT / "train_random_forest" / "worker.py"
+SCRIPT = "worker.py"  # in the folder of a step whose runs can be trials
 END_S = 10  # for a worker to end by itself
 
 _kept: list["Worker"] = []
@@ -21,12 +21,12 @@ _kept: list["Worker"] = []
 class Worker:
     """A running worker; `ask` waits for its answer."""
 
-    def __init__(self, python: str) -> None:
-        """Start it with the interpreter `python`."""
+    def __init__(self, python: str, uri: str) -> None:
+        """Start the script of the step at `uri` with the interpreter `python`."""
         # a client of W&B starts a service process of its own, not this process's, which may end
         environment = {name: v for name, v in os.environ.items() if name != "WANDB_SERVICE"}
         self._process = subprocess.Popen(
-            [python, str(SCRIPT)],
+            [python, str(step_folder(uri) / SCRIPT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -65,10 +65,10 @@ class Worker:
         self._process.stdout.close()
 
 
-def worker(python: str) -> Worker:
+def worker(python: str, uri: str) -> Worker:
     """Return this process's worker; the first call starts it."""
     if not _kept:
-        _kept.append(Worker(python))
+        _kept.append(Worker(python, uri))
         atexit.register(end)
     return _kept[0]
 

@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from pipeline.planning.plan import plan
+from pipeline.planning.step import Step
 from pipeline.running.screen import Screen
 from pipeline.settings.schema import Settings
 from pipeline.sweeps import mlflow_runs, record, shared_steps, warm_worker
@@ -14,7 +15,7 @@ from pipeline.sweeps import trial as sweep_trial
 from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.leaderboard import ranking, report
 from pipeline.sweeps.record import Trial
-from pipeline.sweeps.space import TRAINING, Composer
+from pipeline.sweeps.space import Composer, trial_step
 from util_lib import safe_files, tracking
 from util_lib.errors import UserError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 GROUP = "best"  # of config files: `+best=<sweep>` composes with a winner's parameters
 PARAMETERS_ARTIFACT = "best_parameters"
 HEADER = """\
-# @package random_forest_pipeline
+# @package {section}
 # The winner of the sweep {name}, trial {number}: {metric} {value:.4f}.
 # As a single run: python main.py +{group}={name}{others}
 """
@@ -41,7 +42,7 @@ class Ending:
         self._runs: list[str] = []
 
     def finish(self, screen: Screen) -> None:
-        """Choose the winner, log its model and parameters, and evaluate it on the test rows.
+        """Choose the winner, log its model and parameters, and measure it on the test rows.
 
         The test rows are looked at here alone, once: who picks a model by them learns nothing.
         """
@@ -52,8 +53,8 @@ class Ending:
         settings = self._compose(*self._winner.sweep["arguments"])
         model = self._winner.summary.get("model")
         steps = plan(settings)
-        training = next(step for step in steps if step.name == TRAINING)
-        text = self._write_parameters(screen, training.files["model_config"])
+        training = trial_step(settings, steps)
+        text = self._write_parameters(screen, training)
         if not model:
             return
         made = self._winner.sweep["made"]
@@ -62,11 +63,11 @@ class Ending:
         about |= {"winner": self._winner.number, "objectives": self._sweep.objectives}
         screen.now("logging the winner")
         request = sweep_trial.training_request(self._sweep, about, settings, training, made)
-        answer = warm_worker.worker(self._sweep.python).ask(
+        answer = warm_worker.worker(self._sweep.python, self._sweep.uri).ask(
             request
             | {
                 "model": model,
-                "export_artifact": settings.random_forest_pipeline.export_artifact,
+                "export_artifact": next(iter(training.outputs), None),
                 "parameters_file": text,
                 "parameters_artifact": PARAMETERS_ARTIFACT,
                 "summary": self._winner.summary,
@@ -93,17 +94,19 @@ class Ending:
         self._runs.append(run_id)
         screen.closing.append(f"the leaderboard as a page: {version}")
 
-    def _write_parameters(self, screen: Screen, section: dict[str, Any]) -> str:
-        """Write the winner's `section` where `+best=<sweep>` finds them; return the text."""
+    def _write_parameters(self, screen: Screen, training: Step) -> str:
+        """Write the winner's parameters where `+best=<sweep>` finds them; return the text."""
         winner, name = self._winner, self._sweep.name
+        section = training.keys["model_config"]
         folder = Path(os.environ.get("PIPELINE_HOME", "."), "conf", GROUP)
         others = [
             argument
             for argument in winner.sweep["arguments"]
-            if not argument.lstrip("+~").startswith("random_forest_pipeline.")
+            if not argument.lstrip("+~").startswith(f"{section}.")
         ]
         metric = self._sweep.objectives[0]
         text = HEADER.format(
+            section=section,
             name=name,
             number=winner.number,
             metric=metric,
@@ -111,7 +114,7 @@ class Ending:
             group=GROUP,
             others="".join(f" {argument}" for argument in others),
         )
-        text += yaml.safe_dump(section, sort_keys=False, allow_unicode=True)
+        text += yaml.safe_dump(training.files["model_config"], sort_keys=False, allow_unicode=True)
         path = folder / f"{name}.yaml"
         with safe_files.writing(path, "the winner's parameters were not written"):
             folder.mkdir(parents=True, exist_ok=True)

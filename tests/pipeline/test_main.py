@@ -18,7 +18,7 @@ import yaml
 from benchmarks.overhead import make_steps
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
-from pipeline.settings.schema import STEPS
+from tests.pipeline.trivial_steps import STEPS
 from util_lib.model.config import RandomForestPipeline
 from util_lib.tracking.mlflow_mirror import mlflow_lock
 

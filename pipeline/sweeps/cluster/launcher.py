@@ -58,7 +58,7 @@ def jobs(
     """Compose a job for each list of overrides; `first` is the number of the first one."""
     if context.current() is None:
         raise UserError(
-            "a cluster runs the trials of train_random_forest, and these jobs are none (they do "
+            "a cluster runs the trials of a sweep, and these jobs are none (they do "
             "not train, or they go to several projects): use hydra/launcher=joblib, or basic"
         )
     made = []

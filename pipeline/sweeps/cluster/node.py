@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from pipeline.caching import fingerprint
 from pipeline.settings import resolvers
-from pipeline.sweeps import trial, warm_worker
+from pipeline.sweeps import context, trial, warm_worker
 from util_lib import safe_files
 from util_lib.project import ROOT
 from util_lib.tracking import choice
@@ -83,7 +83,8 @@ def kernel() -> str:
 @functools.cache
 def code() -> str:
     """Return a digest of the code that a trial runs."""
-    return fingerprint.digest(fingerprint.code_files("pipeline", "train_random_forest", "util_lib"))
+    uri = context.current().uri
+    return fingerprint.digest(fingerprint.code_files("pipeline", uri, "util_lib"))
 
 
 def look(surroundings: Surroundings, host: str = "") -> Machine:

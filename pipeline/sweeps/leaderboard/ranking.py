@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pipeline.sweeps import record
-from pipeline.sweeps.record import JOB_TYPE, Trial, is_maximised
+from pipeline.sweeps.record import Trial, is_maximised
 from util_lib import tracking, validation
 from util_lib.errors import UserError
 from util_lib.tracking import choice
@@ -190,7 +190,7 @@ def _trials(project: str, name: str) -> list[Trial]:
 def _projects() -> list[str]:
     if choice.choose().backend == "wandb":
         return [default_project()]  # an account may hold hundreds
-    return sorted({run.project for run in open_store().runs(job_type=JOB_TYPE)})
+    return sorted({run.project for run in open_store().runs()})
 
 
 def _unknown(name: str, places: list[str]) -> str:
@@ -206,7 +206,7 @@ def _unknown(name: str, places: list[str]) -> str:
 
 def _names(project: str) -> set[str]:
     try:
-        runs = [*tracking.Api().runs(project, filters={"job_type": JOB_TYPE})]
+        runs = [*tracking.Api().runs(project)]
     except ValueError as error:
         if "could not find project" in str(error).lower():
             return set()

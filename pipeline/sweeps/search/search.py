@@ -24,6 +24,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.settings import interpolations
 from pipeline.sweeps import context, record
 from pipeline.sweeps.record import is_maximised
 from pipeline.sweeps.search import distributions
@@ -73,10 +74,11 @@ def settings(
     under_way = context.current()
     if under_way is None:
         raise UserError(
-            "hydra/sweeper=optuna compares trials of train_random_forest: name it in "
+            "hydra/sweeper=optuna compares trials of the step sweep.step: name it in "
             "main.execute_steps, and search no key that sends jobs to other projects or steps"
         )
     plain = OmegaConf.to_container(config, resolve=False)
+    section = interpolations.keys(plain["steps"][config.sweep.step])["model_config"]
     return SearchSettings(
         config.main.project_name,
         under_way.name,
@@ -87,7 +89,7 @@ def settings(
         batch or _jobs(config),
         {
             "data": plain["data"],
-            "random_forest_pipeline": plain["random_forest_pipeline"],
+            section: plain[section],
             "main.random_seed": config.main.random_seed,
             "sweep.cv": config.sweep.cv,
             "sweep.metric": under_way.objectives,

@@ -11,8 +11,7 @@ import pytest
 
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
-from pipeline.settings.schema import STEPS
-from tests.pipeline.trivial_steps import make_project
+from tests.pipeline.trivial_steps import STEPS, make_project
 
 GET, CLEAN, CHECK, SPLIT, TRAIN, TEST = STEPS
 

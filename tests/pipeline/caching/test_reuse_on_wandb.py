@@ -9,9 +9,8 @@ import pytest
 
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
-from pipeline.settings.schema import STEPS
 from tests.pipeline.caching.test_reuse import Place
-from tests.pipeline.trivial_steps import make_project
+from tests.pipeline.trivial_steps import STEPS, make_project
 
 wandb = pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 

@@ -21,10 +21,9 @@ from pipeline.planning.plan import plan
 from pipeline.receipts import writing
 from pipeline.running.exit_code import exit_code
 from pipeline.settings import overrides, resolvers, schema
-from pipeline.settings.schema import STEPS
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.environments.test_environments import make_project as make_environment_project
-from tests.pipeline.trivial_steps import ROOT, make_project
+from tests.pipeline.trivial_steps import ROOT, STEPS, make_project
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.store.database import Store, open_store

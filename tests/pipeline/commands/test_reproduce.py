@@ -19,9 +19,9 @@ from pipeline.commands import reproduce
 from pipeline.receipts import reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
 from pipeline.receipts.reading import Code, RecordedVersion
-from pipeline.settings.schema import STEPS
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.checkout import commit, copy_place, git, receipts
+from tests.pipeline.trivial_steps import STEPS
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference

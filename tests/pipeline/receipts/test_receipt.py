@@ -9,9 +9,9 @@ from pipeline.planning.plan import plan
 from pipeline.receipts import writing
 from pipeline.running import mlflow_session
 from pipeline.settings import overrides, resolvers, schema
-from pipeline.settings.schema import STEPS
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.checkout import commit, copy_place, git, receipts
+from tests.pipeline.trivial_steps import STEPS
 
 GET, CLEAN, CHECK, SPLIT, TRAIN, TEST = STEPS
 DIGESTS = {"version", "digest"}

@@ -16,7 +16,7 @@ from pipeline.planning.plan import plan
 from pipeline.planning.step import Step
 from pipeline.running.scheduler import waits_for
 from pipeline.settings import overrides, resolvers, schema
-from pipeline.settings.schema import STEPS
+from tests.pipeline.trivial_steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[3]
 # A step that says that it has begun, waits for what others say, and logs one small artifact.

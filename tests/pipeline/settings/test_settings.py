@@ -2,8 +2,9 @@
 
 import pytest
 
+from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
-from pipeline.settings.schema import STEPS
+from tests.pipeline.trivial_steps import STEPS
 from util_lib.errors import UserError
 
 
@@ -18,7 +19,7 @@ def check(*given: str) -> schema.Settings:
 
 def refusal(*given: str) -> str:
     with pytest.raises(UserError) as refused:
-        check(*given)
+        plan(check(*given))
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -49,7 +50,7 @@ def test_the_test_of_the_promoted_model_runs_only_where_it_is_named_and_last():
     name = "test_regression_model"
     assert check(f"main.execute_steps=[{name},get_data]").main.execute_steps == ["get_data", name]
     said = refusal(f"main.execute_steps={name}", "random_forest_pipeline.export_artifact=null")
-    assert said.startswith(f"config: {name} needs a model")
+    assert said.startswith(f"config: {name} needs the input model_export")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,7 @@ def test_a_columns_key_is_set_whether_the_dataset_file_has_it_or_not():
 def test_what_a_dataset_file_lacks_is_named_with_the_file(tmp_path, file, said):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "mine.yaml").write_text(file)
-    config = overrides.base_config(["dataset=mine", f"hydra.searchpath=[{tmp_path}]"])
+    config = overrides.base_config(["dataset=mine", f"hydra.searchpath=[{tmp_path},pkg://conf]"])
     with pytest.raises(UserError) as refused:
         schema.check(config, dataset="mine")
     assert said in str(refused.value)
