@@ -36,7 +36,7 @@ def publish(client: "MlflowClient", sweep: Sweep, project: str, others: list[str
     if choice.choose().backend != "local":
         return
     for run_id in others:
-        record = open_store().run(run_id)
+        record = open_store().run_by_id(run_id)
         run = client.create_run(
             parent.experiment_id,
             tags={"mlflow.parentRunId": sweep.mlflow_run},
