@@ -28,6 +28,7 @@ STATUS = {
 
 def publish(client: "MlflowClient", sweep: Sweep, project: str, others: list[str]) -> None:
     """Show the trials that MLflow does not show yet; `others` are ids of the sweep's other runs."""
+    assert sweep.mlflow_run is not None  # a sweep begins with it
     parent = client.get_run(sweep.mlflow_run).info
     shown = _shown(client, parent.experiment_id, sweep.name)
     for trial in sweep_record.trials(project, sweep.name):

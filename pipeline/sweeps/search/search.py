@@ -76,7 +76,7 @@ def settings(
             "hydra/sweeper=optuna compares trials of train_random_forest: name it in "
             "main.execute_steps, and search no key that sends jobs to other projects or steps"
         )
-    plain = OmegaConf.to_container(config, resolve=False)
+    plain: Any = OmegaConf.to_container(config, resolve=False)
     return SearchSettings(
         config.main.project_name,
         under_way.name,
