@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint clean
+.PHONY: help run test check test-slow lint clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -13,9 +13,16 @@ help: ## list these commands
 run: .venv/run ## set up and run the whole pipeline on the demo data
 	mlflow run . --env-manager local
 
-test: .venv/test ## set up and run the linter and the tests
+test: .venv/test ## set up and run the linter, the type checker and the tests
 	ruff check . && ruff format --check .
+	mypy
 	pytest -n auto --dist loadfile
+
+check: .venv/test ## the same in a minute: only the tests of what differs from origin/main
+	ruff check . && ruff format --check .
+	lint-imports
+	mypy
+	tests=$$(python tests/changed.py) && pytest -n auto --dist loadfile $$tests
 
 test-slow: .venv/test ## the proofs that take minutes: kills, real environments, other managers
 	pytest -m "slow or environments"
@@ -24,7 +31,7 @@ lint: .venv/test ## mend what the linter can mend
 	ruff check --fix . && ruff format .
 
 clean: ## remove .venv and all that runs left behind here
-	rm -rf .venv tracking_store mlflow.db sweeps.db mlruns outputs multirun artifacts wandb
+	rm -rf .venv .mypy_cache tracking_store mlflow.db sweeps.db mlruns outputs multirun artifacts wandb
 
 .venv/run: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -17,11 +17,12 @@ from check_data import examine
 from check_data import run as step
 from util_lib import cli, tracking
 from util_lib.dataset import declaration
+from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 
 REQUIRED = ("reference_artifact", "sample_artifact", "ks_alpha")
-DATA = pytest.StashKey()  # the declaration, read before the tests are made from it
+DATA = pytest.StashKey[Data]()  # the declaration, read before the tests are made from it
 
 
 def pytest_addoption(parser):

@@ -31,18 +31,18 @@ def draw(compared: ColumnDrift, sample: pd.DataFrame, reference: pd.DataFrame, d
     sides = [frame[compared.column] for frame in (sample, reference)]
     gone = [missing(side, text=is_text) for side in sides]
     if compared.kind == "null rate":
-        words = [lost.map({True: "null", False: "has a value"}) for lost in gone]
-        return bars(*words, compared.sentence)
-    sides = [side[~lost] for side, lost in zip(sides, gone, strict=True)]
+        new, old = (lost.map({True: "null", False: "has a value"}) for lost in gone)
+        return bars(new, old, compared.sentence)
+    new, old = (side[~lost] for side, lost in zip(sides, gone, strict=True))
     if is_text:
-        lengths = [side.astype("str").str.len().astype("float64") for side in sides]
-        return histogram(*lengths, compared.sentence, "characters")
+        lengths = [side.astype("str").str.len().astype("float64") for side in (new, old)]
+        return histogram(lengths[0], lengths[1], compared.sentence, "characters")
     regressed = column.role == "target" and data.task == "regression"
     if column.role in ("numerical", "date") or regressed:
         dates = column.dtype == "datetime"
-        numbers = [as_numbers(side, dates=dates).dropna() for side in sides]
-        return histogram(*numbers, compared.sentence, column.unit, dates)
-    return bars(*sides, compared.sentence)
+        new, old = (as_numbers(side, dates=dates).dropna() for side in (new, old))
+        return histogram(new, old, compared.sentence, column.unit, dates)
+    return bars(new, old, compared.sentence)
 
 
 def histogram(
@@ -102,7 +102,7 @@ def bars(sample: pd.Series, reference: pd.Series, title: str) -> str:
             for name, side in (("sample", sample), ("reference", reference))
         }
     ).fillna(0.0)
-    order = np.lexsort([shares.index.astype(str), -shares.sum(axis=1).to_numpy()])
+    order = np.lexsort([shares.index.astype(str).to_numpy(), -shares.sum(axis=1).to_numpy()])
     shares = shares.iloc[order]
     if len(shares) > N_BARS:
         others = (

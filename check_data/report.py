@@ -62,7 +62,7 @@ def write(
     drawn = {
         number: plots.draw(comparison, inputs.sample, inputs.reference, data)
         for number, comparison in enumerate(results.comparisons)
-        if comparison.drifted
+        if comparison.drifted and inputs.reference is not None
     }
     written = []
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +47,7 @@ class Outcomes:
         self.checks: list[Check] = []
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_makereport(self, item: Any) -> Generator[None, Any, Any]:
         """Take note of a check that gave an answer or was skipped, or whose fixtures failed."""
         phase = yield
         if phase.when == "call" or phase.outcome != "passed":

@@ -55,7 +55,7 @@ def faults(frame: pd.DataFrame, data: Data) -> list[Finding]:
         # In place: pandera changes nothing here, and would copy the table otherwise.
         schema.validate(frame, lazy=True, inplace=True)
     except SchemaErrors as errors:
-        found = {}
+        found: dict[tuple[str, str | None], Finding] = {}
         for error in _without_echoes(errors.schema_errors):
             finding = _finding(frame, data, error)
             found.setdefault((finding.rule, finding.column), finding)
@@ -116,7 +116,7 @@ def _pandera() -> Any:
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` with its rows counted from 0 and categories as the values they stand for."""
     plain = {
-        name: values.astype(values.cat.categories.dtype)
+        str(name): values.astype(values.cat.categories.dtype)
         for name, values in frame.items()
         if isinstance(values.dtype, pd.CategoricalDtype)
     }

@@ -19,7 +19,7 @@ class ClusterLauncher(Launcher):
     def __init__(self, engine: str, **settings: Any) -> None:
         """Keep the settings."""
         self.engine = engine
-        self.settings = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
+        self.settings: Any = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

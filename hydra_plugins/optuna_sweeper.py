@@ -3,6 +3,7 @@
 Hydra imports this file at every start, so it imports as little as it can.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -16,7 +17,8 @@ class OptunaSweeper(Sweeper):
 
     def __init__(self, params: DictConfig | None = None, **options: Any) -> None:
         """Keep the settings, which conf/hydra/sweeper/optuna.yaml explains."""
-        self.params, self.options = params or {}, options
+        self.params: Mapping[Any, Any] = params or {}
+        self.options = options
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -31,6 +33,7 @@ class OptunaSweeper(Sweeper):
         """Run the search; return what every trial that was run returned, batch by batch."""
         from pipeline.sweeps.search import distributions, search
 
+        assert self.config is not None and self.launcher is not None  # by `setup`
         given = [f"{key}={value}" for key, value in self.params.items()]
         space = distributions.read([*given, *arguments], self.loader)
         # Hydra composes a multirun's own configuration without the overrides of its jobs.

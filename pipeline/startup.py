@@ -39,7 +39,7 @@ from util_lib.tracking.store.places import store_directory
 CONFIG = "config"  # config.yaml at the root
 
 
-def main(go: Callable[[DictConfig], Any]) -> int:
+def main(go: Callable[..., Any]) -> int:
     """Run `go` as the command line says and return the exit code; an error is one sentence."""
     interrupts.leave_to_python()
     return exit_code(lambda: _start(go))
@@ -55,7 +55,7 @@ def run_job(config: DictConfig) -> Any:
     if context.current():
         from pipeline.sweeps import trial
 
-        return trial.run(config, dataset, [*now.overrides.task], job)
+        return trial.run(config, dataset, [*now.overrides.task], now.job.num)
     try:
         checked = schema.check(config, dataset)
         if checked.main.plan:
@@ -75,7 +75,7 @@ def _job_number() -> int | None:
     return now.job.num if now.mode == RunMode.MULTIRUN else None
 
 
-def _start(go: Callable[[DictConfig], Any]) -> None:
+def _start(go: Callable[..., Any]) -> None:
     resolvers.register_resolvers()
     if os.environ.get("MLFLOW_RUN_ID"):
         # The environment is the project's own: without cached bytecode every start compiles MLflow.
@@ -106,7 +106,7 @@ def _run(job: Callable[[DictConfig], Any], words: list[str]) -> None:
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     callbacks = Callbacks(config)
     hydra_context = HydraContext(config_loader=loader, callbacks=callbacks)
-    about = {"config": config, "config_name": CONFIG}
+    about: dict[str, Any] = {"config": config, "config_name": CONFIG}
     if config.hydra.mode == RunMode.RUN:
         callbacks.on_run_start(**about)
         done = run_hydra_job(job, config, "hydra.run.dir", None, hydra_context)

@@ -51,7 +51,7 @@ def answers(served: ServedModel, frame: pd.DataFrame) -> pd.DataFrame:
     """Return `prediction` for each row, and `probability_<class>` for each class."""
     labels, probabilities = served.predict(frame)
     columns = {"prediction": labels}
-    if probabilities is not None:
+    if probabilities is not None and served.classes is not None:
         for place, name in enumerate(served.classes):
             columns[f"probability_{name}"] = probabilities[:, place]
     return pd.DataFrame(columns)
@@ -66,13 +66,14 @@ def predict_file(
     predicted only theirs is written, and `UserError` says so.
     """
     begun = told = time.perf_counter()
-    rejected, n_rows, kinds = rejected_path(output), 0, {}
+    rejected, n_rows = rejected_path(output), 0
+    kinds: dict[str, Any] = {}
     pieces = reading.chunks(source, served.columns | served.sources, keep, chunk_rows)
     with TableWriter(output) as predicted, TableWriter(rejected) as wrong:
         for chunk in pieces:
             if not chunk.numbers and not chunk.unread:
                 _refuse_columns(served, chunk.frame, keep, source)
-                kinds = {name: _kind(values) for name, values in chunk.kept.items()}
+                kinds = {str(name): _kind(values) for name, values in chunk.kept.items()}
                 continue
             table, reasons = _predicted(served, chunk.frame)
             if len(table):
@@ -119,7 +120,8 @@ def _predicted(served: ServedModel, frame: pd.DataFrame) -> tuple[pd.DataFrame, 
     right, problems = served.examine(frame.assign(**dict.fromkeys(absent)))
     found: dict[int, list[str]] = {}
     for problem in problems:
-        found.setdefault(problem.row, []).append(problem.message)
+        if problem.row is not None:  # no column is absent now
+            found.setdefault(problem.row, []).append(problem.message)
     reasons = {row: "; ".join(messages[:N_REASONS]) for row, messages in found.items()}
     tables, refused = _halved(served, right) if len(right) else ([], {})
     return pd.concat(tables) if tables else pd.DataFrame(), reasons | refused
@@ -167,7 +169,7 @@ def _kind(values: pd.Series) -> str:
 
 def _rejected(chunk: Chunk, reasons: dict[int, str]) -> pd.DataFrame:
     """Return the rows that are not predicted: number, reason and what was given, as JSON."""
-    rows = [(number, reason, None) for number, reason in chunk.unread]
+    rows: list[tuple[int, str, str | None]] = [(*unread, None) for unread in chunk.unread]
     for place in sorted(reasons):
         given = {str(name): _plain(values.iloc[place]) for name, values in chunk.frame.items()}
         text = json.dumps(given, ensure_ascii=False, default=str)
@@ -233,7 +235,9 @@ def summary(done: list[Done]) -> str:
     """Return a table of what became of each file, and of all together."""
     lines = [(str(d.output), d.rows, d.predicted, d.rejected, d.seconds) for d in done]
     if len(done) > 1:
-        lines.append(("all", *(sum(column) for column in zip(*(d[1:] for d in done), strict=True))))
+        n_in, n_out = sum(d.rows for d in done), sum(d.predicted for d in done)
+        n_bad, seconds = sum(d.rejected for d in done), sum(d.seconds for d in done)
+        lines.append(("all", n_in, n_out, n_bad, seconds))
     width = max(len(line[0]) for line in lines)
     head = (
         f"{'output':{width}}  {'rows in':>12}  {'predicted':>12}  {'rejected':>10}  {'rows/s':>9}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from util_lib.transformers import (
     to_texts,
 )
 
-RandomForest = RandomForestClassifier | RandomForestRegressor
+RandomForest: TypeAlias = RandomForestClassifier | RandomForestRegressor
 UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
 
 

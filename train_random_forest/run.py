@@ -175,7 +175,7 @@ def export(
     Its files say nothing of `name` or of the run: the same model is the same content.
     """
     parameters = parameters_of(config)
-    about = {
+    about: dict[str, Any] = {
         "parameters": parameters | {"random_forest": _of_the_model(parameters)},
         "target": config.target,
         "task": config.task,
@@ -229,7 +229,8 @@ def main(argv: list[str] | None = None) -> None:
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
         inference_pipeline.fit(pipeline, train, config)
 
-        scores, figures = {}, {}
+        scores: dict[str, float] = {}
+        figures: dict[str, Any] = {}
         if args.val_size:
             truth = val[config.target].to_numpy()
             scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")

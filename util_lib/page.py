@@ -72,5 +72,5 @@ def svg(parts: Iterable[str], width: int, height: int, title: str) -> str:
 def _class(cell: str) -> str:
     if isinstance(cell, Number):
         return ' class="n"'
-    first = re.match(r"\w*", cell).group()
-    return f' class="{first}"' if first and isinstance(cell, Verdict) else ""
+    first = re.match(r"\w+", cell)
+    return f' class="{first[0]}"' if first and isinstance(cell, Verdict) else ""

@@ -251,7 +251,7 @@ class FeatureColumns(TransformerMixin, BaseEstimator):
         return [*self.numerical, *self.categorical, *self.dates, *self.nlp]
 
 
-def as_dates(column: pd.Series) -> pd.Series:
+def as_dates(column: pd.Series) -> "pd.Series[pd.Timestamp]":
     """Return a column as dates without time zone (those with one, in UTC); missing as NaT.
 
     Raises `ValueError` for a value that is neither a date nor an ISO 8601 text.

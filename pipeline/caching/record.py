@@ -110,12 +110,15 @@ def entries(directory: Path) -> list[CacheEntry]:
         ).fetchall()
     return [
         CacheEntry(
-            *row[:4],
-            [(name, number) for name, number, _ in json.loads(row[4])],
-            row[5],
-            json.loads(row[6]).get(PLACE, ""),
+            key,
+            at,
+            project,
+            step,
+            [(name, number) for name, number, _ in json.loads(outputs)],
+            size,
+            json.loads(parts).get(PLACE, ""),
         )
-        for row in rows
+        for key, at, project, step, outputs, size, parts in rows
     ]
 
 

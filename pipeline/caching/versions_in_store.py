@@ -1,6 +1,7 @@
 """The artifact versions of the embedded store."""
 
 from pathlib import Path
+from typing import Literal
 
 from pipeline.caching.version import Version
 from util_lib.errors import UserError
@@ -11,7 +12,7 @@ from util_lib.tracking.store.database import Store
 class Local:
     """What the embedded store has."""
 
-    is_local = True
+    is_local: Literal[True] = True
     place = "the embedded store"  # part of a step's fingerprint
 
     def __init__(self, store: Store) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import wandb
 
@@ -26,12 +27,12 @@ SERVICE = "WANDB_SERVICE"
 class Online:
     """What W&B has. Versions never change, so each is asked for once; aliases are always asked."""
 
-    is_local = False
+    is_local: Literal[False] = False
 
     def __init__(self) -> None:
         """Ask who we are; the record of finished steps lies in the store's `directory`."""
         self._api = client.Api()
-        self.entity: str = os.environ.get("WANDB_ENTITY") or self._api.default_entity
+        self.entity: str = os.environ.get("WANDB_ENTITY") or self._api.default_entity or ""
         self.directory = store_directory()
         self.place = f"W&B at {choice.base_url()}, {self.entity}"
         self._seen: dict[tuple[str, str, int], wandb.Artifact] = {}
@@ -45,7 +46,7 @@ class Online:
             if seen is not None:
                 return _version(seen)
         found = self._ask(entity, wanted.project, f"{wanted.name}:{wanted.alias}")
-        return found and _version(found)
+        return _version(found) if found else None
 
     def damage(self, project: str, wanted: Version) -> str | None:
         """Say why a version cannot be used any more, None if it can.
@@ -71,7 +72,7 @@ class Online:
 
     def _ask(self, entity: str, project: str, name: str) -> wandb.Artifact | None:
         try:
-            found = self._api.artifact(f"{entity}/{project}/{name}")
+            found: wandb.Artifact = self._api.artifact(f"{entity}/{project}/{name}")
         except (wandb.Error, ValueError) as error:
             if re.search(client.NOT_THERE, str(error)):
                 return None

@@ -9,6 +9,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -81,7 +82,7 @@ def go(argv: list[str]) -> None:
     surroundings.refuse_unwritable(store_directory().parent)
     step = plan(arguments)
     resolvers.register_resolvers()
-    config = OmegaConf.to_container(overrides.base_config([]).main, resolve=False)
+    config: Any = OmegaConf.to_container(overrides.base_config([]).main, resolve=False)
     config |= {"project_name": step.parameters["name"], "experiment_name": "describe"}
     config |= {"env_manager": arguments.env_manager, "tracking": arguments.tracking}
     if os.environ.get(ROOT_RUN) and without_secrets(arguments.file_url) != arguments.file_url:

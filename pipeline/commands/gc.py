@@ -103,7 +103,7 @@ def _state(one: Found) -> str:
     return f"made for {one.step} with {one.manager}, no step of this checkout needs it"
 
 
-def _bytes(size: int) -> str:
+def _bytes(size: float) -> str:
     """Write a size for people: `999 B`, `1.2 kB`, `3.4 MB`."""
     if size < 1000:
         return f"{size} B"

@@ -14,8 +14,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from util_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow.utils.environment import _PythonEnv
 
 MARKER = ".complete.json"
 LOCK = "pipeline.lock"
@@ -109,7 +113,7 @@ def _environment(manager: str, project: Path) -> Environment | None:
     return Environment(manager, project, config, name, Path(MLFLOW_ENV_ROOT.get()) / name)
 
 
-def _python_env(env_type: str, config: Path) -> object:
+def _python_env(env_type: str, config: Path) -> "_PythonEnv":
     from mlflow.projects import env_type as types
     from mlflow.utils.environment import _PythonEnv
 
@@ -202,12 +206,13 @@ def _create(environment: Environment) -> None:
     if environment.manager == "conda":
         get_or_create_conda_env(str(environment.config), capture_output=True)
         return
+    assert environment.path is not None  # conda alone chooses it later
     spec = load_project(str(environment.project))
     _create_virtualenv(
         local_model_path=environment.project,
         python_env=_python_env(spec.env_type, environment.config),
         env_dir=environment.path,
-        env_manager=environment.manager,
+        env_manager="uv" if environment.manager == "uv" else "virtualenv",
         capture_output=True,
     )
 

@@ -54,13 +54,13 @@ def _of_step(before: RecordedStep, now: RecordedStep | None) -> list[Difference]
     outputs, metrics = (now.outputs, now.metrics) if now else ({}, {})
     for name in {**before.outputs, **outputs}:
         old, new = before.outputs.get(name), outputs.get(name)
-        digests = [version.digest or "" if version else "" for version in (old, new)]
-        found.append(Difference(name, *digests, name=name))
+        then, since = (version.digest or "" if version else "" for version in (old, new))
+        found.append(Difference(name, then, since, name=name))
     for name in {**before.metrics, **metrics}:
-        old, new = (
+        then, since = (
             json.dumps(each[name]) if name in each else "" for each in (before.metrics, metrics)
         )
-        found.append(Difference(name, old, new, difference=_delta(old, new)))
+        found.append(Difference(name, then, since, difference=_delta(then, since)))
     return found
 
 

@@ -1,5 +1,7 @@
 """A receipt kept at W&B. Importing this module imports the W&B client."""
 
+from typing import Any
+
 import wandb
 
 from pipeline.caching.versions_on_wandb import Online
@@ -9,7 +11,7 @@ from util_lib.errors import UserError
 from util_lib.tracking.online import client
 
 # For a run of main.py's own: what it prints is the steps' output, and it measures nothing.
-QUIET = {"console": "off", "silent": True, "x_disable_stats": True}
+QUIET: dict[str, Any] = {"console": "off", "silent": True, "x_disable_stats": True}
 
 
 def keep(found: Online, text: str, main: Main, failed: bool) -> str:

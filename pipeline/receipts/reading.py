@@ -33,7 +33,7 @@ class RecordedVersion(Section):
 
 
 class OwnCode(Section):
-    """The folder of a step that lay where the user stood: a digest of it, and where it came from."""
+    """A step's folder that lay where the user stood: a digest of it, and where it came from."""
 
     sha256: str
     remote: str | None

@@ -216,24 +216,26 @@ def _diff(root: Path, where: list[str], changed: list[bytes]) -> tuple[str | Non
         # By name: `git add` refuses patterns that exclude what is ignored anyway.
         paths = b"\0".join(line[3:] for line in changed)
         named = ("--pathspec-from-file=-", "--pathspec-file-nul")
-        _git(top, "--literal-pathspecs", "add", "--all", *named, given=paths, **scratch)
+        _git(top, "--literal-pathspecs", "add", "--all", *named, given=paths, environment=scratch)
         made = _git(
             root,
             *("diff", "--cached", "--binary", "--full-index", "--no-renames", "--no-color"),
             *("--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "HEAD"),
             *("--", *where),
-            **scratch,
+            environment=scratch,
         )
     if len(made) > DIFF_BYTES:
         return None, too_much
     return made.decode(errors="surrogateescape"), None
 
 
-def _git(root: Path, *arguments: str, given: bytes = b"", **environment: str) -> bytes:
+def _git(
+    root: Path, *arguments: str, given: bytes = b"", environment: dict[str, str] | None = None
+) -> bytes:
     return subprocess.run(
         ["git", *arguments],
         cwd=root,
-        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **environment},
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **(environment or {})},
         input=given,
         capture_output=True,
         timeout=GIT_TIMEOUT_S,

@@ -36,6 +36,7 @@ from util_lib.urls import SECRET_URL, without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import RunInfo
 
 END_RUN = "import sys, mlflow; mlflow.MlflowClient().set_terminated(sys.argv[1], 'KILLED')"
 # MLflow asks a server that does not answer for minutes; the first question need not.
@@ -100,7 +101,7 @@ def opened(
         mlflow.log_dict(config, "config.yaml")
         with _temporary_folder() as folder:
             _prepare(manager, steps, screen)
-            session = Session(client, manager, folder, mlflow.active_run().info.experiment_id)
+            session = Session(client, manager, folder, _active().experiment_id)
             session.reports.mkdir()
             _open.append(session)
             with _surroundings_of_steps(session):
@@ -145,7 +146,15 @@ def sweep_run(settings: Settings, name: str, screen: Screen) -> Iterator[SweepRu
 
         manager = _manager(settings.main, client, screen)
         mlflow.log_dict(shown_config(settings), "config.yaml")
-        yield SweepRun(client, mlflow.active_run().info.run_id, manager)
+        yield SweepRun(client, _active().run_id, manager)
+
+
+def _active() -> "RunInfo":
+    import mlflow
+
+    run = mlflow.active_run()
+    assert run is not None  # a session begins one
+    return run.info
 
 
 def _manager(main: Main, client: "MlflowClient", screen: Screen) -> str:
@@ -228,8 +237,10 @@ def _parent_run(
     root = os.environ.get(ROOT_RUN)
     name = name or main.experiment_name
     if under and under.run_id:
-        nested = {"nested": True, "parent_run_id": under.run_id}
-        with mlflow.start_run(run_name=f"{name} steps", tags=tags, **nested):
+        parent = under.run_id
+        with mlflow.start_run(
+            run_name=f"{name} steps", tags=tags, nested=True, parent_run_id=parent
+        ):
             yield client
         return
     if root:
@@ -250,7 +261,8 @@ def _parent_run(
 def _hidden(names: tuple[str, ...]) -> Iterator[None]:
     """Let modules that are not imported yet seem not to be installed."""
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))
+    nothing: dict[str, Any] = dict.fromkeys(hidden)
+    sys.modules.update(nothing)
     try:
         yield
     finally:

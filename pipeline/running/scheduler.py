@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pipeline.caching import decision as reuse
 from pipeline.caching.decision import Decision
+from pipeline.caching.record import Result
 from pipeline.caching.versions import Versions
 from pipeline.planning.step import Outcome, Step
 from pipeline.running import stopping
@@ -84,7 +85,7 @@ def walk(
         if decision.result:
             taken = reuse.take(settings, versions, decision.result)
             if taken is not None:
-                _reuse(outcome, decision, taken)
+                _reuse(outcome, decision.result, taken)
                 held = f", has {', '.join(taken)}" if taken else ""
                 say(f"{position(steps, step)}: cached{held}")
                 end(place)
@@ -147,8 +148,8 @@ def position(steps: list[Step], step: Step) -> str:
     return f"[{steps.index(step) + 1}/{len(steps)}] {step.name}"
 
 
-def _reuse(outcome: Outcome, decision: Decision, taken: dict[str, str]) -> None:
+def _reuse(outcome: Outcome, result: Result, taken: dict[str, str]) -> None:
     outcome.outcome = "cached"
     outcome.artifacts = [*taken]
     outcome.digests |= taken
-    outcome.metrics = decision.result.metrics
+    outcome.metrics = result.metrics

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -185,22 +186,22 @@ def choices(group: str) -> list[str]:
 
 def explain(error: Exception, overrides: list[str]) -> UserError:
     """Turn Hydra's refusal of `overrides` into one sentence: key, value, allowed, nearest key."""
-    parsed = []
-    for before, override in zip(["", *overrides], overrides, strict=False):
-        is_value = before.startswith("-") and before not in MULTIRUN and "=" not in override
-        if override.startswith("-") or is_value:  # an option of Hydra
+    parsed: list[Override] = []
+    for before, word in zip(["", *overrides], overrides, strict=False):
+        is_value = before.startswith("-") and before not in MULTIRUN and "=" not in word
+        if word.startswith("-") or is_value:  # an option of Hydra
             continue
         try:
-            parsed += OverridesParser.create().parse_overrides([override])
+            parsed += OverridesParser.create().parse_overrides([word])
         except (OverrideParseException, HydraException) as refusal:
             return UserError(
-                f"cannot read the override {override!r} ({str(refusal).splitlines()[0]}): write "
+                f"cannot read the override {word!r} ({str(refusal).splitlines()[0]}): write "
                 "key=value, and put values with spaces or any of ; ~ ` ( ) ’ in quotes, "
                 "key='the value'"
             )
     multirun = MULTIRUN & set(overrides)
     for override in parsed:
-        key, value = override.key_or_group, override.input_line.partition("=")[2]
+        key, value = override.key_or_group, str(override.input_line).partition("=")[2]
         if override.is_sweep_override() and not multirun:
             return UserError(
                 f"{key}={value} names several values: add -m to run once for each, or write "
@@ -209,13 +210,13 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
         if key in GROUPS and not override.is_sweep_override():
             if value not in choices(key):
                 return UserError(validation.choose(GROUPS[key], value, choices(key)))
-    chosen = [o.input_line for o in parsed if o.key_or_group in ("dataset", "pipeline")]
+    chosen = [str(o.input_line) for o in parsed if o.key_or_group in ("dataset", "pipeline")]
     keys = config_keys(base_config([] if multirun else chosen))
     for override in parsed:
         key = override.key_or_group
         known = key in keys or key.startswith("hydra") or key in GROUPS or "/" in key
         if not known and not override.is_add() and not override.is_force_add():
-            value = override.input_line.partition("=")[2]
+            value = str(override.input_line).partition("=")[2]
             near = validation.nearest(key, keys)
             allowed = _siblings(near or key, keys)
             return UserError(f"{validation.choose('config key', key, allowed)} (value {value})")

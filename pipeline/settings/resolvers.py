@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +14,7 @@ from util_lib.project import ROOT
 
 def register_resolvers() -> None:
     """Make the functions known that config.yaml and the dataset files call in `${...}`."""
-    for name, function in {
+    functions: dict[str, Callable[..., Any]] = {
         "columns_with_role": _columns_with_role,
         "category_orders": _category_orders,
         "text_features": _text_features,
@@ -23,7 +24,8 @@ def register_resolvers() -> None:
         "suffix": lambda name: PurePosixPath(name).suffix,
         "own_conf": _own_conf,
         "project_root": lambda: str(ROOT),
-    }.items():
+    }
+    for name, function in functions.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
 
 
@@ -54,7 +56,7 @@ def _declaration(*, _root_: DictConfig) -> DictConfig:
     text_feature = data.get("text_feature")
     if text_feature and text_feature.name in needed:
         needed |= set(text_feature.columns)
-    derived = {}
+    derived: dict[Any, Any] = {}
     for name, expression in reversed([*(data.get("derived") or {}).items()]):
         if name in needed:
             derived = {name: expression, **derived}

@@ -58,6 +58,13 @@ def current() -> Sweep | None:
     return Sweep(**json.loads(text)) if text else None
 
 
+def required() -> Sweep:
+    """Return the sweep that this process works for, in what only a sweep runs."""
+    sweep = current()
+    assert sweep is not None
+    return sweep
+
+
 @contextmanager
 def alone(project: str, name: str, kind: str = "sweep") -> Iterator[None]:
     """Raise `UserError` while the same sweep runs in another process that uses this store.

@@ -28,6 +28,7 @@ STATUS = {
 
 def publish(client: "MlflowClient", sweep: Sweep, project: str, others: list[str]) -> None:
     """Show the trials that MLflow does not show yet; `others` are ids of the sweep's other runs."""
+    assert sweep.mlflow_run is not None  # a sweep begins with it
     parent = client.get_run(sweep.mlflow_run).info
     shown = _shown(client, parent.experiment_id, sweep.name)
     for trial in sweep_record.trials(project, sweep.name):
@@ -36,7 +37,7 @@ def publish(client: "MlflowClient", sweep: Sweep, project: str, others: list[str
     if choice.choose().backend != "local":
         return
     for run_id in others:
-        record = open_store().run(run_id)
+        record = open_store().run_by_id(run_id)
         run = client.create_run(
             parent.experiment_id,
             tags={"mlflow.parentRunId": sweep.mlflow_run},

@@ -44,8 +44,9 @@ class Trial:
     def value(self, metric: str) -> float:
         """Return what was measured, NaN where nothing was."""
         found = self.summary.get(metric)
-        is_number = isinstance(found, int | float) and not isinstance(found, bool)
-        return float(found) if is_number else math.nan
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            return float(found)
+        return math.nan
 
 
 def trials(project: str, name: str) -> list[Trial]:

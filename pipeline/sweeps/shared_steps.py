@@ -31,7 +31,7 @@ def run_steps(
     """Run or reuse `steps` under the sweep's run in MLflow; `made` is what came before them."""
     outcomes = [Outcome(step.name) for step in steps]
     sweep = context.current()
-    under = sweep and Under(sweep.mlflow_run, sweep.manager)
+    under = Under(sweep.mlflow_run, sweep.manager) if sweep else None
     with ExitStack() as stack:
         versions_ = stack.enter_context(versions.opened(choice.choose().backend))
         execute = pipeline_run.executor(found, steps, outcomes, screen, None, stack, under)

@@ -54,7 +54,7 @@ def space(config: DictConfig, loader: ConfigLoader) -> Space:
     # what comes later wins, as in Hydra
     last = {override.get_key_element(): override for override in parsed}
     values = {key: _values(o) for key, o in last.items() if o.is_sweep_override()}
-    given = [override.input_line for key, override in last.items() if key not in values]
+    given = [str(override.input_line) for key, override in last.items() if key not in values]
     return Space(values, given, sweeper.get("_target_", "").endswith(GRID))
 
 

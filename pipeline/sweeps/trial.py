@@ -33,7 +33,7 @@ def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int)
     NaN stands for a trial that failed: that is recorded, said, and no reason to stop the others.
     None stands for one that was given up between two folds (`sweep.give_up`).
     """
-    sweep = context.current()
+    sweep = context.required()
     _end_with_launcher(sweep)
     about = _about(sweep, arguments, job)
     started = time.monotonic()
@@ -47,7 +47,7 @@ def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int)
 
 def record_failure(config: DictConfig, arguments: list[str], job: int, why: str) -> Any:
     """Record a trial that could not be run, and return what `run` returns for one that failed."""
-    sweep = context.current()
+    sweep = context.required()
     about = _about(sweep, arguments, job)
     return _ask(sweep, about, _failure(about, config, why), time.monotonic())
 

@@ -34,14 +34,16 @@ class Worker:
             start_new_session=True,
             env={**environment, "TRACKING_PUBLISH": "parent"},
         )
+        assert self._process.stdin and self._process.stdout  # they are pipes
+        self._requests, self._answers = self._process.stdin, self._process.stdout
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Hand over a request and return the answer; a worker that dies failed the trial."""
         line = ""
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            self._requests.write(json.dumps(request) + "\n")
+            self._requests.flush()
+            line = self._answers.readline()
         except BrokenPipeError:
             pass
         if line:
@@ -56,13 +58,13 @@ class Worker:
 
     def close(self) -> None:
         """Let it end; one that does not is killed."""
-        self._process.stdin.close()
+        self._requests.close()
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
 
 
 def worker(python: str, uri: str) -> Worker:

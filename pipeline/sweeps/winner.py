@@ -47,20 +47,20 @@ class Ending:
         The test rows are looked at here alone, once: who picks a model by them learns nothing.
         """
         found = record.trials(self._project, self._sweep.name)
-        self._winner = record.best(found, self._sweep.objectives)
-        if not self._winner:
+        winner = self._winner = record.best(found, self._sweep.objectives)
+        if not winner:
             return
-        settings = self._compose(*self._winner.sweep["arguments"])
-        model = self._winner.summary.get("model")
+        settings = self._compose(*winner.sweep["arguments"])
+        model = winner.summary.get("model")
         steps = plan(settings)
         training = trial_step(settings, steps)
-        text = self._write_parameters(screen, training)
+        text = self._write_parameters(screen, winner, training)
         if not model:
             return
-        made = self._winner.sweep["made"]
+        made = winner.sweep["made"]
         made = {name.removesuffix(":latest"): version for name, version in made.items()}
-        about = {key: self._winner.sweep[key] for key in ("name", "overrides", "arguments")}
-        about |= {"winner": self._winner.number, "objectives": self._sweep.objectives}
+        about = {key: winner.sweep[key] for key in ("name", "overrides", "arguments")}
+        about |= {"winner": winner.number, "objectives": self._sweep.objectives}
         screen.now("logging the winner")
         request = sweep_trial.training_request(self._sweep, about, settings, training, made)
         answer = warm_worker.worker(self._sweep.python, self._sweep.uri).ask(
@@ -70,13 +70,13 @@ class Ending:
                 "export_artifact": next(iter(training.outputs), None),
                 "parameters_file": text,
                 "parameters_artifact": PARAMETERS_ARTIFACT,
-                "summary": self._winner.summary,
+                "summary": winner.summary,
             }
         )
         if answer["state"] != "finished":
             raise UserError(f"the winner could not be logged: {answer['error']}")
         self._runs.append(answer["run"])
-        screen.say(f"winner: trial {self._winner.number}, {', '.join(answer['artifacts'])}")
+        screen.say(f"winner: trial {winner.number}, {', '.join(answer['artifacts'])}")
         made |= {name.partition(":")[0]: name for name in answer["artifacts"]}
         after = steps[steps.index(training) + 1 :]
         if after:
@@ -94,10 +94,9 @@ class Ending:
         self._runs.append(run_id)
         screen.closing.append(f"the leaderboard as a page: {version}")
 
-    def _write_parameters(self, screen: Screen, training: Step) -> str:
+    def _write_parameters(self, screen: Screen, winner: Trial, training: Step) -> str:
         """Write the winner's parameters where `+best=<sweep>` finds them; return the text."""
-        winner, name = self._winner, self._sweep.name
-        section = training.keys["model_config"]
+        name, section = self._sweep.name, training.keys["model_config"]
         folder = Path(os.environ.get("PIPELINE_HOME", "."), "conf", GROUP)
         others = [
             argument

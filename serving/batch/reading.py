@@ -237,7 +237,8 @@ def _array(file: TextIO, path: Path) -> Iterator[Any]:
     decoder, text = json.JSONDecoder(), file.read(PIECE_CHARS)
     place = text.index("[") + 1
     while True:
-        place = BETWEEN.match(text, place).end()
+        if between := BETWEEN.match(text, place):
+            place = between.end()
         if text.startswith("]", place):
             return
         try:

@@ -106,11 +106,11 @@ class Direct:
         kinds = tuple(type(step) for _, step in getattr(fitted, "steps", []))
         steps = [step for _, step in getattr(fitted, "steps", [])]
         if kinds in ((SimpleImputer, StandardScaler), (MeanImputer, StandardScaler)):
-            return self._scaled(*steps, names)
+            return self._scaled(steps[0], steps[1], names)
         if kinds == (ModeImputer, OrdinalEncoder):
-            return self._ordinal(*steps, names)
+            return self._ordinal(steps[0], steps[1], names)
         if kinds == (ModeImputer, OneHotEncoder):
-            return self._one_hot(*steps, names)
+            return self._one_hot(steps[0], steps[1], names)
         if kinds == (SimpleImputer, FunctionTransformer, TfidfVectorizer) and len(names) == 1:
             return self._words(steps, names[0])
         raise NoFastPath(f"treatment {kinds or type(fitted).__name__}")

@@ -8,6 +8,7 @@ what it does not take is examined.
 
 import datetime
 import re
+from types import GenericAlias
 from typing import Annotated, Any, NotRequired
 
 import pandas as pd
@@ -15,7 +16,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from serving.model.rows import Problem
+from serving.model.rows import Problem, as_records
 from serving.model.served_model import ServedModel, recipes
 from util_lib.dataset.columns import Column
 
@@ -37,10 +38,10 @@ class RowSchema:
         self._made = {*made_of} & {*model.columns}
         self._sources = {source for recipe in made_of.values() for source in recipe}
         fields = {name: _optional(column) for name, column in model.columns.items()}
-        self._rows = TypeAdapter(list[_row(fields)])
+        self._rows = _rows_of(fields)
         # Where a row has sources, what is made of them must be there: else it is made of them.
         fields |= {name: _typed(model.columns[name]) for name in self._made}
-        self._rows_with_sources = TypeAdapter(list[_row(fields)])
+        self._rows_with_sources = _rows_of(fields)
 
     def check(self, rows: list[Row]) -> tuple[list[Row], list[Problem]]:
         """Return the rows as the model takes them, or none and what is wrong with them."""
@@ -52,7 +53,7 @@ class RowSchema:
             frame, problems = self.model.examine(pd.DataFrame(rows, dtype=object))
         if problems:
             return [], problems
-        return _rows(frame.reindex(columns=list(self.model.columns))), []
+        return as_records(frame.reindex(columns=list(self.model.columns))), []
 
     def json_schema(self) -> dict[str, Any]:
         """Return the row as JSON Schema: ranges, allowed values, units, descriptions.
@@ -67,15 +68,16 @@ class RowSchema:
         return TypeAdapter(_row(fields | sources)).json_schema(mode="validation")
 
 
+def _rows_of(fields: dict[str, Any]) -> TypeAdapter[list[Row]]:
+    listed: Any = GenericAlias(list, _row(fields))  # list[...] of a type that is made here
+    return TypeAdapter(listed)
+
+
 def _row(fields: dict[str, Any]) -> Any:
-    row = TypedDict("Row", fields)
+    typed_dict: Any = TypedDict
+    row = typed_dict("Row", fields)
     row.__pydantic_config__ = ConfigDict(strict=True, extra="ignore")
     return row
-
-
-def _rows(frame: pd.DataFrame) -> list[Row]:
-    plain = frame.astype(object).where(frame.notna(), None)
-    return plain.to_dict("records")
 
 
 def _optional(column: Column) -> Any:

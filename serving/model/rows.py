@@ -38,6 +38,12 @@ class Problem(NamedTuple):
         return f"column {self.column!r} must {self.expected}{found}"
 
 
+def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as JSON has them, with None where a value is missing."""
+    records: list[Any] = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return records
+
+
 def check_rows(frame: pd.DataFrame, columns: dict[str, Column]) -> list[Problem]:
     """Return what is wrong with the values of `frame`, by row, then in the order of `columns`.
 
@@ -110,7 +116,8 @@ def _right_type(values: pd.Series, missing: pd.Series, column: Column) -> pd.Ser
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
         return False
-    return not isinstance(value, complex) and abs(value) <= LARGEST
+    size: Any = abs(value)
+    return not isinstance(value, complex) and size <= LARGEST
 
 
 def _as_declared(values: pd.Series, column: Column) -> pd.Series:

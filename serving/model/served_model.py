@@ -104,7 +104,7 @@ class ServedModel:
         recipe = recipes(self.declaration)[name]
         sources = {source: self.sources[source] for source in recipe if source in self.sources}
         part, problems = _sorted_out(frame[lacking], sources)
-        frame = frame.drop(index={problem.row for problem in problems})
+        frame = frame.drop(index=[p.row for p in problems if p.row is not None])
         if self.declaration.text_feature and name == self.declaration.text_feature.name:
             values = cleaning.add_text_feature(part, self.declaration.text_feature)[name]
         else:
@@ -147,11 +147,12 @@ def _sorted_out(
 ) -> tuple[pd.DataFrame, list[Problem]]:
     """Return the rows that are as `columns` declare, and the problems of the others by index."""
     found = check_rows(frame, columns)
-    if any(problem.row is None for problem in found):
+    places = [problem.row for problem in found if problem.row is not None]
+    if len(places) < len(found):  # a column is not there
         return frame.iloc[:0], found
-    numbers = frame.index
-    problems = [problem._replace(row=int(numbers[problem.row])) for problem in found]
-    return frame.drop(index={problem.row for problem in problems}), problems
+    rows = [int(frame.index[place]) for place in places]
+    problems = [problem._replace(row=row) for problem, row in zip(found, rows, strict=True)]
+    return frame.drop(index=rows), problems
 
 
 def find(reference: str, project: str | None = None) -> Any:
@@ -194,7 +195,7 @@ def refuse_no_model(artifact: Any) -> None:
 def _in_directory(directory: Path) -> ServedModel:
     """Load a model directory; `<directory>.json` beside it says which version it is, if there."""
     beside = directory.with_name(f"{directory.name}.json")
-    known = {"version": str(directory), "digest": None}
+    known: dict[str, Any] = {"version": str(directory), "digest": None}
     if beside.is_file():
         try:
             known |= json.loads(beside.read_text(encoding="utf-8"))
@@ -292,5 +293,5 @@ def _undeclared(pipeline: Any, features: Features) -> dict[str, Column]:
     for role, listed in roles.items():
         for name in listed:
             dtype = "float" if name in numbers else "datetime" if role == "date" else "string"
-            columns[name] = Column(dtype=dtype, role=role, nullable=True)
+            columns[name] = Column.model_validate({"dtype": dtype, "role": role, "nullable": True})
     return columns

@@ -185,7 +185,7 @@ def measure(
         "ms_for_one_row": round(1000 * float(np.median(single)), 3),
         "rows_per_second": round(len(rows) / seconds),
     }
-    if model.classes is None:
+    if model.classes is None or probabilities is None:
         scores = metrics.regression_scores(truth, labels, "test")
         answers = np.asarray(labels, dtype=float)
     else:

@@ -22,9 +22,10 @@ def lines(found: dict[str, Any]) -> list[Line]:
         made.append((name, *values, by))
     for name, about in new.get("classes", {}).items():
         before = old["classes"][name] if old else None
-        cells = [f"{of['f1']:.3f} / {of['recall']:.3f}" if of else "" for of in (about, before)]
-        by = [f"{about[kind] - before[kind]:+.3f}" for kind in ("f1", "recall") if before]
-        made.append((f"F1 / recall of {name} ({about['rows']:,} rows)", *cells, " / ".join(by)))
+        values = _both(about, before, lambda of: f"{of['f1']:.3f} / {of['recall']:.3f}")
+        gains = [f"{about[kind] - before[kind]:+.3f}" for kind in ("f1", "recall") if before]
+        line = f"F1 / recall of {name} ({about['rows']:,} rows)"
+        made.append((line, *values, " / ".join(gains)))
     if "bytes" not in new:  # forced, and could not be measured
         return made
     measured = (

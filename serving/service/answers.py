@@ -97,17 +97,18 @@ def detailed(prediction: Prediction, top: int) -> bytes:
 
     Classes of equal probability keep their order.
     """
-    if prediction.probabilities is None:
+    classes = prediction.loaded.model.classes
+    if prediction.probabilities is None or classes is None:
         rows: list[dict[str, Any]] = [{"label": label} for label in prediction.labels]
     else:
-        classes = prediction.loaded.model.classes.tolist()
+        names = classes.tolist()
         order = np.argsort(-prediction.probabilities, axis=1, kind="stable")[:, :top].tolist()
         rows = [
             {
                 "label": label,
                 "probability": max(values),
-                "top": [{"label": classes[i], "probability": values[i]} for i in ranked],
-                "probabilities": dict(zip(map(str, classes), values, strict=True)),
+                "top": [{"label": names[i], "probability": values[i]} for i in ranked],
+                "probabilities": dict(zip(map(str, names), values, strict=True)),
             }
             for label, values, ranked in zip(
                 prediction.labels, prediction.probabilities.tolist(), order, strict=True

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from serving.model.loaded import Loaded
 from serving.model.prediction import Prediction
@@ -105,6 +106,8 @@ class Service:
 
     async def _compare(self, rows: list[dict[str, Any]], champion: Prediction) -> None:
         slot, begin = self.routing.challenger, time.perf_counter()
+        if slot is None:
+            return
         try:
             prediction = await self._answer(slot, rows, 0)
         except Exception as error:
@@ -153,7 +156,7 @@ def create(
     _scoring(app, service)
     _about(app, service)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
-    app.openapi = lambda: openapi.describe(app, service)
+    app.openapi = lambda: openapi.describe(app, service)  # type: ignore[method-assign] # FastAPI's way
     return Gate(app, service.metrics, service.limits, token, only_loopback)
 
 
@@ -237,7 +240,7 @@ def _refusals(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_starlette(request: Request, error: HTTPException) -> Response:
-        known = ", ".join(sorted({route.path for route in app.routes if hasattr(route, "methods")}))
+        known = ", ".join(sorted({route.path for route in app.routes if isinstance(route, Route)}))
         message = f"{error.detail}; this service has {known}"
         return refuse(request, RequestError(error.status_code, message), error.headers)
 

@@ -83,7 +83,8 @@ class Batcher:
 
     def _next(self) -> list[_Waiting]:
         """Take what waits for the model of the first one, in order, up to `MOST_ROWS`."""
-        batch, rows = [], 0
+        batch: list[_Waiting] = []
+        rows = 0
         while self._waiting:
             first = self._waiting[0]
             if first.answer.cancelled():  # its client has gone, or it took too long

@@ -79,7 +79,7 @@ class Comparison:
         self.routing = routing
         self._tallies: dict[tuple[str, str], Tally] = {}
         self._pair: tuple[str, str] | None = None
-        self._pairs = Counter()
+        self._pairs: Counter[str] = Counter()
         self._difference = 0.0
 
     def add(self, role: str, prediction: Prediction, seconds: float) -> None:
@@ -156,9 +156,10 @@ class Comparison:
 
 def _difference(one: Prediction, other: Prediction) -> float:
     """Return the sum over rows: of the gap in the number, or in the probability of the class."""
-    if one.probabilities is None or other.probabilities is None:
+    classes = other.loaded.model.classes
+    if one.probabilities is None or other.probabilities is None or classes is None:
         return float(np.abs(np.subtract(one.labels, other.labels)).sum())
-    theirs = {name: place for place, name in enumerate(other.loaded.model.classes.tolist())}
+    theirs = {name: place for place, name in enumerate(classes.tolist())}
     places = np.array([theirs.get(label, -1) for label in one.labels])
     given = other.probabilities[np.arange(len(places)), places]
     return float(np.abs(one.probabilities.max(axis=1) - np.where(places < 0, 0, given)).sum())

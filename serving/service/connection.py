@@ -17,7 +17,7 @@ TAKE_SECONDS = 30.0  # in which a client takes some of an answer that waits for 
 class Connection(HttpToolsProtocol):
     """uvicorn's connection with limits on headers and on unread answers."""
 
-    def connection_made(self, transport: Transport) -> None:
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._header_bytes = 0

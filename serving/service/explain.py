@@ -43,11 +43,11 @@ def explain(loaded: Loaded, row: dict[str, Any]) -> dict[str, Any]:
             known[names[place]] = row[names[place]]
             rows.append(dict(known))
     labels, probabilities = predict(loaded, rows)
-    label = labels[len(names)]
-    if probabilities is None:
+    label, classes = labels[len(names)], loaded.model.classes
+    if probabilities is None or classes is None:
         reached = np.array(labels, dtype=float)
     else:
-        reached = probabilities[:, loaded.model.classes.tolist().index(label)]
+        reached = probabilities[:, classes.tolist().index(label)]
     paths = reached.reshape(len(orders), len(names) + 1)
     pushes = np.zeros(len(names))
     for order, steps in zip(orders, np.diff(paths, axis=1), strict=True):

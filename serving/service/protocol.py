@@ -176,13 +176,14 @@ def _columns(content: dict[str, Any], form: str, max_rows: int) -> list[Row]:
 
 
 def _csv(text: str, columns: dict[str, Column], max_rows: int) -> list[Row]:
-    rows, header = [], None
+    rows: list[list[str]] = []
+    header: list[str] = []
     try:
         # csv itself would take what follows an opening quote for one field.
         for line in csv.reader(io.StringIO(text, newline=""), strict=True):
             if not line:
                 continue
-            if header is None:
+            if not header:
                 header = line
                 if len(set(header)) < len(header):
                     raise RequestError(400, "CSV: the names of the columns must differ")
@@ -197,7 +198,7 @@ def _csv(text: str, columns: dict[str, Column], max_rows: int) -> list[Row]:
             _limited(rows, max_rows)
     except csv.Error as error:
         raise RequestError(400, f"the body must be CSV: {error}, in row {len(rows)}") from None
-    readers = [_reader(columns.get(name)) for name in header or ()]
+    readers = [_reader(columns.get(name)) for name in header]
     return [
         {
             name: None if field in MISSING else read(field)

@@ -15,6 +15,7 @@ from typing import Any
 from serving.model import served_model
 from serving.model.loaded import Loaded
 from serving.model.row_schema import RowSchema
+from serving.model.rows import as_records
 from serving.service import card
 
 logger = logging.getLogger("serving")
@@ -31,8 +32,7 @@ def load(reference: str) -> Loaded:
 def _examples(found: served_model.ServedModel) -> list[dict[str, Any]]:
     if found.example is None:
         return []
-    plain = found.example.astype(object).where(found.example.notna(), None)
-    return plain.to_dict("records")
+    return as_records(found.example)
 
 
 class Slot:

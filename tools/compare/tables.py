@@ -68,11 +68,10 @@ def _first_cell(old: pd.DataFrame, new: pd.DataFrame) -> str:
 def _differing(old: pd.Series, new: pd.Series) -> np.ndarray:
     """Compare two columns value by value; two nulls, and two NaN, are equal."""
     null, other_null = old.isna().to_numpy(bool), new.isna().to_numpy(bool)
-    is_arrow = isinstance(old.dtype, pd.ArrowDtype)
     if old.dtype != new.dtype:
         pairs = zip(old.tolist(), new.tolist(), strict=True)
         unequal = np.array([_unequal(a, b) for a, b in pairs], dtype=bool)
-    elif is_arrow and pa.types.is_nested(old.dtype.pyarrow_dtype):
+    elif isinstance(old.dtype, pd.ArrowDtype) and pa.types.is_nested(old.dtype.pyarrow_dtype):
         pairs = zip(old.tolist(), new.tolist(), strict=True)
         unequal = np.array([repr(a) != repr(b) for a, b in pairs], dtype=bool)
     else:

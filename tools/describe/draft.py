@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -68,9 +69,11 @@ def make(frame: pd.DataFrame, source: Source, name: str, asked_target: str | Non
             f"{source.shown} has one column, {table.columns[0]!r}: expected a target and at least "
             "one feature; if its lines hold several fields, their separator could not be told"
         )
-    proposals = {name: propose(name, values) for name, values in table.items()}
+    columns: Iterable[tuple[Any, pd.Series]] = table.items()
+    proposals: dict[str, Proposal] = {name: propose(name, values) for name, values in columns}
     out = [name for name, proposal in proposals.items() if not proposal.keys]
-    asked_target = renamed.get(asked_target, asked_target)
+    if asked_target is not None:
+        asked_target = renamed.get(asked_target, asked_target)
     if asked_target not in out:
         table = table.drop(columns=out).drop_duplicates(ignore_index=True)
     if len(out) == len(proposals) or len(table) < FEWEST_VALUES:

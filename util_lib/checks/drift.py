@@ -111,10 +111,8 @@ def _tests(
             return
     text = column.role == "text"
     numeric = _is_numeric(column, data)
-    sides = [_values(frame[name], column, numeric=numeric) for frame in (sample, reference)]
-    for frame, values, which in zip(
-        (sample, reference), sides, ("sample", "reference"), strict=True
-    ):
+    new, old = (_values(frame[name], column, numeric=numeric) for frame in (sample, reference))
+    for frame, values, which in (sample, new, "sample"), (reference, old, "reference"):
         if values.empty:
             values_are = "dates" if column.dtype == "datetime" else "numbers"
             what = "rows" if frame.empty else f"{values_are if numeric else 'values'} in it"
@@ -122,11 +120,11 @@ def _tests(
             break
     else:
         if numeric:
-            yield _numbers(name, kind, *sides, data)
+            yield _numbers(name, kind, new, old, data)
         else:
             if text:
-                sides = _length_bins(*sides)
-            yield _categories(name, kind, _counts(*sides), data)
+                new, old = _length_bins(new, old)
+            yield _categories(name, kind, _counts(new, old), data)
     if (column.nullable or text) and len(sample) and len(reference):
         n_missing = [int(missing(frame[name], text=text).sum()) for frame in (sample, reference)]
         if any(n_missing):
@@ -168,7 +166,7 @@ def _values(values: pd.Series, column: Column, *, numeric: bool) -> pd.Series:
 def _length_bins(sample: pd.Series, reference: pd.Series) -> list[pd.Series]:
     both = np.concatenate([sample, reference])
     edges = np.unique(np.quantile(both, np.arange(1, LENGTH_BINS) / LENGTH_BINS, method="lower"))
-    names = np.array(
+    names = pd.Index(
         [f"up to {edges[0]:.0f} characters"]
         + [f"{low + 1:.0f} to {high:.0f} characters" for low, high in pairwise(edges)]
         + [f"more than {edges[-1]:.0f} characters"],

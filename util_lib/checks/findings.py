@@ -14,7 +14,7 @@ class Finding(NamedTuple):
     column: str | None
     rule: str
     message: str
-    count: int | None = None
+    count: int | None = None  # type: ignore[assignment] # in the place of tuple's method
     examples: list[dict[str, Any]] = []
     strength: dict[str, float] = {}
     fatal: bool = True

@@ -76,14 +76,14 @@ def sums(features: dict[str, Feature], target: Target) -> Iterator[Finding]:
     Columns that are mostly missing are left out, and rows where one of the others is.
     """
     numeric = {
-        name: one
+        name: one.numbers
         for name, one in features.items()
-        if one.role == "numerical" and one.missing.mean() < 0.5
+        if one.role == "numerical" and one.numbers is not None and one.missing.mean() < 0.5
     }
     if target.classes is not None or len(numeric) < 2:
         return
     names = list(numeric)
-    table = np.column_stack([one.numbers for one in numeric.values()])
+    table = np.column_stack([*numeric.values()])
     whole = np.isfinite(table).all(axis=1)
     drawn = np.flatnonzero(whole)[_draw(int(whole.sum()))]
     table, y = table[drawn], target.values[drawn]
@@ -138,7 +138,7 @@ def _by_gaps(name: str, one: Feature, target: Target) -> Iterator[Finding]:
             return
         how, measured = f"AUC {strength:.3f}", {"auc": strength}
     else:
-        counts = _table(one.missing.astype(int), target)
+        counts = _table(one.missing.astype(int), target.values, len(target.classes))
         expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / n
         present = expected[0] > 0
         gaps = (counts[:, present] - expected[:, present]) ** 2 / expected[:, present]
@@ -160,8 +160,11 @@ def _by_gaps(name: str, one: Feature, target: Target) -> Iterator[Finding]:
 def _by_numbers(name: str, one: Feature, target: Target) -> Iterator[Finding]:
     drawn = _draw(len(one.missing))
     one, target = one.at(drawn), target._replace(values=target.values[drawn])
+    if one.numbers is None:
+        return
+    x = one.numbers[~one.missing]
     if target.classes is None:
-        x, y = one.numbers[~one.missing], target.values[~one.missing]
+        y = target.values[~one.missing]
         # Its ranks too: of a long tail the few largest values would decide alone.
         r2 = max(
             _explained(x, values, smooth=True) for values in (y, pd.Series(y).rank().to_numpy())
@@ -170,7 +173,7 @@ def _by_numbers(name: str, one: Feature, target: Target) -> Iterator[Finding]:
             return
         how, measured = f"R2 {r2:.4f} from the rows with like values", {"r2": r2}
     else:
-        auc = _held_out_auc(_bins(one), target)
+        auc = _held_out_auc(_bins(x, one.missing), target)
         if auc < MIN_AUC:
             return
         how, measured = f"AUC {auc:.4f} on rows held out", {"auc": auc}
@@ -221,12 +224,12 @@ def _by_values(name: str, one: Feature, target: Target) -> Iterator[Finding]:
 
 def _by_words(name: str, one: Feature, target: Target) -> Iterator[Finding]:
     """Look for a word that stands in the rows of one class, and in no others."""
-    if target.classes is None:
+    if (classes := target.classes) is None:
         return
     drawn = _draw(len(one.missing))
     one, target = one.at(drawn), target._replace(values=target.values[drawn])
     codes = target.values.astype(int)
-    sizes = np.bincount(codes, minlength=len(target.classes))
+    sizes = np.bincount(codes, minlength=len(classes))
     found: dict[str, Counter] = {}
     for text, code in zip(one.values, codes, strict=True):
         if isinstance(text, str):
@@ -246,7 +249,7 @@ def _by_words(name: str, one: Feature, target: Target) -> Iterator[Finding]:
     yield Finding(
         name,
         "words",
-        f"the word {word!r} in column {name!r} tells {target.name!r} {target.classes[code]!r} from "
+        f"the word {word!r} in column {name!r} tells {target.name!r} {classes[code]!r} from "
         f"the others (AUC {auc:.4f}): {WAY_OUT}",
         count=found[word].total(),
         strength={"auc": auc},
@@ -276,10 +279,10 @@ def _draw_groups(codes: np.ndarray, among: np.ndarray) -> np.ndarray:
     return places[_draw(len(places))]
 
 
-def _table(codes: np.ndarray, target: Target) -> np.ndarray:
+def _table(codes: np.ndarray, classes: np.ndarray, n_classes: int) -> np.ndarray:
     """Count rows: a row for each code, a column for each class."""
-    shape = (int(codes.max()) + 1, len(target.classes))
-    flat = np.ravel_multi_index((codes, target.values.astype(int)), shape)
+    shape = (int(codes.max()) + 1, n_classes)
+    flat = np.ravel_multi_index((codes, classes.astype(int)), shape)
     return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
 
 
@@ -301,15 +304,14 @@ def _purity(codes: np.ndarray, target: Target) -> tuple[float, float, float]:
     return share(classes), float(np.mean(shuffled)), float(np.std(shuffled))
 
 
-def _bins(one: Feature) -> np.ndarray:
+def _bins(numbers: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Return the bin of each row: bins of about equal size, missing is a bin of its own."""
-    numbers = one.numbers[~one.missing]
     n_bins = int(np.clip(len(numbers) // 10, 2, MAX_BINS))
     distinct = np.unique(numbers)
     if len(distinct) > n_bins:
         distinct = np.unique(np.quantile(numbers, np.arange(1, n_bins) / n_bins))
-    bins = np.zeros(len(one.missing), dtype=int)
-    bins[~one.missing] = np.searchsorted(distinct, numbers) + 1
+    bins = np.zeros(len(missing), dtype=int)
+    bins[~missing] = np.searchsorted(distinct, numbers) + 1
     return bins
 
 
@@ -383,4 +385,6 @@ def _examples(one: Feature, places: np.ndarray) -> list[dict[str, Any]]:
     """Return the first rows that hold the first three different values at these places."""
     values = one.values.iloc[places[:1000]]
     shown = values[~values.astype(str).duplicated()].head(3)
-    return [{"row": int(row), "value": value} for row, value in shown.items()]
+    return [
+        {"row": int(row), "value": value} for row, value in zip(shown.index, shown, strict=True)
+    ]

@@ -78,7 +78,8 @@ def copies(features: dict[str, Feature], target: Target) -> tuple[list[Finding],
     shared = sizes[group] > 1
     share = float(shared.mean())
     # How many would share theirs if columns were independent: no more than n * P(two rows agree).
-    agree = np.prod([float((np.bincount(keys[i]) / n) @ (np.bincount(keys[i]) / n)) for i in keys])
+    shares = [np.bincount(keys[i]) / n for i in keys]
+    agree = float(np.prod([each @ each for each in shares]))
     if share < MIN_COPIES or min(1.0, n * agree) > MAX_BY_CHANCE * share:
         return [], everything
     pairs = pd.DataFrame({"group": group, "target": target.values})

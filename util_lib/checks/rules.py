@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from util_lib.dataset.columns import Column
+from util_lib.dataset.columns import Bound, Column
 from util_lib.dataset.declaration import Data
 
 types = pd.api.types
@@ -78,7 +78,7 @@ def is_unique(values: pd.Series, column: Column) -> pd.Series:
 
 def null_rate_is_low(values: pd.Series, column: Column) -> bool:
     """Say whether no larger share than `max_null_rate` is missing."""
-    return bool(values.isna().mean() <= column.max_null_rate)
+    return column.max_null_rate is None or bool(values.isna().mean() <= column.max_null_rate)
 
 
 def rows_are_enough(frame: pd.DataFrame, data: Data) -> bool:
@@ -106,8 +106,9 @@ def classes_are_large(frame: pd.DataFrame, data: Data) -> bool:
 def class_shares(frame: pd.DataFrame, data: Data) -> pd.Series:
     """Return the share of rows of each class, the smallest first; a listed class may have none."""
     values = frame[data.target]
-    plain = values.map(lambda value: isinstance(value, Hashable)) if values.dtype == object else []
-    shares = (values[plain] if len(plain) else values).value_counts() / len(frame)
+    if values.dtype == object:
+        values = values[values.map(lambda value: isinstance(value, Hashable)).astype(bool)]
+    shares = values.value_counts() / len(frame)
     listed = data.columns[data.target].allowed or []
     absent = [name for name in listed if name not in shares.index]
     shares = pd.concat([shares, pd.Series(0.0, index=pd.Index(absent, dtype=object))])
@@ -166,7 +167,7 @@ def _right_int(values: pd.Series, present: pd.Series, column: Column) -> "pd.Ser
     return whole if as_floats or not whole.all() else False
 
 
-def _as_moment(bound: object) -> pd.Timestamp:
+def _as_moment(bound: Bound) -> pd.Timestamp:
     moment = pd.Timestamp(bound)
     return moment if moment.tz is None else moment.tz_convert("UTC").tz_localize(None)
 

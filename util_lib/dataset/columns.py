@@ -35,8 +35,9 @@ class Limits(Section):
 
     @model_validator(mode="after")
     def _range_is_possible(self) -> "Limits":
+        low, high = self.min, self.max
         try:
-            impossible = self.min is not None and self.max is not None and self.min > self.max
+            impossible = low is not None and high is not None and low > high  # type: ignore[operator]
         except TypeError:
             raise ValueError(f"min {self.min} and max {self.max} are of two kinds") from None
         if impossible:

@@ -372,14 +372,15 @@ def _merged(base: Any, changes: Any) -> Any:
 def reference() -> str:
     """Return the keys of `data` and of its parts as Markdown tables: key, meaning, default."""
     parts = []
-    for title, model in {
+    sections: dict[str, type[Section]] = {
         "Keys of `data`": Data,
         "Keys of a column": Column,
         "Keys of `data.csv`": Csv,
         "Keys of `data.clean`": Clean,
         "Keys of `data.text_feature`": TextFeature,
         "Keys of `data.checks`": Checks,
-    }.items():
+    }
+    for title, model in sections.items():
         rows = ["| key | meaning | default |", "|---|---|---|"]
         for key, field in model.model_fields.items():
             default = "required" if field.is_required() else _shown(field.default)

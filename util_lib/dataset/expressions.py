@@ -17,7 +17,7 @@ def columns_of(expression: str, name: str) -> list[str]:
     """
     quoted: dict[str, str] = {}
 
-    def stand_in(match: re.Match) -> str:
+    def stand_in(match: re.Match[str]) -> str:
         quoted.setdefault(f"_column_{len(quoted)}", match[1])
         return next(key for key, value in quoted.items() if value == match[1])
 

@@ -61,8 +61,11 @@ def save(
     _forget_addresses(pipeline)
     # Every column is optional: the pipeline fills what is missing. MLflow refuses integers for
     # doubles and doubles, which gaps turn integers into, for integers; both must pass.
-    types = {name: AnyType() if name in whole else _mlflow_type(example[name]) for name in example}
-    inputs = Schema([ColSpec(kind, name, required=False) for name, kind in types.items()])
+    columns = [str(name) for name in example]
+    types = [AnyType() if name in whole else _mlflow_type(example[name]) for name in columns]
+    inputs = Schema(
+        [ColSpec(kind, name, required=False) for name, kind in zip(columns, types, strict=True)]
+    )
     outputs = Schema([ColSpec(_mlflow_type(pd.Series(labels)))])
     with tempfile.TemporaryDirectory() as tmp, _quiet("mlflow.sklearn", "mlflow.utils"):
         code = Path(tmp, "util_lib")
@@ -174,7 +177,10 @@ def _write_examples(directory: Path) -> None:
         text = json.dumps(example, ensure_ascii=False, allow_nan=False)
         place.write_text(f"{text}\n", encoding="utf-8")
     described = Model.load(str(directory))
-    described.saved_input_example_info["artifact_path"] = EXAMPLE_FILE
+    described.saved_input_example_info = {
+        **(described.saved_input_example_info or {}),
+        "artifact_path": EXAMPLE_FILE,
+    }
     described.save(str(directory / "MLmodel"))
 
 

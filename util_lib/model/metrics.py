@@ -1,9 +1,9 @@
 """Scores of a classifier or a regressor, the same ones on every split."""
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import (
     accuracy_score,
     f1_score,
@@ -19,7 +19,7 @@ logger = logging.getLogger("metrics")
 
 
 def scores(
-    truth: Sequence, probabilities: np.ndarray, classes: Sequence, split: str
+    truth: ArrayLike, probabilities: np.ndarray, classes: ArrayLike, split: str
 ) -> dict[str, float]:
     """Return `<split>_roc_auc_ovo_macro`, `<split>_accuracy` and `<split>_f1_macro`.
 
@@ -63,7 +63,7 @@ def scores(
     }
 
 
-def regression_scores(truth: Sequence, predicted: np.ndarray, split: str) -> dict[str, float]:
+def regression_scores(truth: np.ndarray, predicted: np.ndarray, split: str) -> dict[str, float]:
     """Return `<split>_r2`, and `<split>_mae` and `<split>_rmse` in units of the target.
 
     R² is 1 - (sum of squared errors) / (sum of squared distances from the split's own mean): 0 is

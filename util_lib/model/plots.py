@@ -1,16 +1,20 @@
 """Figures of a classifier or a regressor, made without pyplot: no display and no global state."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 LARGEST_LABELLED = 40  # classes; beyond, the numbers in the cells would overlap
 
 LARGEST_SCATTER = 5_000  # points; more would only be a blot, and a large file
 
 
-def confusion_matrix(truth: Sequence, predicted: Sequence, classes: Sequence) -> Figure:
+def confusion_matrix(
+    truth: Collection[Any], predicted: Collection[Any], classes: Collection[Any]
+) -> Figure:
     """Draw how the rows of each true class were predicted, as fractions of that class.
 
     The row of a class that `truth` does not have stays empty.
@@ -39,7 +43,7 @@ def confusion_matrix(truth: Sequence, predicted: Sequence, classes: Sequence) ->
     return figure
 
 
-def residuals(truth: Sequence, predicted: Sequence) -> Figure:
+def residuals(truth: ArrayLike, predicted: ArrayLike) -> Figure:
     """Draw true minus predicted over predicted, with a line at 0, and how the errors spread.
 
     Of more than 5,000 rows, 5,000 evenly spaced ones are shown; the histogram has all.

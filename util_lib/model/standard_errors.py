@@ -1,11 +1,10 @@
 """How far a score would move with other rows of the same kind: one standard error of it."""
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def of_roc_auc(truth: Sequence, probabilities: np.ndarray, classes: Sequence) -> float:
+def of_roc_auc(truth: ArrayLike, probabilities: np.ndarray, classes: ArrayLike) -> float:
     """Return the standard error of the AUC as `metrics.scores` measures it; NaN if not known.
 
     By the placement values of DeLong, DeLong and Clarke-Pearson (Biometrics 44, 1988): a row's
@@ -40,7 +39,7 @@ def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     return below / (2 * len(others))
 
 
-def of_r2(truth: Sequence, predicted: np.ndarray) -> float:
+def of_r2(truth: ArrayLike, predicted: np.ndarray) -> float:
     """Return the standard error of R², by the delta method; NaN where R² is not defined.
 
     R² is 1 - a/b with a the mean squared error and b the variance; to first order a row moves it by

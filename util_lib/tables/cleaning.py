@@ -6,6 +6,7 @@ leaves no row, is a `UserError`; values of a wrong type are left for check_data 
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
     gaps = [name for name, column in frame.items() if column.isna().any()]
     for name, keep in rules.keep_rows.items():
         rule = f"clean.keep_rows.{name}"
-        frame = _logged(frame, rule, lambda rows, n=name, k=keep: keep_rows(rows, n, k))
+        frame = _logged(frame, rule, partial(keep_rows, name=name, keep=keep))
     if rules.drop_nulls:
         frame = _logged(frame, "clean.drop_nulls", lambda rows: drop_nulls(rows, rules.drop_nulls))
     frame = frame.drop(columns=rules.drop_columns)

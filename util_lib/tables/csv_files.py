@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
@@ -26,7 +26,7 @@ def read(
     import pandas as pd
 
     header, _ = check(path, options, names)
-    arguments = {
+    arguments: dict[str, Any] = {
         "sep": options.separator,
         "decimal": options.decimal,
         "header": 0 if options.header else None,

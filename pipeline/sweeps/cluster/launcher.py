@@ -126,7 +126,9 @@ def _variables() -> dict[str, str]:
 
 def _follow(engine: Engine, jobs: list[Job]) -> dict[int, Any]:
     """Run all jobs, and again those whose machine was lost; return their values by number."""
-    waiting, running, values = deque(jobs), {}, {}
+    waiting = deque(jobs)
+    running: dict[Any, Job] = {}
+    values: dict[int, Any] = {}
     try:
         while waiting or running:
             room = len(waiting) if engine.at_once is None else engine.at_once - len(running)

@@ -41,7 +41,7 @@ class Places:
 class RayEngine:
     """A cluster that this process is connected to."""
 
-    at_once = None
+    at_once: int | None = None
 
     def __init__(self, ray: Any, remote: dict[str, Any]) -> None:
         """Keep the module `ray`, and what `ray.remote` is given for each trial."""

@@ -13,8 +13,10 @@ from util_lib.project import ROOT
 
 INSTALL = "pip install -r requirements-cluster.txt"
 OWN = ("submitit_folder", "n_jobs")  # the other settings are submitit's
-OF_SLURM = ("partition", "qos", "account", "constraint", "exclude", "array_parallelism", "setup")
-OF_SLURM += ("additional_parameters",)
+OF_SLURM = (
+    *("partition", "qos", "account", "constraint", "exclude", "array_parallelism", "setup"),
+    "additional_parameters",
+)
 RULE = "-" * 22  # stands in submitit's message above and below the job's traceback
 WAIT_S = {"local": 0.2, "slurm": 2.0}  # between two looks at the jobs
 

@@ -1,7 +1,7 @@
 """How much each parameter of a sweep mattered, by Optuna's PED-ANOVA."""
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.sweeps.leaderboard.ranking import RankedSweep, plain
 from pipeline.sweeps.record import is_maximised
@@ -32,7 +32,9 @@ def shares(sweep: RankedSweep) -> tuple[dict[str, float], str]:
     import optuna  # takes a while, and only a page asks for it
 
     space = {key: _distribution(optuna, [t.overrides[key] for t in trials]) for key in keys}
-    directions = ["maximize" if is_maximised(name) else "minimize" for name in sweep.objectives]
+    directions: list[Literal["maximize", "minimize"]] = [
+        "maximize" if is_maximised(name) else "minimize" for name in sweep.objectives
+    ]
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

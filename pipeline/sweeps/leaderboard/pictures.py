@@ -4,7 +4,7 @@ Colours are classes that the page's style defines, so that they suit a light and
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -35,15 +35,15 @@ def axis(values: Sequence[Any]) -> Axis:
 
     A boolean, null or a text among them makes all of them words.
     """
-    numbers = [number(value) for value in values]
-    if any(each is None for each in numbers):
+    numbers = [n for value in values if (n := number(value)) is not None]
+    if len(numbers) < len(values):
         words = sorted({shown(value) for value in values})
         places = {word: (i + 0.5) / len(words) for i, word in enumerate(words)}
         labels = [(place, word) for word, place in places.items()]
         step = math.ceil(len(labels) / N_LABELS)
         return Axis({v: places[shown(v)] for v in values}, labels[::step])
     low, high = min(numbers), max(numbers)
-    scaled = math.log if low > 0 and high / low >= LOGARITHMIC else float
+    scaled: Callable[[float], float] = math.log if low > 0 and high / low >= LOGARITHMIC else float
     if low == high:
         return Axis(dict.fromkeys(values, 0.5), [(0.5, shown(low))])
     bottom, span = scaled(low), scaled(high) - scaled(low)

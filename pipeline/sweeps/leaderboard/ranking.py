@@ -104,13 +104,15 @@ def simplest(sweep: RankedSweep) -> Trial | None:
     error or the sizes are not known, and for several objectives, whose answer is the Pareto front.
     """
     measured = sweep.measured
-    if not measured or len(sweep.objectives) > 1 or sweep.error(measured[0]) is None:
+    if not measured or len(sweep.objectives) > 1:
+        return None
+    if (error := sweep.error(measured[0])) is None:
         return None
     best, objective = measured[0], sweep.objectives[0]
     near = [
         trial
         for trial in measured
-        if abs(trial.value(objective) - best.value(objective)) <= sweep.error(best)
+        if abs(trial.value(objective) - best.value(objective)) <= error
         and not math.isnan(trial.value("model_mb"))
     ]
     return min(near, key=lambda trial: trial.value("model_mb"), default=None)

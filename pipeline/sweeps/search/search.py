@@ -77,7 +77,7 @@ def settings(
             "hydra/sweeper=optuna compares trials of the step sweep.step: name it in "
             "main.execute_steps, and search no key that sends jobs to other projects or steps"
         )
-    plain = OmegaConf.to_container(config, resolve=False)
+    plain: Any = OmegaConf.to_container(config, resolve=False)
     section = interpolations.keys(plain["steps"][config.sweep.step])["model_config"]
     return SearchSettings(
         config.main.project_name,

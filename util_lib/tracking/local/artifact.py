@@ -104,9 +104,10 @@ class Artifact:
     def manifest(self) -> Manifest:
         """The files, by path."""
         if self._entries is None:
+            store, record = self._in_store("manifest")
             self._entries = {
                 file.path: Entry(file.path, file.md5, file.size, file.sha256, artifact=self)
-                for file in self._store.version_files(self._record.id)
+                for file in store.version_files(record.id)
             }
         return Manifest(self._entries)
 
@@ -231,7 +232,7 @@ class Artifact:
         self._changeable("add_dir")
         if not os.path.isdir(local_path):
             raise UserValueError(f"Path is not a directory: {os.fspath(local_path)!r}")
-        for folder, _, filenames in os.walk(local_path, followlinks=True):
+        for folder, _, filenames in os.walk(os.fspath(local_path), followlinks=True):
             for filename in filenames:
                 path = os.path.join(folder, filename)
                 inside = os.path.join(name or "", os.path.relpath(path, local_path))
@@ -241,11 +242,12 @@ class Artifact:
         """Remove one file, or all files of a directory, from the draft."""
         self._changeable("remove")
         path = names.check_path(item.path if isinstance(item, Entry) else item)
-        gone = [key for key in self._entries if key == path or key.startswith(f"{path}/")]
+        entries = self.manifest.entries
+        gone = [key for key in entries if key == path or key.startswith(f"{path}/")]
         if not gone:
             raise FileNotFoundError(f"No such file or directory: {path}")
         for key in gone:
-            del self._entries[key]
+            del entries[key]
 
     def finalize(self) -> None:
         """Allow no more changes; logging does this."""
@@ -262,9 +264,10 @@ class Artifact:
         """Return one file of the artifact. Raises `KeyError` if there is no such file."""
         self._logged("get_entry")
         path = names.check_path(name)
-        if path not in self.manifest.entries:
+        entries = self.manifest.entries
+        if path not in entries:
             raise KeyError(f"Path not contained in artifact: {path}")
-        return self._entries[path]
+        return entries[path]
 
     def file(self, root: str | os.PathLike | None = None) -> str:
         """Write the artifact's only file under `root` and return its path.
@@ -272,7 +275,7 @@ class Artifact:
         The default root is `artifacts/<name>`, as it was asked for, in the current directory.
         Raises `ValueError` if there are several files.
         """
-        self._logged("file")
+        record = self._logged("file")
         entries = [*self.manifest.entries.values()]
         if len(entries) > 1:
             raise UserValueError(
@@ -280,7 +283,7 @@ class Artifact:
                 'or call .get_entry("filename").download()'
             )
         if not entries:
-            raise UserValueError(f"artifact {self._record.reference!r} contains no file")
+            raise UserValueError(f"artifact {record.reference!r} contains no file")
         return entries[0].download(root or self._default_root(relative=True))
 
     def download(
@@ -304,13 +307,14 @@ class Artifact:
 
     def logged_by(self) -> "RecordedRun | None":
         """Return the run that logged this version first."""
-        record = self._logged("logged_by")
-        return RecordedRun(self._store.run(record.logged_by))
+        store, record = self._in_store("logged_by")
+        run = store.run(record.logged_by)
+        return run and RecordedRun(run)
 
     def used_by(self) -> "list[RecordedRun]":
         """Return the runs that used this version."""
-        record = self._logged("used_by")
-        return [RecordedRun(user) for user in self._store.runs_of_version(record.id, "in")]
+        store, record = self._in_store("used_by")
+        return [RecordedRun(user) for user in store.runs_of_version(record.id, "in")]
 
     def save(self) -> None:
         """Store what was changed of the aliases, the description and the metadata.
@@ -328,27 +332,31 @@ class Artifact:
                 )
             run.log_artifact(self)
             return
-        wanted, before = set(names.check_aliases(self._aliases)), set(self._record.aliases)
+        store, record = self._in_store("save")
+        wanted, before = set(names.check_aliases(self._aliases)), set(record.aliases)
         names.check_new_aliases(wanted - before)
-        record = self._store.update_version(
-            self._record,
+        record = store.update_version(
+            record,
             add=wanted - before,
             remove=before - wanted,
             description=self._description,
             metadata=values.check_metadata(self._metadata),
         )
-        self._bind(self._store, record)
+        self._bind(store, record)
         if wanted != before:
             from util_lib.tracking.mlflow_mirror import mirror_aliases
 
-            mirror_aliases(self._store, record)
+            mirror_aliases(store, record)
 
     # Behind the scenes
 
     def _logged(self, member: str) -> VersionRecord:
-        if self._record is None:
+        return self._in_store(member)[1]
+
+    def _in_store(self, member: str) -> tuple[Store, VersionRecord]:
+        if self._store is None or self._record is None:
             raise ArtifactNotLoggedError(not_logged(f"Artifact.{member}"))
-        return self._record
+        return self._store, self._record
 
     def _changeable(self, member: str) -> None:
         if self._final:
@@ -377,11 +385,12 @@ class Artifact:
             except BaseException:
                 staged.unlink(missing_ok=True)
                 raise
-        before = self._entries.get(inside)
+        entries = self.manifest.entries
+        before = entries.get(inside)
         if before and before.digest != content.md5 and not overwrite:
             raise UserValueError(f"Cannot add the same path twice: {inside!r}")
         entry = Entry(inside, content.md5, content.size, content.sha256, str(staged), self)
-        self._entries[inside] = entry
+        entries[inside] = entry
         return entry
 
     def _log(
@@ -443,6 +452,7 @@ class Artifact:
     def _fetch(self, entries: list[Entry], root: str) -> None:
         # First all under temporary names, then all renames: a damaged file stops it before
         # anything is in place, and a killed process leaves no half a file under its real name.
+        store, record = self._in_store("download")
         ready: dict[Path, Path] = {}
         try:
             for entry in entries:
@@ -452,11 +462,11 @@ class Artifact:
                 with safe_files.writing(target, "free space there or name another directory"):
                     target.parent.mkdir(parents=True, exist_ok=True)
                 partial = target.with_name(f".{os.urandom(4).hex()}.partial")
-                what = f"file {entry.path!r} of artifact {self._record.reference!r}"
+                what = f"file {entry.path!r} of artifact {record.reference!r}"
                 try:
-                    self._store.files.fetch(entry.sha256, partial, what)
+                    store.files.fetch(entry.sha256, partial, what)
                 except UserError:
-                    self._store.refuse_removed(self._record.id)
+                    store.refuse_removed(record.id)
                     raise
                 ready[target] = partial
             with safe_files.writing(root, "free space there or name another directory"):

@@ -351,13 +351,13 @@ class Run:
         if artifact.is_draft():
             return self._log_artifact(artifact, None, None, aliases, used=True)
         try:
-            self._store.use_version(self.id, artifact._record.id)
+            self._store.use_version(self.id, artifact._logged("id").id)
         except UserError:
             if not isinstance(artifact_or_name, str):
                 raise
             # It was removed since it was found; if the alias has moved, it names another one.
             artifact = find_artifact(self._store, artifact_or_name, self.project, type)
-            self._store.use_version(self.id, artifact._record.id)
+            self._store.use_version(self.id, artifact._logged("id").id)
         return artifact
 
     def log_code(
@@ -411,7 +411,7 @@ class Run:
         if os.environ.get("TRACKING_PUBLISH") != "parent":
             from util_lib.tracking.mlflow_mirror import publish_own
 
-            publish_own(self._store.run(self.id))
+            publish_own(self._store.run_by_id(self.id))
 
     def __enter__(self) -> "Run":
         """Return the run itself."""

@@ -112,7 +112,7 @@ def init(project: str | None = None, **given: Any) -> Run:
     if run not in _started:
         _started.append(run)
         _write_report({"path": run.path, "url": run.url})
-        if os.environ.get("TRACKING_PUBLISH") != "parent":
+        if run.url and os.environ.get("TRACKING_PUBLISH") != "parent":
             from util_lib.tracking.mlflow_mirror import publish_address
 
             publish_address(run.url)

@@ -128,7 +128,7 @@ class Store:
         except BaseException:
             self.end_run(run_id, lock)
             raise
-        return self.run(run_id), lock
+        return self.run_by_id(run_id), lock
 
     def end_run(self, run_id: str, lock: int) -> None:
         """Give back the lock that `start_run` returned."""
@@ -162,6 +162,10 @@ class Store:
         """Return the run with this id, or None."""
         found = self.runs(id=run_id, **({"project": project} if project else {}))
         return found[0] if found else None
+
+    def run_by_id(self, run_id: str) -> RunRecord:
+        """Return the run with this id, which exists."""
+        return self.runs(id=run_id)[0]
 
     def runs(self, **columns: Any) -> list[RunRecord]:
         """Return the runs whose columns have these values, oldest first.
@@ -248,6 +252,7 @@ class Store:
                         now,
                     ),
                 ).lastrowid
+                assert version_id is not None  # a row was inserted
                 db.executemany(
                     "INSERT INTO version_files VALUES (?, ?, ?, ?, ?)",
                     [(version_id, f.path, f.md5, f.sha256, f.size) for f in contents],
@@ -372,7 +377,7 @@ class Store:
         query = (
             "SELECT run_id FROM lineage WHERE version_id = ? AND direction = ? ORDER BY at, run_id"
         )
-        return [self.run(row[0]) for row in self._rows(query, version_id, direction)]
+        return [self.run_by_id(row[0]) for row in self._rows(query, version_id, direction)]
 
     def version_files(self, version_id: int) -> list[FileRecord]:
         """Return the files of a version."""

@@ -46,7 +46,8 @@ class VersionRecord(NamedTuple):
 
     @property
     def removal(self) -> str:
-        """When and by what it was removed, in words."""
+        """When and by what it was removed, in words; for removed versions only."""
+        assert self.removed_at is not None
         day = datetime.datetime.fromtimestamp(self.removed_at, datetime.UTC)
         return f"was removed by gc on {day:%Y-%m-%d}"
 

@@ -71,7 +71,7 @@ def check_metadata(metadata: Mapping | None) -> dict[str, Any]:
 
 def flatten(value: Mapping, prefix: str = "") -> dict[str, Any]:
     """Return nested dicts as one level, keys joined with dots."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, item in value.items():
         if isinstance(item, Mapping) and item:
             flat |= flatten(item, f"{prefix}{key}.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import wandb
-from wandb.proto.wandb_internal_pb2 import HistoryRecord
+from wandb.proto.wandb_internal_pb2 import HistoryRecord  # type: ignore[attr-defined] # made at run time
 
 from util_lib.errors import UserError
 from util_lib.tracking.online.service import WandbService
@@ -106,14 +106,16 @@ class OpenRun:
                 item = record.item.add()
                 item.key, item.value_json = key, json.dumps(_as_the_client_has_it(value))
             # `run.log` would put the runtime of this process in the place of the run's own.
-            self._run._interface._publish_history(record)
+            interface = self._run._interface
+            assert interface is not None  # the run has not ended
+            interface._publish_history(record)
 
     def replay(self, event: Event) -> None:
         """Log or use a version."""
         self.send_history(event.at)
         version = event.version
-        known = self._service.versions(version.project, version.name).get(version.digest)
         if event.direction == "in":
+            known = self._service.versions(version.project, version.name)[version.digest]
             self._run.use_artifact(known.artifact)
             return
         artifact = _artifact(self.record.store, version)

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from util_lib.errors import UserError
 from util_lib.tracking import choice
@@ -90,7 +90,7 @@ def _sync(
 ) -> Report:
     planned = plan(store, project, service.has)
     _check_types(service, planned)
-    seen = {}
+    seen: dict[str, Any] = {}
     for name in dict.fromkeys(run.project for run in planned.runs):
         seen |= service.runs(name, [run.id for run in planned.runs if run.project == name])
     of_run: dict[str, list[Event]] = {run.id: [] for run in planned.runs}
