@@ -57,21 +57,19 @@ def build(
 
 def write(
     folder: Path, report: dict[str, Any], inputs: Inputs, results: Results, data: Data
-) -> list[Path]:
-    """Write report.json and report.html into `folder`; return both."""
+) -> None:
+    """Write report.json and report.html into `folder`."""
     drawn = {
         number: plots.draw(comparison, inputs.sample, inputs.reference, data)
         for number, comparison in enumerate(results.comparisons)
         if comparison.drifted and inputs.reference is not None
     }
-    written = []
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
     for name, content in (("report.json", text + "\n"), ("report.html", page.html(report, drawn))):
-        path = folder / name
         # A lone surrogate, which JSON and parquet may hold, has no UTF-8.
-        path.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
-        written.append(path)
-    return written
+        (folder / name).write_text(
+            content, encoding="utf-8", errors="backslashreplace", newline="\n"
+        )
 
 
 def _table(artifact: Any, frame: Any) -> dict[str, Any] | None:
