@@ -25,7 +25,7 @@ from train_random_forest import run as step
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
-from util_lib.model import export, measuring
+from util_lib.model import export, measuring, metric_names
 from util_lib.model.config import RandomForestPipeline
 
 logger = logging.getLogger("train_random_forest")
@@ -316,7 +316,7 @@ def objective_of(summary: dict[str, Any], objectives: list[str]) -> dict[str, fl
 
 
 def _any_score(config: RandomForestPipeline) -> str:
-    return "cv_r2" if config.task == "regression" else "cv_roc_auc_ovo_macro"
+    return f"cv_{metric_names.of_task(config.task)[0]}"
 
 
 def _rows(data: Any, config: RandomForestPipeline, warm: Warm) -> pd.DataFrame:
