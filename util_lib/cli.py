@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 from util_lib.errors import UserError
 from util_lib.tracking import names
 
-ANSWERS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
+# How people, and CSV files, write yes and no, in any case.
+ANSWERS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 NOTHING = ("null", "none", "")
 
 
@@ -95,9 +96,10 @@ seed = number(0, 2**32 - 1, whole=True)  # what scikit-learn takes
 
 def true_or_false(text: str) -> bool:
     """Read an answer; an empty one is no."""
-    if text.strip().lower() not in ANSWERS:
+    word = text.strip().lower()
+    if word and word not in ANSWERS:
         raise argparse.ArgumentTypeError(f"must be true or false, found {text!r}")
-    return ANSWERS[text.strip().lower()]
+    return ANSWERS.get(word, False)
 
 
 def artifact_name(text: str) -> str:

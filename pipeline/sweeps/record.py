@@ -46,6 +46,11 @@ class Trial:
         return math.nan
 
 
+def as_text(value: Any) -> str:
+    """Return JSON that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
 def trials(project: str, name: str) -> list[Trial]:
     """Return the trials of a sweep by their number; of those with the same overrides, one."""
     runs = tracking.Api().runs(project, filters={"group": name})
@@ -67,7 +72,7 @@ def trials(project: str, name: str) -> list[Trial]:
             config,
             run.url,
         )
-        key = json.dumps(trial.overrides, sort_keys=True)
+        key = as_text(trial.overrides)
         if key not in found or trial.state == "finished" or found[key].state != "finished":
             found[key] = trial
     return sorted(found.values(), key=lambda trial: trial.number)
