@@ -5,7 +5,6 @@ the same bytes. Rows are counted from 0.
 """
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from check_data import page, plots
 from check_data.examine import Inputs, Results
 from util_lib.dataset.declaration import Data
+from util_lib.tables import column_values
 
 
 class Check(NamedTuple):
@@ -31,7 +31,7 @@ def build(
     """Return the report as JSON can hold it."""
     checks = list(checks)
     failed = sum(check.outcome == "failed" for check in checks)
-    return _plain(
+    return column_values.plain(
         {
             "verdict": "failed" if failed else "passed",
             "n_checks": sum(check.outcome != "skipped" for check in checks),
@@ -57,21 +57,19 @@ def build(
 
 def write(
     folder: Path, report: dict[str, Any], inputs: Inputs, results: Results, data: Data
-) -> list[Path]:
-    """Write report.json and report.html into `folder`; return both."""
+) -> None:
+    """Write report.json and report.html into `folder`."""
     drawn = {
         number: plots.draw(comparison, inputs.sample, inputs.reference, data)
         for number, comparison in enumerate(results.comparisons)
         if comparison.drifted and inputs.reference is not None
     }
-    written = []
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
     for name, content in (("report.json", text + "\n"), ("report.html", page.html(report, drawn))):
-        path = folder / name
         # A lone surrogate, which JSON and parquet may hold, has no UTF-8.
-        path.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
-        written.append(path)
-    return written
+        (folder / name).write_text(
+            content, encoding="utf-8", errors="backslashreplace", newline="\n"
+        )
 
 
 def _table(artifact: Any, frame: Any) -> dict[str, Any] | None:
@@ -85,16 +83,3 @@ def _table(artifact: Any, frame: Any) -> dict[str, Any] | None:
         "rows": len(frame),
         "columns": len(frame.columns),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` with text for the numbers that JSON has none for."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if hasattr(value, "item"):
-        return _plain(value.item())
-    return value if value is None or isinstance(value, str | int) else str(value)

@@ -181,10 +181,13 @@ def main(argv: list[str] | None = None) -> None:
         try:
             outcomes = run_checks(args, inputs, results, log)
         finally:
-            log_files(run, "check_data_log", "log", "Output of the data checks", log)
+            tracking.log_file(run, log, "check_data_log", "log", "Output of the data checks")
         said = report.build(inputs, results, outcomes.checks, data, args.ks_alpha)
-        written = report.write(Path(tmp), said, inputs, results, data)
-        log_files(run, "check_data_report", "report", "What was checked and found", *written)
+        pages = Path(tmp, "report")
+        pages.mkdir()
+        report.write(pages, said, inputs, results, data)
+        text = "What was checked and found"
+        tracking.log_file(run, pages, "check_data_report", "report", text)
         run.summary["n_checks"] = outcomes.n_checks
         run.summary["n_failed"] = len(outcomes.failed)
         run.summary["rows"] = len(inputs.sample)
@@ -193,14 +196,6 @@ def main(argv: list[str] | None = None) -> None:
         if inputs.becomes_reference:
             accept(inputs.artifact, inputs.becomes_reference)
         logger.info("%d checks passed on %s rows", outcomes.n_checks, f"{len(inputs.sample):,}")
-
-
-def log_files(run: Any, name: str, type: str, description: str, *paths: Path) -> None:
-    """Log files as one artifact, and wait for it."""
-    artifact = tracking.Artifact(name, type=type, description=description)
-    for path in paths:
-        artifact.add_file(str(path))
-    run.log_artifact(artifact).wait()
 
 
 def accept(artifact: Any, alias: str) -> None:

@@ -67,24 +67,18 @@ def main(argv: list[str] | None = None) -> None:
         tracking.init(job_type="get_data", config=config) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
-        path = Path(tmp, "download")
+        path = Path(tmp, file_name(args.file_url, args.artifact_name))
         received = downloads.fetch(downloads.whole_address(args.file_url), path, args.max_bytes)
         downloads.check_sha256(args.sha256, received)
-        artifact = tracking.Artifact(
-            args.artifact_name,
-            type=args.artifact_type,
-            description=args.artifact_description,
-            metadata={
-                "original_url": shown,
-                "sha256": received.sha256,
-                "bytes": received.n_bytes,
-                "etag": received.etag,
-                "last_modified": received.last_modified,
-            },
-        )
-        artifact.add_file(str(path), name=file_name(args.file_url, args.artifact_name))
-        logged = run.log_artifact(artifact)
-        logged.wait()
+        metadata = {
+            "original_url": shown,
+            "sha256": received.sha256,
+            "bytes": received.n_bytes,
+            "etag": received.etag,
+            "last_modified": received.last_modified,
+        }
+        name, kind, text = args.artifact_name, args.artifact_type, args.artifact_description
+        logged = tracking.log_file(run, path, name, kind, text, metadata)
         logger.info("logged %s: %s bytes from %s", logged.name, f"{received.n_bytes:,}", shown)
 
 

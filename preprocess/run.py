@@ -66,10 +66,7 @@ def log_table(run: Any, frame: pd.DataFrame, name: str, kind: str, text: str, tm
     path.parent.mkdir(exist_ok=True)
     reading.write(frame, path)
     metadata = {"rows": len(frame), "columns": len(frame.columns)}
-    artifact = tracking.Artifact(name, type=kind, description=text, metadata=metadata)
-    artifact.add_file(str(path))
-    logged = run.log_artifact(artifact)
-    logged.wait()
+    logged = tracking.log_file(run, path, name, kind, text, metadata)
     logger.info(
         "logged %s: %s rows, %d columns", logged.name, f"{len(frame):,}", len(frame.columns)
     )

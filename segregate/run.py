@@ -187,23 +187,18 @@ def main(argv: list[str] | None = None) -> None:
         labels = read_labels(path, args.stratify) if args.stratify else None
         train, test = split(n_rows, args.test_size, args.random_state, labels, args.stratify)
         suffix = ".parquet" if reading.is_parquet(path) else ".csv"
-        drafts = []
-        for part, rows in (("train", train), ("test", test)):
-            target = Path(tmp, "out", f"{args.artifact_root}_{part}{suffix}")
+        parts = {
+            part: (rows, Path(tmp, "out", f"{args.artifact_root}_{part}{suffix}"))
+            for part, rows in (("train", train), ("test", test))
+        }
+        for rows, target in parts.values():
             target.parent.mkdir(exist_ok=True)
             take(path, rows, target)
-            draft = tracking.Artifact(
-                target.name,
-                type=args.artifact_type,
-                description=f"{part} split of dataset {args.input_artifact}",
-                metadata={"rows": len(rows), "dataset": source.source_name},
-            )
-            draft.add_file(str(target))
-            drafts.append(draft)
-        for draft in drafts:
-            logged = run.log_artifact(draft)
-            logged.wait()
-            logger.info("logged %s: %s rows", logged.name, f"{logged.metadata['rows']:,}")
+        for part, (rows, target) in parts.items():
+            text = f"{part} split of dataset {args.input_artifact}"
+            metadata = {"rows": len(rows), "dataset": source.source_name}
+            logged = tracking.log_file(run, target, target.name, args.artifact_type, text, metadata)
+            logger.info("logged %s: %s rows", logged.name, f"{len(rows):,}")
 
 
 if __name__ == "__main__":

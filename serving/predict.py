@@ -27,6 +27,7 @@ from serving.model import served_model
 from serving.model.served_model import ServedModel
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
+from util_lib.tables import column_values
 from util_lib.tracking import names
 from util_lib.tracking.store.places import user_directory
 
@@ -171,19 +172,11 @@ def _rejected(chunk: Chunk, reasons: dict[int, str]) -> pd.DataFrame:
     """Return the rows that are not predicted: number, reason and what was given, as JSON."""
     rows: list[tuple[int, str, str | None]] = [(*unread, None) for unread in chunk.unread]
     for place in sorted(reasons):
-        given = {str(name): _plain(values.iloc[place]) for name, values in chunk.frame.items()}
-        text = json.dumps(given, ensure_ascii=False, default=str)
+        given = {name: values.iloc[place] for name, values in chunk.frame.items()}
+        text = json.dumps(column_values.plain(given), ensure_ascii=False)
         rows.append((chunk.numbers[place], reasons[place], text))
     rows.sort(key=lambda row: row[0])
     return pd.DataFrame(rows, columns=["row", "reason", "given"]).astype({"given": "str"})
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON can hold it, where it has a word for it; else the text of it."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or value is pd.NA or value is pd.NaT or value != value:
-        return None
-    return str(value) if isinstance(value, float) and np.isinf(value) else value
 
 
 def find_input(text: str, run: Any, tmp: str) -> list[Path]:

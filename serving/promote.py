@@ -23,28 +23,6 @@ from util_lib.errors import UserError
 logger = logging.getLogger("serving")
 
 
-def share(text: str) -> float:
-    """Read a number from 0 to 1, both included."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, found {text!r}")
-    return number
-
-
-def at_least_zero(text: str) -> float:
-    """Read a finite number that is not negative."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of at least 0, found {text!r}")
-    return number
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Name the inputs; MLproject declares the same ones."""
     parser = cli.parser(__doc__)
@@ -70,13 +48,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--min_gain",
-        type=at_least_zero,
+        type=cli.number(0),
         default="0",
         help="the metric must be better by more than this",
     )
     parser.add_argument(
         "--max_class_drop",
-        type=share,
+        type=cli.number(0, 1),
         default="0.05",
         help="no class may lose more of its F1 than this, 0 to 1",
     )

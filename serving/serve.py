@@ -42,13 +42,15 @@ def build_parser() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help=f"address to listen on; any but the loopback needs {TOKEN}",
     )
-    parser.add_argument("--port", type=_port, default="8080", help="0 = any free port")
+    parser.add_argument(
+        "--port", type=cli.number(0, 65_535, whole=True), default="8080", help="0 = any free port"
+    )
     parser.add_argument(
         "--challenger", type=cli.optional, default="null", help="a second model, or null"
     )
     parser.add_argument(
         "--share",
-        type=_share,
+        type=cli.number(0, 1, word="shadow"),
         default="shadow",
         help="share of the keys that the challenger answers, 0 to 1; shadow = it predicts unseen",
     )
@@ -59,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--poll_seconds",
-        type=_seconds,
+        type=cli.number(0.1, 86_400),
         default="5",
         help="time between two looks whether the model's name stands for a newer version",
     )
@@ -139,35 +141,6 @@ def listen(host: str, port: int) -> socket.socket:
             "with -P port=..., port=0 takes any free one"
         ) from None
     return listener
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, found {text!r}")
-    return int(text)
-
-
-def _share(text: str) -> float | None:
-    """Read a share; None stands for shadow."""
-    if text.strip().lower() == "shadow":
-        return None
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"must be from 0 to 1, or shadow, found {text!r}")
-    return share
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"must be from 0.1 to 86400 seconds, found {text!r}")
-    return seconds
 
 
 if __name__ == "__main__":

@@ -195,21 +195,13 @@ def export(
         answers = pipeline.predict(train.head(1))
         whole = [n for n in config.features.names() if is_integer_dtype(train[n])]
         model_export.save(pipeline, directory, example, answers, about, config.export_format, whole)
-        artifact = tracking.Artifact(
-            name,
-            type="model_export",
-            description="Random Forest pipeline export",
-            metadata=about
-            | {
-                "parameters": parameters,
-                "data": about["data"] | {"artifact": f"{data.project}/{data.source_name}"},
-                "git_commit": git_state.git(ROOT).get("commit"),
-            },
-        )
-        artifact.add_dir(str(directory))
-        logged = run.log_artifact(artifact)
-        logged.wait()
-    return logged
+        metadata = about | {
+            "parameters": parameters,
+            "data": about["data"] | {"artifact": f"{data.project}/{data.source_name}"},
+            "git_commit": git_state.git(ROOT).get("commit"),
+        }
+        text = "Random Forest pipeline export"
+        return tracking.log_file(run, directory, name, "model_export", text, metadata)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -25,7 +25,7 @@ from train_random_forest import run as step
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
-from util_lib.model import export, measuring
+from util_lib.model import export, measuring, metric_names
 from util_lib.model.config import RandomForestPipeline
 
 logger = logging.getLogger("train_random_forest")
@@ -152,14 +152,14 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
                 run.summary[key] = value
             _draw(run, pipeline, _score(pipeline, val, config, "val")[1])
             logged = [_log_file(run, request["parameters_file"], request["parameters_artifact"])]
-            artifact = tracking.Artifact(
-                request["export_artifact"],
-                type="model_export",
-                description=trial.description,
-                metadata=dict(trial.metadata),
-            )
-            artifact.add_dir(directory)
-            logged += [run.log_artifact(artifact, aliases=["latest", "best"]).wait()]
+            logged += [
+                tracking.log_file(
+                    *(run, directory, request["export_artifact"], "model_export"),
+                    trial.description,
+                    dict(trial.metadata),
+                    aliases=["latest", "best"],
+                )
+            ]
             return {"run": run.id, "artifacts": [version.name for version in logged]}
 
 
@@ -316,7 +316,7 @@ def objective_of(summary: dict[str, Any], objectives: list[str]) -> dict[str, fl
 
 
 def _any_score(config: RandomForestPipeline) -> str:
-    return "cv_r2" if config.task == "regression" else "cv_roc_auc_ovo_macro"
+    return f"cv_{metric_names.of_task(config.task)[0]}"
 
 
 def _rows(data: Any, config: RandomForestPipeline, warm: Warm) -> pd.DataFrame:
@@ -390,11 +390,8 @@ def _log_file(run: Any, content: str, name: str) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{name}.yaml")
         path.write_text(content, encoding="utf-8")
-        artifact = tracking.Artifact(
-            name, type=PARAMETERS_TYPE, description="random_forest_pipeline of a sweep's winner"
-        )
-        artifact.add_file(str(path))
-        return run.log_artifact(artifact).wait()
+        text = "random_forest_pipeline of a sweep's winner"
+        return tracking.log_file(run, path, name, PARAMETERS_TYPE, text)
 
 
 def _unexpected(error: Exception) -> str:

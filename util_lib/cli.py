@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 import select
 import shlex
@@ -16,9 +17,9 @@ from typing import Any, NoReturn
 from util_lib.errors import UserError
 from util_lib.tracking import names
 
-ANSWERS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
+# How people, and CSV files, write yes and no, in any case.
+ANSWERS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 NOTHING = ("null", "none", "")
-SEED_LIMIT = 2**32  # scikit-learn takes seeds below it
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,58 +53,53 @@ def optional(text: str) -> str | None:
     return None if text.strip().lower() in NOTHING else text
 
 
-def fraction(text: str) -> float:
-    """Read a number between 0 and 1, both excluded."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(
-            f"must be a number between 0 and 1 (both excluded), found {text!r}"
-        )
-    return number
+def number(
+    low: float,
+    high: float = math.inf,
+    *,
+    excluding: tuple[float, ...] = (),
+    whole: bool = False,
+    word: str | None = None,
+) -> Callable[[str], Any]:
+    """Return a reader of numbers from `low` to `high`, both included but for those `excluding`.
+
+    The numbers are finite; `word` is a text that stands for None.
+    """
+    start = f"above {low}" if low in excluding else f"from {low}"
+    end = "" if math.isinf(high) else f" to {high}"
+    if high in excluding:
+        end = f" to below {high}"
+    if {low, high} <= {*excluding}:
+        start, end = f"between {low} and {high}", " (both excluded)"
+    expected = f"a {'whole number' if whole else 'number'} {start}{end}"
+    expected += f", or {word}" if word else ""
+
+    def read(text: str) -> float | None:
+        if word and text.strip().lower() == word:
+            return None
+        try:
+            found = int(text) if whole else float(text)
+        except ValueError:
+            found = math.nan
+        if not low <= found <= high or found in (*excluding, math.inf):
+            raise argparse.ArgumentTypeError(f"must be {expected}, found {text!r}")
+        return found
+
+    return read
 
 
-def fraction_or_zero(text: str) -> float:
-    """Read a number from 0 to below 1."""
-    try:
-        return 0.0 if float(text) == 0 else fraction(text)
-    except (ValueError, argparse.ArgumentTypeError):
-        raise argparse.ArgumentTypeError(
-            f"must be a number from 0 to below 1, found {text!r}"
-        ) from None
-
-
-def seed(text: str) -> int:
-    """Read a seed for pseudo-random numbers."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number < SEED_LIMIT:
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number from 0 to {SEED_LIMIT - 1}, found {text!r}"
-        )
-    return number
-
-
-def positive_int(text: str) -> int:
-    """Read a whole number above 0; `2_000` and `2000` are the same."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number <= 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, found {text!r}")
-    return number
+fraction = number(0, 1, excluding=(0, 1))
+fraction_or_zero = number(0, 1, excluding=(1,))
+positive_int = number(0, excluding=(0,), whole=True)
+seed = number(0, 2**32 - 1, whole=True)  # what scikit-learn takes
 
 
 def true_or_false(text: str) -> bool:
     """Read an answer; an empty one is no."""
-    if text.strip().lower() not in ANSWERS:
+    word = text.strip().lower()
+    if word and word not in ANSWERS:
         raise argparse.ArgumentTypeError(f"must be true or false, found {text!r}")
-    return ANSWERS[text.strip().lower()]
+    return ANSWERS.get(word, False)
 
 
 def artifact_name(text: str) -> str:

@@ -1,5 +1,6 @@
 """Addresses as they may be shown: without the secrets that many of them carry."""
 
+import os
 import re
 import unicodedata
 from pathlib import PurePosixPath
@@ -9,6 +10,7 @@ from util_lib.errors import UserError
 
 SECRET_URL = "GET_DATA_URL"  # environment variable: the address that `--file_url` shows in part
 HARMLESS_KEYS = ("raw", "download", "dl", "format", "version", "ref")  # of a query
+LONGEST = 255  # bytes of a file's name, on most disks
 
 
 def without_credentials(text: str) -> str:
@@ -42,7 +44,8 @@ def file_name(url: str, default: str) -> str:
     """
     path = urlsplit(url).path if "://" in url else url
     name = PurePosixPath(unquote(path)).name if not path.endswith("/") else ""
-    return name if re.fullmatch(r"[^\x00-\x1f\\:*?\"<>|]+", name) and name != ".." else default
+    fits = re.fullmatch(r"[^\x00-\x1f\\:*?\"<>|]+", name) and len(os.fsencode(name)) <= LONGEST
+    return name if fits and name != ".." else default
 
 
 def table_name(url: str) -> str:

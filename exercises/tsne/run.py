@@ -115,12 +115,8 @@ def main(argv: list[str] | None = None) -> None:
         path = Path(tmp, "out", args.artifact_name)
         path.parent.mkdir()
         reading.write(frame, path)
-        artifact = tracking.Artifact(
-            args.artifact_name, type=args.artifact_type, description=args.artifact_description
-        )
-        artifact.add_file(str(path))
-        logged = run.log_artifact(artifact)
-        logged.wait()
+        name, kind, text = args.artifact_name, args.artifact_type, args.artifact_description
+        logged = tracking.log_file(run, path, name, kind, text)
         logger.info(
             "logged %s: %s rows, %d columns", logged.name, f"{len(frame):,}", frame.shape[1]
         )

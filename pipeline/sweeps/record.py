@@ -16,12 +16,9 @@ from typing import Any
 
 from util_lib import tracking, validation
 from util_lib.errors import UserError
+from util_lib.model import metric_names
 
-SMALLER_IS_BETTER = ("mae", "rmse", "fit_seconds", "model_mb")
-SCORES = {
-    "classification": ("roc_auc_ovo_macro", "accuracy", "f1_macro"),
-    "regression": ("r2", "mae", "rmse"),
-}
+COSTS = ("fit_seconds", "model_mb")  # of a trial, beside its scores: less is better
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,11 @@ class Trial:
         return math.nan
 
 
+def as_text(value: Any) -> str:
+    """Return JSON that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
 def trials(project: str, name: str) -> list[Trial]:
     """Return the trials of a sweep by their number; of those with the same overrides, one."""
     runs = tracking.Api().runs(project, filters={"group": name})
@@ -70,7 +72,7 @@ def trials(project: str, name: str) -> list[Trial]:
             config,
             run.url,
         )
-        key = json.dumps(trial.overrides, sort_keys=True)
+        key = as_text(trial.overrides)
         if key not in found or trial.state == "finished" or found[key].state != "finished":
             found[key] = trial
     return sorted(found.values(), key=lambda trial: trial.number)
@@ -78,8 +80,8 @@ def trials(project: str, name: str) -> list[Trial]:
 
 def objectives(metric: str | list[str] | None, task: str, cv: int, val_size: float) -> list[str]:
     """Return the metrics that `sweep.metric` names, checked against what a trial will measure."""
-    kinds = [f"cv_{score}_mean" for score in SCORES[task]] if cv else []
-    kinds += [f"val_{score}" for score in SCORES[task]] if val_size else []
+    kinds = [f"cv_{score}_mean" for score in metric_names.of_task(task)] if cv else []
+    kinds += [f"val_{score}" for score in metric_names.of_task(task)] if val_size else []
     if not kinds:
         raise UserError(
             "a sweep compares its trials, and data.val_size=0 leaves no rows to measure them on: "
@@ -90,7 +92,7 @@ def objectives(metric: str | list[str] | None, task: str, cv: int, val_size: flo
     names = [metric] if isinstance(metric, str) else list(metric)
     if not names:
         raise UserError("config: sweep.metric must name a metric, found an empty list")
-    allowed = [*kinds, "fit_seconds", "model_mb"]
+    allowed = [*kinds, *COSTS]
     for name in names:
         if name not in allowed:
             raise UserError(f"config: sweep.metric: {validation.choose('metric', name, allowed)}")
@@ -100,7 +102,7 @@ def objectives(metric: str | list[str] | None, task: str, cv: int, val_size: flo
 def is_maximised(metric: str) -> bool:
     """Say whether more of a metric is better."""
     base = metric.removesuffix("_mean").removeprefix("val_").removeprefix("cv_")
-    return base not in SMALLER_IS_BETTER
+    return base not in COSTS and metric_names.GREATER_IS_BETTER.get(base, True)
 
 
 def ranked(found: list[Trial], metrics: list[str]) -> list[Trial]:

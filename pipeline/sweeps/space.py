@@ -17,6 +17,7 @@ from pipeline.planning.step import Step
 from pipeline.settings import schema
 from pipeline.settings.schema import Settings
 from pipeline.settings.surroundings import step_folder
+from pipeline.sweeps.record import as_text
 from pipeline.sweeps.warm_worker import SCRIPT
 from util_lib.errors import UserError
 
@@ -110,7 +111,7 @@ def chain(steps: list[Step]) -> list[str]:
     """Return for each step a digest of it and of all steps before it."""
     digests, before = [], ""
     for step in steps:
-        text = json.dumps([before, vars(step)], sort_keys=True, default=str)
+        text = as_text([before, vars(step)])
         before = hashlib.sha256(text.encode()).hexdigest()[:16]
         digests.append(before)
     return digests

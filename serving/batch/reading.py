@@ -18,15 +18,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from util_lib.cli import ANSWERS
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
-from util_lib.tables import cleaning
-from util_lib.tables.csv_files import SEPARATORS
+from util_lib.tables.csv_files import MISSING, SEPARATORS
 
 SUFFIXES = (".parquet", ".pq", ".csv", ".json", ".jsonl", ".ndjson")
-# What a CSV file writes for a missing number, as pandas has it.
-NO_NUMBER = {"", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "null", "NULL", "None", "<NA>"}
-NO_NUMBER |= {"#N/A", "#NA"}
 BETWEEN = re.compile(r"[\s,]*")  # the elements of a JSON array
 PIECE_CHARS = 2**20  # read of a JSON array at a time
 LARGEST_OBJECT = 64 * 2**20  # a file that is one JSON object is read whole
@@ -107,7 +104,7 @@ def _csv(path: Path, columns: dict[str, Column], keep: list[str], n_rows: int) -
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline()
         file.seek(0)
-        separator = max(SEPARATORS, key=lambda s: len({*_fields(first, s)} & {*columns}))
+        separator = max(reversed(SEPARATORS), key=lambda s: len({*_fields(first, s)} & {*columns}))
         rows = csv.reader(file, strict=True, delimiter=separator)
         try:
             header = next(rows)
@@ -159,15 +156,14 @@ def _from_text(texts: tuple[str, ...], column: Column | None) -> pd.Series:
         except ValueError:
             return pd.Series([_number(text) for text in texts], dtype=object)
     if column is not None and column.dtype == "bool":
-        words = cleaning.BOOLS
-        read = [words.get(text.strip().lower(), text) if text else None for text in texts]
+        read = [ANSWERS.get(text.strip().lower(), text) if text else None for text in texts]
         return pd.Series(read, dtype=object)
     return pd.Series([text or None for text in texts], dtype=object)
 
 
 def _number(text: str) -> float | str:
     try:
-        return math.nan if text.strip() in NO_NUMBER else float(text)
+        return math.nan if text.strip() in MISSING else float(text)
     except ValueError:
         return text
 

@@ -17,14 +17,9 @@ from serving.model.served_model import ServedModel
 from serving.promotion import bootstrap
 from util_lib import tracking, validation
 from util_lib.errors import UserError
-from util_lib.model import held_out, metrics
+from util_lib.model import held_out, metric_names, metrics
 from util_lib.tables import reading
 
-METRICS = {
-    "classification": ("roc_auc_ovo_macro", "accuracy", "f1_macro"),
-    "regression": ("r2", "mae", "rmse"),
-}
-LOWER_IS_BETTER = ("mae", "rmse")
 SINGLE_ROWS = 20  # predictions of one row each, of which the median counts
 ROUNDING = 1e-12  # what two sums of the same numbers may differ by
 
@@ -54,9 +49,9 @@ class Rows:
 
 def primary_metric(asked: str | None, task: str) -> str:
     """Return the metric that decides; by default the first one of the task."""
-    known = METRICS[task]
+    known = metric_names.of_task(task)
     if asked is not None and asked not in known:
-        raise UserError(validation.choose(f"metric of task {task}", asked, [*known]))
+        raise UserError(validation.choose(f"metric of task {task}", asked, known))
     return asked or known[0]
 
 
@@ -210,7 +205,7 @@ def gain(
         bootstrap.METRICS[metric], truth, answers, answers_old, model.classes is not None
     )
     difference = about["scores"][metric] - about_old["scores"][metric]
-    if metric in LOWER_IS_BETTER:
+    if not metric_names.GREATER_IS_BETTER[metric]:
         difference, interval = -difference, (-interval[1], -interval[0])
     return {"gain": difference, "low": interval[0], "high": interval[1]}
 

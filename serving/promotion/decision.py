@@ -99,20 +99,19 @@ def _measure(
 
 def store_comparison(found: dict[str, Any], name: str, run: Any, folder: Path) -> str:
     """Log the comparison as an artifact; return its version."""
-    artifact = tracking.Artifact(
-        f"{name}_comparison",
-        type="comparison",
-        description=f"{found['candidate']['version']} for {found['alias']}: {found['decision']}",
-        metadata={"candidate": found["candidate"]["version"], "promote": found["promote"]},
-    )
     content = {
         "comparison.json": json.dumps(found, indent=1, ensure_ascii=False) + "\n",
         "comparison.md": report.as_markdown(found),
     }
+    folder = folder / "comparison"
+    folder.mkdir()
     for file, text in content.items():
         (folder / file).write_text(text, encoding="utf-8")
-        artifact.add_file(str(folder / file))
-    return history.full_name(run.log_artifact(artifact).wait())
+    version = found["candidate"]["version"]
+    about = f"{version} for {found['alias']}: {found['decision']}"
+    metadata = {"candidate": version, "promote": found["promote"]}
+    logged = tracking.log_file(run, folder, f"{name}_comparison", "comparison", about, metadata)
+    return history.full_name(logged)
 
 
 def name_of(artifact: Any) -> str:

@@ -15,15 +15,12 @@ from typing import Any
 from serving.model.served_model import ServedModel
 from serving.service.refusals import RequestError
 from util_lib.dataset.columns import Column
+from util_lib.tables.csv_files import MISSING
 
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 JSON, CSV = "application/json", "text/csv"
-# What pandas, and with it MLflow's server, takes for a missing value in a CSV file.
-MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
-    + ["<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
-)
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON may write one half of a character's two
+# MLflow's server knows no others; the files that cli.ANSWERS is for also say yes and 1.
 WORDS = {"true": True, "false": False}
 
 Row = dict[str, Any]

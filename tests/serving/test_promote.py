@@ -256,7 +256,7 @@ def test_other_classes_are_named(models):
         (["--alias", "latest"], "alias 'latest' cannot be moved"),
         (["--test_data", "data_test.csv:latest"], "artifact 'data_test.csv:latest' not found"),
         (["--test_data", "data_test.parquet"], "without alias"),
-        (["--min_gain", "-1"], "must be a number of at least 0, found '-1'"),
+        (["--min_gain", "-1"], "must be a number from 0, found '-1'"),
         (["--max_class_drop", "2"], "must be a number from 0 to 1, found '2'"),
         (["--metric", "roc_auc_ovo"], "the nearest is 'roc_auc_ovo_macro'"),
     ],

@@ -59,6 +59,40 @@ def test_a_reference_that_names_no_version_is_refused(parser, text):
         parser.parse_args(["--artifact", text])
 
 
+@pytest.mark.parametrize(
+    ("read", "taken", "refused", "expected"),
+    [
+        (
+            cli.number(0, 1),
+            ["0", "0.5", "1"],
+            ["-0.1", "1.1", "nan", "x", ""],
+            "a number from 0 to 1",
+        ),
+        (cli.number(0), ["0", "1e9"], ["-1", "inf", "nan"], "a number from 0"),
+        (cli.fraction, ["0.5"], ["0", "1"], "a number between 0 and 1 (both excluded)"),
+        (cli.fraction_or_zero, ["0", "0.9"], ["1", "-1"], "a number from 0 to below 1"),
+        (cli.positive_int, ["1", "2_000"], ["0", "1.0"], "a whole number above 0"),
+        (
+            cli.seed,
+            ["0", "4294967295"],
+            ["-1", "4294967296"],
+            "a whole number from 0 to 4294967295",
+        ),
+        (cli.number(0, 1, word="shadow"), ["1"], ["both"], "a number from 0 to 1, or shadow"),
+    ],
+)
+def test_a_number_lies_between_its_bounds(parser, read, taken, refused, expected):
+    parser.add_argument("--n", type=read)
+    assert [parser.parse_args(["--n", text]).n for text in taken] == [*map(float, taken)]
+    for text in refused:
+        with pytest.raises(UserError, match=re.escape(f"--n: must be {expected}, found {text!r}")):
+            parser.parse_args([f"--n={text}"])
+
+
+def test_a_word_may_stand_for_no_number():
+    assert cli.number(0, 1, word="shadow")(" Shadow") is None
+
+
 def run_step(tmp_path, body, **environment):
     folder = tmp_path / "some_step"
     folder.mkdir()

@@ -169,15 +169,6 @@ def profile(frame: pd.DataFrame, title: str, path: Path) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-def log_file(run: Any, path: Path, name: str, type: str, description: str) -> None:
-    """Log one file as an artifact."""
-    artifact = tracking.Artifact(name, type=type, description=description)
-    artifact.add_file(str(path))
-    logged = run.log_artifact(artifact)
-    logged.wait()
-    logger.info("logged %s", logged.name)
-
-
 def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
     """Print what to do with the draft.
 
@@ -210,13 +201,6 @@ def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
     print(said, flush=True)
 
 
-def boolean(text: str) -> bool:
-    """Read true or false."""
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"must be true or false, found {text!r}")
-    return text.lower() == "true"
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Name the step's inputs; MLproject declares the same ones."""
     parser = cli.parser(__doc__)
@@ -232,7 +216,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="name of the dataset and of its project; empty = the file's name",
     )
     parser.add_argument(
-        "--overwrite", type=boolean, default="false", help="true: replace an existing dataset file"
+        "--overwrite",
+        type=cli.true_or_false,
+        default="false",
+        help="true: replace an existing dataset file",
     )
     parser.add_argument(
         "--folder",
@@ -271,8 +258,12 @@ def main(argv: list[str] | None = None) -> None:
         page, copy = Path(tmp, f"{name}_profile.html"), Path(tmp, f"{name}.yaml")
         copy.write_text(made.text, encoding="utf-8")
         profile(frame, name, page)
-        log_file(run, page, f"{name}_profile", "profile", f"Profile of {source.shown}")
-        log_file(run, copy, f"{name}_draft", "dataset", f"Drafted dataset file of {source.shown}")
+        for path, artifact, kind, text in (
+            (page, f"{name}_profile", "profile", f"Profile of {source.shown}"),
+            (copy, f"{name}_draft", "dataset", f"Drafted dataset file of {source.shown}"),
+        ):
+            logged = tracking.log_file(run, path, artifact, kind, text)
+            logger.info("logged %s", logged.name)
         run.summary["rows"] = len(frame)
         run.summary["columns"] = frame.shape[1]
     say_next(made, frame, folder / f"{name}.yaml", name)

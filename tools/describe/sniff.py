@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
+from util_lib.tables.csv_files import MISSING, SEPARATORS
 
-SEPARATORS = ("\t", ";", "|", ",")  # the rarer in texts and numbers first
 LOOKED_AT = 2_000  # lines
 MOST_SKIPPED = 20  # lines before the table
 AGREEING = 0.95  # share of the lines with as many fields as most
@@ -38,8 +38,7 @@ MISSING_WORDS = (
     "(null)",
     "not available",
 )
-# Words that pandas takes for missing in columns of numbers.
-KNOWN_MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-nan", "<na>", "#na")
+KNOWN_MISSING = {word.lower() for word in MISSING}
 
 
 class Sniffed(NamedTuple):

@@ -12,6 +12,7 @@ from util_lib.checks import rules
 from util_lib.checks.findings import Finding
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
+from util_lib.tables import column_values
 
 N_SHOWN = 3  # values and row numbers in a sentence
 N_EXAMPLES = 10  # rows in a finding
@@ -172,13 +173,8 @@ def show(value: Any) -> str:
 
 
 def plain(value: Any) -> str | int | float | bool | None:
-    """Return a value as JSON can hold it: what it has no word for, as text."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or value is pd.NA or value is pd.NaT:
-        return None
-    if isinstance(value, bool | int):
+    """Return a value as JSON can hold it: what it has no word for, as text, and long texts cut."""
+    value = show(value) if isinstance(value, dict | list | tuple) else column_values.plain(value)
+    if not isinstance(text := value, str):
         return value
-    if isinstance(value, float):
-        return None if np.isnan(value) else value if np.isfinite(value) else str(value)
-    text = value if isinstance(value, str) else show(value)
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from util_lib import validation
+from util_lib.cli import ANSWERS
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data, Keep, TextFeature
@@ -20,9 +21,6 @@ from util_lib.errors import UserError
 from util_lib.tables import csv_files, reading
 
 logger = logging.getLogger("cleaning")
-
-# How CSV files write yes and no, in any case; numbers 0 and 1 count too.
-BOOLS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
 
 def names_in_file(data: Data) -> list[str]:
@@ -95,8 +93,9 @@ def parse(
 ) -> pd.DataFrame:
     """Return `frame` with dates and booleans in the declared columns, where all values are such.
 
-    Dates are read from texts as `date_format` says, None = ISO 8601; booleans from the words and
-    numbers of `BOOLS`. A column with another value is left as it is: check_data shows which.
+    Dates are read from texts as `date_format` says, None = ISO 8601; booleans from the words of
+    `cli.ANSWERS` and the numbers 0 and 1. A column with another value is left as it is: check_data
+    shows which.
     """
     parsed = {}
     for name, column in columns.items():
@@ -122,7 +121,7 @@ def _bools(values: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values):
         read = values.map({1: True, 0: False})
     else:
-        read = values.map(lambda value: BOOLS.get(str(value).strip().lower()), na_action="ignore")
+        read = values.map(lambda value: ANSWERS.get(str(value).strip().lower()), na_action="ignore")
     return read.astype("bool" if read.notna().all() else "object")
 
 

@@ -1,6 +1,9 @@
-"""The values of a column, as comparisons and the search for leaks read them."""
+"""The values of a column, as comparisons, the search for leaks and JSON read them."""
 
+import math
+from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +12,23 @@ import pandas as pd
 def missing(values: pd.Series, *, text: bool) -> pd.Series:
     """Mark nulls; of text also the empty, which is what `preprocess` makes of nulls."""
     return values.isna() | values.isin([""]) if text else values.isna()
+
+
+def plain(value: Any) -> Any:
+    """Return a value, or a list or mapping of values, as JSON can hold it.
+
+    What is missing is None; what JSON has no word for is text.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, float):
+        return None if math.isnan(value) else value if math.isfinite(value) else str(value)
+    return value if isinstance(value, str | int) else str(value)
 
 
 def as_numbers(values: pd.Series, *, dates: bool = False) -> pd.Series:

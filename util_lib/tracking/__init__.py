@@ -1,9 +1,9 @@
 """Runs and artifacts, with the names and rules of the W&B client.
 
     with tracking.init(job_type="get_data", config=vars(args)) as run:
-        artifact = tracking.Artifact("raw_data.parquet", type="raw_data")
-        artifact.add_file("raw_data.parquet")
-        run.log_artifact(artifact).wait()
+        source = run.use_artifact("raw_data.parquet:latest")
+        ...
+        tracking.log_file(run, "clean.parquet", "clean.parquet", "clean_data", "What it is")
 
 `init`, `active_run`, `Artifact`, `Image`, `Run` and `Api` are those of the backend in use: the
 embedded store's, or the client's own (see choice.py). Nothing is loaded before one of them is asked
@@ -11,6 +11,7 @@ for.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +26,32 @@ _MODULES = {"local": "util_lib.tracking.local", "wandb": "util_lib.tracking.onli
 
 _SHARED = ("Api", "Artifact", "Image", "Run", "active_run", "init")
 
-__all__ = ["DEFAULT_PROJECT", *_SHARED]
+__all__ = ["DEFAULT_PROJECT", "log_file", *_SHARED]
 
 
 def backend() -> ModuleType:
     """Return the module that does the work in this process."""
     return importlib.import_module(_MODULES[choose().backend])
+
+
+def log_file(
+    run: Any,
+    path: str | os.PathLike,
+    name: str,
+    type: str,
+    description: str,
+    metadata: dict[str, Any] | None = None,
+    aliases: list[str] | None = None,
+) -> Any:
+    """Log a file, or the files of a folder, as an output of `run`; return the stored version.
+
+    It is stored when this returns. A function, because the run of the wandb backend is the client's
+    own object.
+    """
+    artifact = backend().Artifact(name, type=type, description=description, metadata=metadata)
+    add = artifact.add_dir if os.path.isdir(path) else artifact.add_file
+    add(os.fspath(path))
+    return run.log_artifact(artifact, aliases=aliases).wait()
 
 
 @contextmanager

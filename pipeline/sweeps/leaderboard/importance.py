@@ -3,8 +3,8 @@
 import warnings
 from typing import Any, Literal
 
-from pipeline.sweeps.leaderboard.ranking import RankedSweep, plain
-from pipeline.sweeps.record import is_maximised
+from pipeline.sweeps.leaderboard.ranking import RankedSweep
+from pipeline.sweeps.record import as_text, is_maximised
 
 FEWEST = 8  # trials; of fewer nothing can be said
 
@@ -23,7 +23,7 @@ def shares(sweep: RankedSweep) -> tuple[dict[str, float], str]:
     """
     trials = sweep.measured
     keys = [key for key in sweep.varied if all(key in trial.overrides for trial in trials)]
-    keys = [key for key in keys if len({plain(t.overrides[key]) for t in trials}) > 1]
+    keys = [key for key in keys if len({as_text(t.overrides[key]) for t in trials}) > 1]
     if len(trials) < FEWEST or len(keys) < 2:
         return {}, (
             f"Needs {FEWEST} finished trials and two parameters; here are {len(trials)} and "
@@ -63,8 +63,8 @@ def _distribution(optuna: Any, values: list[Any]) -> Any:
         return optuna.distributions.IntDistribution(min(values), max(values))
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return optuna.distributions.FloatDistribution(min(values), max(values))
-    return optuna.distributions.CategoricalDistribution(sorted({plain(v) for v in values}))
+    return optuna.distributions.CategoricalDistribution(sorted({as_text(v) for v in values}))
 
 
 def _value(distribution: Any, value: Any) -> Any:
-    return plain(value) if hasattr(distribution, "choices") else value
+    return as_text(value) if hasattr(distribution, "choices") else value

@@ -1,9 +1,8 @@
 """A sweep's trials in their order, and which of them are marked."""
 
-import json
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.sweeps import record
 from pipeline.sweeps.record import Trial, is_maximised
@@ -27,7 +26,9 @@ class RankedSweep(NamedTuple):
     def varied(self) -> list[str]:
         """The swept keys that did not have the same value in every trial, else all of them."""
         keys = sorted({key for trial in self.trials for key in trial.overrides})
-        seen = {key: {plain(trial.overrides.get(key)) for trial in self.trials} for key in keys}
+        seen = {
+            key: {record.as_text(trial.overrides.get(key)) for trial in self.trials} for key in keys
+        }
         return [key for key in keys if len(seen[key]) > 1] or keys
 
     @property
@@ -51,11 +52,6 @@ class RankedSweep(NamedTuple):
         else:
             error = trial.value(f"{objective}_se")
         return None if math.isnan(error) else error
-
-
-def plain(value: Any) -> str:
-    """Return a text that is the same for equal values."""
-    return json.dumps(value, sort_keys=True, default=str)
 
 
 def read(name: str, project: str = "") -> RankedSweep:

@@ -1,6 +1,8 @@
 """A sweep's leaderboard: printed, logged as a page, written as JSON."""
 
 import json
+import tempfile
+from pathlib import Path
 
 from rich import box
 from rich.table import Table
@@ -43,23 +45,20 @@ def log(sweep: RankedSweep) -> tuple[str, str]:
 
     An unchanged page is the version there was.
     """
-    with tracking.init(
-        project=sweep.project,
-        job_type="leaderboard",
-        name=f"{sweep.name}-leaderboard",
-        config={"sweep": {"name": sweep.name}},
-    ) as run:
-        artifact = tracking.Artifact(
-            REPORT,
-            type=REPORT,
-            description=f"Leaderboard of sweep {sweep.name}",
-            metadata={"sweep": sweep.name, "trials": len(sweep.trials)},
-        )
-        with artifact.new_file(f"{REPORT}.html") as file:
-            file.write(page.html(sweep))
-        with artifact.new_file("trials.json") as file:
-            json.dump(as_json(sweep), file, indent=1)
-        logged = run.log_artifact(artifact).wait()
+    with (
+        tracking.init(
+            project=sweep.project,
+            job_type="leaderboard",
+            name=f"{sweep.name}-leaderboard",
+            config={"sweep": {"name": sweep.name}},
+        ) as run,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        Path(folder, f"{REPORT}.html").write_text(page.html(sweep), encoding="utf-8")
+        Path(folder, "trials.json").write_text(json.dumps(as_json(sweep), indent=1))
+        metadata = {"sweep": sweep.name, "trials": len(sweep.trials)}
+        text = f"Leaderboard of sweep {sweep.name}"
+        logged = tracking.log_file(run, folder, REPORT, REPORT, text, metadata)
         return f"{sweep.project}/{logged.source_name}", run.id
 
 

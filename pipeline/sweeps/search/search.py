@@ -8,7 +8,6 @@ that was interrupted chooses what an uninterrupted one would have chosen.
 """
 
 import contextlib
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -293,7 +292,7 @@ def _begun_as(settings: SearchSettings, space: SearchSpace) -> dict[str, str]:
             for name, each in value.items():
                 visit(f"{key}.{name}", each)
         else:
-            flat[key] = json.dumps(value, sort_keys=True, default=str)
+            flat[key] = record.as_text(value)
 
     for key, value in settings.judged_by.items():
         visit(key, value)

@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics
 
 from serving.promotion import bootstrap
+from util_lib.model import metric_names
 
 N, CLASSES = 60, 4
 
@@ -43,6 +44,10 @@ def test_a_metric_of_weights_is_that_of_the_rows_repeated(name):
         weights, rows = drawn(seed, truth)
         found = bootstrap.METRICS[name](weights, truth, given)
         assert found == pytest.approx([EXPECTED[name](truth[rows], given[rows])])
+
+
+def test_every_metric_has_its_interval():
+    assert [*bootstrap.METRICS] == [metric.name for metric in metric_names.METRICS]
 
 
 def test_of_two_classes_the_auc_is_that_of_the_second():

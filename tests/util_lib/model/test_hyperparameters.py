@@ -46,19 +46,55 @@ def scikit_learns(name, value, task):
 @pytest.mark.parametrize("task", FORESTS)
 def test_a_forest_takes_what_scikit_learns_own_takes(task):
     names = {*FORESTS[task]().get_params(), "class_weight"}
-    rules = hyperparameters.BOTH | hyperparameters.OWN[task]
-    assert set(rules) == names
+    taken = hyperparameters.ESTIMATORS["random_forest"][task]
+    assert set(taken.model_fields) == names
     different = []
     for name in names:
         for value in VALUES:
-            is_flag = isinstance(value, bool) and all(
-                words != "true or false" for words, _ in rules[name]
-            )
+            words = hyperparameters.expected(taken, name)
+            assert words
+            is_flag = isinstance(value, bool) and "true or false" not in words
             if is_flag or (name, repr(value)) in NARROWER:
                 assert not ours(name, value, task), (name, value)
             elif ours(name, value, task) != scikit_learns(name, value, task):
                 different.append((name, value))
     assert different == []
+
+
+@pytest.mark.parametrize("task", FORESTS)
+def test_the_defaults_are_scikit_learns(task):
+    ours = hyperparameters.ESTIMATORS["random_forest"][task]().model_dump()
+    assert FORESTS[task]().get_params().items() <= ours.items()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "task", "sentence"),
+    [
+        ("max_depth", -3, "classification", "a whole number of at least 1, or null, found -3"),
+        ("n_jobs", 0, "regression", "a whole number other than 0, or null, found 0"),
+        ("n_estimators", True, "regression", "a whole number of at least 1, found True"),
+        ("class_weight", {}, "regression", "null, found {}"),
+        (
+            "criterion",
+            "gini",
+            "regression",
+            "'squared_error' or 'absolute_error' or 'poisson', found",
+        ),
+        (
+            "max_features",
+            "auto",
+            "regression",
+            "'sqrt' or 'log2', or null, found 'auto'; write 1.0",
+        ),
+        ("max_samples", 1.5, "classification", "above 0, up to 1, or null, found 1.5"),
+    ],
+)
+def test_a_refusal_says_what_is_expected_and_found(name, value, task, sentence):
+    with pytest.raises(ValueError) as error:
+        hyperparameters.check({name: value}, task)
+    forest = FORESTS[task].__name__
+    assert str(error.value).startswith(f"the {name!r} parameter of {forest} must be ")
+    assert sentence in str(error.value)
 
 
 @pytest.mark.parametrize("parameters", [{"oob_score": True}, {"max_samples": 0.5}])

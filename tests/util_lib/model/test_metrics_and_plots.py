@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from util_lib.errors import UserError
-from util_lib.model import metrics, plots
+from util_lib.model import metric_names, metrics, plots
 
 CLASSES = np.array(["a", "b", "c"], dtype=object)
 
@@ -30,6 +30,15 @@ def test_scores_are_scikit_learns_and_carry_the_name_of_their_split(answers):
             "val_f1_macro": f1_score(truth, predicted, average="macro"),
         }
     )
+
+
+def test_what_is_measured_is_what_the_table_of_metrics_names(answers):
+    truth, probabilities = answers
+    for task, measured in (
+        ("classification", metrics.scores(truth, probabilities, CLASSES, "val")),
+        ("regression", metrics.regression_scores([1.0, 2], np.array([1.0, 3]), "val")),
+    ):
+        assert [*measured] == [f"val_{name}" for name in metric_names.of_task(task)]
 
 
 def test_a_class_that_no_row_has_is_left_out_of_the_auc(answers):

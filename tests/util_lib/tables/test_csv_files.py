@@ -1,10 +1,11 @@
 """CSV files as the world writes them, and the one sentence for those that cannot be read."""
 
 import pytest
+from pandas._libs.parsers import STR_NA_VALUES
 
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
-from util_lib.tables import reading
+from util_lib.tables import csv_files, reading
 
 
 @pytest.fixture
@@ -27,6 +28,10 @@ def test_separator_decimal_mark_and_missing_words_are_as_declared(read):
     )
     assert frame["n"].tolist()[0] == 1.5 and frame["name"][0] == "a,b" and frame["code"][0] == "007"
     assert frame.isna().sum().tolist() == [1, 1, 1]
+
+
+def test_the_words_for_missing_are_those_of_pandas():
+    assert csv_files.MISSING == STR_NA_VALUES
 
 
 def test_words_for_missing_of_other_files_stay_values(read):

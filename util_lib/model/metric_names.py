@@ -1,0 +1,30 @@
+"""The metrics of a model by name: for which task they are, and which way is better.
+
+`metrics` measures them. Apart from it, because importing this costs nothing.
+"""
+
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """One metric, as it is called after its split: `val_accuracy`, `test_accuracy`."""
+
+    name: str
+    task: str
+    greater_is_better: bool
+
+
+METRICS = (
+    Metric("roc_auc_ovo_macro", "classification", True),
+    Metric("accuracy", "classification", True),
+    Metric("f1_macro", "classification", True),
+    Metric("r2", "regression", True),
+    Metric("mae", "regression", False),
+    Metric("rmse", "regression", False),
+)
+GREATER_IS_BETTER = {metric.name: metric.greater_is_better for metric in METRICS}
+
+
+def of_task(task: str) -> list[str]:
+    """Return the metrics of a task; the first one decides where nothing else is said."""
+    return [metric.name for metric in METRICS if metric.task == task]
