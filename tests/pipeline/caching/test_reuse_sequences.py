@@ -51,6 +51,7 @@ class World:
         monkeypatch.setenv("TRACKING_STORE", str(folder / "tracking_store"))
         monkeypatch.setenv("TRACKING_PUBLISH", "parent")  # not to MLflow
         monkeypatch.setattr(fingerprint, "ROOT", folder)
+        monkeypatch.setattr("pipeline.settings.surroundings.ROOT", folder)
         monkeypatch.setattr("util_lib.project.ROOT", folder)
         self.chosen = [values[0] for values in OVERRIDES.values()]
         (folder / "util_lib").mkdir(parents=True)
