@@ -52,6 +52,25 @@ def test_content_that_comes_back_gets_its_old_version_and_latest_moves_there(
     assert run.use_artifact("songs:latest").version == "v0"
 
 
+def test_a_file_or_the_files_of_a_folder_are_logged_in_one_call(tracking, run, tmp_path):
+    from util_lib.tracking import log_file
+
+    for name, text in (("a.txt", "one"), ("b.txt", "two")):
+        (tmp_path / name).write_text(text)
+    logged = log_file(run, tmp_path / "a.txt", "songs", "raw_data", "one song", {"rows": 1})
+    assert (logged.name, logged.type, logged.description) == ("songs:v0", "raw_data", "one song")
+    assert dict(logged.metadata) == {"rows": 1}
+    assert contents(logged.download(str(tmp_path / "got"))) == {"a.txt": "one"}
+    folder = tmp_path / "both"
+    folder.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).rename(folder / name)
+    log_file(run, folder, "songs", "raw_data", "two songs", aliases=["best"])
+    both = run.use_artifact("songs:best")
+    assert both.version == "v1"
+    assert contents(both.download(str(tmp_path / "again"))) == {"a.txt": "one", "b.txt": "two"}
+
+
 def test_other_aliases_move_only_when_asked(tracking, run, log_text):
     log_text(tracking, run, "songs", "one", aliases=["prod"])
     log_text(tracking, run, "songs", "two")
