@@ -19,7 +19,6 @@ ELSEWHERE = {
     "config.yaml": "tests/pipeline/settings",
     "main.py": "tests/pipeline/test_main.py",
     "hydra_plugins": "tests/pipeline/sweeps/search",
-    "pipeline/housekeeping": "tests/pipeline/commands/test_gc.py",
     "serving/batch": "tests/serving/test_predict.py",
     "tests/conftest.py": "tests",
     "tests/wandb_service": "tests/test_on_wandb.py",

@@ -41,7 +41,7 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
     project = settings.main.project_name
     inputs = _inputs(step, project, versions, made)
     try:
-        source = _source(step) if step.source else ""
+        source = _source(step, step.source) if step.source else ""
         parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
     except fingerprint.UnknownFingerprint as unknown:
         return Decision(None, None, str(unknown), inputs)
@@ -133,9 +133,9 @@ def _bootstrapped(inputs: dict[str, str], parts: dict[str, str]) -> dict[str, st
     }
 
 
-def _source(step: Step) -> str:
+def _source(step: Step, source: str) -> str:
     """Identify what the step would download, without downloading it."""
-    url, told = step.parameters[step.source], step.parameters.get("sha256", "null")
+    url, told = step.parameters[source], step.parameters.get("sha256", "null")
     address = urlsplit(url)
     if address.scheme not in ("http", "https"):
         path = resolve_path(unquote(address.path) if address.scheme == "file" else url)

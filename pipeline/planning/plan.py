@@ -28,7 +28,7 @@ def _step(name: str, entry: StepEntry, settings: Settings) -> Step:
     return Step(
         name=name,
         parameters={k: _text(value) for k, value in parameters.items() if k not in left_out},
-        inputs=tuple(value for k, value in entry.inputs.items() if k not in left_out),
+        inputs=tuple(v for k, v in entry.inputs.items() if v is not None and k not in left_out),
         outputs=tuple(name for name in entry.outputs if name and name not in left_out),
         uri=uri,
         files={
@@ -37,7 +37,7 @@ def _step(name: str, entry: StepEntry, settings: Settings) -> Step:
             if file not in left_out
         },
         version=version,
-        may_be_absent=tuple(entry.inputs[key] for key in entry.may_be_absent),
+        may_be_absent=tuple(v for key in entry.may_be_absent if (v := entry.inputs[key])),
         source=entry.source if entry.source not in left_out else None,
         gate=entry.gate,
         keys=entry.keys,

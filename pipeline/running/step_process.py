@@ -43,7 +43,7 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
         key: made.get(value.removesuffix(":latest"), value) if value.endswith(":latest") else value
         for key, value in step.parameters.items()
     }
-    address = parameters.get(step.source, "")
+    address = parameters.get(step.source or "", "")
     parameters = redacted.shown_parameters(parameters, step.source)
     for key, content in step.files.items():
         path = opened.folder / f"{step.name}_{key}.yaml"

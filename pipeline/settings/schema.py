@@ -178,7 +178,7 @@ def _with_steps(settings: Settings, config: DictConfig) -> Settings:
             "'steps', below `# @package _global_` as its first line"
         )
     try:
-        written = OmegaConf.to_container(config.steps, resolve=False)
+        written: Any = OmegaConf.to_container(config.steps, resolve=False)
         filled = interpolations.fill_in(config.steps, settings.model_dump())
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         raise UserError(f"config: steps: {' '.join(str(error).split())}") from None
@@ -208,8 +208,8 @@ def _in_running_order(given: list[str], entries: dict[str, StepEntry]) -> list[s
         raise UserError(f"{key} names no step: choose from {', '.join(entries)}")
     if given == ["all"]:
         return [name for name, entry in entries.items() if entry.in_all]
-    others = {other: name for name, entry in entries.items() for other in entry.also_called}
-    wanted = {others.get(name, name) for name in given}
+    called = {other: name for name, entry in entries.items() for other in entry.also_called}
+    wanted = {called.get(name, name) for name in given}
     for name in sorted(wanted - {*entries}):
         raise UserError(f"{key} {validation.choose('step', name, [*entries])}")
     return [name for name in entries if name in wanted]

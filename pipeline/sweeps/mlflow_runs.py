@@ -37,7 +37,7 @@ def publish(client: "MlflowClient", sweep: Sweep, project: str, others: list[str
     if choice.choose().backend != "local":
         return
     for run_id in others:
-        record = open_store().run_by_id(run_id)
+        record = open_store().runs(id=run_id)[0]
         run = client.create_run(
             parent.experiment_id,
             tags={"mlflow.parentRunId": sweep.mlflow_run},

@@ -191,7 +191,7 @@ def _make_sure_it_is_registered(target: Any) -> None:
         if _number(client, target) is not None:
             return
     # What its run has not shown in MLflow yet, for example because MLflow could not be reached.
-    mlflow_mirror.publish_own(store.run_by_id(target._record.logged_by))
+    mlflow_mirror.publish_own(store.runs(id=target._record.logged_by)[0])
     with mlflow_mirror.connect(store.directory) as client:
         if _number(client, target) is None:
             raise UserError(

@@ -380,8 +380,7 @@ def is_registry_alias(alias: str) -> bool:
 
 def registered_versions(client: "MlflowClient", model: str) -> list[Any]:
     """Return all versions of a registered model; a search does not list their aliases."""
-    versions: list[Any] = []
-    token = None
+    versions, token = list[Any](), None
     while True:
         page = client.search_model_versions(f"name = '{model}'", page_token=token)
         versions += page

@@ -83,7 +83,7 @@ def kernel() -> str:
 @functools.cache
 def code() -> str:
     """Return a digest of the code that a trial runs."""
-    uri = context.current().uri
+    uri = context.required().uri
     return fingerprint.digest(fingerprint.code_files("pipeline", uri, "util_lib"))
 
 

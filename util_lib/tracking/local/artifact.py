@@ -1,6 +1,5 @@
 """Artifacts: named, typed, versioned sets of files, as in the W&B client."""
 
-import datetime
 import os
 import shutil
 import weakref
@@ -167,12 +166,12 @@ class Artifact:
     @property
     def created_at(self) -> str:
         """When this version was logged first, in UTC."""
-        return utc(self._logged("created_at").created_at)
+        return values.utc(self._logged("created_at").created_at)
 
     @property
     def updated_at(self) -> str:
         """When its aliases, description or metadata changed last, in UTC."""
-        return utc(self._logged("updated_at").updated_at)
+        return values.utc(self._logged("updated_at").updated_at)
 
     @property
     def aliases(self) -> list[str]:
@@ -264,10 +263,9 @@ class Artifact:
         """Return one file of the artifact. Raises `KeyError` if there is no such file."""
         self._logged("get_entry")
         path = names.check_path(name)
-        entries = self.manifest.entries
-        if path not in entries:
+        if path not in self.manifest.entries:
             raise KeyError(f"Path not contained in artifact: {path}")
-        return entries[path]
+        return self.manifest.entries[path]
 
     def file(self, root: str | os.PathLike | None = None) -> str:
         """Write the artifact's only file under `root` and return its path.
@@ -308,8 +306,7 @@ class Artifact:
     def logged_by(self) -> "RecordedRun | None":
         """Return the run that logged this version first."""
         store, record = self._in_store("logged_by")
-        run = store.run(record.logged_by)
-        return run and RecordedRun(run)
+        return RecordedRun(store.runs(id=record.logged_by)[0])
 
     def used_by(self) -> "list[RecordedRun]":
         """Return the runs that used this version."""
@@ -385,12 +382,11 @@ class Artifact:
             except BaseException:
                 staged.unlink(missing_ok=True)
                 raise
-        entries = self.manifest.entries
-        before = entries.get(inside)
+        before = self.manifest.entries.get(inside)
         if before and before.digest != content.md5 and not overwrite:
             raise UserValueError(f"Cannot add the same path twice: {inside!r}")
         entry = Entry(inside, content.md5, content.size, content.sha256, str(staged), self)
-        entries[inside] = entry
+        self.manifest.entries[inside] = entry
         return entry
 
     def _log(
@@ -477,12 +473,6 @@ class Artifact:
                 partial.unlink(missing_ok=True)
 
 
-def utc(seconds: float) -> str:
-    """Return a time as W&B writes it: `2026-01-31T12:00:00Z`."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _remove(workspace: Path, lock: int, pid: int) -> None:
     if os.getpid() == pid:  # not in a forked child: its parent may still need the files
         shutil.rmtree(workspace, ignore_errors=True)
@@ -520,7 +510,7 @@ class RecordedRun:
         self.state = record.state
         self.config = record.config
         self.summary = record.summary
-        self.created_at = utc(record.started_at)
+        self.created_at = values.utc(record.started_at)
         self.commit = record.environment.get("git", {}).get("commit")
         self.metadata = record.environment
         self.exit_code = record.exit_code

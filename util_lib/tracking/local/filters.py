@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from util_lib.errors import UserError
-from util_lib.tracking.local.artifact import utc
 from util_lib.tracking.store import values
 from util_lib.tracking.store.records import RunRecord
+from util_lib.tracking.store.values import utc
 
 COMPARISONS = {
     "$eq": operator.eq,

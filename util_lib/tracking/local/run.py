@@ -411,7 +411,7 @@ class Run:
         if os.environ.get("TRACKING_PUBLISH") != "parent":
             from util_lib.tracking.mlflow_mirror import publish_own
 
-            publish_own(self._store.run_by_id(self.id))
+            publish_own(self._store.runs(id=self.id)[0])
 
     def __enter__(self) -> "Run":
         """Return the run itself."""

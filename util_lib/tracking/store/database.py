@@ -128,7 +128,7 @@ class Store:
         except BaseException:
             self.end_run(run_id, lock)
             raise
-        return self.run_by_id(run_id), lock
+        return self.runs(id=run_id)[0], lock
 
     def end_run(self, run_id: str, lock: int) -> None:
         """Give back the lock that `start_run` returned."""
@@ -162,10 +162,6 @@ class Store:
         """Return the run with this id, or None."""
         found = self.runs(id=run_id, **({"project": project} if project else {}))
         return found[0] if found else None
-
-    def run_by_id(self, run_id: str) -> RunRecord:
-        """Return the run with this id, which exists."""
-        return self.runs(id=run_id)[0]
 
     def runs(self, **columns: Any) -> list[RunRecord]:
         """Return the runs whose columns have these values, oldest first.
@@ -236,21 +232,13 @@ class Store:
                     "SELECT coalesce(max(number), -1) + 1 FROM versions WHERE collection_id = ?",
                     (collection["id"],),
                 ).fetchone()
+                size = sum(file.size for file in contents)
+                about = (description, values.dumps(metadata or {}), run_id, now, now)
                 version_id = db.execute(
                     "INSERT INTO versions (collection_id, number, digest, size, description,"
                     " metadata, logged_by, created_at, updated_at)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        collection["id"],
-                        number,
-                        digest,
-                        sum(file.size for file in contents),
-                        description,
-                        values.dumps(metadata or {}),
-                        run_id,
-                        now,
-                        now,
-                    ),
+                    (collection["id"], number, digest, size, *about),
                 ).lastrowid
                 assert version_id is not None  # a row was inserted
                 db.executemany(
@@ -377,7 +365,7 @@ class Store:
         query = (
             "SELECT run_id FROM lineage WHERE version_id = ? AND direction = ? ORDER BY at, run_id"
         )
-        return [self.run_by_id(row[0]) for row in self._rows(query, version_id, direction)]
+        return [self.runs(id=row[0])[0] for row in self._rows(query, version_id, direction)]
 
     def version_files(self, version_id: int) -> list[FileRecord]:
         """Return the files of a version."""

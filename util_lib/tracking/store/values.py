@@ -90,3 +90,9 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return value
+
+
+def utc(seconds: float) -> str:
+    """Return a time as W&B writes it: `2026-01-31T12:00:00Z`."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
