@@ -107,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"base must be an image with a tag or a digest, such as {BASE}, found {args.base!r}"
         )
-    move.settle()
+    move.finish_interrupted_move()
     with tracking.init(job_type="image", config=vars(args)) as run:
         artifact = run.use_artifact(args.model)
         served_model.refuse_no_model(artifact)

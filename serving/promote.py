@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     move.check_alias(args.alias)
     if args.force and not args.reason:
         raise UserError('force=true needs a reason, which is recorded: -P reason="..."')
-    move.settle()
+    move.finish_interrupted_move()
     with (
         tracking.init(job_type="promote", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,

@@ -54,7 +54,9 @@ class Service:
         """Return the rows of a request, not yet checked."""
         body = await request.body()
         kind, model = request.headers.get("content-type"), self.routing.champion.loaded.model
-        return await _aside(len(body), protocol.read, body, kind, model, self.limits.rows)
+        return await in_thread_if_large(
+            len(body), protocol.read, body, kind, model, self.limits.rows
+        )
 
     async def predict(self, request: Request) -> tuple[Slot, Prediction]:
         """Answer the rows of a request by the model that its key leads to."""
@@ -85,7 +87,7 @@ class Service:
         self, loaded: Loaded, rows: list[dict[str, Any]], size: int
     ) -> list[dict[str, Any]]:
         """Return rows as the model's declaration wants them; `RequestError` names what is not."""
-        right, problems = await _aside(size, loaded.schema.check, rows)
+        right, problems = await in_thread_if_large(size, loaded.schema.check, rows)
         if not problems:
             return right
         for problem in problems:
@@ -173,7 +175,9 @@ def _scoring(app: FastAPI, service: Service) -> None:
     async def predict(request: Request, top: Annotated[int, Query(ge=1, le=1_000)] = 3) -> Response:
         """Predict, with the probabilities of all classes, and the `top` ones in order."""
         slot, prediction = await service.predict(request)
-        body = await _aside(len(prediction.labels) * 1_000, answers.detailed, prediction, top)
+        body = await in_thread_if_large(
+            len(prediction.labels) * 1_000, answers.detailed, prediction, top
+        )
         return _json(body, slot, prediction.loaded)
 
     @app.post("/explain", response_model=answers.Explanation)
@@ -264,7 +268,7 @@ def _json(body: bytes, slot: Slot, loaded: Loaded) -> Response:
     return Response(body, headers=headers, media_type="application/json")
 
 
-async def _aside(size: int, work: Any, *arguments: Any) -> Any:
+async def in_thread_if_large(size: int, work: Any, *arguments: Any) -> Any:
     """Do small work here, large work in a thread, so that others are answered meanwhile."""
     if size <= SMALL_BODY:
         return work(*arguments)
