@@ -46,7 +46,7 @@ class Service:
         self.slots = [slot for slot in (routing.champion, routing.challenger) if slot]
         self.limits = limits
         self.metrics = Metrics()
-        self.comparison = Comparison(routing)
+        self.comparison = Comparison(routing, self.metrics)
         self.batcher = Batcher(self._count_batch)
         self._shadows: set[asyncio.Task] = set()
 
@@ -75,7 +75,6 @@ class Service:
             tried, slot = slot, self.routing.champion
             prediction = await self._answer(slot, rows, size)
             self._note_failure(tried, error)
-        self.metrics.count(slot.role, prediction)
         self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
         facts = request.scope["state"]["facts"]
         facts |= {"rows": len(rows), "role": slot.role, "version": prediction.loaded.version}
@@ -100,7 +99,7 @@ class Service:
 
     def _shadow(self, rows: list[dict[str, Any]], champion: Prediction) -> None:
         if self.batcher.waiting_rows + len(rows) > MOST_SHADOW_ROWS:
-            self.metrics.compared.labels("missed").inc(len(rows))
+            self.comparison.miss(len(rows))
             return
         task = asyncio.get_running_loop().create_task(self._compare(rows, champion))
         self._shadows.add(task)
@@ -115,11 +114,8 @@ class Service:
         except Exception as error:
             self._note_failure(slot, error)
             return
-        self.metrics.count(slot.role, prediction)
         self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
-        agree = self.comparison.pair(champion, prediction)
-        self.metrics.compared.labels("same").inc(agree)
-        self.metrics.compared.labels("different").inc(len(rows) - agree)
+        self.comparison.pair(champion, prediction)
 
     def _note_failure(self, challenger: Slot, error: Exception) -> None:
         """Count and log what only the challenger could not answer; its words may hold data."""
