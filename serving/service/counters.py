@@ -130,7 +130,9 @@ class Metrics:
 
     def labels_of(self, loaded: Loaded) -> Counter:
         """Return the counter of rows by predicted class, for a model of so many classes."""
-        return self.labels if len(loaded.model.classes) <= MOST_LABELS else self.many_labels
+        classes = loaded.model.classes
+        few = classes is None or len(classes) <= MOST_LABELS
+        return self.labels if few else self.many_labels
 
 
 def read(metric: Any) -> dict[tuple[str, ...], float]:
