@@ -184,8 +184,8 @@ def _scoring(app: FastAPI, service: Service) -> None:
             raise RequestError(400, f"one row is explained at a time, found {len(rows)}")
         loaded = slot.loaded
         (row,) = await service.check(loaded, rows, 0)
-        found = await asyncio.to_thread(explain, loaded, row)
-        return _json(json.dumps(found).encode(), slot, loaded)
+        pushes = await asyncio.to_thread(explain, loaded, row)
+        return _json(json.dumps(pushes).encode(), slot, loaded)
 
 
 def _about(app: FastAPI, service: Service) -> None:
