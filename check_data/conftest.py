@@ -1,10 +1,11 @@
-"""Command-line options and fixtures of the data checks; the data are loaded once.
+"""Command-line options of the data checks, and the tests that are made of them.
 
-`run.py` brings its run and the loaded data along as a plugin. `pytest .` alone opens a run of its
-own: it checks, and neither moves an alias nor logs an artifact.
+`run.py` brings the checks along as a plugin. `pytest .` alone opens a run of its own: it checks,
+and neither moves an alias nor logs an artifact.
 """
 
 import argparse
+import functools
 import sys
 import tempfile
 from pathlib import Path
@@ -13,16 +14,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from check_data import examine
+from check_data import checks, examine
 from check_data import run as step
 from util_lib import cli, tracking
 from util_lib.dataset import declaration
-from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 
 REQUIRED = ("reference_artifact", "sample_artifact", "ks_alpha")
-DATA = pytest.StashKey[Data]()  # the declaration, read before the tests are made from it
+# With how each ended: that is known before pytest reports it.
+CHECKS = pytest.StashKey[list[checks.Check]]()
 
 
 def pytest_addoption(parser):
@@ -40,88 +41,43 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session):
-    """Refuse to collect anything while an option is missing."""
-    missing = [f"--{name}" for name in REQUIRED if not session.config.getoption(name)]
+    """Bring the checks and how they ended, from run.py or from a run of our own."""
+    config = session.config
+    brought = config.pluginmanager.get_plugin("check_data_checks")
+    config.stash[CHECKS] = brought if brought is not None else _look(config.getoption)
+
+
+def pytest_pycollect_makeitem(collector, name, obj):
+    """Make a test of each check, called after its rule and column."""
+    if name != "test_data":
+        return None
+    items = []
+    for check in collector.config.stash[CHECKS]:
+        test = functools.partial(obj, check=check)
+        items.append(pytest.Function.from_parent(collector, name=check.test, callobj=test))
+        items[-1].add_marker(check.kind)
+    return items
+
+
+def _look(option):
+    """Check the data that the command line names, in a run of our own."""
+    missing = [f"--{name}" for name in REQUIRED if not option(name)]
     if missing:
         raise pytest.UsageError(f"missing on the command line: {', '.join(missing)}")
     try:
-        session.config.stash[DATA] = declaration.load(
-            resolve_path(session.config.getoption("dataset_config"))
-        )
-        cli.fraction(session.config.getoption("ks_alpha"))
-    except UserError as error:
-        raise pytest.UsageError(str(error)) from error
-    except argparse.ArgumentTypeError as error:
-        raise pytest.UsageError(f"--ks_alpha {error}") from error
-
-
-def pytest_generate_tests(metafunc):
-    """Make one test for each column that a check applies to."""
-    data = metafunc.config.stash[DATA]
-    if "name" in metafunc.fixturenames:
-        applies = getattr(metafunc.function, "applies", lambda column: True)
-        names = [name for name, column in data.columns.items() if applies(column)]
-        metafunc.parametrize("name", names, ids=str)
-
-
-def pytest_collection_modifyitems(config, items):
-    """Drop checks that are not asked for, instead of showing them as skipped."""
-    data = config.stash[DATA]
-    items[:] = [item for item in items if _asked_for(item, data)]
-
-
-def _asked_for(item, data):
-    if data.leakage == "off" and item.get_closest_marker("leakage"):
-        return False
-    if hasattr(item, "callspec"):
-        return item.callspec.params["name"] in data.columns  # else no column asks for it
-    return getattr(item.function, "applies", lambda data: True)(data)
-
-
-@pytest.fixture(scope="session")
-def declared(request):
-    """The declaration of the columns."""
-    return request.config.stash[DATA]
-
-
-@pytest.fixture(scope="session")
-def given(request):
-    """The two tables, and what was found in them."""
-    brought = request.config.pluginmanager.get_plugin("check_data_given")
-    if brought is not None:
-        yield brought
-        return
-    option, data = request.config.getoption, request.config.stash[DATA]
-    try:
+        data = declaration.load(resolve_path(option("dataset_config")))
+        alpha = cli.fraction(option("ks_alpha"))
+        asked = {name: option(name) for name in REQUIRED}
         with (
-            tracking.init(job_type="check_data", config={n: option(n) for n in REQUIRED}) as run,
+            tracking.init(job_type="check_data", config=asked) as run,
             tempfile.TemporaryDirectory() as tmp,
         ):
             inputs = examine.load_inputs(
                 run, option("sample_artifact"), option("reference_artifact"), data, tmp
             )
-            alpha = cli.fraction(option("ks_alpha"))
-            yield inputs, examine.examine(inputs.sample, inputs.reference, data, alpha)
+            results = examine.examine(inputs.sample, inputs.reference, data, alpha)
+            return checks.all_checks(inputs, results, data)
     except UserError as error:
-        pytest.exit(f"check_data: {error}", returncode=1)
-
-
-@pytest.fixture(scope="session")
-def sample(given):
-    """The table to check."""
-    return given[0].sample
-
-
-@pytest.fixture(scope="session")
-def results(given):
-    """What was found."""
-    return given[1]
-
-
-@pytest.fixture(scope="session")
-def compared(given):
-    """The comparisons with the reference; what needs them is skipped where there is none."""
-    inputs, results = given
-    if inputs.reference is None:
-        pytest.skip(inputs.no_reference)
-    return results.comparisons
+        raise pytest.UsageError(str(error)) from error
+    except argparse.ArgumentTypeError as error:
+        raise pytest.UsageError(f"--ks_alpha {error}") from error

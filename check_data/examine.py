@@ -78,8 +78,8 @@ def examine(
     mistyped = [fault.column for fault in faults if fault.rule == "type"]
     sample = sample.drop(columns=mistyped)
     compared = [] if reference is None else drift.compare(sample, reference, data, ks_alpha)
-    for place, each in enumerate(compared):
-        if each.column in mistyped:
-            why = f"column {each.column!r} was not compared: some values are of another type"
-            compared[place] = each._replace(sentence=why)
+    for place, comparison in enumerate(compared):
+        if comparison.column in mistyped:
+            why = f"column {comparison.column!r} was not compared: some values are of another type"
+            compared[place] = comparison._replace(sentence=why)
     return Results(faults, compared, leakage.find(sample, data))

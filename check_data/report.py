@@ -5,31 +5,22 @@ the same bytes. Rows are counted from 0.
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from check_data import page, plots
+from check_data.checks import Check
 from check_data.examine import Inputs, Results
 from util_lib.dataset.declaration import Data
 from util_lib.tables import column_values
 
-
-class Check(NamedTuple):
-    """How one check of test_data.py ended; `column` is None for a check of the whole table."""
-
-    rule: str
-    column: str | None
-    asks: str
-    outcome: str
-    says: str
+COLUMNS = ("rule", "column", "asks", "outcome", "says")  # of a check
 
 
 def build(
-    inputs: Inputs, results: Results, checks: Iterable[Check], data: Data, ks_alpha: float
+    inputs: Inputs, results: Results, checks: list[Check], data: Data, ks_alpha: float
 ) -> dict[str, Any]:
     """Return the report as JSON can hold it."""
-    checks = list(checks)
     failed = sum(check.outcome == "failed" for check in checks)
     return column_values.plain(
         {
@@ -50,7 +41,7 @@ def build(
             "findings": [finding._asdict() for finding in results.faults],
             "drift": [comparison._asdict() for comparison in results.comparisons],
             "leakage": [finding._asdict() for finding in results.leaks],
-            "checks": [check._asdict() for check in checks],
+            "checks": [dict(zip(COLUMNS, check, strict=False)) for check in checks],
         }
     )
 

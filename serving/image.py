@@ -32,42 +32,12 @@ from util_lib.tracking.store.places import store_directory
 
 logger = logging.getLogger("serving")
 
-# The newest tag of this name is the same as ever: its Python is named to the last digit. A digest
-# can be given instead: -P base=python@sha256:...
-BASE = "python:3.11.7-slim-bookworm"
+DOCKERFILE = (ROOT / "serving" / "Dockerfile").read_text(encoding="utf-8")
+[BASE] = re.findall(r"^FROM (.*)$", DOCKERFILE, re.M)
 # In serving's environment for the store and for files, which an image does not have.
 NOT_FOR_SERVING = ("mlflow-skinny", "sqlalchemy", "alembic", "wandb", "pyarrow", "packaging")
-PORT = 8080
 MARK = "# Written by serving/image.py"
 COPIED = ("*.py", "page/*")
-ASK_HEALTH = (
-    "from urllib.request import urlopen; "
-    f"urlopen('http://127.0.0.1:{PORT}/health', timeout=4)"  # an answer that is no 200 raises
-)
-
-DOCKERFILE = f"""\
-{MARK}: {{version}}, digest {{digest}}.
-FROM {{base}}
-
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-WORKDIR /opt/serving
-COPY requirements.txt ./
-# Every package with its version, also those that others ask for: nothing is left to be chosen.
-RUN python -m pip install --no-cache-dir --no-deps --requirement requirements.txt
-
-COPY util_lib ./util_lib
-COPY serving ./serving
-COPY model.json ./
-COPY model ./model
-
-# Nobody: it reads what root has written, and writes nowhere but /tmp.
-USER 65534:65534
-EXPOSE {PORT}
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \\
-    CMD ["python", "-c", "{ASK_HEALTH}"]
-# Asks for the environment variable SERVING_TOKEN: see docs/serving.md.
-CMD ["python", "serving/serve.py", "--model", "model", "--host", "0.0.0.0", "--port", "{PORT}"]
-"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -107,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"base must be an image with a tag or a digest, such as {BASE}, found {args.base!r}"
         )
-    move.settle()
+    move.finish_interrupted_move()
     with tracking.init(job_type="image", config=vars(args)) as run:
         artifact = run.use_artifact(args.model)
         served_model.refuse_no_model(artifact)
@@ -160,11 +130,12 @@ def write_context(artifact: Any, context: Path, base: str) -> None:
             served_model.load(str(new / "model"))  # what cannot be served is refused here
             pins = requirements()
             refuse_other_versions(new / "model" / "requirements.txt", pins, version)
-            lines = [f"{name}=={found}" for name, found in sorted(pins.items())]
+            lines = [f"{name}=={pin}" for name, pin in sorted(pins.items())]
             (new / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
             for folder in ("serving", "util_lib"):
                 _copy_code(ROOT / folder, new / folder)
-            text = DOCKERFILE.format(base=base, **about)
+            text = DOCKERFILE.replace(f"\nFROM {BASE}\n", f"\nFROM {base}\n")
+            text = f"{MARK}: {version}, digest {artifact.digest}.\n{text}"
             (new / "Dockerfile").write_text(text, encoding="utf-8")
             for path in [new, *new.rglob("*")]:  # whatever the umask: the image's user is nobody
                 path.chmod(0o755 if path.is_dir() else 0o644)
@@ -181,22 +152,22 @@ def requirements() -> dict[str, str]:
     declared = yaml.safe_load((ROOT / "serving" / "conda.yml").read_text(encoding="utf-8"))
     [pip] = [entry["pip"] for entry in declared["dependencies"] if isinstance(entry, dict)]
     waiting = [Requirement(line) for line in pip]
-    waiting = [one for one in waiting if one.name not in NOT_FOR_SERVING]
-    found: dict[str, str] = {}
+    waiting = [package for package in waiting if package.name not in NOT_FOR_SERVING]
+    pins: dict[str, str] = {}
     looked_at = set()
     while waiting:
         wanted = waiting.pop()
         name = canonicalize_name(wanted.name)
         try:
-            found[name], asked = metadata.version(name), metadata.requires(name) or []
+            pins[name], asked = metadata.version(name), metadata.requires(name) or []
         except metadata.PackageNotFoundError:
             raise UserError(
                 f"{name} is not installed here, and the image's requirements are read from this "
                 "environment: run it by `mlflow run serving -e image`, which makes that of serving"
             ) from None
-        if found[name] not in wanted.specifier:
+        if pins[name] not in wanted.specifier:
             raise UserError(
-                f"{name} {found[name]} is installed here and serving asks for {wanted}: run it by "
+                f"{name} {pins[name]} is installed here and serving asks for {wanted}: run it by "
                 "`mlflow run serving -e image`, which makes the environment of serving"
             )
         for extra in {"", *wanted.extras}:
@@ -204,11 +175,11 @@ def requirements() -> dict[str, str]:
                 looked_at.add((name, extra))
                 inner = [Requirement(line) for line in asked]
                 waiting += [
-                    one
-                    for one in inner
-                    if one.marker is None or one.marker.evaluate({"extra": extra})
+                    package
+                    for package in inner
+                    if package.marker is None or package.marker.evaluate({"extra": extra})
                 ]
-    return found
+    return pins
 
 
 def refuse_other_versions(listed: Path, pins: dict[str, str], version: str) -> None:
@@ -238,8 +209,8 @@ def why_no_engine() -> str | None:
         return "the Docker engine does not answer"
     if asked.returncode == 0:
         return None
-    said = asked.stderr.strip().splitlines() or ["no reason given"]
-    return f"no Docker engine answers here ({said[-1].rstrip('.')})"
+    lines = asked.stderr.strip().splitlines() or ["no reason given"]
+    return f"no Docker engine answers here ({lines[-1].rstrip('.')})"
 
 
 def _is_ours(context: Path) -> bool:

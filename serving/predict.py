@@ -66,7 +66,7 @@ def predict_file(
     Both files appear when all rows are done, the rejected rows first. Where no row can be
     predicted only theirs is written, and `UserError` says so.
     """
-    begun = told = time.perf_counter()
+    begun = logged = time.perf_counter()
     rejected, n_rows = rejected_path(output), 0
     kinds: dict[str, Any] = {}
     pieces = reading.chunks(source, served.columns | served.sources, keep, chunk_rows)
@@ -86,8 +86,8 @@ def predict_file(
             if reasons or chunk.unread:
                 wrong.write(_rejected(chunk, reasons))
             n_rows += len(chunk.numbers) + len(chunk.unread)
-            if (now := time.perf_counter()) - told > PROGRESS_S:
-                told = now
+            if (now := time.perf_counter()) - logged > PROGRESS_S:
+                logged = now
                 rate = n_rows / (now - begun)
                 logger.info("%s: %s rows, %s rows/s", source.name, f"{n_rows:,}", f"{rate:,.0f}")
         wrong.finish()
@@ -193,10 +193,10 @@ def find_input(text: str, run: Any, tmp: str) -> list[Path]:
         path = Path(run.use_artifact(text).download(str(Path(tmp, "input"))))
     if path.is_file():
         return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in reading.SUFFIXES)
-    if not found:
+    paths = sorted(p for p in path.iterdir() if p.suffix.lower() in reading.SUFFIXES)
+    if not paths:
         raise UserError(f"{text} holds no file in {', '.join(reading.SUFFIXES)}")
-    return found
+    return paths
 
 
 def outputs(sources: list[Path], text: str) -> list[Path]:
@@ -207,21 +207,21 @@ def outputs(sources: list[Path], text: str) -> list[Path]:
             raise UserError(
                 f"output {text!r} is one file and the input holds {len(sources)}: name a folder"
             )
-        found = [path]
+        paths = [path]
     elif path.suffix and not path.is_dir():
         raise UserError(
             f"output {text!r} must end in {', '.join(writing.SUFFIXES)}, or be a folder"
         )
     else:
         kinds = {".pq": ".parquet", ".ndjson": ".jsonl"}
-        found = [path / f"{s.stem}{kinds.get(s.suffix.lower(), s.suffix.lower())}" for s in sources]
-    written = [*found, *map(rejected_path, found)]
+        paths = [path / f"{s.stem}{kinds.get(s.suffix.lower(), s.suffix.lower())}" for s in sources]
+    written = [*paths, *map(rejected_path, paths)]
     for output in written:
         if written.count(output) > 1:
             raise UserError(f"{output} would be written for two files of the input: rename one")
         if output.resolve() in [source.resolve() for source in sources]:
             raise UserError(f"output {output} is the input itself: name another one")
-    return found
+    return paths
 
 
 def summary(done: list[Done]) -> str:
@@ -287,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
                 where = rejected_path(output)
                 logger.warning("%s rows are not predicted: %s", f"{done[-1].rejected:,}", where)
         for name in ("rows", "predicted", "rejected"):
-            run.summary[name] = sum(getattr(each, name) for each in done)
+            run.summary[name] = sum(getattr(file, name) for file in done)
         print(summary(done), flush=True)
 
 

@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     move.check_alias(args.alias)
     if args.force and not args.reason:
         raise UserError('force=true needs a reason, which is recorded: -P reason="..."')
-    move.settle()
+    move.finish_interrupted_move()
     with (
         tracking.init(job_type="promote", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
@@ -86,19 +86,19 @@ def main(argv: list[str] | None = None) -> None:
             return
         if before is not None:
             before = run.use_artifact(before)
-        found = compare(candidate, before, args, run, Path(tmp))
-        reference = store_comparison(found, name_of(candidate), run, Path(tmp))
-        print(report.as_text(found), flush=True)
-        run.summary["promoted"] = found["promote"]
-        for name, value in found["candidate"].get("scores", {}).items():
+        compared = compare(candidate, before, args, run, Path(tmp))
+        reference = store_comparison(compared, name_of(candidate), run, Path(tmp))
+        print(report.as_text(compared), flush=True)
+        run.summary["promoted"] = compared["promote"]
+        for name, value in compared["candidate"].get("scores", {}).items():
             run.summary[f"test_{name}"] = value
-        if found["promote"]:
+        if compared["promote"]:
             expected = None if before is None else history.full_name(before)
-            move.move(candidate, args.alias, event(found, args, reference), expected)
+            move.move(candidate, args.alias, event(compared, args, reference), expected)
             logger.info("%s is %s now; the comparison is %s", version, args.alias, reference)
-    if not found["promote"]:
+    if not compared["promote"]:
         raise UserError(
-            f"{version} is not promoted: {found['reason']}; the comparison is {reference}, and "
+            f"{version} is not promoted: {compared['reason']}; the comparison is {reference}, and "
             f'-P force=true -P reason="..." promotes it all the same'
         )
 

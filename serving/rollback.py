@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
             f"rollback takes a model without a version, found {args.model!r}: the history of "
             "the alias says which one is next"
         )
-    move.settle()
+    move.finish_interrupted_move()
     with tracking.init(job_type="rollback", config=vars(args)) as run:
         project, name, _ = names.parse_reference(f"{args.model}:{args.alias}", run.project)
         now = run.use_artifact(f"{project}/{name}:{args.alias}")

@@ -3,8 +3,9 @@
 The two are different databases, so no transaction holds both. What is to be done is written down
 first (`moving.<backend>.json` beside the store), then the alias and its event move in the backend,
 then the registry follows, then the note is deleted. An error on the way undoes all. A killed
-process leaves the note, and `settle` completes what it says: whatever the backend has counts, and
-the registry and the history are made to agree with it. Whoever is about to use the alias calls it.
+process leaves the note, and `finish_interrupted_move` completes the move: whatever the backend has
+counts, and the registry and the history are made to agree with it. Whoever is about to use the
+alias calls it.
 """
 
 import contextlib
@@ -82,7 +83,7 @@ def move(target: Any, alias: str, event: dict[str, Any], expected: str | None) -
         _note().unlink()
 
 
-def settle() -> None:
+def finish_interrupted_move() -> None:
     """Complete a move that was broken off; costs one look at the disk where there is none.
 
     While another process moves an alias nothing is done: it will end that itself. What hinders is
@@ -142,7 +143,7 @@ def _give(target: Any, alias: str, event: dict[str, Any]) -> None:
 
 
 def _undo(plan: Move) -> str:
-    """Put the alias back; say what could not be: that stays noted, and `settle` sees to it."""
+    """Put the alias back; say what could not be: `finish_interrupted_move` sees to it later."""
     try:
         api = tracking.Api()
         if _full_name(holder(plan.project, plan.name, plan.alias)) == plan.target:

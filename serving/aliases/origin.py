@@ -17,7 +17,7 @@ def promotion_of(
     or rolled back), from (the version before, or None), at (UTC), by, reason, metrics, comparison
     and test_data (artifacts, or None).
     """
-    move.settle()
+    move.finish_interrupted_move()
     wanted = names.parse_reference(reference, project)
     events = history.events_of(tracking.Api().artifact(str(wanted)))
     meant = [event for event in events if event["alias"] == (alias or wanted.alias)]

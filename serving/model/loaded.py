@@ -18,5 +18,5 @@ class Loaded:
 
     @property
     def version(self) -> str:
-        """`project/name:v3`, or the path of a directory."""
+        """Return `project/name:v3`, or the path of a directory."""
         return self.model.version

@@ -31,7 +31,7 @@ class Problem(NamedTuple):
 
     @property
     def message(self) -> str:
-        """One sentence without the row, which each caller counts in its own way."""
+        """Return one sentence without the row, which each caller counts in its own way."""
         if self.row is None:
             return f"column {self.column!r} is missing{self.expected}"
         found = "" if self.value is None else f", found {sentences.show(self.value)}"
@@ -51,15 +51,15 @@ def check_rows(frame: pd.DataFrame, columns: dict[str, Column]) -> list[Problem]
     looked at. A row's answer does not depend on the other rows: an integer may come as 3.0, a text
     is no number, a date may be text as in ISO 8601.
     """
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for name, column in columns.items():
         if name in frame.columns:
-            found += _of_column(frame[name].reset_index(drop=True), name, column)
+            problems += _of_column(frame[name].reset_index(drop=True), name, column)
         elif not column.nullable:
             near = validation.nearest(name, [n for n in map(str, frame) if n not in columns])
             hint = f"; the nearest is {near!r}" if near else ""
-            found.append(Problem(None, name, "column is there", None, hint))
-    return sorted(found, key=lambda problem: -1 if problem.row is None else problem.row)
+            problems.append(Problem(None, name, "column is there", None, hint))
+    return sorted(problems, key=lambda problem: -1 if problem.row is None else problem.row)
 
 
 def _of_column(values: pd.Series, name: str, column: Column) -> list[Problem]:

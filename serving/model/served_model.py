@@ -160,7 +160,7 @@ def find(reference: str, project: str | None = None) -> Any:
 
     `project` is for a reference that names none; without it, `WANDB_PROJECT`, else the demo's.
     """
-    move.settle()  # a promotion that was broken off is completed before anybody reads
+    move.finish_interrupted_move()  # before anybody reads an alias
     overrides = {"project": project or names.default_project()}
     return tracking.Api(overrides=overrides).artifact(reference)
 

@@ -49,8 +49,8 @@ def f1_macro(weights: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) 
     """Return the mean F1 over the classes that are there or were predicted."""
     classes = np.union1d(np.arange(probabilities.shape[1]), truth)
     is_class = (truth[:, None] == classes).astype(float)
-    said = (probabilities.argmax(axis=1)[:, None] == classes).astype(float)
-    hits, size = (is_class * said).T @ weights, (is_class + said).T @ weights
+    predicted = (probabilities.argmax(axis=1)[:, None] == classes).astype(float)
+    hits, size = (is_class * predicted).T @ weights, (is_class + predicted).T @ weights
     with np.errstate(invalid="ignore"):
         return np.nanmean(np.where(size > 0, 2 * hits / size, np.nan), axis=0)
 

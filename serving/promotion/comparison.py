@@ -210,15 +210,15 @@ def gain(
     return {"gain": difference, "low": interval[0], "high": interval[1]}
 
 
-def decide(found: dict[str, Any], rules: Rules) -> tuple[bool, str]:
+def decide(compared: dict[str, Any], rules: Rules) -> tuple[bool, str]:
     """Return whether the candidate is to be promoted, and why, in words.
 
     Without a predecessor it is. Else it must gain more than `min_gain` in the metric, and no class
     may lose more than `max_class_drop` of its F1.
     """
-    if found["champion"] is None:
+    if compared["champion"] is None:
         return True, "there is no predecessor"
-    by = found["difference"]
+    by = compared["difference"]
     size = f"{abs(by['gain']):.4f} {'better' if by['gain'] > 0 else 'worse'}"
     words = (
         f"{rules.metric} is {size if by['gain'] else 'the same'} (95 % interval of the gain "
@@ -227,8 +227,8 @@ def decide(found: dict[str, Any], rules: Rules) -> tuple[bool, str]:
     if not by["gain"] > rules.min_gain + ROUNDING:
         return False, f"{words}, and it must be better by more than {rules.min_gain:g}"
     falls = {
-        name: found["champion"]["classes"][name]["f1"] - about["f1"]
-        for name, about in found["candidate"].get("classes", {}).items()
+        name: compared["champion"]["classes"][name]["f1"] - about["f1"]
+        for name, about in compared["candidate"].get("classes", {}).items()
     }
     falls = {name: fall for name, fall in falls.items() if fall > rules.max_class_drop + ROUNDING}
     if falls:

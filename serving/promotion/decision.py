@@ -23,7 +23,7 @@ def compare(
     rules = Rules(
         comparison.primary_metric(args.metric, loaded.task), args.min_gain, args.max_class_drop
     )
-    found: dict[str, Any] = {
+    compared: dict[str, Any] = {
         "alias": args.alias,
         "metric": rules.metric,
         "min_gain": rules.min_gain,
@@ -34,28 +34,28 @@ def compare(
         "notes": [],
     }
     try:
-        _measure(found, loaded, candidate, before, args, run, folder, rules)
-        promote, reason = comparison.decide(found, rules)
+        _measure(compared, loaded, candidate, before, args, run, folder, rules)
+        promote, reason = comparison.decide(compared, rules)
     except NotComparableError as error:
         if not args.force:
             raise
         promote, reason = False, str(error)
         with contextlib.suppress(NotComparableError):  # at least what the candidate itself is like
-            _measure(found, loaded, candidate, None, args, run, folder, rules)
+            _measure(compared, loaded, candidate, None, args, run, folder, rules)
     decision = "promoted" if promote else "not promoted"
     if args.force and not promote:
         promote, decision = True, f"promoted by force ({args.reason}), although"
-    return found | {"promote": promote, "decision": decision, "reason": reason}
+    return compared | {"promote": promote, "decision": decision, "reason": reason}
 
 
-def event(found: dict[str, Any], args: argparse.Namespace, reference: str) -> dict[str, Any]:
+def event(compared: dict[str, Any], args: argparse.Namespace, reference: str) -> dict[str, Any]:
     """Return what the history keeps of a promotion."""
-    forced = found["decision"].startswith("promoted by force")
-    rows = found["test_data"]
+    forced = compared["decision"].startswith("promoted by force")
+    rows = compared["test_data"]
     return about_now() | {
         "deed": history.FORCED if forced else history.PROMOTED,
-        "reason": args.reason or found["reason"],
-        "metrics": found["candidate"]["scores"],
+        "reason": args.reason or compared["reason"],
+        "metrics": compared["candidate"]["scores"],
         "comparison": reference,
         "test_data": rows and rows["version"],
     }
@@ -90,26 +90,26 @@ def _measure(
         "rows": len(frame),
         "left_out": left_out,
     }
-    measured = [comparison.measure(each, frame, artifact.size) for each, artifact in models]
+    measured = [comparison.measure(model, frame, artifact.size) for model, artifact in models]
     found["candidate"] = measured[0][0]
     if before is not None:
         found["champion"] = measured[1][0]
         found["difference"] = comparison.gain(frame, loaded, rules.metric, *measured)
 
 
-def store_comparison(found: dict[str, Any], name: str, run: Any, folder: Path) -> str:
+def store_comparison(compared: dict[str, Any], name: str, run: Any, folder: Path) -> str:
     """Log the comparison as an artifact; return its version."""
     content = {
-        "comparison.json": json.dumps(found, indent=1, ensure_ascii=False) + "\n",
-        "comparison.md": report.as_markdown(found),
+        "comparison.json": json.dumps(compared, indent=1, ensure_ascii=False) + "\n",
+        "comparison.md": report.as_markdown(compared),
     }
     folder = folder / "comparison"
     folder.mkdir()
     for file, text in content.items():
         (folder / file).write_text(text, encoding="utf-8")
-    version = found["candidate"]["version"]
-    about = f"{version} for {found['alias']}: {found['decision']}"
-    metadata = {"candidate": version, "promote": found["promote"]}
+    version = compared["candidate"]["version"]
+    about = f"{version} for {compared['alias']}: {compared['decision']}"
+    metadata = {"candidate": version, "promote": compared["promote"]}
     logged = tracking.log_file(run, folder, f"{name}_comparison", "comparison", about, metadata)
     return history.full_name(logged)
 

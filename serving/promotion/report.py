@@ -5,17 +5,17 @@ from typing import Any
 Line = tuple[str, str, str, str]
 
 
-def lines(found: dict[str, Any]) -> list[Line]:
+def lines(compared: dict[str, Any]) -> list[Line]:
     """Return the rows of the table: what, candidate, model in use, difference."""
-    new, old = found["candidate"], found["champion"]
-    alias = found["alias"]
+    new, old = compared["candidate"], compared["champion"]
+    alias = compared["alias"]
     made: list[Line] = [("", "candidate", alias if old else f"{alias}: none yet", "difference")]
     made.append(("version", *_both(new, old, lambda about: about["version"]), ""))
     for name in new["scores"]:
         values = _both(new, old, lambda about, name=name: f"{about['scores'][name]:.4f}")
         by = "" if old is None else f"{new['scores'][name] - old['scores'][name]:+.4f}"
-        if old is not None and name == found["metric"]:
-            better = found["difference"]
+        if old is not None and name == compared["metric"]:
+            better = compared["difference"]
             ends = f"{better['low']:+.4f} to {better['high']:+.4f}"
             word = "better" if better["gain"] > 0 else "worse"
             by = f"{abs(better['gain']):.4f} {word} (95 % of the gain: {ends})"
@@ -36,33 +36,33 @@ def lines(found: dict[str, Any]) -> list[Line]:
     return made + [(name, *_both(new, old, shown), "") for name, shown in measured]
 
 
-def as_text(found: dict[str, Any]) -> str:
+def as_text(compared: dict[str, Any]) -> str:
     """Return the table in columns, with what it was measured on below it."""
-    table = lines(found)
+    table = lines(compared)
     widths = [max(len(line[at]) for line in table) for at in range(4)]
     shown = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in table
     ]
-    return "\n".join([*shown, "", *_below(found)])
+    return "\n".join([*shown, "", *_below(compared)])
 
 
-def as_markdown(found: dict[str, Any]) -> str:
+def as_markdown(compared: dict[str, Any]) -> str:
     """Return the table in Markdown."""
-    head, *rest = lines(found)
+    head, *rest = lines(compared)
     cells = [head, ("---",) * 4, *rest]
     table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
-    below = "\n\n".join(_below(found))
-    return f"# {found['candidate']['version']} for {found['alias']}\n\n{table}\n\n{below}\n"
+    below = "\n\n".join(_below(compared))
+    return f"# {compared['candidate']['version']} for {compared['alias']}\n\n{table}\n\n{below}\n"
 
 
-def _below(found: dict[str, Any]) -> list[str]:
-    rows = found["test_data"]
+def _below(compared: dict[str, Any]) -> list[str]:
+    rows = compared["test_data"]
     if rows is None:
-        return [*found["notes"], f"{found['decision']}: {found['reason']}"]
+        return [*compared["notes"], f"{compared['decision']}: {compared['reason']}"]
     left = f", {rows['left_out']:,} left out" if rows["left_out"] else ""
-    said = [f"measured on {rows['version']} ({rows['chosen']}): {rows['rows']:,} rows{left}"]
-    return said + found["notes"] + [f"{found['decision']}: {found['reason']}"]
+    sentences = [f"measured on {rows['version']} ({rows['chosen']}): {rows['rows']:,} rows{left}"]
+    return sentences + compared["notes"] + [f"{compared['decision']}: {compared['reason']}"]
 
 
 def _both(new: dict[str, Any], old: dict[str, Any] | None, shown: Any) -> tuple[str, str]:

@@ -46,7 +46,7 @@ class Service:
         self.slots = [slot for slot in (routing.champion, routing.challenger) if slot]
         self.limits = limits
         self.metrics = Metrics()
-        self.comparison = Comparison(routing)
+        self.comparison = Comparison(routing, self.metrics)
         self.batcher = Batcher(self._count_batch)
         self._shadows: set[asyncio.Task] = set()
 
@@ -54,7 +54,9 @@ class Service:
         """Return the rows of a request, not yet checked."""
         body = await request.body()
         kind, model = request.headers.get("content-type"), self.routing.champion.loaded.model
-        return await _aside(len(body), protocol.read, body, kind, model, self.limits.rows)
+        return await in_thread_if_large(
+            len(body), protocol.read, body, kind, model, self.limits.rows
+        )
 
     async def predict(self, request: Request) -> tuple[Slot, Prediction]:
         """Answer the rows of a request by the model that its key leads to."""
@@ -73,7 +75,6 @@ class Service:
             tried, slot = slot, self.routing.champion
             prediction = await self._answer(slot, rows, size)
             self._note_failure(tried, error)
-        self.metrics.count(slot.role, prediction)
         self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
         facts = request.scope["state"]["facts"]
         facts |= {"rows": len(rows), "role": slot.role, "version": prediction.loaded.version}
@@ -85,7 +86,7 @@ class Service:
         self, loaded: Loaded, rows: list[dict[str, Any]], size: int
     ) -> list[dict[str, Any]]:
         """Return rows as the model's declaration wants them; `RequestError` names what is not."""
-        right, problems = await _aside(size, loaded.schema.check, rows)
+        right, problems = await in_thread_if_large(size, loaded.schema.check, rows)
         if not problems:
             return right
         for problem in problems:
@@ -98,7 +99,7 @@ class Service:
 
     def _shadow(self, rows: list[dict[str, Any]], champion: Prediction) -> None:
         if self.batcher.waiting_rows + len(rows) > MOST_SHADOW_ROWS:
-            self.metrics.compared.labels("missed").inc(len(rows))
+            self.comparison.miss(len(rows))
             return
         task = asyncio.get_running_loop().create_task(self._compare(rows, champion))
         self._shadows.add(task)
@@ -113,11 +114,8 @@ class Service:
         except Exception as error:
             self._note_failure(slot, error)
             return
-        self.metrics.count(slot.role, prediction)
         self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
-        agree = self.comparison.pair(champion, prediction)
-        self.metrics.compared.labels("same").inc(agree)
-        self.metrics.compared.labels("different").inc(len(rows) - agree)
+        self.comparison.pair(champion, prediction)
 
     def _note_failure(self, challenger: Slot, error: Exception) -> None:
         """Count and log what only the challenger could not answer; its words may hold data."""
@@ -173,7 +171,9 @@ def _scoring(app: FastAPI, service: Service) -> None:
     async def predict(request: Request, top: Annotated[int, Query(ge=1, le=1_000)] = 3) -> Response:
         """Predict, with the probabilities of all classes, and the `top` ones in order."""
         slot, prediction = await service.predict(request)
-        body = await _aside(len(prediction.labels) * 1_000, answers.detailed, prediction, top)
+        body = await in_thread_if_large(
+            len(prediction.labels) * 1_000, answers.detailed, prediction, top
+        )
         return _json(body, slot, prediction.loaded)
 
     @app.post("/explain", response_model=answers.Explanation)
@@ -184,8 +184,8 @@ def _scoring(app: FastAPI, service: Service) -> None:
             raise RequestError(400, f"one row is explained at a time, found {len(rows)}")
         loaded = slot.loaded
         (row,) = await service.check(loaded, rows, 0)
-        found = await asyncio.to_thread(explain, loaded, row)
-        return _json(json.dumps(found).encode(), slot, loaded)
+        pushes = await asyncio.to_thread(explain, loaded, row)
+        return _json(json.dumps(pushes).encode(), slot, loaded)
 
 
 def _about(app: FastAPI, service: Service) -> None:
@@ -264,7 +264,7 @@ def _json(body: bytes, slot: Slot, loaded: Loaded) -> Response:
     return Response(body, headers=headers, media_type="application/json")
 
 
-async def _aside(size: int, work: Any, *arguments: Any) -> Any:
+async def in_thread_if_large(size: int, work: Any, *arguments: Any) -> Any:
     """Do small work here, large work in a thread, so that others are answered meanwhile."""
     if size <= SMALL_BODY:
         return work(*arguments)

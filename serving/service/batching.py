@@ -65,12 +65,12 @@ class Batcher:
     async def _work(self) -> None:
         try:
             while self._waiting:
-                await self._let_in()
+                await self.drain_event_loop()
                 await self._answer(self._next())
         finally:
             self._task = None
 
-    async def _let_in(self) -> None:
+    async def drain_event_loop(self) -> None:
         """Let the event loop take in what has arrived, until nothing more has; no time is waited.
 
         A request needs two turns of the loop from its connection to this queue.

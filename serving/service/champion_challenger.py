@@ -6,13 +6,13 @@ the champion answers everything and the challenger predicts the same rows afterw
 """
 
 import hashlib
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections import deque
 from typing import Any
 
 import numpy as np
 
 from serving.model.prediction import Prediction
+from serving.service.counters import Metrics, read
 from serving.service.refusals import RequestError
 from serving.service.slots import Slot
 
@@ -59,107 +59,97 @@ class Routing:
         return values.pop().encode("utf-8", "surrogatepass") if values else body
 
 
-@dataclass
-class Tally:
-    """What one version has done in one role."""
-
-    requests: int = 0
-    rows: int = 0
-    errors: int = 0
-    labels: Counter = field(default_factory=Counter)
-    value_sum: float = 0.0  # of predicted numbers, or of the probabilities of predicted classes
-    seconds: deque = field(default_factory=lambda: deque(maxlen=LATENCIES))
-
-
 class Comparison:
-    """What champion and challenger have done since their present versions answer."""
+    """What each version of champion and challenger has done, read from the service's counters."""
 
-    def __init__(self, routing: Routing):
-        """Begin with nothing."""
+    def __init__(self, routing: Routing, metrics: Metrics):
+        """Count into `metrics`; only how long answers took is kept here."""
         self.routing = routing
-        self._tallies: dict[tuple[str, str], Tally] = {}
-        self._pair: tuple[str, str] | None = None
-        self._pairs: Counter[str] = Counter()
-        self._difference = 0.0
+        self.metrics = metrics
+        self._seconds: dict[tuple[str, str], deque[float]] = {}
 
     def add(self, role: str, prediction: Prediction, seconds: float) -> None:
         """Count one answered request."""
-        tally = self._tally(role, prediction.loaded.version)
-        tally.requests += 1
-        tally.rows += len(prediction.labels)
-        tally.seconds.append(seconds)
-        if prediction.probabilities is None:
-            tally.value_sum += float(np.sum(prediction.labels))
-        else:
-            tally.labels.update(prediction.labels)
-            tally.value_sum += float(prediction.probabilities.max(axis=1).sum())
+        self.metrics.count(role, prediction)
+        key = role, prediction.loaded.version
+        if key not in self._seconds:  # those of versions that were replaced are let go
+            kept = {(slot.role, slot.loaded.version) for slot in self._slots()}
+            self._seconds = {key: self._seconds[key] for key in kept & set(self._seconds)}
+            self._seconds[key] = deque(maxlen=LATENCIES)
+        self._seconds[key].append(seconds)
 
     def fail(self, slot: Slot) -> None:
         """Count a request that this model could not answer."""
-        self._tally(slot.role, slot.loaded.version).errors += 1
+        self.metrics.errors.labels(slot.role, slot.loaded.version).inc()
 
-    def pair(self, champion: Prediction, challenger: Prediction) -> int:
-        """Count rows that both predicted; return in how many rows they agree."""
+    def miss(self, n_rows: int) -> None:
+        """Count rows that the challenger should have predicted unseen and had no time for."""
+        versions = [slot.loaded.version for slot in self._slots()]
+        self.metrics.compared.labels("missed", *versions).inc(n_rows)
+
+    def pair(self, champion: Prediction, challenger: Prediction) -> None:
+        """Count rows that both predicted, and in how many they agree."""
         versions = champion.loaded.version, challenger.loaded.version
-        if versions != self._pair:
-            self._pair, self._pairs, self._difference = versions, Counter(), 0.0
         both = zip(champion.labels, challenger.labels, strict=True)
-        agree = sum(one == other for one, other in both)
-        self._pairs.update(rows=len(champion.labels), agree=agree)
-        self._difference += _difference(champion, challenger)
-        return agree
+        agree = sum(label == other for label, other in both)
+        self.metrics.compared.labels("same", *versions).inc(agree)
+        self.metrics.compared.labels("different", *versions).inc(len(champion.labels) - agree)
+        self.metrics.difference.labels(*versions).inc(_difference(champion, challenger))
 
     def show(self) -> dict[str, Any]:
         """Return the comparison as /ab gives it."""
-        routing, slots = self.routing, [self.routing.champion, self.routing.challenger]
+        routing = self.routing
         mode = "shadow" if routing.shadows else "share" if routing.challenger else "champion only"
         shown: dict[str, Any] = {"mode": mode, "share": routing.share, "key": routing.key}
-        shown["models"] = [self._shown(slot) for slot in slots if slot]
+        shown["models"] = [self._shown(slot) for slot in self._slots()]
         if routing.shadows:
-            rows = self._pairs["rows"]
+            versions = tuple(slot.loaded.version for slot in self._slots())
+            compared = read(self.metrics.compared)
+            same = int(compared.get(("same", *versions), 0))
+            rows = same + int(compared.get(("different", *versions), 0))
+            difference = read(self.metrics.difference).get(versions, 0)
             shown["pairs"] = {
                 "rows": rows,
-                "agreement": self._pairs["agree"] / rows if rows else None,
-                "mean_absolute_difference": self._difference / rows if rows else None,
+                "agreement": same / rows if rows else None,
+                "mean_absolute_difference": difference / rows if rows else None,
             }
         return shown
 
     def _shown(self, slot: Slot) -> dict[str, Any]:
-        tally = self._tally(slot.role, slot.loaded.version)
-        p50, p99 = np.quantile(tally.seconds, [0.5, 0.99]) * 1000 if tally.seconds else (None, None)
+        key, metrics = (slot.role, slot.loaded.version), self.metrics
+        seconds = self._seconds.get(key)
+        p50, p99 = np.quantile(seconds, [0.5, 0.99]) * 1000 if seconds else (None, None)
+        rows = int(read(metrics.rows).get(key, 0))
         numbers = slot.loaded.model.classes is None
-        mean = tally.value_sum / tally.rows if tally.rows else None
+        labels = {} if numbers else read(metrics.labels_of(slot.loaded))
+        counts = {label: count for (*of, label), count in labels.items() if tuple(of) == key}
         return {
             "role": slot.role,
             "version": slot.loaded.version,
-            "requests": tally.requests,
-            "rows": tally.rows,
-            "errors": tally.errors,
+            "requests": int(read(metrics.answers).get(key, 0)),
+            "rows": rows,
+            "errors": int(read(metrics.errors).get(key, 0)),
             "p50_ms": p50 if p50 is None else round(p50, 3),
             "p99_ms": p99 if p99 is None else round(p99, 3),
-            "mean_prediction" if numbers else "mean_probability": mean,
+            "mean_prediction" if numbers else "mean_probability": (
+                read(metrics.prediction_sum)[key] / rows if rows else None
+            ),
             "shares": {
-                str(label): count / tally.rows for label, count in tally.labels.most_common()
+                label: counts[label] / rows
+                for label in sorted(counts, key=counts.__getitem__, reverse=True)
             },
         }
-
-    def _tally(self, role: str, version: str) -> Tally:
-        """Return the tally of a role; a new version begins a new one."""
-        for key in [key for key in self._tallies if key[0] == role and key[1] != version]:
-            if key[1] not in (slot.loaded.version for slot in self._slots()):
-                del self._tallies[key]
-        return self._tallies.setdefault((role, version), Tally())
 
     def _slots(self) -> list[Slot]:
         return [slot for slot in (self.routing.champion, self.routing.challenger) if slot]
 
 
-def _difference(one: Prediction, other: Prediction) -> float:
+def _difference(champion: Prediction, challenger: Prediction) -> float:
     """Return the sum over rows: of the gap in the number, or in the probability of the class."""
-    classes = other.loaded.model.classes
-    if one.probabilities is None or other.probabilities is None or classes is None:
-        return float(np.abs(np.subtract(one.labels, other.labels)).sum())
+    classes = challenger.loaded.model.classes
+    if champion.probabilities is None or challenger.probabilities is None or classes is None:
+        return float(np.abs(np.subtract(champion.labels, challenger.labels)).sum())
     theirs = {name: place for place, name in enumerate(classes.tolist())}
-    places = np.array([theirs.get(label, -1) for label in one.labels])
-    given = other.probabilities[np.arange(len(places)), places]
-    return float(np.abs(one.probabilities.max(axis=1) - np.where(places < 0, 0, given)).sum())
+    places = np.array([theirs.get(label, -1) for label in champion.labels])
+    given = challenger.probabilities[np.arange(len(places)), places]
+    return float(np.abs(champion.probabilities.max(axis=1) - np.where(places < 0, 0, given)).sum())

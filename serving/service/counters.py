@@ -1,5 +1,9 @@
-"""What the service counts, for Prometheus. Nothing here holds a value of a request."""
+"""What the service counts, for Prometheus and for /ab. Nothing here holds a value of a request."""
 
+from collections import Counter as Tally
+from typing import Any
+
+import numpy as np
 import prometheus_client
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -11,6 +15,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from serving.model.loaded import Loaded
 from serving.model.prediction import Prediction
 from serving.service.slots import Slot
 
@@ -18,7 +23,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 ROWS = (1, 2, 4, 8, 16, 32, 64, 256, 1024, 4096)
 prometheus_client.disable_created_metrics()
 
-MOST_LABELS = 100  # a model with more classes is not counted by class
+MOST_LABELS = 100  # the classes of a model with more are shown by /ab alone
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -61,15 +66,33 @@ class Metrics:
             ["role"],
             buckets=SECONDS,
         )
-        self.rows = self._make(Counter, "serving_rows", "Rows predicted", ["role", "version"])
-        self.labels = self._make(
-            Counter, "serving_predictions", "Rows by predicted class", ["role", "version", "label"]
+        by_version = ["role", "version"]
+        self.answers = self._make(Counter, "serving_answers", "Requests predicted", by_version)
+        self.rows = self._make(Counter, "serving_rows", "Rows predicted", by_version)
+        self.errors = self._make(
+            Counter, "serving_model_errors", "Requests that a model could not answer", by_version
         )
+        self.prediction_sum = self._make(
+            Gauge,
+            "serving_prediction_sum",
+            "Sum of predicted numbers, or of the probabilities of predicted classes",
+            by_version,
+        )
+        by_label = ("serving_predictions", "Rows by predicted class", [*by_version, "label"])
+        self.labels = self._make(Counter, *by_label)
+        self.many_labels = Counter(*by_label, registry=None)  # too many for Prometheus
+        versions = ["champion", "challenger"]
         self.compared = self._make(
             Counter,
             "serving_shadow_rows",
             "Rows that champion and challenger both predicted",
-            ["agreement"],
+            ["agreement", *versions],
+        )
+        self.difference = self._make(
+            Counter,
+            "serving_shadow_difference",
+            "Sum over these rows of the gap in the number, or in the probability of the class",
+            versions,
         )
         self.models = self._make(
             Gauge,
@@ -94,10 +117,28 @@ class Metrics:
 
     def count(self, role: str, prediction: Prediction) -> None:
         """Count the rows that one request was answered with."""
-        version = prediction.loaded.version
-        self.rows.labels(role, version).inc(len(prediction.labels))
-        classes = prediction.loaded.model.classes
-        if classes is None or len(classes) > MOST_LABELS:
-            return
-        for label in prediction.labels:
-            self.labels.labels(role, version, str(label)).inc()
+        key = role, prediction.loaded.version
+        values = prediction.labels
+        if prediction.probabilities is not None:
+            values = prediction.probabilities.max(axis=1)
+            counter = self.labels_of(prediction.loaded)
+            for label, n_rows in Tally(map(str, prediction.labels)).items():
+                counter.labels(*key, label).inc(n_rows)
+        self.answers.labels(*key).inc()
+        self.rows.labels(*key).inc(len(prediction.labels))
+        self.prediction_sum.labels(*key).inc(float(np.sum(values)))
+
+    def labels_of(self, loaded: Loaded) -> Counter:
+        """Return the counter of rows by predicted class, for a model of so many classes."""
+        classes = loaded.model.classes
+        few = classes is None or len(classes) <= MOST_LABELS
+        return self.labels if few else self.many_labels
+
+
+def read(metric: Any) -> dict[tuple[str, ...], float]:
+    """Return what a counter or gauge has counted: its values by their labels, in order."""
+    return {
+        tuple(sample.labels.values()): sample.value
+        for family in metric.collect()
+        for sample in family.samples
+    }

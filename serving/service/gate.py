@@ -77,7 +77,7 @@ class Gate:
             held = len(body)
             self._held += held
             async with asyncio.timeout(self.limits.answer_seconds):
-                await self.app(scope, _once(body, receive), answer.send)
+                await self.app(scope, replay_body(body, receive), answer.send)
         except RequestError as error:
             await answer.refuse(error)
         except TimeoutError:
@@ -212,7 +212,7 @@ def _is_static(path: str) -> bool:
     return path.startswith(STATIC_PREFIX)
 
 
-def _once(body: bytes, receive: Any) -> Any:
+def replay_body(body: bytes, receive: Any) -> Any:
     """Return a `receive` that gives the body that was read, then what else the client does."""
     given = False
 

@@ -25,14 +25,14 @@ RETRY_SECONDS = 60.0  # until a version that could not be loaded is tried again
 
 def load(reference: str) -> Loaded:
     """Load the version that `reference` stands for now; `UserError` where there is none."""
-    found = served_model.load(reference)
-    return Loaded(found, RowSchema(found), card.of(found), _examples(found))
+    model = served_model.load(reference)
+    return Loaded(model, RowSchema(model), card.of(model), _examples(model))
 
 
-def _examples(found: served_model.ServedModel) -> list[dict[str, Any]]:
-    if found.example is None:
+def _examples(model: served_model.ServedModel) -> list[dict[str, Any]]:
+    if model.example is None:
         return []
-    return as_records(found.example)
+    return as_records(model.example)
 
 
 class Slot:
@@ -60,8 +60,8 @@ class Slot:
         a newer model is damaged or the store is away.
         """
         try:
-            found = await asyncio.to_thread(served_model.find, self.reference)
-            version = f"{found.project}/{found.source_name}"
+            artifact = await asyncio.to_thread(served_model.find, self.reference)
+            version = f"{artifact.project}/{artifact.source_name}"
         except Exception as error:
             if not self._unreachable:
                 logger.warning("%s cannot be looked up, %s stays: %s", *self._about(error))

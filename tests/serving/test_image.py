@@ -18,6 +18,7 @@ from serving.model.served_model import load
 from util_lib.errors import UserError
 
 TOKEN = "a-token-for-the-tests-of-the-image"
+PORT = "8080"  # in the image
 
 
 def write(steps, *given):
@@ -183,7 +184,7 @@ def test_the_command_of_the_image_answers_in_a_clean_environment(exported, tmp_p
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [str(port) if word == str(image.PORT) else word for word in command(context)]
+    words = [str(port) if word == PORT else word for word in command(context)]
     environment = {"PATH": f"{python.parent}:/usr/bin:/bin"}
     refused = subprocess.run(words, cwd=context, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1 and "SERVING_TOKEN" in refused.stderr
@@ -199,7 +200,7 @@ def test_the_command_of_the_image_answers_in_a_clean_environment(exported, tmp_p
         address = f"http://127.0.0.1:{port}"
         wait_for(f"{address}/ping", server)
         health = re.search(r"HEALTHCHECK .*?CMD (\[.*?\])\n", dockerfile(context), re.S)[1]
-        asked = json.loads(health.replace(f":{image.PORT}/", f":{port}/"))
+        asked = json.loads(health.replace(f":{PORT}/", f":{port}/"))
         assert subprocess.run(asked, env=environment).returncode == 0
         rows = with_text(make_songs(20, seed=5))
         features = load(str(context / "model")).features.names()

@@ -353,7 +353,7 @@ def look():
 
     noted = [*Path("store/tracking_store").glob("moving.*.json")] != []
     before = state()
-    moving.settle()
+    moving.finish_interrupted_move()
     after = state()
     assert len(set(after)) == 1, (before, after)
     assert len(set(before)) == 1 or noted, before

@@ -29,11 +29,11 @@ def difference(before: Path, now: Path) -> str:
         return f"the model is a {_described(old)} -> {_described(new)}"
     for name in names:
         if hasattr(old[name], "estimators_") and hasattr(new[name], "estimators_"):
-            found = of_forests(old[name], new[name])
+            first = of_forests(old[name], new[name])
         else:
-            found = _of_estimators(old[name], new[name])
-        if found:
-            return f"{name}: {found}"
+            first = _of_estimators(old[name], new[name])
+        if first:
+            return f"{name}: {first}"
     return "the same pipeline, written in another way"
 
 

@@ -94,12 +94,12 @@ def main(argv: list[str] | None = None) -> None:
     pairs = sorted(path for path in folder.glob("*") if (path / "before").is_dir())
     if not pairs:
         raise UserError(f"{folder} holds nothing to compare: expected <artifact>/before and now")
-    found = {}
+    differences = {}
     for path in pairs:
         if (path / "now").is_dir():
-            found[path.name] = difference(path / "before", path / "now")
-            logger.info("%s: %s", path.name, found[path.name])
-    text = json.dumps(found, indent=1) + "\n"
+            differences[path.name] = difference(path / "before", path / "now")
+            logger.info("%s: %s", path.name, differences[path.name])
+    text = json.dumps(differences, indent=1) + "\n"
     (folder / "differences.json").write_text(text, encoding="utf-8")
 
 

@@ -21,15 +21,15 @@ def difference(before: Path, now: Path) -> str:
     old, new = _read(before), _read(now)
     if list(old.columns) != list(new.columns):
         return _of_columns(list(map(str, old.columns)), list(map(str, new.columns)))
-    said = []
+    sentences = []
     if len(old) != len(new):
-        said.append(f"{len(old):,} -> {len(new):,} rows")
+        sentences.append(f"{len(old):,} -> {len(new):,} rows")
     if other := [name for name in old.columns if old[name].dtype != new[name].dtype]:
         types = [str(frame[other[0]].dtype).removesuffix("[pyarrow]") for frame in (old, new)]
-        said.append(f"column {other[0]!r}: type {' -> '.join(types)}")
+        sentences.append(f"column {other[0]!r}: type {' -> '.join(types)}")
     if cell := _first_cell(old, new):
-        said.append(cell)
-    return "; ".join(said) or _of_writing(before, now)
+        sentences.append(cell)
+    return "; ".join(sentences) or _of_writing(before, now)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -34,7 +34,7 @@ class Proposal(NamedTuple):
 
     @property
     def role(self) -> str:
-        """Its role; empty where the column is left out."""
+        """Return its role; empty where the column is left out."""
         return self.keys.get("role", "")
 
 

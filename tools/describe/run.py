@@ -176,7 +176,7 @@ def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
     project itself may be a copy that goes with the run.
     """
     roles = [column.role for column in made.data.columns.values()]
-    said = DRAFTED.format(
+    text = DRAFTED.format(
         path=path,
         n_rows=len(frame),
         n_features=sum(role not in ("ignore", "target") for role in roles),
@@ -194,11 +194,11 @@ def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
         place = store_directory()
         usual = on_wandb or place == ROOT / place.name
         store = "" if usual else f"TRACKING_STORE={shlex.quote(str(place))} "
-        said += RUN_HERE.format(root=ROOT, name=name) + "\n" + profile
-        said += FETCH_PROFILE.format(name=name, store=store)
+        text += RUN_HERE.format(root=ROOT, name=name) + "\n" + profile
+        text += FETCH_PROFILE.format(name=name, store=store)
     else:
-        said += RUN_THERE.format(name=name) + "\n" + profile
-    print(said, flush=True)
+        text += RUN_THERE.format(name=name) + "\n" + profile
+    print(text, flush=True)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -116,29 +116,29 @@ def sums(features: dict[str, Feature], target: Target) -> Iterator[Finding]:
     )
 
 
-def alone(name: str, one: Feature, target: Target) -> Iterator[Finding]:
+def alone(name: str, column: Feature, target: Target) -> Iterator[Finding]:
     """Say in which ways one column alone gives the target away."""
-    yield from _by_gaps(name, one, target)
-    if one.numbers is not None:
-        yield from _by_numbers(name, one, target)
-    found = list(_by_values(name, one, target))
+    yield from _by_gaps(name, column, target)
+    if column.numbers is not None:
+        yield from _by_numbers(name, column, target)
+    found = list(_by_values(name, column, target))
     yield from found
-    if one.role == "text" and not found:
-        yield from _by_words(name, one, target)
+    if column.role == "text" and not found:
+        yield from _by_words(name, column, target)
 
 
-def _by_gaps(name: str, one: Feature, target: Target) -> Iterator[Finding]:
-    n_missing, n = int(one.missing.sum()), len(one.missing)
+def _by_gaps(name: str, column: Feature, target: Target) -> Iterator[Finding]:
+    n_missing, n = int(column.missing.sum()), len(column.missing)
     if min(n_missing, n - n_missing) < MIN_SUPPORT:
         return
     if target.classes is None:
-        auc = _auc(target.values, one.missing)
+        auc = _auc(target.values, column.missing)
         strength = max(auc, 1 - auc)
         if strength < MIN_AUC:
             return
         how, measured = f"AUC {strength:.3f}", {"auc": strength}
     else:
-        counts = _table(one.missing.astype(int), target.values, len(target.classes))
+        counts = _table(column.missing.astype(int), target.values, len(target.classes))
         expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / n
         present = expected[0] > 0
         gaps = (counts[:, present] - expected[:, present]) ** 2 / expected[:, present]
@@ -152,28 +152,28 @@ def _by_gaps(name: str, one: Feature, target: Target) -> Iterator[Finding]:
         f"whether column {name!r} has a value tells {target.name!r} ({n_missing:,} of {n:,} rows "
         f"have none; {how}, 1 = always): {WAY_OUT}",
         count=n_missing,
-        examples=_examples(one, np.flatnonzero(one.missing)),
+        examples=_examples(column, np.flatnonzero(column.missing)),
         strength=measured,
     )
 
 
-def _by_numbers(name: str, one: Feature, target: Target) -> Iterator[Finding]:
-    drawn = _draw(len(one.missing))
-    one, target = one.at(drawn), target._replace(values=target.values[drawn])
-    if one.numbers is None:
+def _by_numbers(name: str, column: Feature, target: Target) -> Iterator[Finding]:
+    drawn = _draw(len(column.missing))
+    column, target = column.at(drawn), target._replace(values=target.values[drawn])
+    if column.numbers is None:
         return
-    x = one.numbers[~one.missing]
+    x = column.numbers[~column.missing]
     if target.classes is None:
-        y = target.values[~one.missing]
+        y = target.values[~column.missing]
         # Its ranks too: of a long tail the few largest values would decide alone.
         r2 = max(
             _explained(x, values, smooth=True) for values in (y, pd.Series(y).rank().to_numpy())
         )
-        if one.missing.mean() > 0.5 or r2 < MIN_R2:
+        if column.missing.mean() > 0.5 or r2 < MIN_R2:
             return
         how, measured = f"R2 {r2:.4f} from the rows with like values", {"r2": r2}
     else:
-        auc = _held_out_auc(_bins(x, one.missing), target)
+        auc = _held_out_auc(_bins(x, column.missing), target)
         if auc < MIN_AUC:
             return
         how, measured = f"AUC {auc:.4f} on rows held out", {"auc": auc}
@@ -185,12 +185,14 @@ def _by_numbers(name: str, one: Feature, target: Target) -> Iterator[Finding]:
     )
 
 
-def _by_values(name: str, one: Feature, target: Target) -> Iterator[Finding]:
+def _by_values(name: str, column: Feature, target: Target) -> Iterator[Finding]:
     """Look at values that occur more than once: do their rows agree in the target?"""
-    if one.role == "date" or (one.numbers is not None and (one.numbers[~one.missing] % 1).any()):
+    if column.role == "date" or (
+        column.numbers is not None and (column.numbers[~column.missing] % 1).any()
+    ):
         return
-    codes = one.codes()
-    repeated = (np.bincount(codes)[codes] > 1) & ~one.missing
+    codes = column.codes()
+    repeated = (np.bincount(codes)[codes] > 1) & ~column.missing
     chosen = _draw_groups(codes, repeated)
     codes, chosen_target = codes[chosen], target._replace(values=target.values[chosen])
     n_values = len(np.unique(codes))
@@ -198,7 +200,7 @@ def _by_values(name: str, one: Feature, target: Target) -> Iterator[Finding]:
         return
     coverage = float(repeated.mean())
     if target.classes is None:
-        if one.numbers is not None:
+        if column.numbers is not None:
             return  # _by_numbers has looked
         r2 = _explained(codes, chosen_target.values, smooth=False)
         if r2 < MIN_R2:
@@ -217,21 +219,21 @@ def _by_values(name: str, one: Feature, target: Target) -> Iterator[Finding]:
         f"each value of column {name!r} belongs to one {target.name!r} ({n_values:,} values that "
         f"occur more than once: {how}; they cover {coverage:.1%} of the rows): {WAY_OUT}",
         count=int(repeated.sum()),
-        examples=_examples(one, np.flatnonzero(repeated)),
+        examples=_examples(column, np.flatnonzero(repeated)),
         strength={**measured, "values": float(n_values), "coverage": coverage},
     )
 
 
-def _by_words(name: str, one: Feature, target: Target) -> Iterator[Finding]:
+def _by_words(name: str, column: Feature, target: Target) -> Iterator[Finding]:
     """Look for a word that stands in the rows of one class, and in no others."""
     if (classes := target.classes) is None:
         return
-    drawn = _draw(len(one.missing))
-    one, target = one.at(drawn), target._replace(values=target.values[drawn])
+    drawn = _draw(len(column.missing))
+    column, target = column.at(drawn), target._replace(values=target.values[drawn])
     codes = target.values.astype(int)
     sizes = np.bincount(codes, minlength=len(classes))
     found: dict[str, Counter] = {}
-    for text, code in zip(one.values, codes, strict=True):
+    for text, code in zip(column.values, codes, strict=True):
         if isinstance(text, str):
             for word in set(re.findall(r"\w+", text.lower())):
                 found.setdefault(word, Counter())[code] += 1
@@ -381,9 +383,9 @@ def _places(chosen: np.ndarray) -> np.ndarray:
     return np.flatnonzero(chosen) if chosen.dtype == bool else chosen
 
 
-def _examples(one: Feature, places: np.ndarray) -> list[dict[str, Any]]:
+def _examples(column: Feature, places: np.ndarray) -> list[dict[str, Any]]:
     """Return the first rows that hold the first three different values at these places."""
-    values = one.values.iloc[places[:1000]]
+    values = column.values.iloc[places[:1000]]
     shown = values[~values.astype(str).duplicated()].head(3)
     return [
         {"row": int(row), "value": value} for row, value in zip(shown.index, shown, strict=True)

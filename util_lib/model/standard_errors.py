@@ -15,19 +15,19 @@ def of_roc_auc(truth: ArrayLike, probabilities: np.ndarray, classes: ArrayLike) 
     """
     truth, classes = np.asarray(truth), np.asarray(classes)
     rows = {place: np.flatnonzero(truth == name) for place, name in enumerate(classes)}
-    rows = {place: found for place, found in rows.items() if len(found)}
+    rows = {place: rows_of_class for place, rows_of_class in rows.items() if len(rows_of_class)}
     if len(rows) < 2 or min(map(len, rows.values())) < 2:
         return float("nan")
     # of two classes one column says it all: the other one's ranks are the same
     ranked = [1] if len(classes) == 2 else [*rows]
-    moves = {place: np.zeros(len(found)) for place, found in rows.items()}
+    moves = {place: np.zeros(len(rows_of_class)) for place, rows_of_class in rows.items()}
     n_pairs = len(ranked) * (len(rows) - 1)
-    for one in ranked:
+    for place in ranked:
         for other in rows:
-            if one != other:
-                ours = probabilities[rows[one], one]
-                theirs = probabilities[rows[other], one]
-                moves[one] += _share_below(ours, theirs) / n_pairs
+            if place != other:
+                ours = probabilities[rows[place], place]
+                theirs = probabilities[rows[other], place]
+                moves[place] += _share_below(ours, theirs) / n_pairs
                 moves[other] += (1 - _share_below(theirs, ours)) / n_pairs
     return float(np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in moves.values())))
 

@@ -159,7 +159,7 @@ def test_a_move_that_was_broken_off_is_completed_by_whoever_comes_next(
         with pytest.raises(Killed):
             move(tracking, models[1])
     assert [*store.directory.glob("moving.*.json")]
-    moving.settle()
+    moving.finish_interrupted_move()
     expected = models[1] if arrived else models[0]
     assert holder_of() == expected and events()[-1][0] == expected
     assert not [*store.directory.glob("moving.*.json")]
@@ -173,7 +173,7 @@ def test_a_reader_is_not_kept_from_reading_by_a_registry_that_is_away(
     plan = moving.Move("p", "model_export", "model_export", "prod", None, models[0], {}, None)
     (store.directory / "moving.local.json").write_text(json.dumps(plan._asdict()))
     monkeypatch.setattr(moving.mlflow_mirror, "connect", lambda directory: 1 / 0)
-    moving.settle()
+    moving.finish_interrupted_move()
     assert "was broken off and cannot be completed: division by zero" in capsys.readouterr().err
     assert holder_of() == models[0]
 

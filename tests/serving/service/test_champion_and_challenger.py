@@ -1,5 +1,6 @@
 """Two models behind one address, and a newer version that takes over while requests come."""
 
+import re
 import shutil
 import threading
 import time
@@ -193,6 +194,9 @@ def test_in_shadow_the_champion_answers_all_and_both_are_compared_row_by_row(two
             assert version_of(answer) == "tests/model_export:v0"
         until(lambda: service.get("/ab").json()["pairs"]["rows"] == 30)
         shown = service.get("/ab").json()
+        counters = service.get("/metrics").text
+    same = re.findall(r'^serving_shadow_rows_total{agreement="same",.*} (.*)$', counters, re.M)
+    assert sum(map(float, same)) == shown["pairs"]["agreement"] * 30
     assert shown["mode"] == "shadow"
     assert [model["rows"] for model in shown["models"]] == [30, 30]
     assert 0 <= shown["pairs"]["agreement"] <= 1

@@ -253,6 +253,15 @@ def test_what_cannot_be_compared_is_named_with_the_reason(tables):
     ]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n", [50, 10_001])
+def test_numbers_beyond_all_numbers_are_compared_too(n):
+    many = np.r_[np.full(n, np.inf), 0.0]
+    apart = one(many, -many)
+    assert apart.drifted and apart.statistic == pytest.approx(n / (n + 1))
+    assert (one(many, many).statistic, one(many, many).p) == (0.0, 1.0)
+
+
 def test_false_alarms_are_no_more_frequent_than_asked():
     alarms, _ = share_of_alarms(150, 40, 0.2, **NONE)
     low, high = stats.binom.interval(0.999, 40, 0.2)
