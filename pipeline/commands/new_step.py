@@ -5,7 +5,6 @@ cookiecutter makes the same of the same template, cookie-mlflow-step.
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -25,6 +24,8 @@ from util_lib.project import ROOT
 from util_lib.tracking.store.places import store_directory
 
 HEAD = "# @package _global_\nsteps:\n"
+OURS = ROOT / "conf" / "pipeline"
+FIRST = re.compile(r"^  \w+:\n(?:    .*\n)+", re.MULTILINE)  # the entry that gets the data
 NOTHING_WRITTEN = "nothing was written; free space there or correct its permissions"
 
 
@@ -42,9 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def request(arguments: argparse.Namespace) -> NewStep:
     """Return the step that was asked for, checked."""
-    template = json.loads((step_template.TEMPLATE / "cookiecutter.json").read_text("utf-8"))
     answers = {
-        **{key: value for key, value in template.items() if isinstance(value, str)},
+        **step_template.template(),
         "step_name": arguments.name,
         "job_type": arguments.name,
         "inputs": arguments.inputs,
@@ -56,14 +56,20 @@ def request(arguments: argparse.Namespace) -> NewStep:
     return step_template.check(answers)
 
 
+def begun() -> str:
+    """Return a pipeline file to begin with: its one step gets the data, as the project's does."""
+    first = FIRST.search((OURS / "training.yaml").read_text(encoding="utf-8"))
+    return HEAD + (first[0] if first else "")
+
+
 def with_entry(path: Path, step: NewStep) -> str:
     """Return the pipeline file at `path` with the step at its end; what is there stays as it is."""
-    before = path.read_text(encoding="utf-8") if path.exists() else HEAD
+    before = path.read_text(encoding="utf-8") if path.exists() else begun()
     try:
         steps = (yaml.safe_load(before) or {}).get("steps") or {}
         if step.name in steps:
             raise UserError(f"{path} already has a step {step.name!r}: choose another name")
-        after = f"{before.rstrip()}\n{step.entry}"
+        after = f"{before.rstrip()}\n\n{step.entry}"
         added = {**steps, **yaml.safe_load(step.entry)}
         if yaml.safe_load(after) != {**(yaml.safe_load(before) or {}), "steps": added}:
             raise yaml.YAMLError
@@ -82,8 +88,7 @@ def write(step: NewStep, home: Path, pipeline: str) -> None:
         raise UserError(f"{folder} already exists: choose another name, or remove it")
     if pipeline and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", pipeline):
         raise UserError(f"pipeline must be a word such as mine, found {pipeline!r}")
-    ours = ROOT / "conf" / "pipeline" / path.name
-    if ours.exists() and not path.exists():
+    if (OURS / path.name).exists() and not path.exists():
         raise UserError(f"pipeline {pipeline!r} is one of the project's own: choose another name")
     with (
         safe_files.writing(home, NOTHING_WRITTEN),

@@ -19,7 +19,6 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT
 
 TEMPLATE = ROOT / "cookie-mlflow-step"
-PINS = ROOT / "preprocess" / "conda.yml"  # a step that reads a table and writes one
 TYPES = {"str": "str", "int": "int", "float": "float", "bool": "cli.true_or_false"}
 OURS = ("main", "all", "test", "tests")  # words with a meaning where steps are chosen or tested
 TAKEN = ("help", "table", "artifact_name", "artifact_type", "artifact_description")
@@ -136,7 +135,8 @@ class NewStep:
     @property
     def conda(self) -> str:
         """Return its conda.yml: the environment of a step of the project under another name."""
-        return re.sub(r"\Aname: .*", f"name: {self.name}", PINS.read_text(encoding="utf-8"))
+        like = ROOT / str(template()["_environment_of"]) / "conda.yml"
+        return re.sub(r"\Aname: .*", f"name: {self.name}", like.read_text(encoding="utf-8"))
 
     @property
     def entry(self) -> str:
@@ -156,6 +156,11 @@ class NewStep:
 def quoted(text: str) -> str:
     """Write `text` as YAML and Python both read it."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def template() -> dict[str, Any]:
+    """Return the variables of the template and its settings."""
+    return json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 
 
 def check(answers: Mapping[str, Any]) -> NewStep:
@@ -208,7 +213,8 @@ def _check_step_name(name: str) -> None:
             f"the name of a step must be its own, and {name!r} is the name of a part of the "
             "pipeline: choose another one"
         )
-    if importlib.util.find_spec(name) is not None:
+    module = importlib.util.find_spec(name)
+    if module is not None and module.origin:  # else only a folder somewhere
         raise UserError(
             f"the name of a step must be its own, and {name!r} is a Python package: choose another"
         )
@@ -278,10 +284,8 @@ def _check_default(parameter: Parameter) -> None:
 
 def render(step: NewStep, folder: Path) -> None:
     """Write the files of the step into `folder`, which is there."""
-    options = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
-    environment = Environment(
-        undefined=StrictUndefined, keep_trailing_newline=True, **options["_jinja2_env_vars"]
-    )
+    options = template()["_jinja2_env_vars"]
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, **options)
     given = {"new_step": lambda answers: step, "cookiecutter": {}}
     (files,) = (path for path in TEMPLATE.iterdir() if "{{" in path.name)
     for path in files.iterdir():
