@@ -93,9 +93,9 @@ class NewStep:
     output: str
 
     @property
-    def tables(self) -> dict[str, str]:
-        """Return the name that each table has in `work`, by its flag."""
-        return {"input_artifact": "table"} if len(self.inputs) == 1 else {n: n for n in self.inputs}
+    def tables(self) -> list[str]:
+        """Return the names that the tables it reads have in `work`."""
+        return ["table"] if len(self.inputs) == 1 else [*self.inputs]
 
     @property
     def flags(self) -> list[Flag]:

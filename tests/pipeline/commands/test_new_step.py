@@ -21,7 +21,7 @@ KINDS = [
     {},
     {"parameters": "min_len:int=3,lang:str=en"},
     {"parameters": "a,b:float,c:bool=true,d:int=-1,e:float=-.5,f=", "outputs": "clean.csv"},
-    {"inputs": "songs.parquet:v3, more_songs.csv", "description": "Join: songs & more (100%)."},
+    {"inputs": "run.parquet:v3, more_songs.csv", "description": "Join: songs & more (100%)."},
 ]
 TYPE_HERE = "raw_data.parquet:latest --artifact_name clean_data.parquet".split()
 
@@ -247,3 +247,29 @@ def test_it_runs_as_a_script_and_as_an_mlflow_project_from_where_it_lies(
     project = run("mlflow", "run", "clean_titles", "--env-manager", "local", *options)
     assert "logged other.parquet:v0: 30 rows" in project.stdout, project.stderr
     assert not (home / "clean_titles" / "tracking_store").exists()
+
+
+def test_two_of_them_make_a_pipeline_whose_second_run_is_cached(home, empty_mlflow_database):
+    shutil.copy(empty_mlflow_database, home / "mlflow.db")
+    make(pipeline="mine", parameters="min_len:int=3")
+    make(name="shorten", inputs="clean_data.parquet", outputs="short.csv", pipeline="mine")
+
+    def outcomes():
+        command = [sys.executable, str(ROOT / "main.py"), "pipeline=mine", "main.env_manager=local"]
+        done = run(*command, util_lib=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [line for line in done.stdout.splitlines() if line.startswith("[")]
+
+    first = outcomes()
+    assert sum(": done in " in line for line in first) == 3
+    assert [line.split("]")[1].split(",")[0] for line in outcomes()] == [
+        " get_data: cached",
+        " clean_titles: cached",
+        " shorten: cached",
+    ]
+    script = home / "shorten" / "run.py"
+    script.write_text(script.read_text().replace("return table\n", "return table.head(5)\n"))
+    third = outcomes()
+    assert "[2/3] clean_titles: cached, has clean_data.parquet:v0" in third
+    assert "[3/3] shorten: runs, because: shorten/run.py changed" in third
+    assert any("made short.csv:v1" in line for line in third)
