@@ -256,16 +256,16 @@ def test_two_of_them_make_a_pipeline_whose_second_run_is_cached(home, empty_mlfl
 
     def outcomes():
         command = [sys.executable, str(ROOT / "main.py"), "pipeline=mine", "main.env_manager=local"]
-        done = run(*command, util_lib=False)
+        done = run(*command, "--explain", util_lib=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return [line for line in done.stdout.splitlines() if line.startswith("[")]
 
     first = outcomes()
     assert sum(": done in " in line for line in first) == 3
-    assert [line.split("]")[1].split(",")[0] for line in outcomes()] == [
-        " get_data: cached",
-        " clean_titles: cached",
-        " shorten: cached",
+    assert outcomes() == [
+        "[1/3] get_data: cached, has raw_data.parquet:v0",
+        "[2/3] clean_titles: cached, has clean_data.parquet:v0",
+        "[3/3] shorten: cached, has short.csv:v0",
     ]
     script = home / "shorten" / "run.py"
     script.write_text(script.read_text().replace("return table\n", "return table.head(5)\n"))
