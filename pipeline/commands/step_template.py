@@ -75,8 +75,11 @@ class Parameter:
     @property
     def literal(self) -> str:
         """Return the example as Python code."""
-        kinds = {"int": int, "float": float, "bool": lambda text: text == "true"}
-        return quoted(self.example) if self.type == "str" else repr(kinds[self.type](self.example))
+        if self.type == "bool":
+            return str(self.example == "true")
+        if self.type == "str":
+            return quoted(self.example)
+        return repr(int(self.example) if self.type == "int" else float(self.example))
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ def _check_step_name(name: str) -> None:
 
 def _inputs(text: str) -> dict[str, str]:
     """Read artifact names separated by commas; return references by the flag that takes each."""
-    references = {}
+    references: dict[str, str] = {}
     names = [name.strip() for name in text.split(",")]
     for name in names:
         artifact, _, alias = name.partition(":")
@@ -249,7 +252,7 @@ def _name(what: str, name: str, taken: set[str]) -> str:
 
 def _parameters(text: str, taken: set[str]) -> tuple[Parameter, ...]:
     """Read `min_len:int=3,lang:str=en,word`; without a type str, without a default required."""
-    parameters = []
+    parameters: list[Parameter] = []
     for declared in text.split(",") if text else []:
         head, equals, default = declared.strip().partition("=")
         name, colon, type = (word.strip() for word in head.partition(":"))
