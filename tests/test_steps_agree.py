@@ -1,17 +1,17 @@
 import importlib
-from pathlib import Path
 
 import pytest
-import yaml
 from step_support import ROOT, steps
 
+from tests import step_rules
+from tests.step_rules import packages, requirements
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.store.places import store_directory
 
 __all__ = ["steps"]
 
-from pipeline.commands import describe, gc, leaderboard, reproduce
+from pipeline.commands import describe, gc, leaderboard, new_step, reproduce
 
 STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
 PROJECTS = (*STEPS, "tools/describe", "tools/compare")
@@ -21,44 +21,26 @@ ENTRIES += [("serving", n, n) for n in ("predict", "promote", "rollback", "image
 
 
 def read(step, name):
-    return yaml.safe_load((ROOT / step / name).read_text(encoding="utf-8"))
+    return step_rules.read(ROOT / step / name)
 
 
-def dotted(folder):
-    return folder.replace("/", ".")
-
-
-def packages(path):
-    listed = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
-    plain = [entry for entry in listed if isinstance(entry, str)]
-    return plain, next(entry["pip"] for entry in listed if isinstance(entry, dict))
+def script_of(step, module="run"):
+    return importlib.import_module(f"{step.replace('/', '.')}.{module}")
 
 
 @pytest.mark.parametrize(("step", "entry", "module"), ENTRIES)
 def test_mlproject_declares_exactly_what_the_script_reads_in_the_same_order(step, entry, module):
-    declared = read(step, "MLproject")["entry_points"][entry]
-    parser = importlib.import_module(f"{dotted(step)}.{module}").build_parser()
-    flags = [action.dest for action in parser._actions if action.dest != "help"]
-    assert list(declared["parameters"]) == flags
-    passed = " ".join(f"--{flag} {{{flag}}}" for flag in flags)
-    assert declared["command"].strip() == f"python {module}.py {passed}"
+    script = script_of(step, module)
+    step_rules.declares_what_the_script_reads_in_the_same_order(ROOT / step, entry, script)
 
 
 @pytest.mark.parametrize(("step", "entry", "module"), ENTRIES)
 def test_a_parameter_has_the_same_default_in_both_places_and_a_description(step, entry, module):
-    declared = read(step, "MLproject")["entry_points"][entry]["parameters"]
-    parser = importlib.import_module(f"{dotted(step)}.{module}").build_parser()
-    for action in parser._actions:
-        if action.dest == "help":
-            continue
-        parameter = declared[action.dest]
-        assert parameter["description"] and parameter["type"] in ("string", "float")
-        assert ("default" in parameter) == (not action.required)
-        assert parameter.get("default") == action.default
-        assert action.help
+    script = script_of(step, module)
+    step_rules.has_the_same_defaults_in_both_places_and_descriptions(ROOT / step, entry, script)
 
 
-@pytest.mark.parametrize("module", [describe, gc, leaderboard, reproduce])
+@pytest.mark.parametrize("module", [describe, gc, leaderboard, new_step, reproduce])
 def test_an_entry_point_of_the_root_passes_on_what_its_module_reads(module):
     name = module.__name__.rpartition(".")[2]
     declared = read(".", "MLproject")["entry_points"][name]
@@ -72,52 +54,22 @@ def test_an_entry_point_of_the_root_passes_on_what_its_module_reads(module):
 
 @pytest.mark.parametrize("step", PROJECTS)
 def test_a_step_has_one_name_in_all_its_files(step):
-    project, name = read(step, "MLproject"), Path(step).name
-    assert project["name"] == name
-    assert project["conda_env"] == "conda.yml"
-    assert read(step, "conda.yml")["name"] == name
-    assert importlib.import_module(f"{dotted(step)}.run").logger.name == name
-    assert (ROOT / step / "README.md").read_text(encoding="utf-8").startswith(f"# {name}\n")
+    step_rules.has_one_name_in_all_files(ROOT / step, script_of(step))
 
 
 @pytest.mark.parametrize("step", PROJECTS)
 def test_the_readme_of_a_step_names_every_parameter_and_how_to_run_it(step):
-    text = (ROOT / step / "README.md").read_text(encoding="utf-8")
-    for entry in read(step, "MLproject")["entry_points"].values():
-        for name in entry["parameters"]:
-            assert f"`{name}`" in text, name
-    assert f"mlflow run {step}" in text and "python run.py" in text
+    step_rules.readme_names_every_parameter_and_how_to_run_it(ROOT / step, place=step)
 
 
 @pytest.mark.parametrize("step", PROJECTS)
 def test_an_environment_has_the_shape_that_every_manager_takes(step):
-    environment = read(step, "conda.yml")
-    plain, pip = packages(ROOT / step / "conda.yml")
-    assert environment["channels"] == ["conda-forge"]
-    assert plain == ["python=3.11.7", "pip=26.3"]
-    assert all("==" in package for package in pip)
-    assert pip[:3] == ["mlflow-skinny==3.17.2", "sqlalchemy==2.1.9", "alembic==1.20.1"]
+    step_rules.environment_has_the_shape_that_every_manager_takes(ROOT / step)
 
 
 def test_a_package_has_the_same_version_everywhere():
-    versions = {}
-    for path in sorted([*ROOT.glob("*/conda.yml"), *ROOT.glob("*/*/conda.yml")]) + [
-        ROOT / "conda.yml"
-    ]:
-        plain, pip = packages(path)
-        for entry in plain + pip:
-            name, _, version = entry.replace("==", "=").partition("=")
-            versions.setdefault(name, {}).setdefault(version, []).append(path.parent.name)
-    for path in sorted(ROOT.glob("requirements*.txt")):
-        for entry in requirements(path):
-            name, _, version = entry.partition("==")
-            versions.setdefault(name, {}).setdefault(version, []).append(path.name)
-    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
-
-
-def requirements(path):
-    lines = [line.partition("#")[0].strip() for line in path.read_text().splitlines()]
-    return [line for line in lines if line and not line.startswith("-r")]
+    environments = [*ROOT.glob("conda.yml"), *ROOT.glob("*/conda.yml"), *ROOT.glob("*/*/conda.yml")]
+    step_rules.a_package_has_one_version([*environments, *ROOT.glob("requirements*.txt")])
 
 
 def test_the_launch_environment_is_the_roots_plus_the_mlflow_command():

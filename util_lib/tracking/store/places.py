@@ -11,14 +11,14 @@ def store_directory() -> Path:
     """Return where this process keeps its store.
 
     `TRACKING_STORE`, else beside the SQLite database that `MLFLOW_TRACKING_URI` names, else in
-    the current directory. A step folder of this checkout is never the place: a step that is run
-    on its own shares the store of the whole project.
+    the current directory. A step folder is never the place: a step that is run on its own shares
+    the store of the whole project, and a step of one's own that of the folder in which it lies.
     """
     if chosen := os.environ.get("TRACKING_STORE"):
         return Path(chosen).expanduser().absolute()
     base = _beside_the_database()
     if is_step_folder(base):
-        base = ROOT
+        base = base.resolve().parent
     return base / "tracking_store"
 
 
@@ -26,17 +26,21 @@ def user_directory() -> Path:
     """Return where relative paths of the user start: the current directory.
 
     MLflow runs a step in the step's own folder; there it is the directory of the SQLite database
-    that `MLFLOW_TRACKING_URI` names, else the project root.
+    that `MLFLOW_TRACKING_URI` names, else where the step's folder lies: the project root.
     """
     if not is_step_folder(Path.cwd()):
         return Path.cwd()
     base = _beside_the_database()
-    return ROOT if is_step_folder(base) else base
+    return base.resolve().parent if is_step_folder(base) else base
 
 
 def is_step_folder(path: Path) -> bool:
-    """Say whether a directory is a step of this checkout."""
-    return path.resolve().parent == ROOT and (path / "MLproject").is_file()
+    """Say whether a directory is a step of this checkout, or a project beside a store."""
+    path = path.resolve()
+    if path == ROOT or not (path / "MLproject").is_file():
+        return False
+    mine = (path.parent / "tracking_store").is_dir() and not (path / "tracking_store").exists()
+    return path.parent == ROOT or mine
 
 
 def _beside_the_database() -> Path:
