@@ -65,15 +65,17 @@ def options(words: list[str], *names: str) -> list[str]:
 def composes(given: list[str], document: Path) -> None:
     """The overrides are read, composed and valid; a sweep by its first value.
 
-    A dataset that the document itself tells the reader to write stands for the default one.
+    A dataset, or a pipeline, that the document itself tells the reader to write stands for the
+    default one.
     """
     resolvers.register_resolvers()
     line = overrides.command_line(given)
     for number, word in enumerate(line):
-        name = word.removeprefix("dataset=")
-        if name != word and name not in overrides.datasets():
-            assert f"conf/dataset/{name}.yaml" in document.read_text(encoding="utf-8")
-            line[number] = "dataset=songs_demo"
+        group, _, name = word.partition("=")
+        usual = {"dataset": "songs_demo", "pipeline": "training"}
+        if group in usual and name not in overrides.choices(group):
+            assert f"conf/{group}/{name}.yaml" in document.read_text(encoding="utf-8")
+            line[number] = f"{group}={usual[group]}"
     single = []
     for override in (word for word in line if not word.startswith("-")):
         found = OverridesParser.create().parse_override(override)
@@ -238,6 +240,36 @@ def test_links_between_the_documents_lead_somewhere(document):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if "://" not in link:
             assert (document.parent / link).exists(), link
+
+
+def test_the_pipeline_of_the_document_runs_as_it_says(tmp_path):
+    """The files that docs/pipelines.md shows are written, and its commands run beside them."""
+    text = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    files = re.findall(r"^```\w+\n# (\S+/\S+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(files) == 3
+    for name, content in files:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    ours = ("TRACKING_", "MLFLOW_", "PIPELINE_", "WANDB_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    said = []
+    for line in code_lines(ROOT / "docs" / "pipelines.md"):
+        if "pipeline=mine" in line:
+            given = dict(p.split("=", 1) for p in options(shlex.split(line), "-P"))["hydra_options"]
+            command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local"]
+            done = subprocess.run(
+                [*command, f"--hydra_options={given}"],
+                cwd=tmp_path,
+                env=kept,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            said.append(done.stdout)
+    assert "count_letters: done" in said[0]
+    assert "count_letters: cached" in said[1]
+    assert "count_letters: runs, because: at_least 3 -> 4" in said[2]
 
 
 def test_the_documented_graph_is_the_one_that_the_plan_makes():

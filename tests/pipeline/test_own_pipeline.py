@@ -218,3 +218,25 @@ def test_the_secrets_of_an_address_reach_the_step_that_reads_it_and_no_other(hom
     assert seen == {"numbers": "http://u:s3cret@host/a?token=T", "total": "", "report": ""}
     kept = json.dumps(receipts(home.folder / "tracking_store"))
     assert "s3cret" not in kept and "token=***" in kept
+
+
+def test_a_step_that_uses_plain_mlflow_is_recorded_and_cached_like_others(home):
+    home.edit("conf/pipeline/mine.yaml", "  report:\n", "  plain:\n    uri: ./plain\n  report:\n")
+    home.edit("conf/pipeline/mine.yaml", "./plain\n", "./plain\n    outputs: [note.txt, notes]\n")
+    (home.folder / "plain").mkdir()
+    (home.folder / "plain" / "MLproject").write_text(
+        "name: plain\nentry_points: {main: {command: python run.py}}\n"
+    )
+    (home.folder / "plain" / "run.py").write_text(
+        "import mlflow\n"
+        "with mlflow.start_run():\n"
+        "    mlflow.log_metric('length', 4)\n"
+        "    mlflow.log_text('note', 'note.txt')\n"
+        "    mlflow.log_text('1', 'notes/one.txt')\n"
+    )
+    done = home.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "plain: done" in done.stdout and "made note.txt:v0, notes:v0" in done.stdout
+    again = home.run()
+    assert "plain: cached, has note.txt:v0, notes:v0" in again.stdout, again.stdout
+    assert "length 4" in again.stdout

@@ -15,7 +15,7 @@ from util_lib.project import ROOT
 
 def planned(*given: str) -> list[Step]:
     resolvers.register_resolvers()
-    return plan(schema.check(overrides.base_config(list(given))))
+    return plan(schema.check(overrides.base_config(overrides.command_line(list(given)))))
 
 
 def only(name: str, *given: str) -> Step:
