@@ -71,9 +71,11 @@ def composes(given: list[str], document: Path) -> None:
     resolvers.register_resolvers()
     line = overrides.command_line(given)
     for number, word in enumerate(line):
-        name = word.removeprefix("dataset=")
-        if name != word and name not in overrides.datasets():
-            assert f"conf/dataset/{name}.yaml" in document.read_text(encoding="utf-8")
+        group, _, name = word.partition("=")
+        if group in ("dataset", "pipeline") and name not in overrides.choices(group):
+            assert f"conf/{group}/{name}.yaml" in document.read_text(encoding="utf-8")
+            if group == "pipeline":  # its steps are known there only, where it is run for real
+                return
             line[number] = "dataset=songs_demo"
     single = []
     for override in (word for word in line if not word.startswith("-")):
@@ -164,6 +166,8 @@ def python_blocks() -> list:
         text = document.read_text(encoding="utf-8")
         blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         for number, block in enumerate(blocks):
+            if re.match(r"# \S+/\S+\n", block):  # a file, with its path: it runs in its place
+                continue
             found.append(pytest.param(block, id=f"{document.relative_to(ROOT)} {number}"))
     return found
 
@@ -239,6 +243,37 @@ def test_links_between_the_documents_lead_somewhere(document):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if "://" not in link:
             assert (document.parent / link).exists(), link
+
+
+def test_the_pipeline_of_the_document_runs_as_it_says(tmp_path):
+    """The files that docs/pipelines.md shows are written, and its commands run beside them."""
+    text = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
+    files = re.findall(r"^```\w+\n# (\S+/\S+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(files) == 3
+    for name, content in files:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    shutil.copy(ROOT / "segregate" / "conda.yml", tmp_path / "count_letters")
+    ours = ("TRACKING_", "MLFLOW_", "PIPELINE_", "WANDB_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    said = []
+    for line in code_lines(ROOT / "docs" / "pipelines.md"):
+        if "pipeline=mine" in line:
+            given = dict(p.split("=", 1) for p in options(shlex.split(line), "-P"))["hydra_options"]
+            command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local"]
+            done = subprocess.run(
+                [*command, f"--hydra_options={given}"],
+                cwd=tmp_path,
+                env=kept,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            said.append(done.stdout)
+    assert "count_letters: done" in said[0]
+    assert "count_letters: cached" in said[1]
+    assert "count_letters: runs, because: at_least 3 -> 4" in said[2]
 
 
 def test_the_documented_graph_is_the_one_that_the_plan_makes():

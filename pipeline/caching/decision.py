@@ -86,6 +86,8 @@ def record(
     project = settings.main.project_name
     now = _inputs(step, project, versions, made)
     outcome.inputs = {name: found or now[name] for name, found in decision.inputs.items()}
+    if not outcome.told:
+        _ask_for_outputs(step, project, versions, outcome)
     if decision.parts is None or not outcome.told:
         return
     found = []
@@ -97,6 +99,19 @@ def record(
             fingerprint.digest(parts), parts, found, outcome.metrics, outcome.seconds or 0.0
         )
         cache.add(versions.directory, project, step.name, result)
+
+
+def _ask_for_outputs(step: Step, project: str, versions: Versions, outcome: Outcome) -> None:
+    """Take the newest versions of its outputs for what a step made that says nothing itself.
+
+    A step that uses the client of W&B directly does not report to main.py.
+    """
+    found = [versions.find(f"{name}:latest", project) for name in step.outputs]
+    for version in filter(None, found):
+        name = f"{version.name}:v{version.number}"
+        outcome.artifacts.append(name)
+        outcome.digests[name] = version.digest
+    outcome.told = bool(found) and None not in found
 
 
 def _inputs(

@@ -256,7 +256,7 @@ def _begin(
             raise
         finally:
             outcome.seconds = time.monotonic() - started
-            step_process.collect(opened, begun, outcome)
+            step_process.collect(opened, step, begun, outcome)
             screen.end(step.name)
             listed = f", made {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
             screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s{listed}")

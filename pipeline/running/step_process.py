@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -146,7 +147,7 @@ def raise_failure(step: Step, begun: Begun) -> None:
         raise failures.not_fetched(step, error) from error
 
 
-def collect(opened: Session, begun: Begun, outcome: Outcome) -> None:
+def collect(opened: Session, step: Step, begun: Begun, outcome: Outcome) -> None:
     """Read what the step recorded, and publish it to the step's MLflow run."""
     run_id = begun.run_id
     if run_id is None:
@@ -162,12 +163,39 @@ def collect(opened: Session, begun: Begun, outcome: Outcome) -> None:
             outcome.metrics |= _numbers(report.get("summary", {}))
             publish_report(report, run_id)
         return
-    for record in open_store().runs(mlflow_run_id=run_id):
+    records = open_store().runs(mlflow_run_id=run_id)
+    if not records and outcome.outcome == "done":
+        _take_over(opened, step, run_id, outcome)
+    for record in records:
         made = {f"{v.name}:v{v.number}": v.digest for v in record.logged_artifacts()}
         outcome.artifacts += made
         outcome.digests |= made
         outcome.metrics |= _numbers(record.summary)
         publish(record, run_id)
+
+
+def _take_over(opened: Session, step: Step, run_id: str, outcome: Outcome) -> None:
+    """Keep what a step that uses plain MLflow logged to its run: metrics, and files of its outputs.
+
+    A file or folder that is called like one of the step's outputs becomes that artifact.
+    """
+    outcome.metrics |= _numbers(opened.client.get_run(run_id).data.metrics)
+    logged = {file.path for file in opened.client.list_artifacts(run_id)} if step.outputs else set()
+    outputs = [name for name in step.outputs if name in logged]
+    if not outputs:
+        return
+    from util_lib import tracking
+
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with tracking.init(job_type=step.name, config=dict(step.parameters)) as run:
+        for name in outputs:
+            with tempfile.TemporaryDirectory(dir=opened.folder) as folder:
+                path = Path(opened.client.download_artifacts(run_id, name, folder))
+                made = tracking.Artifact(name, type=step.name)
+                made.add_dir(str(path)) if path.is_dir() else made.add_file(str(path))
+                run.log_artifact(made).wait()
+            outcome.artifacts.append(made.source_name)
+            outcome.digests[made.source_name] = made.digest
 
 
 def _reports(path: Path) -> list[dict[str, Any]]:

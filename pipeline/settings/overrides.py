@@ -34,7 +34,8 @@ GROUPS = {
 
 STEPS_KEY = "main.execute_steps"
 FLAGS = {"--explain": "main.explain=true", "--plan": "main.plan=true"}
-COLUMN_KEY = re.compile(r"data\.(columns|clean\.keep_rows)\.\w+\.\w+")
+# Keys that may be set whether a file has them or not.
+OPEN_KEY = re.compile(r"data\.(columns|clean\.keep_rows)\.\w+\.\w+|steps\.\w+\.(uri|version)")
 
 # Keys of the NYC rental pipeline (columns: theirs, ours), so that its commands work unchanged.
 ALIASES = {
@@ -142,14 +143,14 @@ def _refuse_unknown_options(words: list[str]) -> None:
 def use_our_key(override: str) -> str:
     """Rewrite an override that uses a key of `ALIASES`; return others as they are.
 
-    A key of a column, or of the rows kept by it, may be set whether the dataset file has it or
-    not: Hydra's `++`.
+    A key of a column, of the rows kept by it, or where a step's code is may be set whether a file
+    has it or not: Hydra's `++`.
     """
     match = re.fullmatch(r"([+~]*)([\w.]+)(=.*|)", override, re.DOTALL)
     if not match:
         return override
     mark, key, value = match.groups()
-    if not mark and COLUMN_KEY.fullmatch(key):
+    if not mark and OPEN_KEY.fullmatch(key):
         return f"++{override}"
     for theirs, ours in ALIASES.items():
         if key == theirs or key.startswith(theirs + "."):

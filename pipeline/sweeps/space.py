@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -151,7 +152,9 @@ def is_of_trials(swept: Space, base: Settings, compose: Composer) -> bool:
     if base.sweep.step not in base.main.execute_steps or base.main.plan:
         return False
     step = trial_step(base)
-    if ":" in step.uri or not (step_folder(step.uri) / SCRIPT).is_file():
+    # A step that is named by its address is run as any MLflow project, once for each job.
+    is_near = ":" not in step.uri and not Path(step.uri).is_absolute()
+    if not is_near or not (step_folder(step.uri) / SCRIPT).is_file():
         return False
     usual = place(base)
     return not any(_any(swept, k, compose, lambda s: place(s) != usual) for k in swept.values)

@@ -23,6 +23,7 @@ from util_lib.model.config import RandomForestPipeline
 from util_lib.tracking.mlflow_mirror import mlflow_lock
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAINING = ROOT / "conf" / "pipeline" / "training.yaml"
 
 # What a trivial step does is told by the environment: nothing, fail, or wait to be stopped.
 STEP = """
@@ -82,7 +83,13 @@ class Place:
 
     @property
     def uris(self) -> list[str]:
-        return [f"steps.{step}.uri={self.steps / step}" for step in STEPS]
+        """The trivial steps, which read nothing, whatever the pipeline file says."""
+        places = [f"steps.{step}.uri={self.steps / step}" for step in STEPS]
+        return places + [
+            f"++steps.{step}.may_be_absent=[{','.join(entry['inputs'])}]"
+            for step, entry in yaml.safe_load(TRAINING.read_text())["steps"].items()
+            if "inputs" in entry
+        ]
 
     def start(self, *command: str, **more: str) -> subprocess.Popen:
         return subprocess.Popen(

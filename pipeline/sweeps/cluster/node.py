@@ -83,8 +83,9 @@ def kernel() -> str:
 @functools.cache
 def code() -> str:
     """Return a digest of the code that a trial runs."""
-    uri = context.required().uri
-    return fingerprint.digest(fingerprint.code_files("pipeline", uri, "util_lib"))
+    sweep = context.current()
+    rooms = ("pipeline", "util_lib", *([sweep.uri] if sweep else []))
+    return fingerprint.digest(fingerprint.code_files(*rooms))
 
 
 def look(surroundings: Surroundings, host: str = "") -> Machine:

@@ -1,17 +1,21 @@
 """The plan: which steps, with which parameters, from and to which artifacts."""
 
+import re
+
 import pytest
 import yaml
 
 from pipeline.planning.plan import plan
 from pipeline.planning.step import Step
 from pipeline.settings import overrides, resolvers, schema
+from util_lib.dataset import declaration
+from util_lib.errors import UserError
 from util_lib.project import ROOT
 
 
 def planned(*given: str) -> list[Step]:
     resolvers.register_resolvers()
-    return plan(schema.check(overrides.base_config(list(given))))
+    return plan(schema.check(overrides.base_config(overrides.command_line(list(given)))))
 
 
 def only(name: str, *given: str) -> Step:
@@ -107,3 +111,92 @@ def test_the_model_section_is_passed_resolved():
 def test_a_step_comes_from_its_own_repository_the_common_one_or_here(given, uri, version):
     step = only("get_data", *given)
     assert (step.uri, step.version) == (uri, version)
+
+
+def refusal(*given: str) -> str:
+    with pytest.raises(UserError) as refused:
+        planned(*given)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_the_engine_names_no_step():
+    names = set()
+    for path in (ROOT / "conf" / "pipeline").glob("*.yaml"):
+        names |= {*yaml.safe_load(path.read_text())["steps"]}
+    words = re.compile(rf"\b({'|'.join(sorted(names))})\b")
+    files = [*(ROOT / "pipeline").rglob("*.py"), ROOT / "main.py"]
+    assert len(names) > 5 and len(files) > 30
+    found = {path.name: words.findall(path.read_text(encoding="utf-8")) for path in files}
+    assert {name: steps for name, steps in found.items() if steps} == {}
+
+
+@pytest.mark.parametrize("dataset", overrides.datasets())
+@pytest.mark.parametrize("half", [False, True])
+def test_a_step_gets_of_the_dataset_what_is_declared(dataset, half, tmp_path):
+    resolvers.register_resolvers()
+    given = [f"dataset={dataset}", f"data.reference_half={str(half).lower()}"]
+    settings = schema.check(overrides.base_config(given))
+    said = settings.data.model_dump()
+    steps = {step.name: step for step in plan(settings)}
+    for name in ("preprocess", "check_data"):
+        content = steps[name].files["dataset_config"]
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(content))
+        read = declaration.load(path).model_dump()
+        for key in content:
+            if key != "file_url":
+                assert content[key] == read[key] == said[key], key
+    assert ("random_state" in steps["preprocess"].parameters) == half
+    assert ("stratify" in steps["preprocess"].files["dataset_config"]) == half
+    assert ("reference_data.parquet" in steps["preprocess"].outputs) == half
+    assert steps["train_random_forest"].files == {
+        "model_config": settings.random_forest_pipeline.model_dump()
+    }
+
+
+def test_a_parameter_is_the_checked_value():
+    steps = {step.name: step for step in planned("data.val_size=0", "data.stratify=none")}
+    assert steps["train_random_forest"].parameters["val_size"] == "0.0"
+    assert steps["segregate"].parameters["stratify"] == "null"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ["steps.check_data.outputs=[data_train.parquet]"],
+            "steps check_data and segregate both make data_train.parquet",
+        ),
+        (
+            ["steps.segregate.inputs.input_artifact=model_export:latest"],
+            "circle, each reading what the next makes: segregate -> train_random_forest -> segre",
+        ),
+        (
+            ["steps.check_data.inputs.sample_artifact=data_test.parquet:latest"],
+            "step check_data reads data_test.parquet, which segregate makes after it",
+        ),
+        (
+            ["random_forest_pipeline.export_artifact=null"],
+            "evaluate needs the input model_export, and random_forest_pipeline.export_artifact is",
+        ),
+        (
+            ["+steps.check_data.parameters.dataset_config=a"],
+            "steps.check_data: 'dataset_config' is given twice",
+        ),
+        (["+steps.check_data.source=file_url"], "source: unknown parameter 'file_url'"),
+        (["+steps.check_data.gates=true"], "the nearest is 'steps.check_data.gate'"),
+        (["+steps.check_data.parameters.x=[1]"], "steps.check_data.parameters.x"),
+        (["steps.segregate.inputs.input_artifact=a"], "a"),
+        (["+steps.preprocess.only_when.colour=true"], "only_when: unknown name 'colour'"),
+        (["+steps.check_data.parameters.x=${data.testsize}"], "testsize"),
+        (["~steps"], "the pipeline has no steps"),
+    ],
+)
+def test_a_pipeline_that_cannot_run_is_refused_in_one_sentence(given, said):
+    assert said in refusal(*given)
+
+
+def test_what_an_earlier_run_made_may_come_from_a_later_step():
+    steps = planned("steps.segregate.inputs.input_artifact=model_export:prod")
+    assert steps[3].inputs == ("model_export:prod",)

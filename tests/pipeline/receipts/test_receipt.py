@@ -124,7 +124,7 @@ def test_secrets_of_addresses_are_in_no_receipt():
             [
                 "data.file_url='https://me:hunter2@example.org/t.csv?sig=topsecret'",
                 "main.components_repository='https://tok3n@example.org/steps.git'",
-                "steps.evaluate.uri='https://u:hunter2@example.org/other.git'",
+                "++steps.evaluate.uri='https://u:hunter2@example.org/other.git'",
             ]
         )
     )

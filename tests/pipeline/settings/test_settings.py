@@ -121,7 +121,7 @@ def test_the_test_of_the_promoted_model_runs_only_where_it_is_named_and_last():
         ("data.stratify=gender", "the nearest is 'genre'"),
         ("data.task=clustering", "data.task"),
         ("+steps.get_dato={uri: x, version: null}", "the nearest is 'get_data'"),
-        ("steps.get_data.version=main", "set uri too"),
+        ("++steps.get_data.version=main", "set uri too"),
         ("data.columns.tempo.min=300", "tempo"),
         ("+data.columns.tempo.maxi=300", "unknown key 'data.columns.tempo.maxi'"),
     ],

@@ -16,7 +16,7 @@ from pipeline.sweeps import warm_worker
 @pytest.fixture
 def worker(monkeypatch):
     monkeypatch.setenv("WANDB_PROJECT", "tests")
-    yield warm_worker.worker(sys.executable)
+    yield warm_worker.worker(sys.executable, "train_random_forest")
     warm_worker.end()
 
 
@@ -28,14 +28,15 @@ def test_a_worker_that_is_killed_fails_its_trial_and_another_one_takes_the_next(
     os.kill(worker._process.pid, signal.SIGKILL)
     told = worker.ask(FAILED)
     assert told["state"] == "crashed" and "ended (signal 9)" in told["error"]
-    other = warm_worker.worker(sys.executable)
+    other = warm_worker.worker(sys.executable, "train_random_forest")
     assert other is not worker and other.ask(FAILED)["state"] == "failed"
 
 
 def test_a_worker_ends_with_the_process_that_started_it(tmp_path):
     code = (
         "import os, sys, time; from pipeline.sweeps import warm_worker;"
-        "print(warm_worker.worker(sys.executable)._process.pid, flush=True); time.sleep(60)"
+        "worker = warm_worker.worker(sys.executable, 'train_random_forest');"
+        "print(worker._process.pid, flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
