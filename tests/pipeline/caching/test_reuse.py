@@ -144,14 +144,18 @@ def test_an_edit_of_util_lib_runs_the_steps_that_import_it(real_code, edited, st
     file = real_code.project / "util_lib" / edited
     before = file.read_text()
     file.write_text(f"{before}# a remark\n")
-    done = real_code.run("main.plan=true", COLUMNS="300")
+    done = real_code.run("main.plan=true")
     file.write_text(before)
     assert done.returncode == 0, done.stderr
-    rows = [line.split("│") for line in done.stdout.splitlines() if line.startswith("│")]
-    will = {cells[1].strip(): cells[2].strip() for cells in rows if cells[1].strip()}
+    step, will = "", dict[str, str]()
+    for line in done.stdout.splitlines():
+        if line.startswith("│"):
+            name, words = (cell.strip() for cell in line.split("│")[1:3])
+            step = name or step
+            will[step] = will.get(step, "") + words  # a narrow table breaks lines
     assert [*will] == list(STEPS)
     runs = {step: why for step, why in will.items() if why.startswith("run:")}
-    assert runs == dict.fromkeys(steps, f"run: util_lib/{edited} changed")
+    assert runs == dict.fromkeys(steps, f"run:util_lib/{edited}changed")
 
 
 def test_every_sub_package_of_util_lib_is_edited_above():
