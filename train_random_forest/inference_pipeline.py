@@ -26,6 +26,8 @@ from util_lib.transformers import (
 RandomForest: TypeAlias = RandomForestClassifier | RandomForestRegressor
 UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
 
+NODE_BYTES = 64  # of a tree's node in scikit-learn, without its value
+
 
 def make_forest(parameters: dict[str, Any], task: str) -> RandomForest:
     """Return an unfitted forest; `parameters` are checked (`util_lib.model.hyperparameters`).
@@ -142,6 +144,12 @@ def fit_forest(
     # Threads add up the trees' answers in any order, and their sums differ in the last digit: what
     # is measured and exported predicts in one, however many have made it.
     pipeline[-1].set_params(n_jobs=None)
+
+
+def megabytes(pipeline: Pipeline) -> float:
+    """Return how large the trees of a fitted pipeline are: nearly all of its export."""
+    trees = [tree.tree_ for tree in pipeline[-1].estimators_]
+    return sum(tree.node_count * NODE_BYTES + tree.value.nbytes for tree in trees) / 1e6
 
 
 @contextmanager

@@ -169,6 +169,7 @@ def export(
     data: tracking.Artifact,
     config: RandomForestPipeline,
     args: argparse.Namespace,
+    aliases: list[str] | None = None,
 ) -> tracking.Artifact:
     """Log the fitted `pipeline` as the artifact `name` and return its version.
 
@@ -201,7 +202,7 @@ def export(
             "git_commit": git_state.git(ROOT).get("commit"),
         }
         text = "Random Forest pipeline export"
-        return tracking.log_file(run, directory, name, "model_export", text, metadata)
+        return tracking.log_file(run, directory, name, "model_export", text, metadata, aliases)
 
 
 def main(argv: list[str] | None = None) -> None:

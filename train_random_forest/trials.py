@@ -25,7 +25,7 @@ from train_random_forest import run as step
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
-from util_lib.model import export, measuring, metric_names
+from util_lib.model import measuring, metric_names
 from util_lib.model.config import RandomForestPipeline
 
 logger = logging.getLogger("train_random_forest")
@@ -91,7 +91,7 @@ def recorded(project: str) -> dict[str, dict[str, Any]]:
 
 
 def take(request: dict[str, Any], known: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the answer that an earlier trial gave, None where its model is gone.
+    """Return the answer that an earlier trial gave, None where it wrote a model that is gone.
 
     A trial of another sweep becomes a run of this one too, with what was measured then.
     """
@@ -133,10 +133,9 @@ def log_failure(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
-    """Log the model of the best trial as the export, with plots and its parameters' file.
+    """Fit the best trial again and export its model, with plots and its parameters' file.
 
-    `model` names the trial's version; its files are logged again as they are, as `latest` and
-    `best`. Nothing is fitted again.
+    The same parameters, rows and environment give the same bytes, so no trial need write a model.
     """
     sweep = request["sweep"]
     with tempfile.TemporaryDirectory() as tmp:
@@ -144,22 +143,14 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
         name = f"{sweep['name']}-winner"
         with _run(request, name, WINNER_JOB_TYPE, args, config) as run:
             data = run.use_artifact(args.train_data)
-            trial = run.use_artifact(request["model"])
-            directory = trial.download(str(Path(tmp, "model")))
-            pipeline, _ = export.load(directory)
-            _, val = _split(_rows(data, config, warm), data, args, config, warm)
-            for key, value in request["summary"].items():
-                run.summary[key] = value
-            _draw(run, pipeline, _score(pipeline, val, config, "val")[1])
+            train, val = _split(_rows(data, config, warm), data, args, config, warm)
+            pipeline, _ = _fit(train, config, warm, _key(data, args), request.get("threads"))
+            scores, draw = _score(pipeline, val, config, "val")
+            _told(run, request["summary"] | scores)
+            _draw(run, pipeline, draw)
             logged = [_log_file(run, request["parameters_file"], request["parameters_artifact"])]
-            logged += [
-                tracking.log_file(
-                    *(run, directory, request["export_artifact"], "model_export"),
-                    trial.description,
-                    dict(trial.metadata),
-                    aliases=["latest", "best"],
-                )
-            ]
+            name, aliases = args.export_artifact, ["latest", "best"]
+            logged += [step.export(run, name, pipeline, train, data, config, args, aliases)]
             return {"run": run.id, "artifacts": [version.name for version in logged]}
 
 
@@ -264,20 +255,24 @@ def _fit_and_log(
         summary |= measured
         if measured["pruned"]:
             return _told(run, summary)
-    key = [data.source_name, args.val_size, args.random_seed, args.stratify]
-    pipeline, seconds = _fit(train, config, warm, key, threads)
+    pipeline, seconds = _fit(train, config, warm, _key(data, args), threads)
     draw: Callable[[], dict[str, Any]] = dict
     if args.val_size:
         scores, draw = _score(pipeline, val, config, "val")
         summary |= scores
-    summary["fit_seconds"] = seconds
+    summary |= {"fit_seconds": seconds, "model_mb": inference_pipeline.megabytes(pipeline)}
     if args.export_artifact:
         logged = step.export(run, args.export_artifact, pipeline, train, data, config, args)
-        summary |= {"model": logged.name, "model_mb": logged.size / 1e6}
+        summary["model"] = logged.name
     summary |= objective_of(summary, sweep["objectives"])
     if request.get("figures"):
         _draw(run, pipeline, draw)
     return _told(run, summary)
+
+
+def _key(data: Any, args: argparse.Namespace) -> list[Any]:
+    """Return what the rows that a processor is fitted on depend on."""
+    return [data.source_name, args.val_size, args.random_seed, args.stratify]
 
 
 def _told(run: Any, summary: dict[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.caching import imports, record
 from pipeline.caching.record import PLACE
 from pipeline.planning.step import Step
 from pipeline.settings.schema import Settings
 from pipeline.settings.surroundings import step_folder
 from util_lib.project import ROOT
+from util_lib.tracking.store.places import store_directory
 from util_lib.tracking.store.values import flatten
 
 FORMAT = "1"  # another number makes all earlier fingerprints unknown
@@ -86,7 +88,7 @@ def difference(before: dict[str, str] | None, now: dict[str, str]) -> str:
 
 
 def _code(step: Step) -> dict[str, str]:
-    """Digest every file of the step and of util_lib, also those it imports only indirectly."""
+    """Digest every file of the step, and those of util_lib that it imports, however indirectly."""
     folder = step_folder(step.uri)
     if not folder.is_dir() or step.version:
         if not COMMIT.fullmatch(step.version or ""):
@@ -95,7 +97,39 @@ def _code(step: Step) -> dict[str, str]:
                 f"its code comes from {step.uri} at {version}, which can change"
             )
         return {"code": f"{step.uri} {step.version}"}
-    return {**_files(folder, step.name), **_files(ROOT / "util_lib", "util_lib")}
+    return {**_files(folder, step.name), **_shared(folder)}
+
+
+@functools.cache
+def _shared(folder: Path) -> dict[str, str]:
+    known = len(_known())
+    files = [folder / name.partition("/")[2] for name in _files(folder, "")]
+    found = {
+        path.relative_to(ROOT).as_posix(): _sha256(path)
+        for path in sorted(imports.reached(files, _modules(), _mentioned))
+    }
+    if len(_known()) > known:
+        record.add_imports(store_directory(), _known())
+    return found
+
+
+@functools.cache
+def _modules() -> dict[str, Path]:
+    return imports.modules(ROOT)
+
+
+@functools.cache
+def _mentioned(path: Path) -> list[str]:
+    """Return what `imports.read` does; reading is slow, so each content is read once for all."""
+    key = f"{_sha256(Path(imports.__file__))} {_sha256(path)}"
+    if key not in _known():
+        _known()[key] = imports.read(path.read_bytes())
+    return _known()[key]
+
+
+@functools.cache
+def _known() -> dict[str, list[str]]:
+    return record.imports(store_directory())
 
 
 def _config_key(step: Step, path: str) -> str:
@@ -123,6 +157,7 @@ def _is_left_over(path: Path, folder: Path) -> bool:
     return parts[0] in LEFT_THERE or any(p.startswith(".") or p == "__pycache__" for p in parts)
 
 
+@functools.cache
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

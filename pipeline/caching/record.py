@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS results (
     outputs TEXT NOT NULL, metrics TEXT NOT NULL, seconds REAL NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID
 """
+IMPORTS = "CREATE TABLE IF NOT EXISTS imports (content TEXT PRIMARY KEY, names TEXT NOT NULL)"
 
 
 class Result(NamedTuple):
@@ -120,6 +121,22 @@ def entries(directory: Path) -> list[CacheEntry]:
         )
         for key, at, project, step, outputs, size, parts in rows
     ]
+
+
+def imports(directory: Path) -> dict[str, list[str]]:
+    """Return what is known of the imports of Python files, by their content."""
+    with _database(directory) as db:
+        db.execute(IMPORTS)
+        rows = db.execute("SELECT content, names FROM imports").fetchall()
+    return {content: json.loads(names) for content, names in rows}
+
+
+def add_imports(directory: Path, found: dict[str, list[str]]) -> None:
+    """Record the imports of Python files, so that the next run need not read them."""
+    rows = [(content, json.dumps(names)) for content, names in found.items()]
+    with _database(directory) as db:
+        db.execute(IMPORTS)
+        db.executemany("INSERT OR REPLACE INTO imports VALUES (?, ?)", rows)
 
 
 def forget(directory: Path, forgotten: list[CacheEntry]) -> None:

@@ -21,7 +21,7 @@ from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.space import chain, key_of, trial_step, value_of
 from util_lib.errors import UserError
 
-TRIALS = "_trials"  # ends the name of the artifact whose versions are the trials' models
+TRIALS = "_trials"  # ends the name of the artifact whose versions are models of trials
 WATCH_S = 1.0
 
 _watched: list[int] = []
@@ -81,8 +81,10 @@ def _request(sweep: Sweep, about: dict[str, Any], found: Settings) -> dict[str, 
     steps = plan(found)
     training = trial_step(found, steps)
     made = _made(sweep, steps[: steps.index(training)], found)
-    return training_request(sweep, about, found, training, made) | {
-        "figures": found.sweep.export == "all",
+    every = found.sweep.export == "all"
+    export = f"{training.outputs[0]}{TRIALS}" if training.outputs and every else None
+    return training_request(sweep, about, found, training, made, export) | {
+        "figures": every,
         "reuse": found.main.cache,
         "give_up": {
             "means": found.sweep.give_up,
@@ -92,16 +94,23 @@ def _request(sweep: Sweep, about: dict[str, Any], found: Settings) -> dict[str, 
 
 
 def training_request(
-    sweep: Sweep, about: dict[str, Any], found: Settings, step: Step, made: dict[str, str]
+    sweep: Sweep,
+    about: dict[str, Any],
+    found: Settings,
+    step: Step,
+    made: dict[str, str],
+    export: str | None,
 ) -> dict[str, Any]:
-    """Return what a trial and the winner have in common; `made` are the versions of artifacts."""
+    """Return what a trial and the winner have in common; `made` are the versions of artifacts.
+
+    `export` names the artifact that the model becomes, None where it is not written.
+    """
     versions = {
         reference: made.get(reference.removesuffix(":latest"), reference)
         for reference in step.inputs
     }
     parameters = {key: versions.get(value, value) for key, value in step.parameters.items()}
-    if step.outputs:
-        parameters["export_artifact"] = f"{step.outputs[0]}{TRIALS}"
+    parameters["export_artifact"] = export or "null"
     # where the versions are need not be told: finished trials are looked up there
     parts = fingerprint.parts(step, found, "", versions, "")
     parts |= {"sweep.cv": str(found.sweep.cv), "sweep.export": found.sweep.export}

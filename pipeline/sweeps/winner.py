@@ -42,7 +42,7 @@ class Ending:
         self._runs: list[str] = []
 
     def finish(self, screen: Screen) -> None:
-        """Choose the winner, log its model and parameters, and measure it on the test rows.
+        """Choose the winner, fit it again, log its model and measure that on the test rows.
 
         The test rows are looked at here alone, once: who picks a model by them learns nothing.
         """
@@ -51,23 +51,22 @@ class Ending:
         if not winner:
             return
         settings = self._compose(*winner.sweep["arguments"])
-        model = winner.summary.get("model")
         steps = plan(settings)
         training = trial_step(settings, steps)
         text = self._write_parameters(screen, winner, training)
-        if not model:
+        export = next(iter(training.outputs), None)
+        if not export:
             return
         made = winner.sweep["made"]
         made = {name.removesuffix(":latest"): version for name, version in made.items()}
         about = {key: winner.sweep[key] for key in ("name", "overrides", "arguments")}
         about |= {"winner": winner.number, "objectives": self._sweep.objectives}
-        screen.now("logging the winner")
-        request = sweep_trial.training_request(self._sweep, about, settings, training, made)
+        screen.now("fitting the winner again, to export it")
+        request = sweep_trial.training_request(self._sweep, about, settings, training, made, export)
         answer = warm_worker.worker(self._sweep.python, self._sweep.uri).ask(
             request
             | {
-                "model": model,
-                "export_artifact": next(iter(training.outputs), None),
+                "threads": None,  # nothing runs beside it
                 "parameters_file": text,
                 "parameters_artifact": PARAMETERS_ARTIFACT,
                 "summary": winner.summary,

@@ -90,7 +90,8 @@ class World:
 
     def run(self, killed: bool) -> None:
         """Walk through the steps; `killed` stops at some moment of some step."""
-        fingerprint._files.cache_clear()  # every run of main.py is a new process
+        for kept in ("_files", "_shared", "_modules", "_mentioned", "_sha256", "_known"):
+            getattr(fingerprint, kept).cache_clear()  # every run of main.py is a new process
         checked, steps = planned(tuple(self.chosen))
         deadline = self.random.randrange(3 * len(steps)) if killed else None
         moments = iter(range(10**6))

@@ -1,0 +1,93 @@
+"""Which files of `util_lib` a step's code reaches: found by reading its imports, never by hand.
+
+Every import counts, also one inside a function, and so does a text that is nothing but the name of
+a module (`"util_lib.tracking.local"`), for `importlib` and readers of model files go by such names.
+"""
+
+import ast
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+SHARED = "util_lib"
+ALL = "*"
+NAME = re.compile(rf"{SHARED}(\.\w+)*")
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Map the modules of `root`/util_lib to their files."""
+    found = {}
+    for path in sorted((root / SHARED).rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def reached(
+    files: Iterable[Path], shared: dict[str, Path], mentioned: Callable[[Path], list[str]]
+) -> set[Path]:
+    """Return those of the files `shared` that `files` reach, also by way of each other.
+
+    Files that are not Python are passed over, but one that names util_lib (a shell script, a
+    command in MLproject) reaches all of it. `mentioned` reads a Python file, as `read` does.
+    """
+    packages = {path: name for name, path in shared.items()}
+    found: set[Path] = set()
+    waiting = [*files]
+    while waiting:
+        path = waiting.pop()
+        if path.suffix == ".py":
+            names = mentioned(path)
+        else:
+            names = [ALL] if SHARED.encode() in path.read_bytes() else []
+        if ALL in names:
+            return {*shared.values()}
+        for name in names:
+            new = _run_by(_absolute(name, path, packages), shared) - found
+            found |= new
+            waiting += new
+    return found
+
+
+def read(content: bytes) -> list[str]:
+    """Return the modules that a Python file's text may import, `ALL` where it cannot be read.
+
+    A relative one keeps its dots.
+    """
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):
+        return [ALL]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = f"{'.' * node.level}{node.module or ''}"
+            dot = "" if module.endswith(".") else "."
+            found |= {module} | {f"{module}{dot}{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= {node.value} if NAME.fullmatch(node.value) else set()
+    return sorted(name for name in found if name.startswith(".") or NAME.fullmatch(name))
+
+
+def _absolute(name: str, path: Path, packages: dict[Path, str]) -> str:
+    """Return a module's full name, empty for one of a step's own folder: that is covered anyway."""
+    if not name.startswith("."):
+        return name
+    if path not in packages:
+        return ""
+    inner = name.lstrip(".")
+    up = len(name) - len(inner) - (path.name == "__init__.py")
+    above = packages[path].split(".")
+    return ".".join([*above[: len(above) - up], inner])
+
+
+def _run_by(name: str, shared: dict[str, Path]) -> set[Path]:
+    """Return the files that importing `name` runs: the module and the packages above it.
+
+    The last parts of a name may be a function or a class of the module before them.
+    """
+    parts = name.split(".")
+    above = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return {shared[module] for module in above if module in shared}
