@@ -37,7 +37,8 @@ import json, sys, tempfile, time, warnings
 sys.path.insert(0, {root!r})
 from train_random_forest import run as step
 from train_random_forest import inference_pipeline
-from util_lib import measuring, model_config, tracking
+from util_lib import tracking
+from util_lib.model import config as model_config, measuring
 given = json.loads(sys.argv[1])
 last = [r for r in tracking.Api().runs(given["project"]) if r.job_type == step.logger.name][-1]
 section = last.config["random_forest_pipeline"]

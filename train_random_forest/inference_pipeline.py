@@ -25,7 +25,6 @@ from util_lib.transformers import (
 
 RandomForest: TypeAlias = RandomForestClassifier | RandomForestRegressor
 UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
-
 NODE_BYTES = 64  # of a tree's node in scikit-learn, without its value
 
 

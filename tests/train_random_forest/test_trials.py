@@ -27,13 +27,13 @@ def arguments(rows, export):
     return [*given, "--val_size", "0.3", "--stratify", "genre"]
 
 
-def request(rows, number=1, forest=None, cv=0, name="grid", **more):
+def request(rows, number=1, forest=None, cv=0, name="grid", export="null", **more):
     sweep = {"name": name, "trial": number, "overrides": {"depth": number}, "cv": cv}
     sweep |= {"objectives": more.pop("objectives", ["val_roc_auc_ovo_macro"])}
     changes = {key: more.pop(key) for key in ("tfidf",) if key in more}
     return {
         "project": "tests",
-        "arguments": arguments(rows, "model_export_trials"),
+        "arguments": arguments(rows, export),
         "model_config": yaml.safe_dump(section(forest, **changes), sort_keys=False),
         "sweep": sweep | more.pop("sweep", {}),
         **more,
@@ -48,13 +48,35 @@ def test_a_trials_model_has_the_bytes_of_a_single_run_with_its_parameters(steps,
     ]
     warm = trials.Warm()
     for number, forest in enumerate(forests):
-        done = trials.run_trial(request(rows, number, forest, threads=2), warm)
+        asked = request(rows, number, forest, export="model_export_trials", threads=2)
+        done = trials.run_trial(asked, warm)
         path = steps.yaml(section(forest))
         run.main([*arguments(rows, "model_export"), "--model_config", path])
         single = steps.artifact("model_export:latest")
         assert steps.artifact(done["summary"]["model"]).digest == single.digest
         scores = steps.run("train_random_forest").summary
         assert done["summary"]["val_roc_auc_ovo_macro"] == scores["val_roc_auc_ovo_macro"]
+
+
+def test_the_winner_fitted_again_has_the_bytes_of_its_trial_and_its_trial_wrote_none(steps, rows):
+    forest, warm = {"max_depth": 4, "n_jobs": 2}, trials.Warm()
+    trials.run_trial(request(rows, 1, {"max_depth": 2}, threads=1), warm)
+    done = trials.run_trial(request(rows, 2, forest, threads=1), warm)
+    assert "model" not in done["summary"] and not steps.exists("model_export:latest")
+    every = request(rows, 2, forest, name="all", export="model_export_trials", figures=True)
+    trial = trials.run_trial(every, warm)["summary"]
+
+    winner = request(rows, 2, forest, export="model_export", summary=done["summary"])
+    winner |= {"parameters_file": "a: 1\n", "parameters_artifact": "best_parameters"}
+    answer = worker.answer(winner, trials.Warm(), {})
+    assert answer["state"] == "finished", answer
+    assert answer["artifacts"] == ["best_parameters:v0", "model_export:v0"]
+    exported = steps.artifact("model_export:best")
+    assert exported.digest == steps.artifact(trial["model"]).digest
+    assert 0 < done["summary"]["model_mb"] < exported.size / 1e6
+    run = steps.run("sweep")
+    assert run.summary["val_roc_auc_ovo_macro"] == done["summary"]["val_roc_auc_ovo_macro"]
+    assert "confusion_matrix" in run.summary
 
 
 def test_data_and_processor_are_made_once_for_trials_that_differ_in_the_forest(
@@ -92,12 +114,12 @@ def test_a_trial_that_cannot_be_fitted_is_a_failed_run_that_says_why(steps, rows
     assert failed.state == "failed" and "val_r2" in failed.summary["error"]
 
 
-def test_a_trial_is_taken_from_the_record_unless_its_model_is_gone(steps, rows):
-    asked = request(rows, sweep={"fingerprint": "abc"})
+def test_a_trial_is_taken_from_the_record_unless_it_wrote_a_model_that_is_gone(steps, rows):
+    asked = request(rows, sweep={"fingerprint": "abc"}, export="model_export_trials")
     done = trials.run_trial(asked, trials.Warm())
     known = trials.recorded("tests")["abc"]
     assert trials.take(asked, known)["summary"]["model"] == done["summary"]["model"]
-    other = request(rows, name="other", sweep={"fingerprint": "abc"})
+    other = request(rows, name="other", sweep={"fingerprint": "abc"}, export="model_export_trials")
     taken = trials.take(other, known)
     (copied,) = tracking.Api().runs("tests", filters={"group": "other"})
     assert (
@@ -105,6 +127,8 @@ def test_a_trial_is_taken_from_the_record_unless_its_model_is_gone(steps, rows):
     )
     known["summary"]["model"] = "model_export_trials:v7"
     assert trials.take(asked, known) is None
+    del known["summary"]["model"]
+    assert trials.take(asked, known)["summary"] == known["summary"]
 
 
 def test_a_worker_answers_a_failure_and_goes_on(steps, rows, capfd):

@@ -13,6 +13,7 @@ from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
 from tests.pipeline.trivial_steps import STEPS, make_project
 
+ROOT = Path(__file__).resolve().parents[3]
 GET, CLEAN, CHECK, SPLIT, TRAIN, TEST = STEPS
 
 
@@ -77,6 +78,19 @@ def place(template, tmp_path) -> Place:
     return Place(folder)
 
 
+@pytest.fixture(scope="module")
+def real_code(template, tmp_path_factory) -> Place:
+    """A place whose steps have the real steps' code too, which is read and never run."""
+    folder = tmp_path_factory.mktemp("real") / "place"
+    shutil.copytree(template, folder)
+    place = Place(folder)
+    for step in STEPS:
+        for file in (ROOT / step).glob("*.py"):
+            shutil.copyfile(file, place.project / step / f"real_{file.name}")
+    assert place.ran() == list(STEPS)
+    return place
+
+
 def test_nothing_changed_nothing_runs_and_mlflow_is_not_even_imported(place):
     asked = "print('mlflow' in sys.modules, 'pandas' in sys.modules)"
     place.edit("main.py", "sys.exit(main())", f"code = main()\n    {asked}\n    sys.exit(code)")
@@ -104,6 +118,52 @@ def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_o
     done = place.run("--explain")
     assert Path(place.environment["RAN"]).read_text().split() == list(STEPS)
     assert "[2/6] preprocess: runs, because: util_lib/urls.py changed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("edited", "steps"),
+    [
+        ("checks/drift.py", [CHECK]),
+        ("dataset/declaration.py", [CLEAN, CHECK, SPLIT, TRAIN, TEST]),
+        ("downloads.py", [GET]),
+        ("model/held_out.py", [TEST]),
+        ("model/metrics.py", [TRAIN, TEST]),
+        ("tables/cleaning.py", [CLEAN]),
+        ("tables/reading.py", [CLEAN, CHECK, SPLIT, TRAIN, TEST]),
+        ("tracking/__main__.py", []),
+        ("tracking/local/run.py", list(STEPS)),
+        ("tracking/names.py", list(STEPS)),
+        ("tracking/online/client.py", list(STEPS)),
+        ("tracking/store/database.py", list(STEPS)),
+        ("tracking/store/removal.py", []),
+        ("tracking/sync/sending.py", []),
+        ("transformers.py", [TRAIN, TEST]),
+    ],
+)
+def test_an_edit_of_util_lib_runs_the_steps_that_import_it(real_code, edited, steps):
+    file = real_code.project / "util_lib" / edited
+    before = file.read_text()
+    file.write_text(f"{before}# a remark\n")
+    done = real_code.run("main.plan=true", COLUMNS="300")
+    file.write_text(before)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("│") for line in done.stdout.splitlines() if line.startswith("│")]
+    will = {cells[1].strip(): cells[2].strip() for cells in rows if cells[1].strip()}
+    assert [*will] == list(STEPS)
+    runs = {step: why for step, why in will.items() if why.startswith("run:")}
+    assert runs == dict.fromkeys(steps, f"run: util_lib/{edited} changed")
+
+
+def test_every_sub_package_of_util_lib_is_edited_above():
+    (edited,) = (
+        {case[0].rpartition("/")[0] for case in mark.args[1]}
+        for mark in test_an_edit_of_util_lib_runs_the_steps_that_import_it.pytestmark
+    )
+    packages = (ROOT / "util_lib").rglob("__init__.py")
+    assert edited == {
+        "" if home == ROOT / "util_lib" else home.relative_to(ROOT / "util_lib").as_posix()
+        for home in (path.parent for path in packages)
+    }
 
 
 def test_an_edit_of_the_environment_runs_its_step(place):
