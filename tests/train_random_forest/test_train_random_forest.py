@@ -13,11 +13,12 @@ import yaml
 from mlflow.pyfunc.scoring_server import parse_csv_input
 from step_support import MODEL, make_songs, with_text
 
-from train_random_forest import inference_pipeline, run
+from train_random_forest import run
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
 from util_lib.model import export as model_export
+from util_lib.model import inference_pipeline
 
 DATA = "data_train.parquet"
 
