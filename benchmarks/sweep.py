@@ -36,17 +36,17 @@ FITS = """
 import json, sys, tempfile, time, warnings
 sys.path.insert(0, {root!r})
 from train_random_forest import run as step
-from train_random_forest import inference_pipeline
 from util_lib import tracking
-from util_lib.model import config as model_config, measuring
+from util_lib.model import inference_pipeline, measuring, training
+from util_lib.model import config as model_config
 given = json.loads(sys.argv[1])
 last = [r for r in tracking.Api().runs(given["project"]) if r.job_type == step.logger.name][-1]
 section = last.config["random_forest_pipeline"]
 data = tracking.Api().artifact(f"{{given['project']}}/data_train.parquet:latest")
 config = model_config.RandomForestPipeline.model_validate(section)
 with tempfile.TemporaryDirectory() as folder:
-    frame = step.read_rows(data, config, folder)
-train, val = step.split(frame, last.config["val_size"], 42, last.config["stratify"])
+    frame = training.read_rows(data, config, folder)
+train, val = training.split(frame, last.config["val_size"], 42, last.config["stratify"])
 cpu, wall = time.process_time(), time.perf_counter()
 def fit(depth, words):
     forest = section["random_forest"] | {{"max_depth": depth, "n_estimators": given["trees"]}}

@@ -35,8 +35,13 @@ FIGURES = {
             "test_accuracy": (0.688, 0.01),
         },
     ),
+    "music_genre pipeline=gradient_boosting": (
+        41_975,
+        29_382,
+        {"val_accuracy": (0.74, 0.01), "test_accuracy": (0.74, 0.01)},
+    ),
 }
-SLOW = ("song_halves", "music_genre")
+SLOW = ("song_halves", "music_genre", "music_genre pipeline=gradient_boosting")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +50,7 @@ SLOW = ("song_halves", "music_genre")
 def test_the_known_scores_of_a_table_are_reproduced(real_data, steps, monkeypatch, name):
     monkeypatch.setenv("PIPELINE_DATA", str(real_data))
     resolvers.register_resolvers()
-    configured = schema.check(overrides.base_config([f"dataset={name}"]), name)
+    configured = schema.check(overrides.base_config(f"dataset={name}".split()), name)
     if "://" in configured.data.file_url:
         pytest.skip(f"{name}: its file is not in {real_data}")
     for step in plan(configured):
@@ -61,6 +66,6 @@ def test_the_known_scores_of_a_table_are_reproduced(real_data, steps, monkeypatc
         for table in ("preprocessed_data.parquet", "data_train.parquet")
     ]
     assert sizes == [rows, train_rows]
-    measured = {**steps.run("train_random_forest").summary, **steps.run("evaluate").summary}
+    measured = {**steps.run(configured.sweep.step).summary, **steps.run("evaluate").summary}
     for metric, (value, tolerance) in metrics.items():
         assert measured[metric] == pytest.approx(value, abs=tolerance), metric

@@ -13,7 +13,8 @@ __all__ = ["steps"]
 
 from pipeline.commands import describe, gc, leaderboard, new_step, reproduce
 
-STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
+TRAINERS = ("train_random_forest", "train_gradient_boosting")
+STEPS = ("get_data", "preprocess", "check_data", "segregate", *TRAINERS, "evaluate")
 PROJECTS = (*STEPS, "tools/describe", "tools/compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
@@ -94,6 +95,7 @@ GIVEN = {
     "train_random_forest": "--train_data data_train.csv:latest --model_config x.yaml "
     "--export_artifact model --random_seed 1 --val_size 0.3 --stratify null",
 }
+GIVEN["train_gradient_boosting"] = GIVEN["train_random_forest"]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,7 @@ GIVEN = {
         ("segregate", "--artifact_root", "a b"),
         ("segregate", "--artifact_type", "wandb-data"),
         ("train_random_forest", "--export_artifact", "model:prod"),
+        ("train_gradient_boosting", "--export_artifact", "model:prod"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_before_the_step_begins(steps, step, option, value):

@@ -15,210 +15,36 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-import pandas as pd
-from pandas.api.types import is_integer_dtype
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import Pipeline
-
-from train_random_forest import inference_pipeline
-from util_lib import cli, git_state, tracking, validation
-from util_lib.errors import UserError
+from util_lib import cli, tracking
 from util_lib.model import config as model_config
-from util_lib.model import export as model_export
-from util_lib.model import measuring
+from util_lib.model import inference_pipeline, measuring, training
 from util_lib.model.config import RandomForestPipeline
-from util_lib.project import ROOT, resolve_path
-from util_lib.tables import reading
+from util_lib.project import resolve_path
 
 logger = logging.getLogger("train_random_forest")
 
-
-def check_columns(frame: pd.DataFrame, config: RandomForestPipeline, stratify: str | None) -> None:
-    """Raise `UserError` if a column is missing, or is empty where it must not be."""
-    columns = list(map(str, frame.columns))
-    for name in [config.target, *config.features.names()] + [stratify] * bool(stratify):
-        if name not in frame.columns:
-            raise UserError(f"training data: {validation.choose('column', name, columns)}")
-    for name in dict.fromkeys([config.target, stratify or config.target]):
-        if n_missing := int(frame[name].isna().sum()):
-            raise UserError(
-                f"column {name!r} must have a value in every row, {n_missing:,} of {len(frame):,} "
-                "rows have none"
-            )
-    check_target(frame[config.target], config.task)
-    for name in config.features.numerical:
-        _refuse_infinite(frame[name], f"feature {name!r}")
-
-
-def check_target(target: pd.Series, task: str) -> None:
-    """Raise `UserError` for a target that the task cannot predict."""
-    first = target.iloc[0]
-    is_number = pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target)
-    if task == "regression":
-        if not is_number:
-            raise UserError(
-                f"target {target.name!r} must hold numbers for task regression, found {first!r}: "
-                "set data.task to classification, or choose another target"
-            )
-        _refuse_infinite(target, f"target {target.name!r}")
-        if target.nunique() < 2:
-            raise UserError(f"target {target.name!r} is {first} in every row: nothing to learn")
-        return
-    if target.nunique() < 2:
-        raise UserError(
-            f"target {target.name!r} must have at least two classes, found only {str(first)!r}"
-        )
-    if is_number and (fractions := target[target % 1 != 0]).size:
-        raise UserError(
-            f"target {target.name!r} holds numbers such as {fractions.iloc[0]}, and task "
-            "classification needs classes: set data.task to regression"
-        )
-
-
-def _refuse_infinite(column: pd.Series, what: str) -> None:
-    n_infinite = int(np.isinf(column).sum()) if column.dtype.kind == "f" else 0
-    if n_infinite:
-        raise UserError(f"{what} must be finite, {n_infinite:,} of {len(column):,} rows are not")
-
-
-def split(
-    frame: pd.DataFrame, val_size: float, seed: int, stratify: str | None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows to fit on and the validation rows, of which `val_size` 0 gives none."""
-    if val_size == 0:
-        return frame, frame.iloc[:0]
-    labels = frame[stratify] if stratify else None
-    try:
-        return train_test_split(frame, test_size=val_size, random_state=seed, stratify=labels)
-    except ValueError as error:
-        by = f" stratified by {stratify!r}" if stratify else ""
-        raise UserError(
-            f"{len(frame):,} training rows cannot be split{by} with val_size {val_size}: {error}"
-        ) from error
-
-
-def _of_the_model(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what only says how fast the forest was made."""
-    return {name: v for name, v in parameters["random_forest"].items() if name != "n_jobs"}
+TRAINER = training.Trainer("train_random_forest", RandomForestPipeline)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Name the step's inputs; MLproject declares the same ones."""
-    parser = cli.parser(__doc__)
-    parser.add_argument(
-        "--train_data",
-        type=cli.artifact_reference,
-        required=True,
-        help="artifact with the training rows, e.g. data_train.parquet:latest",
-    )
-    parser.add_argument(
-        "--model_config",
-        required=True,
-        help="YAML file with the random_forest_pipeline section; relative to the project root",
-    )
-    parser.add_argument(
-        "--export_artifact",
-        type=cli.optional_artifact_name,
-        required=True,
-        help="name of the exported model, e.g. model_export; null = measure, export nothing",
-    )
-    parser.add_argument(
-        "--random_seed", type=cli.seed, required=True, help="seeds the train/validation split"
-    )
-    parser.add_argument(
-        "--val_size",
-        type=cli.fraction_or_zero,
-        required=True,
-        help="fraction of the rows kept for validation, in [0, 1); 0 = fit on all rows",
-    )
-    parser.add_argument(
-        "--stratify",
-        type=cli.optional,
-        required=True,
-        help="column whose classes keep their shares in both parts, or null",
-    )
-    return parser
-
-
-def parameters_of(config: RandomForestPipeline) -> dict[str, Any]:
-    """Return what a run records of the model's configuration."""
-    return config.model_dump(exclude={"export_artifact", "declaration"})
-
-
-def read_rows(data: tracking.Artifact, config: RandomForestPipeline, folder: str) -> pd.DataFrame:
-    """Fetch the training rows into `folder` and read them."""
-    texts = [*config.features.nlp, *config.features.dates]
-    return reading.read(reading.fetch(data, folder), text_columns=texts)
-
-
-def draw_importance(pipeline: Pipeline) -> Any:
-    """Return the figure `feature_importance`."""
-    from util_lib.model import (
-        plots,  # drawing is half a second of imports, and a trial draws nothing
-    )
-
-    return plots.feature_importance(inference_pipeline.feature_importances(pipeline))
-
-
-def export(
-    run: tracking.Run,
-    name: str,
-    pipeline: Pipeline,
-    train: pd.DataFrame,
-    data: tracking.Artifact,
-    config: RandomForestPipeline,
-    args: argparse.Namespace,
-    aliases: list[str] | None = None,
-) -> tracking.Artifact:
-    """Log the fitted `pipeline` as the artifact `name` and return its version.
-
-    Its files say nothing of `name` or of the run: the same model is the same content.
-    """
-    parameters = parameters_of(config)
-    about: dict[str, Any] = {
-        "parameters": parameters | {"random_forest": _of_the_model(parameters)},
-        "target": config.target,
-        "task": config.task,
-        "features": config.features.model_dump(),
-        "declaration": config.declaration.model_dump(mode="json", exclude_defaults=True),
-        "data": {
-            "artifact": f"{data.project}/{data.source_name.partition(':')[0]}",
-            "digest": data.digest,
-            "val_size": args.val_size,
-            "random_seed": args.random_seed,
-            "stratify": args.stratify,
-        },
-    }
-    with tempfile.TemporaryDirectory() as tmp:
-        directory = Path(tmp, "model")
-        example = pipeline["columns"].transform(train)
-        answers = pipeline.predict(train.head(1))
-        whole = [n for n in config.features.names() if is_integer_dtype(train[n])]
-        model_export.save(pipeline, directory, example, answers, about, config.export_format, whole)
-        metadata = about | {
-            "parameters": parameters,
-            "data": about["data"] | {"artifact": f"{data.project}/{data.source_name}"},
-            "git_commit": git_state.git(ROOT).get("commit"),
-        }
-        text = "Random Forest pipeline export"
-        return tracking.log_file(run, directory, name, "model_export", text, metadata, aliases)
+    return training.build_parser(TRAINER, __doc__)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the step; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
-    config = model_config.load(resolve_path(args.model_config))
+    config = model_config.load(resolve_path(args.model_config), RandomForestPipeline)
     pipeline = inference_pipeline.make_inference_pipeline(config)
-    run_config = vars(args) | {"random_forest_pipeline": parameters_of(config)}
+    run_config = vars(args) | {config.SECTION: training.parameters_of(config)}
     with (
-        tracking.init(job_type="train_random_forest", config=run_config) as run,
+        tracking.init(job_type=TRAINER.name, config=run_config) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         data = run.use_artifact(args.train_data)
-        frame = read_rows(data, config, tmp)
-        check_columns(frame, config, args.stratify)
-        train, val = split(frame, args.val_size, args.random_seed, args.stratify)
+        frame = training.read_rows(data, config, tmp)
+        training.check_columns(frame, config, args.stratify)
+        train, val = training.split(frame, args.val_size, args.random_seed, args.stratify)
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
         inference_pipeline.fit(pipeline, train, config)
 
@@ -230,13 +56,13 @@ def main(argv: list[str] | None = None) -> None:
         for name, value in scores.items():
             run.summary[name] = value
             logger.info("%s %.4f", name, value)
-        figures["feature_importance"] = draw_importance(pipeline)
+        figures["feature_importance"] = training.draw_importance(pipeline)
         run.log({name: tracking.Image(figure) for name, figure in figures.items()})
 
         if args.export_artifact is None:
             logger.info("export_artifact is null: nothing is exported")
             return
-        logged = export(run, args.export_artifact, pipeline, train, data, config, args)
+        logged = training.export(run, args.export_artifact, pipeline, train, data, config, args)
         logger.info("exported %s, %.1f MB", logged.name, logged.size / 1e6)
 
 

@@ -1,94 +1,14 @@
 #!/usr/bin/env python
-"""Run trials of a sweep in one process that stays: imports and data are loaded once.
+"""Run trials of a sweep in one process that stays (`util_lib/model/trial_worker.py`)."""
 
-Reads one request a line on stdin (JSON) and answers each with one line on stdout; ends with stdin.
-Started by the pipeline with the interpreter of this step's environment; what a trial is stands in
-trials.py.
-"""
-
-import json
-import logging
-import os
-import queue
-import signal
 import sys
-import threading
-import traceback
 from pathlib import Path
-from typing import IO, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from train_random_forest import trials
+from train_random_forest.run import TRAINER
 from util_lib import cli
-from util_lib.errors import UserError
-
-END = ""  # what reading a line gives at the end of stdin
-
-
-class Parent:
-    """The process that asks; when it is gone, so is the worker."""
-
-    def __init__(self) -> None:
-        """Take stdin and stdout; what else is printed goes to stderr."""
-        self._answers: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)
-        self._lines: queue.Queue[str] = queue.Queue()
-        self._busy = False
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        while line := sys.stdin.readline():
-            self._lines.put(line)
-        if self._busy:  # nobody waits for the trial any more
-            os.kill(os.getpid(), signal.SIGTERM)
-        self._lines.put(END)
-
-    def ask(self) -> dict[str, Any] | None:
-        """Return the next request, None when there are no more."""
-        self._busy = False
-        line = self._lines.get()
-        self._busy = True
-        return json.loads(line) if line else None
-
-    def answer(self, answer: dict[str, Any]) -> None:
-        """Answer a request."""
-        self._answers.write(json.dumps(answer, default=str) + "\n")
-        self._answers.flush()
-
-
-def answer(request: dict[str, Any], warm: trials.Warm, known: dict[str, Any]) -> dict[str, Any]:
-    """Do what a request asks; a failure is an answer too."""
-    try:
-        if "error" in request:
-            return trials.log_failure(request)
-        if "parameters_file" in request:
-            return {"state": "finished"} | trials.log_winner(request, warm)
-        fingerprint = request["sweep"].get("fingerprint")
-        if fingerprint in known and (taken := trials.take(request, known[fingerprint])):
-            return {"state": "finished"} | taken
-        done = trials.run_trial(request, warm)
-        known[fingerprint] = done | {"sweep": request["sweep"]}
-        return {"state": "finished"} | done
-    except UserError as error:
-        return {"state": "failed", "error": " ".join(str(error).split())}
-    except Exception as error:
-        traceback.print_exc()
-        return {"state": "failed", "error": f"unexpected {type(error).__name__}: {error}"}
-
-
-def main() -> None:
-    """Answer requests until there are no more."""
-    parent, warm = Parent(), trials.Warm()
-    known: dict[str, Any] | None = None  # finished trials by fingerprint
-    for handler in logging.getLogger().handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.setLevel(logging.WARNING)  # many trials write to one terminal
-    while request := parent.ask():
-        if known is None:
-            known = trials.recorded(request["project"]) if request.get("reuse") else {}
-        parent.answer(answer(request, warm, known))
-
+from util_lib.model import trial_worker
 
 if __name__ == "__main__":
-    sys.exit(cli.exit_code(main))
+    sys.exit(cli.exit_code(lambda: trial_worker.serve(TRAINER)))

@@ -46,12 +46,12 @@ def _category_orders(*, _root_: DictConfig) -> DictConfig:
     return DictConfig({name: c.get("allowed") for name, c in columns if c.get("ordered")})
 
 
-def _declaration(*, _root_: DictConfig) -> DictConfig:
-    """Return what `data` says of the model's columns; see `model_config.Declaration`.
+def _declaration(section: str = "random_forest_pipeline", *, _root_: DictConfig) -> DictConfig:
+    """Return what `data` says of the columns of a model; see `model_config.Declaration`.
 
     What is wrong with `data` itself is left for `check` to say.
     """
-    data, features = _root_.data, _root_.random_forest_pipeline.get("features") or {}
+    data, features = _root_.data, _root_[section].get("features") or {}
     needed = {str(name) for kind in features for name in features[kind] or []}
     text_feature = data.get("text_feature")
     if text_feature and text_feature.name in needed:

@@ -10,7 +10,7 @@ from pipeline.settings import interpolations
 from util_lib import validation
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
-from util_lib.model.config import RandomForestPipeline
+from util_lib.model.config import GradientBoostingPipeline, ModelPipeline, RandomForestPipeline
 from util_lib.tracking.names import check_artifact_name
 from util_lib.validation import Section
 
@@ -132,6 +132,7 @@ class Settings(Section):
     main: Main
     data: Data
     random_forest_pipeline: RandomForestPipeline
+    gradient_boosting_pipeline: GradientBoostingPipeline | None = None
     sweep: SweepSection
     steps: dict[str, StepEntry] = {}
     # The same as the pipeline file has it, with its `${...}`.
@@ -235,20 +236,28 @@ def _parts_agree(settings: Settings) -> None:
     columns = list(settings.data.columns)
     if settings.data.text_feature:
         columns.append(settings.data.text_feature.name)
-    model = settings.random_forest_pipeline
-    named = {"random_forest_pipeline.target": [model.target]}
+    models: list[ModelPipeline | None] = [
+        settings.random_forest_pipeline,
+        settings.gradient_boosting_pipeline,
+    ]
+    for model in filter(None, models):
+        _features_are_columns(model, columns, settings.data)
+
+
+def _features_are_columns(model: ModelPipeline, columns: list[str], data: Data) -> None:
+    named = {f"{model.SECTION}.target": [model.target]}
     for kind, names in model.features:
-        named[f"random_forest_pipeline.features.{kind}"] = names
+        named[f"{model.SECTION}.features.{kind}"] = names
     for key, names in named.items():
         for name in names:
             if name not in columns:
                 raise UserError(f"config: {key}: {validation.choose('column', name, columns)}")
     for name in model.features.numerical:
-        column = settings.data.columns.get(name)
+        column = data.columns.get(name)
         dtype = column.dtype if column else "string"  # the joined text is no column of the file
         if dtype in ("string", "datetime"):
             raise UserError(
-                f"config: random_forest_pipeline.features.numerical: column {name!r} has dtype "
+                f"config: {model.SECTION}.features.numerical: column {name!r} has dtype "
                 f"{dtype}, and a numerical feature needs numbers: move it to another kind of "
                 "features, or leave it out"
             )

@@ -6,11 +6,10 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from step_support import MODEL, ROOT, make_songs, with_text
 
 from evaluate import run
-from train_random_forest import inference_pipeline
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
-from util_lib.model import export
+from util_lib.model import export, inference_pipeline
 
 TEST = "data_test.parquet"
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from evaluate import run as evaluate
-from train_random_forest import inference_pipeline, run
+from train_random_forest import run
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
+from util_lib.model import inference_pipeline
 
 DATA = "data_train.parquet"
 MODEL = {

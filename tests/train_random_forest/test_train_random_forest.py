@@ -13,11 +13,12 @@ import yaml
 from mlflow.pyfunc.scoring_server import parse_csv_input
 from step_support import MODEL, make_songs, with_text
 
-from train_random_forest import inference_pipeline, run
+from train_random_forest import run
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
 from util_lib.model import export as model_export
+from util_lib.model import inference_pipeline
 
 DATA = "data_train.parquet"
 
@@ -79,7 +80,9 @@ def test_nothing_is_exported_where_export_artifact_is_null(train, steps):
 
 def test_the_model_section_may_stand_under_its_key(steps):
     path = steps.yaml({"random_forest_pipeline": MODEL})
-    assert model_config.load(path) == model_config.load(steps.yaml(MODEL, "bare.yaml"))
+    bare = steps.yaml(MODEL, "bare.yaml")
+    section = model_config.RandomForestPipeline
+    assert model_config.load(path, section) == model_config.load(bare, section)
 
 
 def test_text_is_one_bar_and_all_bars_together_are_one(exported):

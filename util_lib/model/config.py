@@ -1,7 +1,7 @@
-"""The `random_forest_pipeline` section: what the model is fitted with, and on which columns."""
+"""The section of a model: what it is fitted with, and on which columns."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -60,8 +60,15 @@ class Declaration(Section):
     derived: dict[str, str] = {}
 
 
-class RandomForestPipeline(Section):
-    """The `random_forest_pipeline` section; `random_forest` goes to scikit-learn as it is."""
+class ModelPipeline(Section):
+    """What the sections of all models hold.
+
+    `SECTION` is what such a section is called, `ESTIMATOR` its key that goes to scikit-learn as
+    it is.
+    """
+
+    SECTION: ClassVar[str]
+    ESTIMATOR: ClassVar[str]
 
     target: str
     task: Literal["classification", "regression"] = "classification"
@@ -72,20 +79,17 @@ class RandomForestPipeline(Section):
     features: Features
     declaration: Declaration = Declaration()
     category_orders: dict[str, list[Any]] = {}  # from low to high; other categories are sorted
-    numerical_imputer: Literal["median", "mean", "zero"] = "median"
-    tfidf: Tfidf = Tfidf(max_features=10)
-    random_forest: dict[str, Any]
 
     @model_validator(mode="after")
-    def _the_forest_takes_its_parameters(self) -> "RandomForestPipeline":
+    def _the_estimator_takes_its_parameters(self) -> Self:
         try:
-            hyperparameters.check(self.random_forest, self.task)
+            hyperparameters.check(self.estimator, self.task, self.ESTIMATOR)
         except ValueError as error:
-            raise ValueError(f"random_forest: {error}") from None
+            raise ValueError(f"{self.ESTIMATOR}: {error}") from None
         return self
 
     @model_validator(mode="after")
-    def _target_is_no_feature(self) -> "RandomForestPipeline":
+    def _target_is_no_feature(self) -> Self:
         if self.target in self.features.names():
             raise ValueError(
                 f"features holds the target {self.target!r}: a model that sees its answer learns "
@@ -93,7 +97,37 @@ class RandomForestPipeline(Section):
             )
         return self
 
+    @property
+    def estimator(self) -> dict[str, Any]:
+        """The hyperparameters."""
+        return getattr(self, self.ESTIMATOR)
 
-def load(path: str | Path) -> RandomForestPipeline:
-    """Read the `random_forest_pipeline` section from a YAML file."""
-    return validation.load(RandomForestPipeline, path, "random_forest_pipeline")
+
+class RandomForestPipeline(ModelPipeline):
+    """The `random_forest_pipeline` section."""
+
+    SECTION: ClassVar[str] = "random_forest_pipeline"
+    ESTIMATOR: ClassVar[str] = "random_forest"
+
+    numerical_imputer: Literal["median", "mean", "zero"] = "median"
+    tfidf: Tfidf = Tfidf(max_features=10)
+    random_forest: dict[str, Any]
+
+
+class GradientBoostingPipeline(ModelPipeline):
+    """The `gradient_boosting_pipeline` section; its model takes missing values as they are."""
+
+    SECTION: ClassVar[str] = "gradient_boosting_pipeline"
+    ESTIMATOR: ClassVar[str] = "gradient_boosting"
+
+    tfidf: Tfidf = Tfidf(max_features=100)
+    gradient_boosting: dict[str, Any]
+
+
+AnyPipeline = RandomForestPipeline | GradientBoostingPipeline
+P = TypeVar("P", bound=ModelPipeline)
+
+
+def load(path: str | Path, section: type[P]) -> P:
+    """Read a model's section from a YAML file."""
+    return validation.load(section, path, section.SECTION)

@@ -76,7 +76,7 @@ def save(
             pipeline,
             str(directory),
             serialization_format=export_format,
-            skops_trusted_types=[*skops_file.TRUSTED] if export_format == "skops" else None,
+            skops_trusted_types=skops_file.trusted(pipeline) if export_format == "skops" else None,
             mlflow_model=Model(model_uuid=None, utc_time_created=NO_TIME),
             signature=ModelSignature(inputs, outputs),
             input_example=example.head(EXAMPLE_ROWS).reset_index(drop=True),

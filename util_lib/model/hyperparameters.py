@@ -27,7 +27,7 @@ Workers = Annotated[
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")]
 Weights = Annotated[dict, Field(description="a mapping {class: weight}")]
-WORDS = {bool: "true or false", type(None): "null", list: "a list"}
+WORDS = {bool: "true or false", type(None): "null", list: "a list", str: "a word"}
 
 
 class Hyperparameters(Section):
@@ -92,9 +92,56 @@ class ForestRegressor(Forest):
     class_weight: None = None  # a regressor has none: null is left out
 
 
+class Boosting(Hyperparameters):
+    """What boosted trees take; which features are categories is made of the configuration."""
+
+    learning_rate: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="a number above 0")
+    ] = 0.1
+    max_iter: FromOne = 100
+    max_leaf_nodes: FromTwo | None = 31
+    max_depth: FromOne | None = None
+    min_samples_leaf: FromOne = 20
+    l2_regularization: NotNegative = 0.0
+    max_features: Share = 1.0
+    max_bins: Annotated[int, Field(ge=2, le=255, description="a whole number from 2 to 255")] = 255
+    monotonic_cst: list | None = None
+    interaction_cst: Literal["pairwise", "no_interactions"] | list | None = None
+    warm_start: bool = False
+    early_stopping: Literal["auto"] | bool = "auto"
+    scoring: str | None = "loss"
+    validation_fraction: FromOne | Part | None = 0.1
+    n_iter_no_change: FromOne = 10
+    tol: NotNegative = 1e-7
+    verbose: FromZero | bool = 0
+    random_state: Seed | None = None
+
+
+class BoostingClassifier(Boosting):
+    """What HistGradientBoostingClassifier takes."""
+
+    estimator: ClassVar[str] = "HistGradientBoostingClassifier"
+
+    loss: Literal["log_loss"] = "log_loss"
+    class_weight: Literal["balanced"] | Weights | None = None
+
+
+class BoostingRegressor(Boosting):
+    """What HistGradientBoostingRegressor takes."""
+
+    estimator: ClassVar[str] = "HistGradientBoostingRegressor"
+
+    loss: Literal["squared_error", "absolute_error", "poisson", "gamma", "quantile"] = (
+        "squared_error"
+    )
+    quantile: Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")] | None = None
+    class_weight: None = None  # a regressor has none: null is left out
+
+
 # by the key of the configuration that holds them, and by task
 ESTIMATORS: dict[str, dict[str, type[Hyperparameters]]] = {
     "random_forest": {"classification": ForestClassifier, "regression": ForestRegressor},
+    "gradient_boosting": {"classification": BoostingClassifier, "regression": BoostingRegressor},
 }
 
 

@@ -2,7 +2,8 @@
 
 A pickle can call any function while it is read. A skops file names types and holds arrays; only
 scikit-learn's own types and those of `TRUSTED` are made of it. What skops does not promise is that
-the arrays make sense: a crafted tree could read past its end. So the trees are checked too.
+the arrays make sense: a crafted tree could read past its end. So the trees are checked too, those
+of a forest and boosted ones.
 """
 
 import hashlib
@@ -25,18 +26,26 @@ TRUSTED = (
     "util_lib.transformers.ModeImputer",
     "util_lib.transformers.to_texts",
 )
+# The same of boosted trees. A model says what it needs trusted, and a forest does not need this.
+BOOSTED = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 SCHEMA = "schema.json"
 NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 LEAF = -1
 
 
+def trusted(pipeline: Any) -> list[str]:
+    """Return what whoever reads the fitted `pipeline` must trust."""
+    return [*TRUSTED, BOOSTED] if hasattr(pipeline[-1], "_bin_mapper") else [*TRUSTED]
+
+
 def load(path: Path) -> Any:
     """Return the pipeline in a skops file; `UserError` for one that cannot be trusted."""
     import skops.io
+    from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import BaseHistGradientBoosting
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        pipeline = skops.io.load(path, trusted=[*TRUSTED])
+        pipeline = skops.io.load(path, trusted=[*TRUSTED, BOOSTED])
     except UntrustedTypesFoundException as error:
         raise UserError(
             f"{path.name} holds types that are on no list of trusted ones ({error}): nothing of it "
@@ -46,6 +55,8 @@ def load(path: Path) -> Any:
         raise UserError(f"{path.name} is no whole skops file: {error}") from error
     for tree in getattr(pipeline[-1], "estimators_", []):
         _check_tree(tree.tree_, path)
+    if isinstance(pipeline[-1], BaseHistGradientBoosting):
+        _check_boosted_trees(pipeline[-1], path)
     return pipeline
 
 
@@ -100,7 +111,46 @@ def _check_tree(tree: Any, path: Path) -> None:
         and len(tree.value) == tree.node_count
     )
     if not sound:
-        raise UserError(
-            f"{path.name} holds a tree whose nodes point nowhere: the file is damaged or made to "
-            "harm; train the model again"
-        )
+        raise _no_tree(path)
+
+
+def _check_boosted_trees(booster: Any, path: Path) -> None:
+    """Raise `UserError` for trees that would not end, or read beside their arrays."""
+    from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
+
+    try:
+        width, mapper = booster.n_features_in_, booster._bin_mapper
+        categorical = np.zeros(width, dtype=bool)
+        if booster.is_categorical_ is not None:
+            categorical |= booster.is_categorical_
+        sound = booster._preprocessor is None and (mapper.is_categorical_ == categorical).all()
+        sound = sound and len(mapper.is_categorical_) == len(mapper.bin_thresholds_) == width
+        for tree in (tree for iteration in booster._predictors for tree in iteration):
+            nodes, bits = tree.nodes, tree.raw_left_cat_bitsets
+            places, splits = np.flatnonzero(nodes["is_leaf"] == 0), nodes[nodes["is_leaf"] == 0]
+            children = np.stack([splits["left"], splits["right"]])
+            features = splits["feature_idx"]
+            sets = splits[splits["is_categorical"] != 0]
+            sound = (
+                sound
+                and nodes.dtype == PREDICTOR_RECORD_DTYPE
+                and len(nodes) > 0
+                and (children > places).all()
+                and (children < len(nodes)).all()
+                and ((features >= 0) & (features < width)).all()
+                and categorical[sets["feature_idx"]].all()
+                and bits.dtype == np.uint32
+                and bits.shape[1:] == (8,)
+                and (sets["bitset_idx"] < len(bits)).all()
+            )
+    except (AttributeError, IndexError, TypeError, ValueError):
+        raise _no_tree(path) from None
+    if not sound:
+        raise _no_tree(path)
+
+
+def _no_tree(path: Path) -> UserError:
+    return UserError(
+        f"{path.name} holds a tree whose nodes point nowhere: the file is damaged or made to "
+        "harm; train the model again"
+    )

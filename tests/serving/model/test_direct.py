@@ -5,8 +5,8 @@ from sklearn.ensemble import ExtraTreesClassifier
 
 from serving.model import fast_path_trial
 from serving.model.fast_path import Direct, NoFastPath
-from train_random_forest import inference_pipeline
 from util_lib.model import config as model_config
+from util_lib.model import inference_pipeline
 
 DAYS = pd.date_range("2020-01-01", periods=400, freq="37h")
 

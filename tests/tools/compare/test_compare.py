@@ -11,10 +11,9 @@ import pytest
 from step_support import MODEL, ROOT, make_songs, with_text
 
 from tools.compare import models, run, tables
-from train_random_forest import inference_pipeline
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
-from util_lib.model import export
+from util_lib.model import export, inference_pipeline
 from util_lib.tables import reading as files
 
 

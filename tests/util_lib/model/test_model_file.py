@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skops.io
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -34,6 +34,15 @@ class Harm:
 def pipeline(first=None):
     forest = RandomForestClassifier(n_estimators=3, max_depth=4, random_state=0)
     return Pipeline([("first", first or StandardScaler()), ("last", forest)]).fit(X, X[:, 0] > 0)
+
+
+def boosted():
+    """Boosted trees as training leaves them, the first feature a category."""
+    rows = np.column_stack([np.arange(60) % 5, X[:, 1:]])
+    trees = HistGradientBoostingClassifier(max_iter=3, random_state=0, categorical_features=[0])
+    trees.fit(rows, rows[:, 0] > 2)
+    trees._preprocessor = None
+    return Pipeline([("first", FunctionTransformer()), ("last", trees)])
 
 
 def written(path, content):
@@ -100,6 +109,38 @@ def test_a_tree_that_points_nowhere_or_back_is_refused(tmp_path, field, value):
     changed(path, change)
     with pytest.raises(UserError, match="holds a tree whose nodes point nowhere"):
         skops_file.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("left", 10**6), ("right", 0), ("feature_idx", 99), ("feature_idx", -1), ("bitset_idx", 9)],
+)
+def test_a_boosted_tree_that_points_nowhere_or_back_is_refused(tmp_path, field, value):
+    harmful = boosted()
+    assert skops_file.load(written(tmp_path / "good.skops", harmful))
+    nodes = harmful["last"]._predictors[0][0].nodes
+    assert nodes["is_categorical"][0]
+    nodes[field][0] = value
+    with pytest.raises(UserError, match="holds a tree whose nodes point nowhere"):
+        skops_file.load(written(tmp_path / "a.skops", harmful))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda trees: setattr(trees, "_preprocessor", StandardScaler()),
+        lambda trees: setattr(trees, "n_features_in_", 1),
+        lambda trees: setattr(trees, "is_categorical_", None),
+        lambda trees: setattr(trees._bin_mapper, "is_categorical_", np.zeros(1, dtype=bool)),
+        lambda trees: setattr(trees._predictors[0][0], "raw_left_cat_bitsets", np.zeros((1, 1))),
+        lambda trees: setattr(trees, "_predictors", [[None]]),
+    ],
+)
+def test_boosted_trees_whose_parts_do_not_fit_together_are_refused(tmp_path, change):
+    harmful = boosted()
+    change(harmful["last"])
+    with pytest.raises(UserError, match="holds a tree whose nodes point nowhere"):
+        skops_file.load(written(tmp_path / "a.skops", harmful))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no zip", b"\x80\x04."])

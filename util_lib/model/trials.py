@@ -1,13 +1,12 @@
-"""One trial of a sweep: what a run of this step does, with what earlier trials left warm.
+"""One trial of a sweep: what a run of the training step does, with what earlier trials left warm.
 
 A trial is a run of the tracking backend like a single run of the step, with the same functions and
 the same bytes. What it shares with trials before it in the same process: the rows, their split,
-and fitted processors, none of which depends on `random_forest.*`.
+and fitted processors, none of which depends on the hyperparameters.
 """
 
 import argparse
 import json
-import logging
 import tempfile
 import time
 from collections import OrderedDict
@@ -20,18 +19,14 @@ import pandas as pd
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from train_random_forest import inference_pipeline
-from train_random_forest import run as step
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
-from util_lib.model import measuring, metric_names
-from util_lib.model.config import RandomForestPipeline
-
-logger = logging.getLogger("train_random_forest")
+from util_lib.model import inference_pipeline, measuring, metric_names, training
+from util_lib.model.config import AnyPipeline
+from util_lib.model.training import Trainer
 
 KEPT = 8  # of each kind: tables, splits, and fitted processors with the features they made
-JOB_TYPE = "train_random_forest"  # of a trial's run
 WINNER_JOB_TYPE = "sweep"  # of the run that logs the winner
 PARAMETERS_TYPE = "parameters"
 
@@ -40,10 +35,11 @@ GoOn = Callable[[list[float]], bool]
 
 
 class Warm:
-    """What one trial leaves for the next: at most `KEPT` of each kind, the latest used."""
+    """What one trial of a trainer leaves for the next: at most `KEPT` of each kind, the latest."""
 
-    def __init__(self) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         """Begin with nothing."""
+        self.trainer = trainer
         self._kept: dict[str, OrderedDict[str, Any]] = {}
 
     def get(self, kind: str, key: Any, make: Callable[[], Any]) -> Any:
@@ -63,12 +59,14 @@ def run_trial(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
     `arguments` and `model_config` (YAML) are those of a single run of the step. `sweep` goes into
     the run's config as it is; of it `name`, `trial`, `cv` and `objectives` are read. `give_up` says
     when a cross-validation ends early (`_go_on`), whose trial exports nothing. `threads` is
-    how many cores one forest may use, `figures` whether figures are drawn.
+    how many cores one fit may use, `figures` whether figures are drawn.
     """
     sweep = request["sweep"]
     with tempfile.TemporaryDirectory() as tmp:
-        args, config = _arguments(request, tmp)
-        with _run(request, f"{sweep['name']}-{sweep['trial']}", JOB_TYPE, args, config) as run:
+        args, config = _arguments(request, tmp, warm.trainer)
+        with _run(
+            request, f"{sweep['name']}-{sweep['trial']}", warm.trainer.name, args, config
+        ) as run:
             try:
                 summary = _fit_and_log(run, request, args, config, warm)
             except Exception as error:
@@ -78,9 +76,9 @@ def run_trial(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
             return {"run": run.id, "summary": summary}
 
 
-def recorded(project: str) -> dict[str, dict[str, Any]]:
+def recorded(project: str, trainer: Trainer) -> dict[str, dict[str, Any]]:
     """Return the finished trials of a project by their fingerprint."""
-    runs = tracking.Api().runs(project, filters={"job_type": JOB_TYPE, "state": "finished"})
+    runs = tracking.Api().runs(project, filters={"job_type": trainer.name, "state": "finished"})
     found = {}
     for run in runs:
         sweep = dict(run.config).get("sweep") or {}
@@ -90,7 +88,7 @@ def recorded(project: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def take(request: dict[str, Any], known: dict[str, Any]) -> dict[str, Any] | None:
+def take(request: dict[str, Any], known: dict[str, Any], trainer: Trainer) -> dict[str, Any] | None:
     """Return the answer that an earlier trial gave, None where it wrote a model that is gone.
 
     A trial of another sweep becomes a run of this one too, with what was measured then.
@@ -106,8 +104,8 @@ def take(request: dict[str, Any], known: dict[str, Any]) -> dict[str, Any] | Non
     if known["sweep"]["name"] == sweep["name"]:
         return {"run": known["run"], "summary": summary, "recorded": known["sweep"]["trial"]}
     with tempfile.TemporaryDirectory() as tmp:
-        args, config = _arguments(request, tmp)
-        with _run(request, f"{sweep['name']}-{sweep['trial']}", JOB_TYPE, args, config) as run:
+        args, config = _arguments(request, tmp, trainer)
+        with _run(request, f"{sweep['name']}-{sweep['trial']}", trainer.name, args, config) as run:
             run.use_artifact(args.train_data)
             if model:
                 run.use_artifact(model)
@@ -116,13 +114,13 @@ def take(request: dict[str, Any], known: dict[str, Any]) -> dict[str, Any] | Non
             return {"run": run.id, "summary": summary, "recorded": sweep["trial"]}
 
 
-def log_failure(request: dict[str, Any]) -> dict[str, Any]:
+def log_failure(request: dict[str, Any], trainer: Trainer) -> dict[str, Any]:
     """Record a trial that cannot be run: `error` is a sentence that says why."""
     sweep = request["sweep"]
     name = f"{sweep['name']}-{sweep['trial']}"
     run = tracking.init(
         project=request["project"],
-        job_type=JOB_TYPE,
+        job_type=trainer.name,
         group=sweep["name"],
         name=name,
         config={"sweep": sweep},
@@ -139,7 +137,7 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
     """
     sweep = request["sweep"]
     with tempfile.TemporaryDirectory() as tmp:
-        args, config = _arguments(request, tmp)
+        args, config = _arguments(request, tmp, warm.trainer)
         name = f"{sweep['name']}-winner"
         with _run(request, name, WINNER_JOB_TYPE, args, config) as run:
             data = run.use_artifact(args.train_data)
@@ -148,15 +146,15 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
             scores, draw = _score(pipeline, val, config, "val")
             _told(run, request["summary"] | scores)
             _draw(run, pipeline, draw)
-            logged = [_log_file(run, request["parameters_file"], request["parameters_artifact"])]
+            logged = [_log_file(run, request, config)]
             name, aliases = args.export_artifact, ["latest", "best"]
-            logged += [step.export(run, name, pipeline, train, data, config, args, aliases)]
+            logged += [training.export(run, name, pipeline, train, data, config, args, aliases)]
             return {"run": run.id, "artifacts": [version.name for version in logged]}
 
 
 def cross_validate(
     frame: pd.DataFrame,
-    config: RandomForestPipeline,
+    config: AnyPipeline,
     folds: int,
     seed: int,
     stratify: str | None,
@@ -196,13 +194,15 @@ def cross_validate(
 
 
 def _arguments(
-    request: dict[str, Any], folder: str
-) -> tuple[argparse.Namespace, RandomForestPipeline]:
+    request: dict[str, Any], folder: str, trainer: Trainer
+) -> tuple[argparse.Namespace, AnyPipeline]:
     """Read the request as a single run reads its command line."""
     path = Path(folder, "model_config.yaml")
     path.write_text(request["model_config"], encoding="utf-8")
-    args = step.build_parser().parse_args([*request["arguments"], "--model_config", str(path)])
-    return args, model_config.load(path)
+    args = training.build_parser(trainer).parse_args(
+        [*request["arguments"], "--model_config", str(path)]
+    )
+    return args, model_config.load(path, trainer.section)
 
 
 def _run(
@@ -210,7 +210,7 @@ def _run(
     name: str,
     job_type: str,
     args: argparse.Namespace,
-    config: RandomForestPipeline,
+    config: AnyPipeline,
 ) -> Any:
     given = {key: value for key, value in vars(args).items() if key != "model_config"}
     return tracking.init(
@@ -218,8 +218,7 @@ def _run(
         job_type=job_type,
         group=request["sweep"]["name"],
         name=name,
-        config=given
-        | {"random_forest_pipeline": step.parameters_of(config), "sweep": request["sweep"]},
+        config=given | {config.SECTION: training.parameters_of(config), "sweep": request["sweep"]},
     )
 
 
@@ -227,13 +226,13 @@ def _fit_and_log(
     run: Any,
     request: dict[str, Any],
     args: argparse.Namespace,
-    config: RandomForestPipeline,
+    config: AnyPipeline,
     warm: Warm,
 ) -> dict[str, Any]:
     sweep, threads = request["sweep"], request.get("threads")
     data = run.use_artifact(args.train_data)
     frame = _rows(data, config, warm)
-    step.check_columns(frame, config, args.stratify)
+    training.check_columns(frame, config, args.stratify)
     train, val = _split(frame, data, args, config, warm)
     summary: dict[str, Any] = {}
     if sweep["cv"]:
@@ -262,7 +261,7 @@ def _fit_and_log(
         summary |= scores
     summary |= {"fit_seconds": seconds, "model_mb": inference_pipeline.megabytes(pipeline)}
     if args.export_artifact:
-        logged = step.export(run, args.export_artifact, pipeline, train, data, config, args)
+        logged = training.export(run, args.export_artifact, pipeline, train, data, config, args)
         summary["model"] = logged.name
     summary |= objective_of(summary, sweep["objectives"])
     if request.get("figures"):
@@ -310,16 +309,16 @@ def objective_of(summary: dict[str, Any], objectives: list[str]) -> dict[str, fl
     return {"objective": summary[objectives[0]]}
 
 
-def _any_score(config: RandomForestPipeline) -> str:
+def _any_score(config: AnyPipeline) -> str:
     return f"cv_{metric_names.of_task(config.task)[0]}"
 
 
-def _rows(data: Any, config: RandomForestPipeline, warm: Warm) -> pd.DataFrame:
+def _rows(data: Any, config: AnyPipeline, warm: Warm) -> pd.DataFrame:
     texts = [*config.features.nlp, *config.features.dates]
 
     def read() -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as folder:
-            return step.read_rows(data, config, folder)
+            return training.read_rows(data, config, folder)
 
     return warm.get("rows", [data.source_name, texts], read)
 
@@ -328,19 +327,19 @@ def _split(
     frame: pd.DataFrame,
     data: Any,
     args: argparse.Namespace,
-    config: RandomForestPipeline,
+    config: AnyPipeline,
     warm: Warm,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     texts = [*config.features.nlp, *config.features.dates]
     key = [data.source_name, texts, args.val_size, args.random_seed, args.stratify]
     return warm.get(
-        "split", key, lambda: step.split(frame, args.val_size, args.random_seed, args.stratify)
+        "split", key, lambda: training.split(frame, args.val_size, args.random_seed, args.stratify)
     )
 
 
 def _fit(
     train: pd.DataFrame,
-    config: RandomForestPipeline,
+    config: AnyPipeline,
     warm: Warm,
     key: Any,
     threads: int | None,
@@ -349,26 +348,24 @@ def _fit(
 
     A processor that is kept counts with the seconds that fitting it once took.
     """
-    processor = config.model_dump(exclude={"random_forest", "export_artifact"})
     pipeline = inference_pipeline.make_inference_pipeline(config)
-    wanted = pipeline[-1].n_jobs
-    if threads and wanted not in (None, 1):  # the other cores have trials of their own
-        pipeline[-1].set_params(n_jobs=threads if wanted < 0 else min(wanted, threads))
 
     def fit_processor() -> tuple[list[Any], Any, float]:
         started = time.perf_counter()
         features = inference_pipeline.fit_processor(pipeline, train, config)
         return pipeline.steps[:-1], features, time.perf_counter() - started
 
-    steps, features, seconds = warm.get("processor", [key, processor], fit_processor)
+    steps, features, seconds = warm.get(
+        "processor", [key, inference_pipeline.processor_settings(config)], fit_processor
+    )
     pipeline = Pipeline([*steps, pipeline.steps[-1]])
     started = time.perf_counter()
-    inference_pipeline.fit_forest(pipeline, features, train, config)
+    inference_pipeline.fit_estimator(pipeline, features, train, config, threads)
     return pipeline, seconds + time.perf_counter() - started
 
 
 def _score(
-    pipeline: Pipeline, rows: pd.DataFrame, config: RandomForestPipeline, split: str
+    pipeline: Pipeline, rows: pd.DataFrame, config: AnyPipeline, split: str
 ) -> tuple[dict[str, float], Callable[[], dict[str, Any]]]:
     if not len(rows):
         return {}, dict
@@ -377,15 +374,16 @@ def _score(
 
 
 def _draw(run: Any, pipeline: Pipeline, draw: Callable[[], dict[str, Any]]) -> None:
-    figures = draw() | {"feature_importance": step.draw_importance(pipeline)}
+    figures = draw() | {"feature_importance": training.draw_importance(pipeline)}
     run.log({name: tracking.Image(figure) for name, figure in figures.items()})
 
 
-def _log_file(run: Any, content: str, name: str) -> Any:
+def _log_file(run: Any, request: dict[str, Any], config: AnyPipeline) -> Any:
+    name = request["parameters_artifact"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{name}.yaml")
-        path.write_text(content, encoding="utf-8")
-        text = "random_forest_pipeline of a sweep's winner"
+        path.write_text(request["parameters_file"], encoding="utf-8")
+        text = f"{config.SECTION} of a sweep's winner"
         return tracking.log_file(run, path, name, PARAMETERS_TYPE, text)
 
 

@@ -1,0 +1,70 @@
+#!/usr/bin/env python
+"""Fit gradient-boosted trees in an inference pipeline, measure it and export it.
+
+Takes the place of train_random_forest in `pipeline=gradient_boosting`: the same parameters,
+artifacts, metrics and figures. The trees take missing values and categories as they are, and their
+time grows slowly with the rows.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from util_lib import cli, tracking
+from util_lib.model import config as model_config
+from util_lib.model import inference_pipeline, measuring, training
+from util_lib.model.config import GradientBoostingPipeline
+from util_lib.project import resolve_path
+
+logger = logging.getLogger("train_gradient_boosting")
+
+TRAINER = training.Trainer("train_gradient_boosting", GradientBoostingPipeline)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Name the step's inputs; MLproject declares the same ones."""
+    return training.build_parser(TRAINER, __doc__)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the step; `argv` defaults to the command line."""
+    args = build_parser().parse_args(argv)
+    config = model_config.load(resolve_path(args.model_config), GradientBoostingPipeline)
+    pipeline = inference_pipeline.make_inference_pipeline(config)
+    run_config = vars(args) | {config.SECTION: training.parameters_of(config)}
+    with (
+        tracking.init(job_type=TRAINER.name, config=run_config) as run,
+        tempfile.TemporaryDirectory() as tmp,
+    ):
+        data = run.use_artifact(args.train_data)
+        frame = training.read_rows(data, config, tmp)
+        training.check_columns(frame, config, args.stratify)
+        train, val = training.split(frame, args.val_size, args.random_seed, args.stratify)
+        logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
+        inference_pipeline.fit(pipeline, train, config)
+
+        scores: dict[str, float] = {}
+        figures: dict[str, Any] = {}
+        if args.val_size:
+            truth = val[config.target].to_numpy()
+            scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
+        for name, value in scores.items():
+            run.summary[name] = value
+            logger.info("%s %.4f", name, value)
+        figures["feature_importance"] = training.draw_importance(pipeline)
+        run.log({name: tracking.Image(figure) for name, figure in figures.items()})
+
+        if args.export_artifact is None:
+            logger.info("export_artifact is null: nothing is exported")
+            return
+        logged = training.export(run, args.export_artifact, pipeline, train, data, config, args)
+        logger.info("exported %s, %.1f MB", logged.name, logged.size / 1e6)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.exit_code(main))
