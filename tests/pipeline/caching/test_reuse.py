@@ -135,7 +135,6 @@ def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_o
         ("tracking/names.py", list(STEPS)),
         ("tracking/online/client.py", list(STEPS)),
         ("tracking/store/database.py", list(STEPS)),
-        ("tracking/store/removal.py", []),
         ("tracking/sync/sending.py", []),
         ("transformers.py", [TRAIN, TEST]),
     ],
