@@ -36,12 +36,25 @@ def git(directory: Path) -> dict[str, Any]:
     return {"commit": commit, "remote": without_credentials(remote or ""), "dirty": dirty}
 
 
+def commit_at(repository: str, version: str) -> str | None:
+    """Return the commit that a tag, a branch or HEAD of a repository stands for at this moment.
+
+    Asks the repository's server. None where it does not answer or has no such version.
+    """
+    told = _ask_git(Path.cwd(), "ls-remote", repository, version, f"{version}^{{}}") or ""
+    commits = dict(reversed(line.split("\t")) for line in told.splitlines() if "\t" in line)
+    for name in (f"refs/tags/{version}", f"refs/heads/{version}", version):
+        if commit := commits.get(f"{name}^{{}}", commits.get(name)):  # of an annotated tag: its own
+            return commit
+    return None
+
+
 def _ask_git(directory: Path, *arguments: str) -> str | None:
     try:
         answer = subprocess.run(
             ["git", *arguments],
             cwd=directory,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
             capture_output=True,
             text=True,
             timeout=10,

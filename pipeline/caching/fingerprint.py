@@ -19,9 +19,11 @@ from pipeline.caching.record import PLACE
 from pipeline.planning.step import Step
 from pipeline.settings.schema import Settings
 from pipeline.settings.surroundings import step_folder
+from util_lib import git_state
 from util_lib.project import ROOT
 from util_lib.tracking.store.places import store_directory
 from util_lib.tracking.store.values import flatten
+from util_lib.urls import without_credentials
 
 FORMAT = "1"  # another number makes all earlier fingerprints unknown
 # What a step's folder holds beside its code: words for people, and what programs leave there.
@@ -91,13 +93,22 @@ def _code(step: Step) -> dict[str, str]:
     """Digest every file of the step, and those of util_lib that it imports, however indirectly."""
     folder = step_folder(step.uri)
     if not folder.is_dir() or step.version:
-        if not COMMIT.fullmatch(step.version or ""):
-            version = f"version {step.version}" if step.version else "no version"
-            raise UnknownFingerprint(
-                f"its code comes from {step.uri} at {version}, which can change"
-            )
-        return {"code": f"{step.uri} {step.version}"}
+        return {"code": f"{step.uri} {_commit(step.uri, step.version or 'HEAD')}"}
     return {**_files(folder, step.name), **_shared(folder)}
+
+
+@functools.cache
+def _commit(uri: str, version: str) -> str:
+    """Return the commit of a repository's version: tags and branches can move."""
+    if COMMIT.fullmatch(version):
+        return version
+    repository = uri.partition("#")[0]
+    if commit := git_state.commit_at(repository, version):
+        return commit
+    raise UnknownFingerprint(
+        f"its code comes from {without_credentials(repository)}, which does not say what its "
+        f"version {version} is now"
+    )
 
 
 @functools.cache

@@ -170,7 +170,7 @@ def test_a_receipt_of_own_steps_is_reproduced_while_their_code_is_what_it_was(ho
     assert "the code of step total" in done.stderr and own[0]["commit"][:10] in done.stderr
 
 
-def test_a_step_of_another_repository_runs_at_its_tag(home, tmp_path):
+def test_a_step_of_another_repository_runs_at_its_tag_and_again_when_the_tag_moves(home, tmp_path):
     other = tmp_path / "other"
     (other / "steps").mkdir(parents=True)
     shutil.move(home.folder / "report", other / "steps" / "report")
@@ -178,6 +178,12 @@ def test_a_step_of_another_repository_runs_at_its_tag(home, tmp_path):
     commit(other)
     git(other, "tag", "v1")
     place = (f"steps.report.uri='file://{other}#steps/report'", "steps.report.version=v1")
+    assert home.ran(*place) == ["report"]
+    assert home.ran(*place) == []  # the tag is the same commit
+    (other / "steps" / "report" / "run.py").open("a").write("# edited\n")
+    commit(other)
+    assert home.ran(*place) == []
+    git(other, "tag", "--force", "-a", "-m", "moved", "v1")
     assert home.ran(*place) == ["report"]
     said = home.refusal(*place, "+steps.report.parameters={colour: red}")
     assert "steps.report: the step's MLproject has no such parameter: unknown parameter" in said
