@@ -42,7 +42,8 @@ def commit_at(repository: str, version: str) -> str | None:
     Asks the repository's server. None where it does not answer or has no such version.
     """
     told = _ask_git(Path.cwd(), "ls-remote", repository, version, f"{version}^{{}}") or ""
-    commits = dict(reversed(line.split("\t")) for line in told.splitlines() if "\t" in line)
+    lines = [line.split("\t") for line in told.splitlines()]
+    commits = {name: commit for commit, name in lines}
     for name in (f"refs/tags/{version}", f"refs/heads/{version}", version):
         if commit := commits.get(f"{name}^{{}}", commits.get(name)):  # of an annotated tag: its own
             return commit
