@@ -18,6 +18,7 @@ ELSEWHERE = {
     "conf": "tests/pipeline/settings",
     "config.yaml": "tests/pipeline/settings",
     "main.py": "tests/pipeline/test_main.py",
+    "cookie-mlflow-step": "tests/pipeline/commands/test_new_step.py",
     "hydra_plugins": "tests/pipeline/sweeps/search",
     "serving/batch": "tests/serving/test_predict.py",
     "tests/conftest.py": "tests",

@@ -58,7 +58,7 @@ class Receipt(Section):
 
     format: int
     code: Code
-    config: dict[str, dict[str, Any]]
+    config: dict[str, Any]
     env_manager: str
     python: str
     steps: list[RecordedStep]

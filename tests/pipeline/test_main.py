@@ -197,7 +197,7 @@ def test_a_wrong_configuration_is_one_line_before_anything_runs(place, given, sa
 def test_a_dataset_file_that_is_no_yaml_is_named(place):
     (place.folder / "dataset").mkdir()
     (place.folder / "dataset" / "mine.yaml").write_text("# @package _global_\ndata: [")
-    done = run_main(place, "dataset=mine", f"hydra.searchpath=[{place.folder}]")
+    done = run_main(place, "dataset=mine", f"hydra.searchpath=[pkg://conf,{place.folder}]")
     assert done.returncode == 1
     assert "no YAML file" in done.stderr and "mine.yaml" in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -370,7 +370,7 @@ def test_hydra_mode_makes_a_sweep_as_hydra_has_it(place, tmp_path, said_by):
     else:
         copy = tmp_path / "copy"
         copy.mkdir()
-        for name in ("main.py", "config.yaml", "conf", "pipeline", "util_lib"):
+        for name in ("main.py", "config.yaml", "conf", "pipeline", "util_lib", *STEPS):
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
         config = copy / "config.yaml"

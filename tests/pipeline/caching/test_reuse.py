@@ -93,7 +93,11 @@ def real_code(template, tmp_path_factory) -> Place:
 
 def test_nothing_changed_nothing_runs_and_mlflow_is_not_even_imported(place):
     asked = "print('mlflow' in sys.modules, 'pandas' in sys.modules)"
-    place.edit("main.py", "sys.exit(main())", f"code = main()\n    {asked}\n    sys.exit(code)")
+    place.edit(
+        "main.py",
+        "sys.exit(startup.main(go))",
+        f"code = startup.main(go)\n    {asked}\n    sys.exit(code)",
+    )
     done = place.run("--explain")
     assert done.returncode == 0, done.stderr
     assert Path(place.environment["RAN"]).read_text() == "", done.stdout

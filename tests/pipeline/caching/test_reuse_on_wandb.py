@@ -66,8 +66,8 @@ def receipt(text: str) -> str:
 def test_nothing_changed_nothing_runs_and_mlflow_is_not_even_imported(place, api):
     main = place.project / "main.py"
     before = main.read_text()
-    asked = "code = main()\n    print('mlflow' in sys.modules)\n    sys.exit(code)"
-    place.edit("main.py", "sys.exit(main())", asked)
+    asked = "code = startup.main(go)\n    print('mlflow' in sys.modules)\n    sys.exit(code)"
+    place.edit("main.py", "sys.exit(startup.main(go))", asked)
     ran, text = said(place, REMOTE)
     main.write_text(before)
     assert ran == [] and text.count(": cached") == 6

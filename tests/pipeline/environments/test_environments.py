@@ -21,10 +21,10 @@ PREPARE = textwrap.dedent(
     """
     import sys
     from pathlib import Path
-    from pipeline import environments
-    environments.use_own_tools()
-    needed = environments.needed(sys.argv[1], [Path(p) for p in sys.argv[2:]])
-    environments.prepare(needed, lambda text: print(text, flush=True))
+    from pipeline.environments import making
+    making.use_own_tools()
+    needed = making.needed(sys.argv[1], [Path(p) for p in sys.argv[2:]])
+    making.prepare(needed, lambda text: print(text, flush=True))
     """
 )
 
