@@ -248,7 +248,7 @@ def test_links_between_the_documents_lead_somewhere(document):
 def test_the_pipeline_of_the_document_runs_as_it_says(tmp_path):
     """The files that docs/pipelines.md shows are written, and its commands run beside them."""
     text = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
-    files = re.findall(r"^```\w+\n# (\S+/\S+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    files = re.findall(r"^`(\S+/\S+)`:\n\n```\w+\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert len(files) == 3
     for name, content in files:
         path = tmp_path / name
