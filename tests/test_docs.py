@@ -164,10 +164,12 @@ def python_blocks() -> list:
     found = []
     for document in (document for document in DOCUMENTS if document != WALK):
         text = document.read_text(encoding="utf-8")
+        # What stands below the path of a file is that file: it runs in its place.
+        text = re.sub(
+            r"^`\S+/\S+`:\n\n```python\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE
+        )
         blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         for number, block in enumerate(blocks):
-            if re.match(r"# \S+/\S+\n", block):  # a file, with its path: it runs in its place
-                continue
             found.append(pytest.param(block, id=f"{document.relative_to(ROOT)} {number}"))
     return found
 
