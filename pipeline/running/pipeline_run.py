@@ -257,9 +257,18 @@ def _begin(
         finally:
             outcome.seconds = time.monotonic() - started
             step_process.collect(opened, step, begun, outcome)
+            missing = step_process.missing_outputs(step, outcome)
+            if missing:
+                outcome.outcome = "failed"
             screen.end(step.name)
             listed = f", made {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
             screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s{listed}")
+        if missing:
+            raise StepFailed(
+                step.name,
+                f"it ended without making {', '.join(missing)}, which its entry in the pipeline "
+                "file lists under outputs: let it log that, or correct the entry",
+            )
         mlflow_session.log_metrics(outcome)
 
     return Work(begun.ended, finish)

@@ -174,6 +174,17 @@ def collect(opened: Session, step: Step, begun: Begun, outcome: Outcome) -> None
         publish(record, run_id)
 
 
+def missing_outputs(step: Step, outcome: Outcome) -> list[str]:
+    """List the outputs that a step declares and did not make although it ended well.
+
+    What comes after it would go on with what an earlier run made.
+    """
+    if outcome.outcome != "done" or not outcome.told:
+        return []
+    made = {name.rpartition(":")[0] for name in outcome.artifacts}
+    return [name for name in step.outputs if name not in made]
+
+
 def _take_over(opened: Session, step: Step, run_id: str, outcome: Outcome) -> None:
     """Keep what a step that uses plain MLflow logged to its run: metrics, and files of its outputs.
 

@@ -1,5 +1,6 @@
 """The typed shape of the composed configuration: everything is checked before anything runs."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from omegaconf import Container, DictConfig, OmegaConf
@@ -14,6 +15,7 @@ from util_lib.model.config import GradientBoostingPipeline, ModelPipeline, Rando
 from util_lib.tracking.names import check_artifact_name
 from util_lib.validation import Section
 
+STEP_NAME = re.compile(r"[A-Za-z][\w-]{0,99}", re.ASCII)
 # W&B refuses these in a project's name: they have a meaning in its URLs.
 FORBIDDEN_IN_PROJECT = set("/\\#?%:")
 
@@ -178,6 +180,7 @@ def _with_steps(settings: Settings, config: DictConfig) -> Settings:
             "config: the pipeline has no steps: conf/pipeline/<name>.yaml lists them under "
             "'steps', below `# @package _global_` as its first line"
         )
+    _refuse_wrong_shapes(config.steps)
     try:
         written: Any = OmegaConf.to_container(config.steps, resolve=False)
         filled = interpolations.fill_in(config.steps, settings.model_dump())
@@ -191,6 +194,27 @@ def _with_steps(settings: Settings, config: DictConfig) -> Settings:
     names = _in_running_order(settings.main.execute_steps, entries)
     main = settings.main.model_copy(update={"execute_steps": names})
     return settings.model_copy(update={"main": main, "steps": entries, "steps_as_written": written})
+
+
+def _refuse_wrong_shapes(steps: Any) -> None:
+    """What stands under `steps` maps names to mappings; names become folders and files."""
+    written = OmegaConf.to_container(steps, resolve=False) if OmegaConf.is_dict(steps) else steps
+    parts = {"steps": written}
+    for name, entry in written.items() if isinstance(written, dict) else ():
+        if not isinstance(name, str) or not STEP_NAME.fullmatch(name) or name == "all":
+            raise UserError(
+                f"config: steps: {str(name)[:60]!r} cannot be the name of a step: expected a "
+                "letter, then at most 99 letters, digits, _ and -, and not 'all'"
+            )
+        parts[f"steps.{name}"] = entry
+        for key in ("inputs", "parameters", "files", "only_when"):
+            if isinstance(entry, dict):
+                parts[f"steps.{name}.{key}"] = entry.get(key)
+    for key, part in parts.items():
+        if part is not None and not isinstance(part, dict):
+            raise UserError(
+                f"config: {key} must be a mapping (key: value), found {str(part)[:60]!r}"
+            )
 
 
 def _in_running_order(given: list[str], entries: dict[str, StepEntry]) -> list[str]:
@@ -208,7 +232,9 @@ def _in_running_order(given: list[str], entries: dict[str, StepEntry]) -> list[s
     if not given:
         raise UserError(f"{key} names no step: choose from {', '.join(entries)}")
     if given == ["all"]:
-        return [name for name, entry in entries.items() if entry.in_all]
+        if everything := [name for name, entry in entries.items() if entry.in_all]:
+            return everything
+        raise UserError(f"{key} 'all' is no step here, each has in_all: false: name one of them")
     called = {other: name for name, entry in entries.items() for other in entry.also_called}
     wanted = {called.get(name, name) for name in given}
     for name in sorted(wanted - {*entries}):
@@ -219,11 +245,12 @@ def _in_running_order(given: list[str], entries: dict[str, StepEntry]) -> list[s
 def _refuse_what_is_missing(config: DictConfig, dataset: str | None) -> None:
     """Keys that every dataset file sets: not there, or deleted with ~ on the command line."""
     file = f"conf/dataset/{dataset}.yaml" if dataset else "the dataset file"
-    if "dataset" in config:
-        raise UserError(
-            f"{file} must have `# @package _global_` as its first line: without it Hydra puts its "
-            "keys under 'dataset', where nothing reads them"
-        )
+    for group, place in {"dataset": file, "pipeline": "conf/pipeline/<name>.yaml"}.items():
+        if group in config:
+            raise UserError(
+                f"{place} must have `# @package _global_` as its first line: without it Hydra puts "
+                f"its keys under {group!r}, where nothing reads them"
+            )
     for key in ("main.project_name", "data.file_url", "data.target", "data.columns"):
         section, _, name = key.partition(".")
         part = config.get(section)

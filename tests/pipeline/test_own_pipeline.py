@@ -246,3 +246,42 @@ def test_a_step_that_uses_plain_mlflow_is_recorded_and_cached_like_others(home):
     again = home.run()
     assert "plain: cached, has note.txt:v0, notes:v0" in again.stdout, again.stdout
     assert "length 4" in again.stdout
+
+
+def test_a_step_that_does_not_make_what_it_declares_fails_and_nothing_goes_on_with_old_results(
+    home,
+):
+    home.edit("numbers/run.py", "    write(run", "    if given['n'] != '9': write(run")
+    assert home.ran("steps.numbers.parameters.n=5") == ["numbers", "total", "report"]
+    for _ in range(2):  # a failure is not reused
+        done = home.run("steps.numbers.parameters.n=9")
+        assert done.returncode == 1
+        assert Path(home.environment["RAN"]).read_text().split() == ["numbers"]
+        assert "step numbers failed: it ended without making numbers.json" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("steps", "sentence"),
+    [
+        ("steps: [a, b]", "config: steps must be a mapping (key: value), found"),
+        ("steps: hello", "config: steps must be a mapping (key: value), found 'hello'"),
+        ("steps: {a: [b]}", "config: steps.a must be a mapping"),
+        ("steps: {a: {inputs: [b]}}", "config: steps.a.inputs must be a mapping"),
+        ("steps: {a: {parameters: b}}", "config: steps.a.parameters must be a mapping"),
+        ("steps: {../../x: {outputs: []}}", "'../../x' cannot be the name of a step"),
+        ("steps: {a/b: {outputs: []}}", "'a/b' cannot be the name of a step"),
+        ("steps: {'': {outputs: []}}", "'' cannot be the name of a step"),
+        ("steps: {all: {outputs: []}}", "'all' cannot be the name of a step"),
+        ("steps: {a: {uri: ./numbers, in_all: false}}", "each has in_all: false"),
+    ],
+)
+def test_a_pipeline_file_of_another_shape_is_refused_in_one_sentence(home, steps, sentence):
+    path = home.folder / "conf" / "pipeline" / "mine.yaml"
+    path.write_text(f"# @package _global_\n{steps}\n")
+    assert sentence in home.refusal()
+
+
+def test_a_pipeline_file_without_its_first_line_is_told_which(home):
+    path = home.folder / "conf" / "pipeline" / "mine.yaml"
+    path.write_text(path.read_text().partition("\n")[2])
+    assert "must have `# @package _global_` as its first line" in home.refusal()
