@@ -49,6 +49,15 @@ if does in ("wait", "ignore", "interrupt"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     Path(os.environ["RAN"] + ".waiting").write_text(str(os.getpid()))
     time.sleep(120)
+if outputs := json.loads(Path(__file__).with_name("outputs.json").read_text()):
+    from util_lib import tracking
+
+    with tracking.whole_step(), tracking.init(job_type=name) as run:
+        for output in outputs:
+            artifact = tracking.Artifact(output, type="text")
+            with artifact.new_file("text") as file:
+                file.write(f"{output} of {sys.argv[1:]}")
+            run.log_artifact(artifact)
 """
 FULL = "database or disk is full"  # SQLite's own words
 
@@ -59,8 +68,9 @@ def template(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     resolvers.register_resolvers()
     steps = plan(schema.check(overrides.base_config([])))
-    for home, _ in make_steps(folder / "steps", steps):
+    for (home, _), step in zip(make_steps(folder / "steps", steps), steps, strict=True):
         Path(home, "run.py").write_text(STEP)
+        Path(home, "outputs.json").write_text(json.dumps(step.outputs))
     code = "import mlflow, sys; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
     subprocess.run(
         [sys.executable, "-c", code, f"sqlite:///{folder / 'mlflow.db'}"], check=True, cwd=folder
