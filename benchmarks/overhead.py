@@ -69,6 +69,15 @@ def make_steps(folder: Path, steps: list[Step]) -> list[tuple[str, dict[str, str
     return made
 
 
+def idle(name: str, entry: schema.StepEntry) -> str:
+    """Return the overrides by which a step may read and make nothing."""
+    outputs = [output for output in entry.outputs if entry.only_when.get(str(output)) is False]
+    return (
+        f"++steps.{name}.outputs=[{','.join(map(str, outputs))}] "
+        f"++steps.{name}.may_be_absent=[{','.join(entry.inputs)}]"
+    )
+
+
 def plain_environment() -> dict[str, str]:
     """Return this process's variables without those that lead runs elsewhere."""
     environment = {
@@ -103,7 +112,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way (default 5)")
     args = parser.parse_args()
     resolvers.register_resolvers()
-    steps = plan(schema.check(overrides.base_config([])))
+    settings = schema.check(overrides.base_config([]))
+    steps = plan(settings)
     environment = plain_environment()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -120,10 +130,12 @@ def main() -> None:
         for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "steps"]):
             subprocess.run([*git, *words], check=True)
         floor = " && ".join(f"python {home}/run.py" for home, _ in trivial)
-        uris = " ".join(
-            f"steps.{step.name}.uri={home}" for step, (home, _) in zip(steps, trivial, strict=True)
+        # The trivial steps make and read nothing, so they run one after the other by main.jobs.
+        given = " ".join(
+            f"steps.{step.name}.uri={home} {idle(step.name, settings.steps[step.name])}"
+            for step, (home, _) in zip(steps, trivial, strict=True)
         )
-        options = f"hydra_options=main.env_manager=local main.cache=false {uris}"
+        options = f"hydra_options=main.env_manager=local main.cache=false main.jobs=1 {given}"
         local = ["--env-manager", "local"]
         ways = {
             "python run.py x 6": ["bash", "-c", floor],
