@@ -9,6 +9,7 @@ from util_lib.validation import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Bound = int | float | datetime.date | datetime.datetime
+Mark = Annotated[str, Field(min_length=1, max_length=1)]
 
 
 def _as_date(value: Any) -> Any:
@@ -17,6 +18,16 @@ def _as_date(value: Any) -> Any:
         return datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         return value
+
+
+def check_date_format(written: str | None) -> str | None:
+    """Return a format of dates that `strptime` knows; `ValueError` for another."""
+    try:
+        datetime.datetime.strptime("", written or "")
+    except ValueError as error:
+        if "directive" in str(error) or "stray" in str(error):
+            raise ValueError(f"{written!r} is no format of dates: {error}") from None
+    return written
 
 
 class Limits(Section):
@@ -72,8 +83,46 @@ class Column(Limits):
     ordered: Annotated[
         bool, Field(description="`true`: `allowed` lists the categories from low to high")
     ] = False
+    missing: Annotated[
+        list[str | int | float],
+        Field(
+            description="words or numbers that stand for a missing value in this column, whatever "
+            "the format of the file; `csv.missing` counts besides"
+        ),
+    ] = []
+    decimal: Annotated[
+        Mark | None, Field(description="decimal mark, where it is not that of `csv`")
+    ] = None
+    thousands: Annotated[
+        Mark | None, Field(description="mark between thousands, where it is not that of `csv`")
+    ] = None
+    strip: Annotated[
+        list[str],
+        Field(description="texts around a number that are no part of it, such as `$`, `%` or `kg`"),
+    ] = []
+    date_format: Annotated[
+        str | None,
+        Field(description="how dates are written, where not as `csv.date_format` says"),
+    ] = None
     unit: Annotated[str | None, Field(description="unit of the values, for readers")] = None
     description: Annotated[str | None, Field(description="one sentence, for readers")] = None
+
+    @field_validator("date_format")
+    @classmethod
+    def _date_format_can_be_read(cls, written: str | None) -> str | None:
+        return check_date_format(written)
+
+    @model_validator(mode="after")
+    def _reading_fits_the_type(self) -> "Column":
+        numbers = {key: getattr(self, key) for key in ("decimal", "thousands", "strip")}
+        for key, value in numbers.items():
+            if value and self.dtype not in ("int", "float"):
+                raise ValueError(f"{key} belongs to numbers, found dtype {self.dtype}")
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}: they must differ")
+        if self.date_format and self.dtype != "datetime":
+            raise ValueError(f"date_format belongs to dates, found dtype {self.dtype}")
+        return self
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> "Column":

@@ -4,7 +4,6 @@ What a key means is said here, beside its type: docs/datasets.md shows these des
 `python -m util_lib.dataset.declaration` prints them.
 """
 
-import datetime
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from util_lib import validation
 from util_lib.dataset import expressions
-from util_lib.dataset.columns import Column, Limits, Share
+from util_lib.dataset.columns import Column, Limits, Mark, Share, check_date_format
 from util_lib.errors import UserError
 from util_lib.tracking.names import check_artifact_name, parse_reference
 from util_lib.validation import Section, null_word
@@ -25,9 +24,7 @@ Text = Annotated[str, Field(min_length=1)]
 class Csv(Section):
     """How a CSV file is written."""
 
-    separator: Annotated[
-        str, Field(min_length=1, max_length=1, description="one character between fields")
-    ] = ","
+    separator: Annotated[Mark, Field(description="one character between fields")] = ","
     encoding: Annotated[str, Field(description="such as `utf-8` or `latin-1`")] = "utf-8"
     header: Annotated[
         bool,
@@ -39,9 +36,24 @@ class Csv(Section):
     skip_lines: Annotated[
         int, Field(ge=0, description="lines to pass over before the header or the first row")
     ] = 0
-    decimal: Annotated[
-        str, Field(min_length=1, max_length=1, description="decimal mark of numbers")
-    ] = "."
+    footer_lines: Annotated[
+        int, Field(ge=0, description="lines below the last row that are none, such as footnotes")
+    ] = 0
+    quote: Annotated[Mark, Field(description="character around a field that holds others")] = '"'
+    escape: Annotated[
+        Mark | None,
+        Field(description="character before a quote within a field; none = the quote is doubled"),
+    ] = None
+    comment: Annotated[
+        Mark | None, Field(description="character that begins a line which is no row")
+    ] = None
+    trim: Annotated[bool, Field(description="`true`: blanks around a field are no part of it")] = (
+        False
+    )
+    decimal: Annotated[Mark, Field(description="decimal mark of numbers")] = "."
+    thousands: Annotated[
+        Mark | None, Field(description="mark between thousands, such as `.` or a blank")
+    ] = None
     missing: Annotated[
         list[str], Field(description="words that stand for a missing value, in every column")
     ] = []
@@ -62,17 +74,15 @@ class Csv(Section):
     @field_validator("date_format")
     @classmethod
     def _date_format_can_be_read(cls, written: str | None) -> str | None:
-        try:
-            datetime.datetime.strptime("", written or "")
-        except ValueError as error:
-            if "directive" in str(error) or "stray" in str(error):
-                raise ValueError(f"{written!r} is no format of dates: {error}") from None
-        return written
+        return check_date_format(written)
 
     @model_validator(mode="after")
     def _marks_differ(self) -> "Csv":
-        if self.separator == self.decimal:
-            raise ValueError(f"separator and decimal are both {self.decimal!r}: they must differ")
+        marks: dict[str, str] = {}
+        for key in ("separator", "decimal", "thousands", "quote", "escape", "comment"):
+            mark = getattr(self, key)
+            if mark is not None and (other := marks.setdefault(mark, key)) != key:
+                raise ValueError(f"{other} and {key} are both {mark!r}: they must differ")
         return self
 
 
@@ -179,9 +189,16 @@ class Data(Section):
     ] = None
     max_bytes: Annotated[int, Field(gt=0, description="a longer file is refused")] = 2_000_000_000
     format: Annotated[
-        Literal["auto", "parquet", "csv"],
-        Field(description="`auto`: by the file's name, else by its first bytes"),
+        Literal["auto", "parquet", "csv", "json", "excel", "arrow"],
+        Field(
+            description="`auto`: by the file's name, else by its first bytes; `json` is a list of "
+            "records or one in each line"
+        ),
     ] = "auto"
+    sheet: Annotated[
+        str | None,
+        Field(description="sheet of an Excel file that holds the table; none = its only"),
+    ] = None
     csv: Annotated[Csv, Field(description="how a CSV file is written")] = Csv()
     target: Annotated[Text, Field(description="column to predict; it has role `target`")]
     task: Annotated[

@@ -51,7 +51,7 @@ def test_only_the_file_the_target_and_the_columns_need_be_said(tmp_path):
         ("  csv: {encoding: utf9}\n", "an encoding that Python knows, found 'utf9'"),
         ("  csv: {decimal: ','}\n", "separator and decimal are both ','"),
         ("  csv: {date_format: '%q'}\n", "'%q' is no format of dates"),
-        ("  format: excel\n", "'auto', 'parquet' or 'csv', found 'excel'"),
+        ("  format: sas\n", "'auto', 'parquet', 'csv', 'json', 'excel' or 'arrow', found 'sas'"),
         ("  task: ranking\n", "'classification' or 'regression', found 'ranking'"),
         ("  task: regression\n", "target 'kind' has dtype string"),
         ("  clean: {keep_rows: {size: {min: 3, max: 1}}}\n", "min 3 is above max 1"),
