@@ -52,8 +52,7 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     same artifact and the alias asked for is `reference`. Any other missing reference is an error.
     """
     ours = run.use_artifact(sample)
-    texts = [name for name, column in data.columns.items() if column.dtype == "string"]
-    table = reading.read(reading.fetch(ours, Path(directory, "sample")), text_columns=texts)
+    table = reading.read_own(reading.fetch(ours, Path(directory, "sample")), data.table_columns)
     wanted = parse_reference(reference, run.project)
     same_artifact = (wanted.project, wanted.name) == tuple(parse_reference(sample, run.project))[:2]
     known = tracking.Api().artifact_exists(f"{wanted.project}/{wanted.name}:{wanted.alias}")
@@ -64,7 +63,7 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     if theirs.id == ours.id:
         return Inputs(table, None, NOT_TESTED, None, ours)
     path = reading.fetch(theirs, Path(directory, "reference"))
-    return Inputs(table, reading.read(path, text_columns=texts), "", None, ours, theirs)
+    return Inputs(table, reading.read_own(path, data.table_columns), "", None, ours, theirs)
 
 
 def examine(

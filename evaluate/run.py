@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
 from util_lib.model import export, held_out, measuring
-from util_lib.model.config import Features
+from util_lib.model.config import Declaration, Features
 from util_lib.tables import reading
 
 logger = logging.getLogger("evaluate")
@@ -66,8 +66,9 @@ def main(argv: list[str] | None = None) -> None:
         data = run.use_artifact(args.test_data)
         model, metadata = export.load(exported.download(str(Path(tmp, "model"))))
         features, target, task = described(metadata, exported.source_name)
-        texts = [*features.nlp, *features.dates]
-        frame = reading.read(reading.fetch(data, Path(tmp, "data")), text_columns=texts)
+        declaration = validation.check(Declaration, metadata.get("declaration", {}), "declared")
+        columns = declaration.of_table(features, target)
+        frame = reading.read_own(reading.fetch(data, Path(tmp, "data")), columns)
         held_out.check_columns(frame, features.names(), target, task)
         model_name, data_name = exported.source_name, data.source_name
         logger.info("measuring %s on %s, %s rows", model_name, data_name, f"{len(frame):,}")

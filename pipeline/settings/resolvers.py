@@ -65,6 +65,8 @@ def _declaration(section: str = "random_forest_pipeline", *, _root_: DictConfig)
     return DictConfig(
         {
             "columns": {name: column for name, column in data.columns.items() if name in needed},
+            "target": data.columns.get(data.get("target")),
+            "csv": data.get("csv") or {},
             "text_feature": text_feature if text_feature and text_feature.name in needed else None,
             "derived": derived,
         }

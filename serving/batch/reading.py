@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from util_lib.cli import ANSWERS
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
-from util_lib.tables.csv_files import MISSING, SEPARATORS
+from util_lib.tables.csv_files import SEPARATORS
+from util_lib.tables.typed import MISSING
 
 SUFFIXES = (".parquet", ".pq", ".csv", ".json", ".jsonl", ".ndjson")
 BETWEEN = re.compile(r"[\s,]*")  # the elements of a JSON array

@@ -16,6 +16,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from serving.model.served_model import ServedModel
 from serving.promotion import bootstrap
 from util_lib import tracking, validation
+from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 from util_lib.model import held_out, metric_names, metrics
 from util_lib.tables import reading
@@ -128,7 +129,7 @@ def leave_out_seen(rows: Rows, models: list[tuple[ServedModel, Any]], folder: Pa
                 "has not seen"
             )
         path = reading.fetch(trained, folder / f"training_of_{_name(artifact)}_{artifact.version}")
-        training = reading.read(path, text_columns=_texts(model))
+        training = reading.read_own(path, _columns(model))
         columns = [
             name
             for name in [*model.features.names(), model.target]
@@ -149,7 +150,7 @@ def leave_out_seen(rows: Rows, models: list[tuple[ServedModel, Any]], folder: Pa
 
 def read_rows(artifact: Any, chosen: str, candidate: ServedModel, folder: Path) -> Rows:
     """Fetch the test rows and check that the candidate can be measured on them."""
-    frame = reading.read(reading.fetch(artifact, folder), text_columns=_texts(candidate))
+    frame = reading.read_own(reading.fetch(artifact, folder), _columns(candidate))
     held_out.check_columns(frame, candidate.features.names(), candidate.target, candidate.task)
     version = f"{artifact.project}/{artifact.source_name}"
     return Rows(frame, version, artifact.digest, chosen)
@@ -255,8 +256,8 @@ def _by_class(
     }
 
 
-def _texts(model: ServedModel) -> list[str]:
-    return [*model.features.nlp, *model.features.dates]
+def _columns(model: ServedModel) -> dict[str, Column]:
+    return model.declaration.of_table(model.features, model.target)
 
 
 def _name(artifact: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from serving.model.served_model import ServedModel
 from serving.service.refusals import RequestError
 from util_lib.dataset.columns import Column
-from util_lib.tables.csv_files import MISSING
+from util_lib.tables.typed import MISSING
 
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 JSON, CSV = "application/json", "text/csv"

@@ -25,6 +25,7 @@ import pandas as pd
 from tools.describe import draft, sniff
 from tools.describe.draft import Draft, Source
 from util_lib import cli, downloads, tracking
+from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
 from util_lib.tables import reading
@@ -66,6 +67,8 @@ Or fetch it, here as well, and open it in a browser:
 
   {store}python -m util_lib.tracking download {name}/{name}_profile:latest {name}_profile
 """
+
+CODE = Column(dtype="string", role="ignore", nullable=True)  # digits that are no number
 
 
 def check_name(name: str) -> str:
@@ -149,9 +152,8 @@ def read(path: Path) -> tuple[pd.DataFrame, sniff.Sniffed | None]:
         if file.read(4) == reading.PARQUET_MAGIC:
             return reading.read(path, format="parquet"), None
     sniffed = sniff.sniff(path)
-    frame = reading.read(
-        path, text_columns=sniffed.codes, csv=sniffed.options, format="csv", names=sniffed.names
-    )
+    codes = dict.fromkeys(sniffed.codes, CODE)
+    frame = reading.read(path, codes, sniffed.options, "csv", sniffed.names)
     return frame, sniffed
 
 

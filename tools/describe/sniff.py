@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
-from util_lib.tables.csv_files import MISSING, SEPARATORS
+from util_lib.tables.csv_files import SEPARATORS
+from util_lib.tables.typed import MISSING
 
 LOOKED_AT = 2_000  # lines
 MOST_SKIPPED = 20  # lines before the table

@@ -39,6 +39,9 @@ class Csv(Section):
     footer_lines: Annotated[
         int, Field(ge=0, description="lines below the last row that are none, such as footnotes")
     ] = 0
+    trailing_separator: Annotated[
+        bool, Field(description="`true`: rows end in a separator, which the header does not")
+    ] = False
     quote: Annotated[Mark, Field(description="character around a field that holds others")] = '"'
     escape: Annotated[
         Mark | None,
@@ -296,6 +299,14 @@ class Data(Section):
         AfterValidator(_names_a_table),
         Field(description="name of the cleaned table, in `.parquet` or `.csv`: it says the format"),
     ] = "preprocessed_data.parquet"
+
+    @property
+    def table_columns(self) -> dict[str, Column]:
+        """The columns of the table after `preprocess`: those declared, and the joined text."""
+        if self.text_feature is None:
+            return self.columns
+        joined = Column(dtype="string", role="text", nullable=True)
+        return self.columns | {self.text_feature.name: joined}
 
     @field_validator("columns", mode="before")
     @classmethod

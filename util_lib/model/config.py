@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from util_lib import validation
 from util_lib.dataset.columns import Column
-from util_lib.dataset.declaration import TextFeature
+from util_lib.dataset.declaration import Csv, TextFeature
 from util_lib.model import hyperparameters
 from util_lib.tracking.names import check_artifact_name
 from util_lib.validation import Section, null_word
@@ -48,6 +48,10 @@ class Tfidf(Section):
     stop_words: Literal["english"] | None = None
 
 
+TEXT = Column(dtype="string", role="text", nullable=True)
+DATE = Column(dtype="datetime", role="date", nullable=True)
+
+
 class Declaration(Section):
     """What the dataset file says of the columns that the model gets, and how some are made.
 
@@ -56,8 +60,18 @@ class Declaration(Section):
     """
 
     columns: dict[str, Column] = {}
+    target: Column | None = None
+    csv: Csv = Csv()  # how the CSV file was written that the model is from
     text_feature: TextFeature | None = None
     derived: dict[str, str] = {}
+
+    def of_table(self, features: Features, target: str) -> dict[str, Column]:
+        """Return the columns of the tables that the model is fitted and measured on.
+
+        Of those that nobody has declared only what is clear from their use is said.
+        """
+        used = dict.fromkeys(features.nlp, TEXT) | dict.fromkeys(features.dates, DATE)
+        return used | self.columns | ({target: self.target} if self.target else {})
 
 
 class ModelPipeline(Section):

@@ -136,8 +136,8 @@ def parameters_of(config: AnyPipeline) -> dict[str, Any]:
 
 def read_rows(data: tracking.Artifact, config: AnyPipeline, folder: str) -> pd.DataFrame:
     """Fetch the training rows into `folder` and read them."""
-    texts = [*config.features.nlp, *config.features.dates]
-    return reading.read(reading.fetch(data, folder), text_columns=texts)
+    columns = config.declaration.of_table(config.features, config.target)
+    return reading.read_own(reading.fetch(data, folder), columns)
 
 
 def draw_importance(pipeline: Pipeline) -> Any:
@@ -184,7 +184,8 @@ def export(
         directory = Path(tmp, "model")
         example = pipeline["columns"].transform(train)
         answers = pipeline.predict(train.head(1))
-        whole = [n for n in config.features.names() if is_integer_dtype(train[n])]
+        names = config.features.names()
+        whole = [n for n in names if is_integer_dtype(train[n]) and train[n].notna().all()]
         model_export.save(pipeline, directory, example, answers, about, config.export_format, whole)
         metadata = about | {
             "parameters": parameters,

@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from util_lib import validation
-from util_lib.cli import ANSWERS
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data, Keep, TextFeature
@@ -29,37 +28,24 @@ def names_in_file(data: Data) -> list[str]:
     return [old.get(name, name) for name in data.columns if name not in data.derived]
 
 
-def text_in_file(data: Data) -> list[str]:
-    """Return the declared columns of text and of dates, which CSV has as text, by those names."""
-    columns = data.columns.items()
-    texts = {name for name, column in columns if column.dtype in ("string", "datetime")}
-    declared = [name for name in data.columns if name not in data.derived]
-    return [old for name, old in zip(declared, names_in_file(data), strict=True) if name in texts]
-
-
 def read(path: str | Path, data: Data) -> pd.DataFrame:
-    """Return the raw table in a file that is written as `data` declares."""
-    return reading.read(
-        path,
-        text_columns=text_in_file(data),
-        csv=data.csv,
-        format=data.format,
-        names=names_in_file(data),
-    )
+    """Return the raw table in a file that is written as `data` declares, in the declared types."""
+    names = names_in_file(data)
+    declared = [column for name, column in data.columns.items() if name not in data.derived]
+    columns = dict(zip(names, declared, strict=True))
+    return reading.read(path, columns, data.csv, data.format, names, data.sheet)
 
 
 def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
     """Return `frame` cleaned as `data` declares, its rows counted from 0.
 
-    In this order: rename, dates and booleans from text, keep_rows, drop_nulls, drop_columns,
-    duplicates, derived columns, missing text, text feature.
+    In this order: rename, keep_rows, drop_nulls, drop_columns, duplicates, derived columns, missing
+    text, text feature.
     """
     rules = data.clean
     frame = rename(frame.reset_index(drop=True), rules.rename)
     for name in rules.drop_columns:
         _known(frame, "clean.drop_columns", name)
-    frame = parse(frame, data.columns, data.csv.date_format)
-    gaps = [name for name, column in frame.items() if column.isna().any()]
     for name, keep in rules.keep_rows.items():
         rule = f"clean.keep_rows.{name}"
         frame = _logged(frame, rule, partial(keep_rows, name=name, keep=keep))
@@ -67,7 +53,7 @@ def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
         frame = _logged(frame, "clean.drop_nulls", lambda rows: drop_nulls(rows, rules.drop_nulls))
     frame = frame.drop(columns=rules.drop_columns)
     check_columns(frame, data)
-    frame = narrow(frame, [n for n in gaps if n in data.columns], data.columns)
+    frame = narrow(frame)
     if data.drop_duplicates:
         frame = _logged(frame, "drop_duplicates", drop_duplicates)
     for name, expression in data.derived.items():
@@ -86,43 +72,6 @@ def rename(frame: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
             "another name"
         )
     return frame.set_axis(renamed, axis="columns")
-
-
-def parse(
-    frame: pd.DataFrame, columns: dict[str, Column], date_format: str | None = None
-) -> pd.DataFrame:
-    """Return `frame` with dates and booleans in the declared columns, where all values are such.
-
-    Dates are read from texts as `date_format` says, None = ISO 8601; booleans from the words of
-    `cli.ANSWERS` and the numbers 0 and 1. A column with another value is left as it is: check_data
-    shows which.
-    """
-    parsed = {}
-    for name, column in columns.items():
-        if name in frame.columns and column.dtype in ("datetime", "bool"):
-            old = frame[name]
-            values = _bools(old) if column.dtype == "bool" else _dates(old, date_format)
-            if values.notna().sum() == frame[name].notna().sum():
-                parsed[name] = values
-    return frame.assign(**parsed)
-
-
-def _dates(values: pd.Series, date_format: str | None) -> pd.Series:
-    if pd.api.types.is_datetime64_any_dtype(values):
-        return values
-    if pd.api.types.is_numeric_dtype(values) and not values.isna().all():
-        return pd.Series(pd.NaT, index=values.index)
-    return pd.to_datetime(values, errors="coerce", format=date_format or "ISO8601")
-
-
-def _bools(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_bool_dtype(values):
-        return values
-    if pd.api.types.is_numeric_dtype(values):
-        read = values.map({1: True, 0: False})
-    else:
-        read = values.map(lambda value: ANSWERS.get(str(value).strip().lower()), na_action="ignore")
-    return read.astype("bool" if read.notna().all() else "object")
 
 
 def keep_rows(frame: pd.DataFrame, name: str, keep: Keep) -> pd.DataFrame:
@@ -169,20 +118,18 @@ def drop_nulls(frame: pd.DataFrame, names: bool | list[str]) -> pd.DataFrame:
     return frame.dropna(subset=names or [])
 
 
-def narrow(frame: pd.DataFrame, names: list[str], columns: dict[str, Column]) -> pd.DataFrame:
-    """Return `frame` with those of `names` as integers or booleans that are declared so and can be.
+def narrow(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with numpy's types where pandas' nullable ones have nothing to mark.
 
-    A missing value turns a column of integers into one of floats, and one of booleans into
-    objects, also where its row was dropped since.
+    The rows with gaps may have been dropped since the table was read.
     """
-    types = {}
-    for name in names:
-        column, dtype = frame[name], columns[name].dtype
-        whole = pd.api.types.is_float_dtype(column) and (column % 1 == 0).all()
-        if dtype == "int" and whole:
-            types[name] = "int64"
-        elif dtype == "bool" and column.map(lambda value: isinstance(value, bool)).all():
-            types[name] = "bool"
+    types = {
+        str(name): values.dtype.numpy_dtype
+        for name, values in frame.items()
+        if isinstance(values.dtype, pd.api.extensions.ExtensionDtype)
+        and hasattr(values.dtype, "numpy_dtype")
+        and not values.isna().any()
+    }
     return frame.astype(types)
 
 

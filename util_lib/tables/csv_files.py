@@ -1,106 +1,195 @@
-"""Reads CSV files, however they are written, and says what is wrong with those that are damaged."""
+"""Reads CSV files, however they are written, and says what is wrong with those that are damaged.
+
+A file is read as what it is: texts. What they stand for is `typed`'s to say.
+"""
 
 import codecs
 import csv
+import io
 import sys
-import warnings
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
+from util_lib.tables import packed_files
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
 PARQUET_MAGIC = b"PAR1"
 # The rarer in texts and numbers first: where several fit, the first of them is meant.
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "vertical bars", ",": "commas"}
-# What pandas, and with it MLflow's server, takes for a missing value in a column of numbers.
-MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
-    + ["<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
-)
+BLOCK_BYTES = 2**24  # read at a time; no row may be longer
+PIECE_BYTES = 2**20
+BEYOND = "\0"  # stands for the column behind a separator at the end of each row
 
 
-def read(
-    path: Path, text_columns: set[str], options: Csv, names: list[str] | None = None
-) -> "pd.DataFrame":
-    """Return the table in a CSV file; see `tables.read`."""
-    import pandas as pd
+class Texts(NamedTuple):
+    """Some rows as texts, with their numbers in the file, and (number, why) of those unread."""
 
-    header, _ = check(path, options, names)
-    arguments: dict[str, Any] = {
-        "sep": options.separator,
-        "decimal": options.decimal,
-        "header": 0 if options.header else None,
-        "names": None if options.header else header,
-        "dtype": {name: "str" for name in header if name in text_columns},
-        "low_memory": False,  # else a column can change its type in the middle of a file
-        "index_col": False,
-    }
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            with _opened(path, options) as file:
-                frame = pd.read_csv(file, na_values=options.missing, **arguments)
-            # In a column of text only what is declared is missing: read those again.
-            texts = [
-                name
-                for name, column in frame.items()
-                if not pd.api.types.is_numeric_dtype(column) and column.isna().any()
-            ] + [name for name, column in frame.items() if column.isna().all()]
-            if texts:
-                with _opened(path, options) as file:
-                    again = pd.read_csv(
-                        file,
-                        usecols=list(dict.fromkeys(texts)),
-                        keep_default_na=False,
-                        na_values=["", *options.missing],
-                        **arguments,
-                    )
-                for name in again:
-                    frame[name] = again[name]
-    except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise UserError(f"{path.name} is no readable CSV file: {error}") from error
-    return frame
+    batch: "pa.RecordBatch"
+    numbers: list[int]
+    unread: list[tuple[int, str]]
 
 
-def check(path: Path, options: Csv, names: list[str] | None = None) -> tuple[list[str], int]:
-    """Read through a CSV file once; return the names of its columns and its number of rows.
+def batches(
+    path: Path, options: Csv, names: list[str] | None = None, *, skip_damaged: bool = False
+) -> Iterator[Texts]:
+    """Yield the rows of a CSV file, every field as text; the first batch has none.
 
-    Every row must have as many fields as the header, or as `names` where the file has none;
-    blank lines are no rows.
+    Every row must have as many fields as the header, or as `names` where the file has none; blank
+    lines are no rows. Others are a `UserError`, or with `skip_damaged` handed on as unread.
     """
-    with path.open("rb") as file:
-        if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+    import pyarrow as pa
+
+    header = _header(path, options, names)
+    if _has_quotes(path, options):
+        check(path, options, names, skip_damaged=skip_damaged)
+    yield Texts(_no_rows(header), [], [])
+    reasons: dict[int, str] = {}
+    first = 2 if options.header else 1  # as pyarrow counts the rows
+
+    def damaged(row: Any) -> str:
+        reasons[row.number - first] = _wrong_width(row.actual_columns, options, len(header))
+        return "skip" if skip_damaged else "error"
+
+    number = 0
+    try:
+        with _bytes(path, options) as file:
+            for batch in _pyarrow(file, header, options, damaged):
+                numbers: list[int] = []
+                unread: list[tuple[int, str]] = []
+                while len(numbers) < batch.num_rows or number in reasons:
+                    if number in reasons:
+                        unread.append((number, reasons.pop(number)))
+                    else:
+                        numbers.append(number)
+                    number += 1
+                yield Texts(batch, numbers, unread)
+        if reasons:
+            yield Texts(_no_rows(header), [], [*reasons.items()])
+    except (pa.ArrowException, UnicodeError) as error:
+        check(path, options, names, skip_damaged=skip_damaged)
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path.name} is no readable CSV file: {reason}") from error
+
+
+def _pyarrow(file: BinaryIO, header: list[str], options: Csv, damaged: Any) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    names = [*header, BEYOND] if options.trailing_separator else header
+    with pa.csv.open_csv(
+        file,
+        pa.csv.ReadOptions(
+            use_threads=False,
+            block_size=BLOCK_BYTES,
+            column_names=names,
+            skip_rows_after_names=int(options.header),
+        ),
+        pa.csv.ParseOptions(
+            delimiter=options.separator,
+            quote_char=options.quote,
+            double_quote=options.escape is None,
+            escape_char=options.escape or False,
+            newlines_in_values=True,
+            invalid_row_handler=damaged,
+        ),
+        pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            strings_can_be_null=False,
+            quoted_strings_can_be_null=False,
+        ),
+    ) as reader:
+        for batch in reader:
+            if options.trailing_separator:
+                beyond = batch.column(BEYOND)
+                if any(beyond.unique().to_pylist()):
+                    raise UserError(
+                        "csv.trailing_separator: some rows have a value behind the last column: "
+                        "set it to false and give that column a name"
+                    )
+                batch = batch.select(header)
+            yield batch
+
+
+def _no_rows(header: list[str]) -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([pa.array([], pa.string())] * len(header), header)
+
+
+def _header(path: Path, options: Csv, names: list[str] | None) -> list[str]:
+    """Return the names of the columns; `UserError` where the first line cannot be right."""
+    with path.open("rb") as start:
+        if start.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
             raise UserError(f"{path.name} is a parquet file: give it a name ending in .parquet")
-    n_rows = 0
-    csv.field_size_limit(sys.maxsize)
     try:
         with _opened(path, options) as file:
-            rows = csv.reader(file, strict=True, delimiter=options.separator)
-            first = next(rows, [])
-            _check_first(path, first, options, names)
-            header = first if options.header or names is None else names
-            n_rows += not options.header
+            first: list[str] = next(_rows(file, options), [])
+            if options.trim:
+                first = [name.strip() for name in first]
+    except UnicodeError as error:
+        raise UserError(_undecodable(path, options, error)) from error
+    except csv.Error as error:
+        raise _incomplete(path, options.skip_lines + 1, error) from error
+    _check_first(path, first, options, names)
+    if names is not None and not options.header:
+        return names
+    # As pandas names a column that the header leaves without name.
+    return [name or f"Unnamed: {place}" for place, name in enumerate(first)]
+
+
+def check(
+    path: Path, options: Csv, names: list[str] | None = None, *, skip_damaged: bool = False
+) -> tuple[list[str], int]:
+    """Read through a CSV file once; return the names of its columns and its number of rows.
+
+    Every row must have as many fields as the header, or as `names` where the file has none, which
+    `skip_damaged` does not ask; blank lines are no rows.
+    """
+    header = _header(path, options, names)
+    width, n_rows = len(header), 0
+    try:
+        with _opened(path, options) as file:
+            rows = _rows(file, options)
+            if options.header:
+                next(rows)
             for row in rows:
-                if len(row) not in (len(header), 0):
+                if options.trailing_separator and len(row) == width + 1 and not row[-1]:
+                    row = row[:-1]
+                if len(row) not in (width, 0) and not skip_damaged:
                     line = rows.line_num + options.skip_lines
-                    begin = "header" if options.header else "first row"
                     raise UserError(
-                        f"{path.name} line {line} has {len(row)} fields, its {begin} has "
-                        f"{len(header)}: the file is truncated or not CSV"
+                        f"{path.name} line {line} has {_wrong_width(len(row), options, width)}: "
+                        "the file is truncated or not CSV" + _hint(row, width, options)
                     )
                 n_rows += bool(row)
     except UnicodeError as error:
         raise UserError(_undecodable(path, options, error)) from error
     except csv.Error as error:
-        line = rows.line_num + options.skip_lines
-        raise UserError(f"{path.name} is no complete CSV file (line {line}: {error})") from error
+        raise _incomplete(path, rows.line_num + options.skip_lines, error) from error
     return header, n_rows
+
+
+def _wrong_width(n_fields: int, options: Csv, width: int) -> str:
+    return f"{n_fields} fields, its {'header' if options.header else 'first row'} has {width}"
+
+
+def _hint(row: list[str], width: int, options: Csv) -> str:
+    if len(row) == width + 1 and not row[-1]:
+        return "; if every row ends in a separator, set data.csv.trailing_separator to true"
+    if len(row) < width and len(row) <= 1:
+        return "; if it is a footnote, set data.csv.footer_lines"
+    return ""
+
+
+def _incomplete(path: Path, line: int, error: Exception) -> UserError:
+    return UserError(f"{path.name} is no complete CSV file (line {line}: {error})")
 
 
 def refuse_repeated(path: Path, names: list[str]) -> None:
@@ -116,16 +205,79 @@ def looks_like_values(names: list[str]) -> bool:
     return any(name.strip().replace(".", "", 1).lstrip("+-").isdecimal() for name in names)
 
 
+def _rows(file: TextIO, options: Csv) -> Any:
+    csv.field_size_limit(sys.maxsize)
+    return csv.reader(
+        file,
+        strict=True,
+        delimiter=options.separator,
+        quotechar=options.quote,
+        doublequote=options.escape is None,
+        escapechar=options.escape,
+    )
+
+
 @contextmanager
 def _opened(path: Path, options: Csv) -> Iterator[TextIO]:
-    """Open a CSV file at its header, or its first row where it has none."""
-    encoding = options.encoding
-    if codecs.lookup(encoding).name == "utf-8":
-        encoding = "utf-8-sig"  # a byte order mark is no part of the first name
-    with path.open(encoding=encoding, newline="") as file:
-        for _ in range(options.skip_lines):
-            file.readline()
+    with _bytes(path, options) as file:
+        yield io.TextIOWrapper(file, encoding="utf-8", newline="")
+
+
+@contextmanager
+def _bytes(path: Path, options: Csv) -> Iterator[BinaryIO]:
+    """Open a CSV file, in UTF-8, at its header, or its first row where it has none.
+
+    Comments and what stands below the table are left out.
+    """
+    with packed_files.opened(path) as packed:
+        pieces = _utf8(packed, options.encoding)
+        if options.comment or options.footer_lines:
+            pieces = _table_lines(_lines(pieces), options)
+        file = io.BufferedReader(packed_files.Pieces(pieces), PIECE_BYTES)
+        if not (options.comment or options.footer_lines):
+            for _ in range(options.skip_lines):
+                file.readline()
         yield file
+
+
+def _utf8(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """Yield a file in UTF-8 without a byte order mark, which is no part of the first name."""
+    pieces = iter(lambda: file.read(PIECE_BYTES), b"")
+    if codecs.lookup(encoding).name == "utf-8":
+        first = next(pieces, b"")
+        yield first.removeprefix(codecs.BOM_UTF8)
+        yield from pieces
+        return
+    for text in codecs.iterdecode(pieces, encoding):
+        yield text.encode()
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield from io.BufferedReader(packed_files.Pieces(pieces), PIECE_BYTES)
+
+
+def _table_lines(lines: Iterator[bytes], options: Csv) -> Iterator[bytes]:
+    """Yield the lines without those that `options` says are no part of the table.
+
+    Blank lines count as none of the lines below the table.
+    """
+    held: deque[bytes] = deque()
+    comment = options.comment.encode() if options.comment else None
+    for number, line in enumerate(lines):
+        if number < options.skip_lines or (comment and line.lstrip().startswith(comment)):
+            continue
+        if not line.strip():
+            continue
+        held.append(line)
+        if len(held) > options.footer_lines:
+            yield held.popleft()
+
+
+def _has_quotes(path: Path, options: Csv) -> bool:
+    """Say whether a field may be quoted: only then can a quote be missing, which pyarrow mends."""
+    quote = options.quote.encode()
+    with _bytes(path, options) as file:
+        return any(quote in piece for piece in iter(lambda: file.read(PIECE_BYTES), b""))
 
 
 def _check_first(path: Path, first: list[str], options: Csv, names: list[str] | None) -> None:
@@ -141,7 +293,7 @@ def _check_first(path: Path, first: list[str], options: Csv, names: list[str] | 
             )
     if options.header:
         try:
-            refuse_repeated(path, first)
+            refuse_repeated(path, [name for name in first if name])
         except UserError as error:
             if looks_like_values(first):
                 raise UserError(
@@ -150,9 +302,10 @@ def _check_first(path: Path, first: list[str], options: Csv, names: list[str] | 
             raise
         return
     expected = names or []
-    if len(first) != len(expected):
+    n_fields = len(first) - (options.trailing_separator and not first[-1])
+    if n_fields != len(expected):
         raise UserError(
-            f"{path.name} has {len(first)} fields in its first row and `columns` declares "
+            f"{path.name} has {n_fields} fields in its first row and `columns` declares "
             f"{len(expected)}: without a header every column is to be declared, in the file's order"
         )
     if first == expected:

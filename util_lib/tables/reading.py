@@ -1,36 +1,74 @@
-"""Reads and writes tables: parquet and CSV files. No row index is ever written."""
+"""Reads and writes tables in files: parquet, CSV, JSON, Excel and Arrow, packed or not.
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+A file is read in pieces, as what it holds (`pieces`); a declaration says what the values stand for
+(`typed`). No row index is ever written.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
-from util_lib.tables import csv_files
-from util_lib.tables.csv_files import PARQUET_MAGIC, refuse_repeated
+from util_lib.tables import csv_files, packed_files
+from util_lib.tables.csv_files import PARQUET_MAGIC
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow.parquet as pq
 
-PARQUET_SUFFIXES = (".parquet", ".pq")
+FORMATS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".xlsx": "excel",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+KNOWN = "parquet, CSV, JSON, Excel or Arrow"
 OURS = Csv()  # how `write` writes a CSV file
+PIECE_ROWS = 2**17
+HOW_WRITTEN = ("missing", "decimal", "thousands", "strip", "date_format")  # keys of a column
+
+
+class Piece(NamedTuple):
+    """Some rows of a file, by column as the file has them, with their numbers, counted from 0.
+
+    `written`: the values are texts because the file has nothing else. `unread` holds (number, why)
+    of rows that could not be read.
+    """
+
+    columns: dict[str, Any]
+    numbers: list[int]
+    unread: list[tuple[int, str]]
+    written: bool = False
+
+
+def format_of(path: str | Path, format: str = "auto") -> str:
+    """Return the format of a file: as declared, else by its suffix, else by its first bytes."""
+    if format != "auto":
+        return format
+    path = Path(path)
+    if known := FORMATS.get(packed_files.suffix_of(path)):
+        return known
+    if packed_files.is_excel(path):
+        return "excel"
+    with packed_files.opened(path) as file:
+        start = file.read(6)
+    if start.startswith(PARQUET_MAGIC):
+        return "parquet"
+    return "arrow" if start == b"ARROW1" else "csv"
 
 
 def is_parquet(path: str | Path, format: str = "auto") -> bool:
-    """Say whether a file is to be read as parquet: by its suffix, else by its first bytes.
-
-    A `format` other than auto decides alone.
-    """
-    if format != "auto":
-        return format == "parquet"
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix in PARQUET_SUFFIXES or suffix == ".csv":
-        return suffix != ".csv"
-    with path.open("rb") as file:
-        return file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    """Say whether a file is to be read as parquet."""
+    return format_of(path, format) == "parquet"
 
 
 def fetch(artifact: Any, folder: str | Path) -> str:
@@ -46,9 +84,11 @@ def fetch(artifact: Any, folder: str | Path) -> str:
 def shape(path: str | Path) -> tuple[list[str], int]:
     """Return the column names of a file and its number of rows; `UserError` if it is no table."""
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     if is_parquet(path):
-        with _parquet(path) as file:
+        from util_lib.tables import parquet_files
+
+        with parquet_files.opened(path) as file:
             names, n_rows = file.schema_arrow.names, file.metadata.num_rows
     else:
         names, n_rows = csv_files.check(path, OURS)
@@ -58,26 +98,181 @@ def shape(path: str | Path) -> tuple[list[str], int]:
 
 def read(
     path: str | Path,
-    text_columns: Iterable[str] = (),
+    columns: Mapping[str, Column] | None = None,
     csv: Csv = OURS,
     format: str = "auto",
     names: list[str] | None = None,
+    sheet: str | None = None,
 ) -> "pd.DataFrame":
-    """Return the table in a parquet or CSV file; `UserError` if it holds none.
+    """Return the table in a file; `UserError` if it holds none.
 
-    `csv` says how a CSV file is written, and where it has no header `names` are its columns. An
-    empty field and the words of `csv.missing` are missing. Words such as NA are missing in columns
-    of numbers only: elsewhere they may be values (NA is also Namibia). `text_columns` stay text
-    even where every value looks like a number ("007").
+    `columns` declares those that are known, by their names in the file: they come in the declared
+    type, integers with gaps and booleans with gaps in pandas' nullable types. A declared column in
+    which a value is of another type is left as the file has it. Others come as they are; texts of a
+    CSV file as what all of a column are. `csv` says how a CSV file is written, and where it has no
+    header `names` are its columns.
     """
-    path = Path(path)
-    _check_file(path)
-    if is_parquet(path, format):
-        frame = _read_parquet(path)
-    else:
-        frame = csv_files.read(path, set(text_columns), csv, names)
-    _check_shape(path, frame.shape[1], len(frame))
-    return frame
+    from util_lib.tables import typed
+
+    path, columns = Path(path), columns or {}
+    gathered: dict[str, list[Any]] = {}
+    written, n_rows = False, 0
+    for piece in pieces(path, csv, format, names, sheet):
+        for number, reason in piece.unread:
+            raise UserError(f"{path.name} cannot be read: record {number}, from 0: {reason}")
+        written = piece.written
+        for name in piece.columns:  # a record of JSON may be the first with a column
+            gathered.setdefault(name, [[None] * n_rows] if n_rows else [])
+        for name, parts in gathered.items():
+            parts.append(piece.columns.get(name, [None] * len(piece.numbers)))
+        n_rows += len(piece.numbers)
+    _check_shape(path, len(gathered), n_rows)
+    frame = {}
+    for name, parts in gathered.items():
+        source = _joined(parts)
+        frame[name] = _column(source, columns.get(name), csv, written, typed)
+    import pandas as pd
+
+    return pd.DataFrame(frame)
+
+
+def _joined(parts: list[Any]) -> Any:
+    import pyarrow as pa
+
+    if all(isinstance(part, pa.Array) for part in parts):
+        kinds = {part.type for part in parts if not pa.types.is_null(part.type)}
+        if len(kinds) <= 1:
+            return pa.chunked_array(parts, next(iter(kinds), pa.null())).combine_chunks()
+    return [
+        value
+        for part in parts
+        for value in (part.to_pylist() if isinstance(part, pa.Array) else part)
+    ]
+
+
+def _column(source: Any, column: Column | None, csv: Csv, written: bool, typed: Any) -> Any:
+    """Return one column for pandas."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if column is not None:
+        found = as_declared(source, column, csv, written)
+        if not found.wrong.any():
+            return typed.for_pandas(found.values)
+    if isinstance(source, list):
+        try:
+            source = pa.array(source)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            return pd.Series(source, dtype=object)
+    if not written:
+        return typed.for_pandas(source)
+    if column is None:
+        return typed.for_pandas(typed.guessed(source, csv))
+    as_text = Column.model_validate({"dtype": "string", "role": "ignore"})
+    return typed.for_pandas(typed.read(source, as_text, csv, written=True).values)
+
+
+def as_declared(source: Any, column: Column, csv: Csv = OURS, written: bool = False) -> Any:
+    """Return what the values of a piece's column stand for, as `typed.Read`."""
+    from util_lib.tables import typed
+
+    if isinstance(source, list):
+        return typed.read_objects(source, column, csv)
+    return typed.read(source, column, csv, written=written)
+
+
+def own(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """Return `columns` as the pipeline's own tables have them, where all has been read once.
+
+    What a declaration says of how values are written holds for the raw file alone.
+    """
+    usual = {key: Column.model_fields[key].default for key in HOW_WRITTEN}
+    return {name: column.model_copy(update=usual) for name, column in columns.items()}
+
+
+def read_own(path: str | Path, columns: Mapping[str, Column]) -> "pd.DataFrame":
+    """Return a table that the pipeline has written; text that is missing is empty."""
+    frame = read(path, own(columns))
+    texts = [n for n, column in columns.items() if column.role == "text" and n in frame.columns]
+    return frame.assign(**{n: frame[n].fillna("") for n in texts if frame[n].dtype == "str"})
+
+
+def pieces(
+    path: Path,
+    csv: Csv = OURS,
+    format: str = "auto",
+    names: list[str] | None = None,
+    sheet: str | None = None,
+    *,
+    wanted: set[str] | None = None,
+    n_rows: int = PIECE_ROWS,
+    skip_damaged: bool = False,
+) -> Iterator[Piece]:
+    """Yield the rows of a file, at most `n_rows` at a time; `UserError` if it holds no table.
+
+    The first piece has no rows: it shows the columns, JSON aside, where each record has its own.
+    `wanted` are the columns to read, None = all. Rows of CSV that cannot be read are an error, or
+    with `skip_damaged` handed on as unread; records of JSON always are.
+    """
+    check_file(path)
+    kind = format_of(path, format)
+    try:
+        if kind == "parquet":
+            from util_lib.tables import parquet_files
+
+            for columns, numbers in parquet_files.batches(path, wanted, n_rows):
+                yield Piece(columns, numbers, [])
+        elif kind == "csv":
+            yield from _of_csv(path, csv, names, n_rows, skip_damaged)
+        elif kind == "json":
+            yield from _of_json(path, n_rows)
+        else:
+            yield from _of_table(_whole(path, kind, sheet), n_rows)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _of_csv(
+    path: Path, csv: Csv, names: list[str] | None, n_rows: int, skip_damaged: bool
+) -> Iterator[Piece]:
+    for texts in csv_files.batches(path, csv, names, skip_damaged=skip_damaged):
+        header, unread = texts.batch.schema.names, texts.unread
+        for start in range(0, max(texts.batch.num_rows, 1), n_rows):
+            part = texts.batch.slice(start, n_rows)
+            values = dict(zip(header, part.columns, strict=True))
+            yield Piece(values, texts.numbers[start : start + n_rows], unread, written=True)
+            unread = []
+
+
+def _of_json(path: Path, n_rows: int) -> Iterator[Piece]:
+    from util_lib.tables import json_files
+
+    yield Piece({}, [], [])
+    numbered = enumerate(json_files.records(path))
+    while rows := list(islice(numbered, n_rows)):
+        unread = [(n, row.reason) for n, row in rows if isinstance(row, json_files.Unread)]
+        records = [(n, row) for n, row in rows if isinstance(row, dict)]
+        names = dict.fromkeys(name for _, row in records for name in row)
+        columns = {name: [row.get(name) for _, row in records] for name in names}
+        yield Piece(columns, [n for n, _ in records], unread)
+
+
+def _whole(path: Path, kind: str, sheet: str | None) -> dict[str, Any]:
+    if kind == "excel":
+        from util_lib.tables import excel_files
+
+        return excel_files.columns(path, sheet)
+    from util_lib.tables import parquet_files
+
+    return parquet_files.arrow_columns(path)
+
+
+def _of_table(columns: dict[str, Any], n_rows: int) -> Iterator[Piece]:
+    length = max(map(len, columns.values()), default=0)
+    yield Piece({name: values[:0] for name, values in columns.items()}, [], [])
+    for start in range(0, length, n_rows):
+        part = {name: values[start : start + n_rows] for name, values in columns.items()}
+        yield Piece(part, [*range(start, min(start + n_rows, length))], [])
 
 
 def write(frame: "pd.DataFrame", path: str | Path) -> None:
@@ -92,13 +287,14 @@ def write(frame: "pd.DataFrame", path: str | Path) -> None:
         frame.to_parquet(path, index=False, engine="pyarrow")
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise `UserError` where there is no file with anything in it."""
     if path.is_dir():
-        raise UserError(f"{path} is a directory: expected a parquet or CSV file")
+        raise UserError(f"{path} is a directory: expected a file in {KNOWN}")
     if not path.is_file():
-        raise UserError(f"{path} does not exist: expected a parquet or CSV file")
+        raise UserError(f"{path} does not exist: expected a file in {KNOWN}")
     if path.stat().st_size == 0:
-        raise UserError(f"{path.name} is empty (0 bytes): expected a parquet or CSV file")
+        raise UserError(f"{path.name} is empty (0 bytes): expected a file in {KNOWN}")
 
 
 def _check_shape(path: Path, n_columns: int, n_rows: int) -> None:
@@ -106,32 +302,3 @@ def _check_shape(path: Path, n_columns: int, n_rows: int) -> None:
         raise UserError(f"{path.name} has no columns: expected a table")
     if n_rows == 0:
         raise UserError(f"{path.name} has columns but no rows: expected at least one")
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator["pq.ParquetFile"]:
-    """Open a parquet file; what is wrong with it, also while it is read, becomes a `UserError`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            refuse_repeated(path, file.schema_arrow.names)
-            yield file
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0].strip().rstrip(".")
-        with path.open("rb") as start:
-            other = start.read(len(PARQUET_MAGIC)) != PARQUET_MAGIC
-        raise UserError(
-            f"{path.name} is no complete parquet file ({reason}): "
-            + ("if it is CSV, set data.format to csv; else " if other else "")
-            + "make or download it again"
-        ) from error
-
-
-def _read_parquet(path: Path) -> "pd.DataFrame":
-    with _parquet(path) as file:
-        frame = file.read().to_pandas()
-    # A named index is a column that some writer set aside; an unnamed one only counts rows.
-    named = [name for name in frame.index.names if name is not None]
-    return frame.reset_index(level=named) if named else frame

@@ -11,7 +11,7 @@ from util_lib.checks import leakage
 from util_lib.checks.findings import Finding
 from util_lib.dataset import declaration
 from util_lib.dataset.declaration import Data
-from util_lib.tables import cleaning, reading
+from util_lib.tables import cleaning
 
 ROOT = Path(__file__).resolve().parents[3]
 N = 600
@@ -44,9 +44,7 @@ def ways(found: list[Finding]) -> set[tuple[str | None, str]]:
 def preset(name: str, path: Path) -> tuple[pd.DataFrame, Data]:
     """Return a table as `preprocess` leaves it, and its declaration."""
     data = declaration.load(ROOT / f"conf/dataset/{name}.yaml")
-    frame = reading.read(
-        path, cleaning.text_in_file(data), data.csv, data.format, cleaning.names_in_file(data)
-    )
+    frame = cleaning.read(path, data)
     return cleaning.clean(frame, data), data
 
 

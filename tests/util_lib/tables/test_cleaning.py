@@ -36,7 +36,7 @@ def raw():
 
 
 @pytest.fixture
-def clean(raw, caplog):
+def clean(raw, caplog, tmp_path):
     caplog.set_level(logging.INFO)
 
     def go(table=None, *, columns=None, derived=None, csv=None, **rules):
@@ -54,7 +54,9 @@ def clean(raw, caplog):
                 **top,
             }
         )
-        return cleaning.clean(raw if table is None else table, data)
+        path = tmp_path / "table.parquet"
+        (raw if table is None else table).to_parquet(path)
+        return cleaning.clean(cleaning.read(path, data), data)
 
     return go
 
@@ -106,12 +108,8 @@ def test_what_is_no_date_or_boolean_is_left_for_check_data(clean, raw, column, v
 
 def test_integers_are_whole_again_once_the_gaps_are_gone(clean):
     table = clean(drop_nulls=["price"])
-    assert table["price"].dtype == "int64" and table["nights"].dtype == "float64"
+    assert table["price"].dtype == "int64" and table["nights"].dtype == "Int64"
     assert clean(drop_nulls=["price"], keep_rows={"id": {"max": 1}})["nights"].dtype == "int64"
-
-
-def test_numbers_without_gaps_keep_their_type(clean, raw):
-    assert clean(raw.assign(price=[1.0, 2, 3, 4, 5]))["price"].dtype == "float64"
 
 
 def test_missing_text_is_empty_and_joined_with_one_space(clean):
@@ -136,10 +134,8 @@ def test_derived_columns_are_computed_from_the_cleaned_ones(clean):
     assert table["cheap"].tolist() == [True, False] and table["cheap"].dtype == bool
 
 
-def test_rows_are_counted_anew_and_the_input_is_left_alone(clean, raw):
-    before = raw.copy()
+def test_rows_are_counted_anew(clean):
     assert list(clean(keep_rows={"id": {"min": 4}}).index) == [0, 1]
-    pd.testing.assert_frame_equal(raw, before)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +147,7 @@ def test_rows_are_counted_anew_and_the_input_is_left_alone(clean, raw):
         ({"drop_nulls": ["prize"]}, "drop_nulls: unknown column 'prize': the nearest is 'price'"),
         ({"drop_columns": ["ids"]}, "drop_columns: unknown column 'ids': the nearest is 'id'"),
         ({"keep_rows": {"area": {"min": 1}}}, "needs a column of numbers, found 'Bronx'"),
-        ({"keep_rows": {"price": {"min": "2019-01-01"}}}, "a column of dates .* found 10.0"),
+        ({"keep_rows": {"price": {"min": "2019-01-01"}}}, "a column of dates .* found 10"),
         ({"keep_rows": {"price": {"min": 5000}}}, "keep_rows.price leaves no row of 5"),
         ({"rename": {"id": "names"}}, "'name' is declared .* the nearest is 'names'"),
         (

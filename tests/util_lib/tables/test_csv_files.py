@@ -3,9 +3,12 @@
 import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 
+from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
-from util_lib.tables import csv_files, reading
+from util_lib.tables import reading, typed
+
+CODE = Column(dtype="string", role="ignore")
 
 
 @pytest.fixture
@@ -13,7 +16,7 @@ def read(tmp_path):
     def go(content, names=None, texts=(), format="auto", file="table.csv", **options):
         path = tmp_path / file
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return reading.read(path, texts, Csv(**options), format, names)
+        return reading.read(path, dict.fromkeys(texts, CODE), Csv(**options), format, names)
 
     return go
 
@@ -31,7 +34,7 @@ def test_separator_decimal_mark_and_missing_words_are_as_declared(read):
 
 
 def test_the_words_for_missing_are_those_of_pandas():
-    assert csv_files.MISSING == STR_NA_VALUES
+    assert typed.MISSING == STR_NA_VALUES
 
 
 def test_words_for_missing_of_other_files_stay_values(read):

@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 from util_lib.tables import reading
+
+CODE = Column(dtype="string", role="ignore")
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_words_for_missing_are_missing_among_numbers_only(file):
 
 
 def test_declared_text_stays_text(file):
-    frame = reading.read(file("code,n\n007,007\n,1\n"), text_columns=["code", "not there"])
+    frame = reading.read(file("code,n\n007,007\n,1\n"), dict.fromkeys(["code", "not there"], CODE))
     assert frame["code"][0] == "007" and frame["n"][0] == 7 and frame["code"].isna()[1]
 
 

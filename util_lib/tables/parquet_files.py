@@ -1,0 +1,100 @@
+"""Reads parquet and Arrow files, in which an index that pandas set aside is a column again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import feather
+
+from util_lib.errors import UserError
+from util_lib.tables.csv_files import PARQUET_MAGIC, refuse_repeated
+
+Columns = dict[str, Any]
+
+
+def batches(
+    path: Path, wanted: set[str] | None, n_rows: int
+) -> Iterator[tuple[Columns, list[int]]]:
+    """Yield the columns of some rows, and the numbers of these; the first time of none.
+
+    `wanted` are the columns to read, None = all.
+    """
+    with opened(path) as file:
+        schema = file.schema_arrow
+        named, counted = _index(schema)
+        order = [*named, *(n for n in schema.names if n not in named)]
+        yield _with_counted(schema.empty_table(), order, counted, 0), []
+        chosen = [name for name in order if wanted is None or name in wanted]
+        start = 0
+        for batch in file.iter_batches(batch_size=n_rows, columns=chosen):
+            numbers = [*range(start, start + batch.num_rows)]
+            yield _with_counted(batch, chosen, counted, start), numbers
+            start += batch.num_rows
+
+
+def _index(schema: Any) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """Return the columns that are a named index of pandas', and those that only count: start, step.
+
+    An index is a column that some writer set aside; one without name only counts rows.
+    https://pandas.pydata.org/docs/development/developer.html describes the metadata.
+    """
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    counted = {
+        entry["name"]: (entry["start"], entry["step"])
+        for entry in index
+        if isinstance(entry, dict) and entry.get("name") is not None
+    }
+    return [entry for entry in index if isinstance(entry, str) and entry in schema.names], counted
+
+
+def _with_counted(
+    table: Any, order: list[str], counted: dict[str, tuple[int, int]], first: int
+) -> Columns:
+    rows = np.arange(first, first + table.num_rows)
+    columns = {name: pa.array(start + step * rows) for name, (start, step) in counted.items()}
+    for name in order:
+        if not name.startswith("__index_level_"):
+            values = table.column(name)
+            columns[name] = (
+                values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+            )
+    return columns
+
+
+def arrow_columns(path: Path) -> Columns:
+    """Return the columns of an Arrow file."""
+    try:
+        table = feather.read_table(path, memory_map=False)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path.name} is no complete Arrow file ({_reason(error)}): make or download it again"
+        ) from error
+    refuse_repeated(path, table.schema.names)
+    named, counted = _index(table.schema)
+    order = [*named, *(n for n in table.schema.names if n not in named)]
+    return _with_counted(table, order, counted, 0)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a parquet file; what is wrong with it, also while it is read, becomes a `UserError`."""
+    try:
+        with pq.ParquetFile(path) as file:
+            refuse_repeated(path, file.schema_arrow.names)
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        with path.open("rb") as start:
+            other = start.read(len(PARQUET_MAGIC)) != PARQUET_MAGIC
+        raise UserError(
+            f"{path.name} is no complete parquet file ({_reason(error)}): "
+            + ("if it is CSV, set data.format to csv; else " if other else "")
+            + "make or download it again"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0].strip().rstrip(".")
