@@ -76,6 +76,7 @@ class Card(BaseModel):
     commit: str | None
     promoted: Any
     since: str
+    instead_of: str | None
     refused: dict[str, str]
     columns: list[str]
     row: dict[str, Any]
@@ -122,6 +123,7 @@ def card(slot: Slot, limits: ServiceLimits) -> dict[str, Any]:
     loaded = slot.loaded
     return loaded.card | {
         "since": slot.since,
+        "instead_of": slot.instead_of,
         "refused": slot.refused,
         "columns": list(loaded.model.columns),
         "row": loaded.schema.json_schema(),
