@@ -12,29 +12,16 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from util_lib import cli, tracking, validation
+from util_lib import cli, tracking
 from util_lib.errors import UserError
 from util_lib.model import export, held_out, measuring
-from util_lib.model.config import Declaration, Features
+from util_lib.model.config import described
 from util_lib.tables import reading
 
 logger = logging.getLogger("evaluate")
-
-
-def described(metadata: dict[str, Any], where: str) -> tuple[Features, str, str]:
-    """Return a model's features, its target and its task, as training wrote them."""
-    try:
-        features = validation.check(Features, metadata["features"], "features")
-        return features, metadata["target"], metadata.get("task", "classification")
-    except (KeyError, TypeError, UserError):
-        raise UserError(
-            f"model {where} does not say which columns it uses: expected metadata with target and "
-            "features, such as train_random_forest writes"
-        ) from None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="the test rows, e.g. data_test.parquet:latest",
     )
+    cli.add_trust_pickle(parser)
     return parser
 
 
@@ -64,10 +52,10 @@ def main(argv: list[str] | None = None) -> None:
     ):
         exported = run.use_artifact(args.model_export)
         data = run.use_artifact(args.test_data)
-        model, metadata = export.load(exported.download(str(Path(tmp, "model"))))
-        features, target, task = described(metadata, exported.source_name)
-        declaration = validation.check(Declaration, metadata.get("declaration", {}), "declared")
-        columns = declaration.of_table(features, target)
+        model, metadata = export.load(exported.download(str(Path(tmp, "model"))), args.trust_pickle)
+        about = described(metadata, f"model {exported.source_name}")
+        features, target, task = about.features, about.target, about.task
+        columns = about.declaration.of_table(features, target)
         frame = reading.read_own(reading.fetch(data, Path(tmp, "data")), columns)
         held_out.check_columns(frame, features.names(), target, task)
         model_name, data_name = exported.source_name, data.source_name

@@ -67,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--build", type=cli.true_or_false, default="true", help="false = only write the folder"
     )
+    cli.add_trust_pickle(parser)
     return parser
 
 
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         served_model.refuse_no_model(artifact)
         tag = check_tag(args.tag or artifact.source_name.lower())
         context = store_directory().parent / (args.context or "serving_image")
-        write_context(artifact, context, args.base)
+        write_context(artifact, context, args.base, args.trust_pickle)
         logger.info("%s is in %s", history.full_name(artifact), context)
         run.summary["context"] = str(context)
     command = ["docker", "build", "--tag", tag, str(context)]
@@ -111,7 +112,7 @@ def check_tag(tag: str) -> str:
     return tag
 
 
-def write_context(artifact: Any, context: Path, base: str) -> None:
+def write_context(artifact: Any, context: Path, base: str, trust_pickle: bool = False) -> None:
     """Write the folder `context`, whole or not at all; an older one of ours is replaced."""
     if context.exists() and not _is_ours(context):
         raise UserError(
@@ -127,7 +128,8 @@ def write_context(artifact: Any, context: Path, base: str) -> None:
             artifact.download(str(new / "model"))
             about = {"version": version, "digest": artifact.digest}
             (new / "model.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
-            served_model.load(str(new / "model"))  # what cannot be served is refused here
+            # What cannot be served is refused here.
+            served_model.load(str(new / "model"), trust_pickle=trust_pickle)
             pins = requirements()
             refuse_other_versions(new / "model" / "requirements.txt", pins, version)
             lines = [f"{name}=={pin}" for name, pin in sorted(pins.items())]
@@ -135,6 +137,10 @@ def write_context(artifact: Any, context: Path, base: str) -> None:
             for folder in ("serving", "util_lib"):
                 _copy_code(ROOT / folder, new / folder)
             text = DOCKERFILE.replace(f"\nFROM {BASE}\n", f"\nFROM {base}\n")
+            if trust_pickle:
+                text = text.replace(
+                    '"--port", "8080"', '"--port", "8080", "--trust_pickle", "true"'
+                )
             text = f"{MARK}: {version}, digest {artifact.digest}.\n{text}"
             (new / "Dockerfile").write_text(text, encoding="utf-8")
             for path in [new, *new.rglob("*")]:  # whatever the umask: the image's user is nobody

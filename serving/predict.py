@@ -266,6 +266,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--chunk_rows", type=cli.positive_int, default="20000", help="rows in memory at a time"
     )
+    cli.add_trust_pickle(parser)
     return parser
 
 
@@ -277,7 +278,7 @@ def main(argv: list[str] | None = None) -> None:
         tracking.init(job_type="predict", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
-        served = served_model.load(args.model, run=run)
+        served = served_model.load(args.model, run=run, trust_pickle=args.trust_pickle)
         logger.info("predicting with %s", served.version)
         sources = find_input(args.input, run, tmp)
         done = []

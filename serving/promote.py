@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reason", type=cli.optional, default="null", help="why; required with force"
     )
+    cli.add_trust_pickle(parser)
     return parser
 
 

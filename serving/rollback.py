@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Give the alias prod back to the version that had it before.
+"""Give the alias prod back to the version that had it before, and that answers.
 
 Reads the history of the alias, which `promote` keeps; moves the alias in the tracking backend and
 in MLflow's registry, both or neither.
@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from serving.aliases import history, move
 from serving.aliases.history import about_now
+from serving.model import served_model
 from util_lib import cli, tracking
 from util_lib.errors import UserError
 from util_lib.tracking import names
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reason", type=cli.optional, default="null", help="why, for the history; null = not said"
     )
+    cli.add_trust_pickle(parser)
     return parser
 
 
@@ -50,12 +52,13 @@ def main(argv: list[str] | None = None) -> None:
         now = run.use_artifact(f"{project}/{name}:{args.alias}")
         current = history.full_name(now)
         events = history.history(project, name, now.type, args.alias)
-        before = history.before(events, current)
-        if before is None:
+        way = history.way_back(events, current)
+        if not way:
             raise UserError(
                 f"{current} is the first that was promoted to {args.alias}, so there is none to go "
                 "back to: promote another version"
             )
+        before = served_model.first_sound(way, args.trust_pickle).version
         target = run.use_artifact(before)
         move.move(target, args.alias, _event(args, events, before, current), current)
         logger.info("%s is %s again, in place of %s", before, args.alias, current)

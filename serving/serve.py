@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_bytes", type=cli.positive_int, default="10000000", help="of a request's body"
     )
+    cli.add_trust_pickle(parser)
     return parser
 
 
@@ -78,9 +79,9 @@ def main(argv: list[str] | None = None) -> None:
     token = check_token(args.host, os.environ.get(TOKEN))
     listener = listen(args.host, args.port)  # before the model: a busy port is known at once
     with listener:
-        slots = [Slot("champion", args.model)]
+        slots = [Slot("champion", args.model, args.trust_pickle)]
         if args.challenger:
-            slots.append(Slot("challenger", args.challenger))
+            slots.append(Slot("challenger", args.challenger, args.trust_pickle))
         served = app.create(
             Routing(slots, args.share, args.routing_key),
             ServiceLimits(rows=args.max_rows, body_bytes=args.max_bytes),

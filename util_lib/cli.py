@@ -102,6 +102,16 @@ def true_or_false(text: str) -> bool:
     return ANSWERS.get(word, False)
 
 
+def add_trust_pickle(parser: argparse.ArgumentParser) -> None:
+    """Let whoever loads a model say that it may be a pickle, which runs whatever is in it."""
+    parser.add_argument(
+        "--trust_pickle",
+        type=true_or_false,
+        default="false",
+        help="true: load a model that is a pickle too, which runs whatever is in it",
+    )
+
+
 def artifact_name(text: str) -> str:
     """Check that an artifact can be called `text`: a name, without project and version."""
     return _checked(names.check_artifact_name, text)

@@ -41,6 +41,7 @@ class Main(Section):
     env_manager: EnvManager
     tracking: Literal["auto", "wandb", "local"]
     cache: bool
+    trust_pickle: bool = False  # receipts of before do not hold it
     explain: bool
     plan: bool | Literal["mermaid"]
     jobs: Annotated[int, Field(ge=1)] | None = None  # receipts do not hold it

@@ -30,8 +30,8 @@ def history(project: str, name: str, type: str, alias: str) -> list[tuple[str, d
     return sorted(events, key=lambda found: found[1]["number"])
 
 
-def before(events: list[tuple[str, dict[str, Any]]], holder: str | None) -> str | None:
-    """Return the version that had the alias before `holder`, None without one.
+def way_back(events: list[tuple[str, dict[str, Any]]], holder: str | None) -> list[str]:
+    """Return the versions that had the alias before `holder`, the last one first.
 
     A version that was rolled back is no more on the way; one that got the alias by hand is.
     """
@@ -46,7 +46,7 @@ def before(events: list[tuple[str, dict[str, Any]]], holder: str | None) -> str 
                 way.append(step)
     if way and way[-1] == holder:
         way.pop()
-    return way[-1] if way else None
+    return way[::-1]
 
 
 def events_of(version: Any) -> list[dict[str, Any]]:

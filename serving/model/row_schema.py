@@ -23,6 +23,8 @@ from util_lib.dataset.columns import Column
 TYPES = {"float": float, "int": int, "string": str, "bool": bool, "datetime": str}
 # The usual form; Python and pandas differ in which others of ISO 8601 they read.
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.A)
+PIECE = 500  # rows examined at a time; others are answered between two pieces
+OTHERS = 100  # columns that the model does not know, among which a mistyped name is looked for
 INT_LIMIT = 2**53  # whole numbers beyond lose digits as doubles, which is what a model gets
 
 Row = dict[str, Any]
@@ -44,16 +46,37 @@ class RowSchema:
         self._rows_with_sources = _rows_of(fields)
 
     def check(self, rows: list[Row]) -> tuple[list[Row], list[Problem]]:
-        """Return the rows as the model takes them, or none and what is wrong with them."""
+        """Return the rows as the model takes them, or none and what is wrong with them.
+
+        They are looked at in pieces, up to the first piece that has something wrong.
+        """
         alone = not self._made or all(map(self._sources.isdisjoint, rows))
         typed = self._rows if alone else self._rows_with_sources
-        try:
-            return typed.validator.validate_python(rows), []
-        except ValidationError:
-            frame, problems = self.model.examine(pd.DataFrame(rows, dtype=object))
-        if problems:
-            return [], problems
-        return as_records(frame.reindex(columns=list(self.model.columns))), []
+        right: list[Row] = []
+        names: list[str] = []
+        for start in range(0, len(rows), PIECE):
+            piece = rows[start : start + PIECE]
+            try:
+                right += typed.validator.validate_python(piece)
+                continue
+            except ValidationError:
+                names = names or self._names(rows)
+                table = [[row.get(name) for name in names] for row in piece]
+                frame = pd.DataFrame(table, columns=names, dtype=object)
+                frame, problems = self.model.examine(frame)
+            if problems:
+                return [], [p if p.row is None else p._replace(row=p.row + start) for p in problems]
+            right += as_records(frame.reindex(columns=list(self.model.columns)))
+        return right, []
+
+    def _names(self, rows: list[Row]) -> list[str]:
+        """Name the columns of a table of `rows`: the model's, and what the first row calls others.
+
+        Those others are ignored, unless a name that is nearly one of the model's is told so.
+        """
+        known = {**self.model.columns, **self.model.sources}
+        there = dict.fromkeys(name for row in rows for name in known.keys() & row.keys())
+        return [*there, *[name for name in rows[0] if name not in known][:OTHERS]]
 
     def json_schema(self) -> dict[str, Any]:
         """Return the row as JSON Schema: ranges, allowed values, units, descriptions.

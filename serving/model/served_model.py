@@ -18,12 +18,13 @@ from serving.aliases import move
 from serving.model.fast_path import Direct, NoFastPath
 from serving.model.fast_path_trial import direct_path
 from serving.model.rows import Problem, check_rows
-from util_lib import tracking, validation
+from util_lib import tracking
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 from util_lib.model import export
-from util_lib.model.config import Declaration, Features
+from util_lib.model.config import Declaration, Features, described
+from util_lib.model.skops_file import DamagedModelError
 from util_lib.tables import cleaning
 from util_lib.tracking import names
 from util_lib.tracking.local.manifest import directory_digest
@@ -165,22 +166,42 @@ def find(reference: str, project: str | None = None) -> Any:
     return tracking.Api(overrides=overrides).artifact(reference)
 
 
-def load(reference: str, project: str | None = None, run: Any = None) -> ServedModel:
+def load(
+    reference: str, project: str | None = None, run: Any = None, trust_pickle: bool = False
+) -> ServedModel:
     """Return the model that `reference` stands for now.
 
     `reference` is an artifact, `model_export:prod` or `project/model_export:v3`, or the path of a
     model directory; see `find` for `project`. Where `run` is given the artifact becomes one of its
-    inputs.
+    inputs. A pickle is loaded only with `trust_pickle`. A model that does not answer its own
+    example is damaged, as one whose files are: `DamagedModelError`.
     """
     directory = Path(reference)
     if directory.is_dir():
-        return _in_directory(directory)
+        return _in_directory(directory, trust_pickle)
     artifact = run.use_artifact(reference) if run else find(reference, project)
     refuse_no_model(artifact)
     version = f"{artifact.project}/{artifact.source_name}"
     with tempfile.TemporaryDirectory() as tmp:
         path = Path(artifact.download(str(Path(tmp, "model"))))
-        return _load(path, reference, version, artifact.digest)
+        return _load(path, reference, version, artifact.digest, trust_pickle)
+
+
+def first_sound(versions: list[str], trust_pickle: bool = False) -> ServedModel:
+    """Load the first of `versions` that is not damaged; those before it are named in the log."""
+    damaged: list[str] = []
+    for version in versions:
+        try:
+            return load(version, trust_pickle=trust_pickle)
+        except export.PickleError:
+            raise
+        except UserError as error:
+            logger.error("%s is passed over: %s", version, error)
+            damaged.append(f"{version} ({error})")
+    raise DamagedModelError(
+        f"none of the {len(versions)} versions before can be loaded: {'; '.join(damaged)}; promote "
+        "another version"
+    )
 
 
 def refuse_no_model(artifact: Any) -> None:
@@ -192,7 +213,7 @@ def refuse_no_model(artifact: Any) -> None:
         )
 
 
-def _in_directory(directory: Path) -> ServedModel:
+def _in_directory(directory: Path, trust_pickle: bool) -> ServedModel:
     """Load a model directory; `<directory>.json` beside it says which version it is, if there."""
     beside = directory.with_name(f"{directory.name}.json")
     known: dict[str, Any] = {"version": str(directory), "digest": None}
@@ -201,44 +222,70 @@ def _in_directory(directory: Path) -> ServedModel:
             known |= json.loads(beside.read_text(encoding="utf-8"))
         except ValueError as error:
             raise UserError(f"{beside} is no JSON ({error}): write it again") from None
-    return _load(directory, str(directory), known["version"], known["digest"])
+    return _load(directory, str(directory), known["version"], known["digest"], trust_pickle)
 
 
-def _load(directory: Path, reference: str, version: str, digest: str | None) -> ServedModel:
+def _load(
+    directory: Path, reference: str, version: str, digest: str | None, trust_pickle: bool
+) -> ServedModel:
+    export.check_paths(directory)
     found = directory_digest(directory)
     if digest is not None and found != digest:
-        raise UserError(
+        raise DamagedModelError(
             f"model {version} is damaged or was changed: its files have the digest {found}, not "
             f"{digest}; nothing of it was loaded: promote or export another version"
         )
-    pipeline, metadata = export.load(directory)
-    try:
-        declaration = validation.check(Declaration, metadata.get("declaration") or {}, "declared")
-        features = validation.check(Features, metadata["features"], "features")
-        target, task = metadata["target"], metadata.get("task", "classification")
-    except (KeyError, TypeError, UserError):
-        raise UserError(
-            f"model {version} does not say which columns it uses: expected metadata with target "
-            "and features, such as train_random_forest writes"
-        ) from None
+    pipeline, metadata = export.load(directory, trust_pickle)
+    about = described(metadata, f"model {version}")
     example = _example(directory)
-    columns, sources = _declared(declaration, features, _undeclared(pipeline, features))
-    return ServedModel(
+    try:
+        undeclared = _undeclared(pipeline, about.features)
+        classes = None if about.task == "regression" else pipeline.classes_
+        direct = direct_path(pipeline, example)
+    except Exception as error:  # whatever the file holds instead of what training exports
+        raise DamagedModelError(f"model {version} {_is_no_use(error)}") from error
+    columns, sources = _declared(about.declaration, about.features, undeclared)
+    model = ServedModel(
         reference=reference,
         version=version,
         digest=found,
         metadata=metadata,
-        features=features,
+        features=about.features,
         columns=columns,
         sources=sources,
-        declaration=declaration,
-        task=task,
-        target=target,
-        classes=None if task == "regression" else pipeline.classes_,
+        declaration=about.declaration,
+        task=about.task,
+        target=about.target,
+        classes=classes,
         example=example,
         pipeline=pipeline,
-        direct=direct_path(pipeline, example),
+        direct=direct,
     )
+    _try_out(model)
+    return model
+
+
+def _try_out(model: ServedModel) -> None:
+    """Raise `DamagedModelError` for a model that has no sound answer to its own example."""
+    if model.example is None:
+        return
+    try:
+        labels, probabilities = model.predict(model.example)
+        numbers = np.asarray(labels if probabilities is None else probabilities, dtype=float)
+    except Exception as error:
+        raise DamagedModelError(f"model {model.version} {_is_no_use(error)}") from error
+    right = len(labels) == len(model.example) and bool(np.isfinite(numbers).all())
+    if right and probabilities is not None:
+        right = bool((numbers >= 0).all() and np.allclose(numbers.sum(axis=1), 1))
+    if not right:
+        raise DamagedModelError(
+            f"model {model.version} is damaged: its answer to its own example is no prediction"
+        )
+
+
+def _is_no_use(error: Exception) -> str:
+    said = " ".join(str(error).split())[:200]
+    return f"does not answer its own example ({type(error).__name__}: {said}): it is damaged"
 
 
 def _example(directory: Path) -> pd.DataFrame | None:
@@ -250,7 +297,7 @@ def _example(directory: Path) -> pd.DataFrame | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         content = content.get("dataframe_split", content)
         return pd.DataFrame(content["data"], columns=content["columns"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         logger.warning("%s cannot be read: the model has no example", path.name)
         return None
 

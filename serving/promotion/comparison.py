@@ -218,7 +218,8 @@ def decide(compared: dict[str, Any], rules: Rules) -> tuple[bool, str]:
     may lose more than `max_class_drop` of its F1.
     """
     if compared["champion"] is None:
-        return True, "there is no predecessor"
+        lost = compared.get("lost")
+        return True, "the predecessor cannot be loaded" if lost else "there is no predecessor"
     by = compared["difference"]
     size = f"{abs(by['gain']):.4f} {'better' if by['gain'] > 0 else 'worse'}"
     words = (

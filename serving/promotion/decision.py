@@ -12,14 +12,18 @@ from serving.model import served_model
 from serving.promotion import comparison, report
 from serving.promotion.comparison import NotComparableError, Rules
 from util_lib import tracking
+from util_lib.errors import UserError
+from util_lib.model import export
 from util_lib.tracking import names
+
+Champion = tuple[served_model.ServedModel, Any]  # with its artifact
 
 
 def compare(
     candidate: Any, before: Any | None, args: argparse.Namespace, run: Any, folder: Path
 ) -> dict[str, Any]:
     """Return the comparison, with the decision; what makes it impossible is one, if forced."""
-    loaded = served_model.load(history.full_name(candidate))
+    loaded = served_model.load(history.full_name(candidate), trust_pickle=args.trust_pickle)
     rules = Rules(
         comparison.primary_metric(args.metric, loaded.task), args.min_gain, args.max_class_drop
     )
@@ -30,11 +34,16 @@ def compare(
         "max_class_drop": rules.max_class_drop,
         "candidate": {"version": loaded.version, "digest": loaded.digest, "scores": {}},
         "champion": None,
+        "lost": None,
         "test_data": None,
         "notes": [],
     }
+    champion, lost = _champion(before, args)
+    compared["lost"] = lost
+    if lost:
+        compared["notes"].append(f"{lost}: it counts as a predecessor that lost")
     try:
-        _measure(compared, loaded, candidate, before, args, run, folder, rules)
+        _measure(compared, loaded, candidate, champion, args, run, folder, rules)
         promote, reason = comparison.decide(compared, rules)
     except NotComparableError as error:
         if not args.force:
@@ -61,11 +70,24 @@ def event(compared: dict[str, Any], args: argparse.Namespace, reference: str) ->
     }
 
 
+def _champion(before: Any | None, args: argparse.Namespace) -> tuple[Champion | None, str | None]:
+    """Load the model in use; where it is damaged, say so instead."""
+    if before is None:
+        return None, None
+    try:
+        loaded = served_model.load(history.full_name(before), trust_pickle=args.trust_pickle)
+        return (loaded, before), None
+    except export.PickleError:
+        raise  # it may well be sound
+    except UserError as error:
+        return None, f"the model in use, {history.full_name(before)}, cannot be loaded ({error})"
+
+
 def _measure(
     found: dict[str, Any],
     loaded: served_model.ServedModel,
     candidate: Any,
-    before: Any | None,
+    champion: Champion | None,
     args: argparse.Namespace,
     run: Any,
     folder: Path,
@@ -77,10 +99,9 @@ def _measure(
     names.parse_reference(reference)
     rows = comparison.read_rows(run.use_artifact(reference), chosen, loaded, folder / "test")
     models = [(loaded, candidate)]
-    if before is not None:
-        champion = served_model.load(history.full_name(before))
-        comparison.refuse_unlike(loaded, champion)
-        models.append((champion, before))
+    if champion is not None:
+        comparison.refuse_unlike(loaded, champion[0])
+        models.append(champion)
     frame, left_out, notes = comparison.leave_out_seen(rows, models, folder)
     found["notes"] += notes
     found["test_data"] = {
@@ -92,7 +113,7 @@ def _measure(
     }
     measured = [comparison.measure(model, frame, artifact.size) for model, artifact in models]
     found["candidate"] = measured[0][0]
-    if before is not None:
+    if champion is not None:
         found["champion"] = measured[1][0]
         found["difference"] = comparison.gain(frame, loaded, rules.metric, *measured)
 

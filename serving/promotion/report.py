@@ -9,7 +9,8 @@ def lines(compared: dict[str, Any]) -> list[Line]:
     """Return the rows of the table: what, candidate, model in use, difference."""
     new, old = compared["candidate"], compared["champion"]
     alias = compared["alias"]
-    made: list[Line] = [("", "candidate", alias if old else f"{alias}: none yet", "difference")]
+    none = "damaged" if compared.get("lost") else "none yet"
+    made: list[Line] = [("", "candidate", alias if old else f"{alias}: {none}", "difference")]
     made.append(("version", *_both(new, old, lambda about: about["version"]), ""))
     for name in new["scores"]:
         values = _both(new, old, lambda about, name=name: f"{about['scores'][name]:.4f}")

@@ -76,6 +76,7 @@ class Card(BaseModel):
     commit: str | None
     promoted: Any
     since: str
+    instead_of: str | None
     refused: dict[str, str]
     columns: list[str]
     row: dict[str, Any]
@@ -114,7 +115,10 @@ def detailed(prediction: Prediction, top: int) -> bytes:
                 prediction.labels, prediction.probabilities.tolist(), order, strict=True
             )
         ]
-    return json.dumps({"model": prediction.loaded.version, "predictions": rows}).encode()
+    # One row after the other: nothing else happens while `json.dumps` writes something long.
+    listed = ", ".join(map(json.dumps, rows))
+    version = json.dumps(prediction.loaded.version)
+    return f'{{"model": {version}, "predictions": [{listed}]}}'.encode()
 
 
 def card(slot: Slot, limits: ServiceLimits) -> dict[str, Any]:
@@ -122,6 +126,7 @@ def card(slot: Slot, limits: ServiceLimits) -> dict[str, Any]:
     loaded = slot.loaded
     return loaded.card | {
         "since": slot.since,
+        "instead_of": slot.instead_of,
         "refused": slot.refused,
         "columns": list(loaded.model.columns),
         "row": loaded.schema.json_schema(),

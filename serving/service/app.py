@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import time
+from collections import Counter as Tally
 from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,20 +21,21 @@ from starlette.routing import Route
 
 from serving.model.loaded import Loaded
 from serving.model.prediction import Prediction
+from serving.model.row_schema import PIECE
 from serving.service import answers, counters, openapi, protocol
-from serving.service.batching import Batcher
+from serving.service.batching import FEW_ROWS, Batcher
 from serving.service.champion_challenger import Comparison, Routing
 from serving.service.counters import Metrics
 from serving.service.explain import explain
 from serving.service.gate import Gate
-from serving.service.limits import ServiceLimits
+from serving.service.limits import SMALL_BODY, ServiceLimits
+from serving.service.reader import Reader, Task
 from serving.service.refusals import RequestError, body_of, broken
 from serving.service.slots import Slot, follow
 
 logger = logging.getLogger("serving")
 
 PAGE = Path(__file__).parents[1] / "page"
-SMALL_BODY = 64_000  # bytes; longer ones are read beside the event loop
 MOST_SHADOW_ROWS = 2_000  # waiting; beyond them the challenger misses rows, and callers do not wait
 
 
@@ -48,24 +50,27 @@ class Service:
         self.metrics = Metrics()
         self.comparison = Comparison(routing, self.metrics)
         self.batcher = Batcher(self._count_batch)
+        self.reader = Reader(self.limits.read_seconds)
         self._shadows: set[asyncio.Task] = set()
 
     async def read(self, request: Request) -> list[dict[str, Any]]:
         """Return the rows of a request, not yet checked."""
-        body = await request.body()
-        kind, model = request.headers.get("content-type"), self.routing.champion.loaded.model
-        return await in_thread_if_large(
-            len(body), protocol.read, body, kind, model, self.limits.rows
-        )
+        body, kind = await request.body(), request.headers.get("content-type")
+        model, limits = self.routing.champion.loaded.model, self.limits
+        known = protocol.Known(model.columns, model.sources, limits.rows, limits.values)
+        if len(body) <= SMALL_BODY:
+            return protocol.read(body, kind, known)
+        keep = self.routing.columns()
+        return await self.reader.read(Task(kind, known, keep, limits.text), body)
 
     async def predict(self, request: Request) -> tuple[Slot, Prediction]:
         """Answer the rows of a request by the model that its key leads to."""
         begin = time.perf_counter()
         rows = await self.read(request)
-        slot = self.routing.slot(request.headers, rows, await request.body())
-        size = len(await request.body())
+        body = await request.body()
+        slot = await in_thread_if_large(len(body), self.routing.slot, request.headers, rows, body)
         try:
-            prediction = await self._answer(slot, rows, size)
+            prediction = await self._answer(slot, rows)
         except Exception as error:
             if slot is self.routing.champion:
                 if not isinstance(error, RequestError):  # else the rows are wrong, not the model
@@ -73,7 +78,7 @@ class Service:
                 raise
             # What is tried out must not fail a caller, nor be blamed for rows that both refuse.
             tried, slot = slot, self.routing.champion
-            prediction = await self._answer(slot, rows, size)
+            prediction = await self._answer(slot, rows)
             self._note_failure(tried, error)
         self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
         facts = request.scope["state"]["facts"]
@@ -82,20 +87,21 @@ class Service:
             self._shadow(rows, prediction)
         return slot, prediction
 
-    async def check(
-        self, loaded: Loaded, rows: list[dict[str, Any]], size: int
-    ) -> list[dict[str, Any]]:
+    async def check(self, loaded: Loaded, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return rows as the model's declaration wants them; `RequestError` names what is not."""
-        right, problems = await in_thread_if_large(size, loaded.schema.check, rows)
+        large = len(rows) > FEW_ROWS
+        check = loaded.schema.check
+        right, problems = await asyncio.to_thread(check, rows) if large else check(rows)
         if not problems:
             return right
-        for problem in problems:
-            self.metrics.problems.labels(problem.column, problem.rule).inc()
-        raise broken(problems)
+        tally = Tally((problem.column, problem.rule) for problem in problems)
+        for rule, times in tally.items():
+            self.metrics.problems.labels(*rule).inc(times)
+        raise broken(problems, all_seen=len(rows) <= PIECE)
 
-    async def _answer(self, slot: Slot, rows: list[dict[str, Any]], size: int) -> Prediction:
+    async def _answer(self, slot: Slot, rows: list[dict[str, Any]]) -> Prediction:
         loaded = slot.loaded  # this version from here on, whatever is loaded meanwhile
-        return await self.batcher.predict(loaded, await self.check(loaded, rows, size))
+        return await self.batcher.predict(loaded, await self.check(loaded, rows))
 
     def _shadow(self, rows: list[dict[str, Any]], champion: Prediction) -> None:
         if self.batcher.waiting_rows + len(rows) > MOST_SHADOW_ROWS:
@@ -110,7 +116,7 @@ class Service:
         if slot is None:
             return
         try:
-            prediction = await self._answer(slot, rows, 0)
+            prediction = await self._answer(slot, rows)
         except Exception as error:
             self._note_failure(slot, error)
             return
@@ -147,6 +153,7 @@ def create(
         following = asyncio.create_task(follow(service.slots, poll_seconds, service.replaced))
         yield
         following.cancel()
+        await service.reader.close()
 
     # The usual documentation pages fetch scripts from elsewhere: /openapi.json only.
     app = FastAPI(title="Model service", docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -183,7 +190,7 @@ def _scoring(app: FastAPI, service: Service) -> None:
         if len(rows) != 1:
             raise RequestError(400, f"one row is explained at a time, found {len(rows)}")
         loaded = slot.loaded
-        (row,) = await service.check(loaded, rows, 0)
+        (row,) = await service.check(loaded, rows)
         pushes = await asyncio.to_thread(explain, loaded, row)
         return _json(json.dumps(pushes).encode(), slot, loaded)
 

@@ -44,6 +44,11 @@ class Routing:
         """Say whether the challenger predicts unseen."""
         return self.challenger is not None and self.share is None
 
+    def columns(self) -> frozenset[str]:
+        """Name the columns that are looked at here, whether the model knows them or not."""
+        named = self.key.startswith(COLUMN)
+        return frozenset([self.key.removeprefix(COLUMN)] if named else [])
+
     def _key(self, headers: Any, rows: list[dict[str, Any]], body: bytes) -> bytes:
         if not self.key.startswith(COLUMN):
             value = headers.get(self.key)

@@ -100,6 +100,12 @@ class Metrics:
             "1 for what answers now",
             ["role", "version", "digest"],
         )
+        self.instead = self._make(
+            Gauge,
+            "serving_model_stands_in",
+            "1 where the version that should answer cannot be loaded and an older one does",
+            ["role"],
+        )
         self.replaced = self._make(
             Counter, "serving_model_replacements", "Newer versions taken up", ["role"]
         )
@@ -111,6 +117,7 @@ class Metrics:
         """Return all of it in Prometheus' text format."""
         self.models.clear()
         for slot in slots:
+            self.instead.labels(slot.role).set(slot.instead_of is not None)
             digest = slot.loaded.model.digest
             self.models.labels(slot.role, slot.loaded.version, digest).set(1)
         return generate_latest(self.registry)

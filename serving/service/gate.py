@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serving.service.counters import Metrics
-from serving.service.limits import ServiceLimits
+from serving.service.limits import SMALL_BODY, ServiceLimits
 from serving.service.refusals import RequestError, body_of
 
 logger = logging.getLogger("serving.requests")
@@ -56,6 +56,7 @@ class Gate:
         self._token = token.encode() if token else None
         self._only_loopback = only_loopback
         self._held = 0
+        self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -70,6 +71,7 @@ class Gate:
         scope.setdefault("state", {})["facts"] = facts
         answer = _Answer(send, request_id)
         self.metrics.in_flight.inc()
+        self._requests += 1
         held = 0
         try:
             self._admit(scope, headers)
@@ -90,11 +92,12 @@ class Gate:
             await answer.refuse(RequestError(500, "an error of the service, see its log"))
         finally:
             self._held -= held
+            self._requests -= 1
             self.metrics.in_flight.dec()
             self._record(scope, facts, answer, time.perf_counter() - begin, held)
 
     def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
-        """Raise `RequestError` for a request that is for another host, or has no token."""
+        """Raise `RequestError` for a request that is for another host, too many or has no token."""
         if self._only_loopback:
             host = headers.get(b"host", b"").decode("latin-1").lower()
             name = host if host.endswith("]") else host.rpartition(":")[0] or host
@@ -105,6 +108,8 @@ class Gate:
                     "another host: use http://127.0.0.1, or set SERVING_TOKEN",
                 )
         path = scope["path"]
+        if self._requests > self.limits.requests and path not in OPEN_PATHS:
+            raise RequestError(503, "too many requests at a time: send it again later")
         if self._token is None or path in OPEN_PATHS or path == "/" or _is_static(path):
             return
         kind, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -131,7 +136,8 @@ class Gate:
                     size += len(part)
                     if size > limit:
                         raise RequestError(413, f"a body may have {limit:,} bytes")
-                    if self._held + len(part) > self.limits.held_bytes:
+                    large = size > SMALL_BODY  # who sends little is not kept out by who sends much
+                    if large and self._held + len(part) > self.limits.held_bytes:
                         raise RequestError(503, "too many large requests: send it again later")
                     self._held += len(part)
                     own += len(part)

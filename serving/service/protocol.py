@@ -10,9 +10,9 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from serving.model.served_model import ServedModel
+from serving.service import bounded_json
 from serving.service.refusals import RequestError
 from util_lib.dataset.columns import Column
 from util_lib.tables.typed import MISSING
@@ -26,17 +26,26 @@ WORDS = {"true": True, "false": False}
 Row = dict[str, Any]
 
 
-def read(body: bytes, content_type: str | None, model: ServedModel, max_rows: int) -> list[Row]:
+class Known(NamedTuple):
+    """What is known of a request before it is read: the model's columns, and what is too much."""
+
+    columns: dict[str, Column]
+    sources: dict[str, Column]
+    max_rows: int
+    max_values: int  # of a row
+
+
+def read(body: bytes, content_type: str | None, known: Known) -> list[Row]:
     """Return the rows of a request's body; `RequestError` says what is wrong with its form.
 
-    `model` declares how the texts of a CSV file are meant; JSON has types of its own.
+    The declared columns say how the texts of a CSV file are meant; JSON has types of its own.
     """
     kind = _content_type(content_type)
     text = _text(body)
     if kind == CSV:
-        rows = _csv(text, model.sources | model.columns, max_rows)
+        rows = _csv(text, known)
     else:
-        rows = _json(text, list(model.columns), max_rows)
+        rows = _json(text, known)
     if not rows:
         raise RequestError(400, "the request has no rows: send at least one")
     return rows
@@ -69,9 +78,10 @@ def _text(body: bytes) -> str:
         ) from None
 
 
-def _json(text: str, names: list[str], max_rows: int) -> list[Row]:
+def _json(text: str, known: Known) -> list[Row]:
+    names, max_rows = list(known.columns), known.max_rows
     try:
-        content = json.loads(text, parse_constant=_constant)
+        content = bounded_json.loads(text, max_rows, known.max_values)
         is_text = not SURROGATE.search(text) or _is_text(content)
     except json.JSONDecodeError as error:
         raise RequestError(
@@ -105,10 +115,6 @@ def _is_text(content: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _constant(word: str) -> float | None:
-    return None if word == "NaN" else float(word)
 
 
 def _split(content: Any, max_rows: int) -> list[Row]:
@@ -172,7 +178,8 @@ def _columns(content: dict[str, Any], form: str, max_rows: int) -> list[Row]:
     ]
 
 
-def _csv(text: str, columns: dict[str, Column], max_rows: int) -> list[Row]:
+def _csv(text: str, known: Known) -> list[Row]:
+    columns = known.sources | known.columns
     rows: list[list[str]] = []
     header: list[str] = []
     try:
@@ -182,6 +189,10 @@ def _csv(text: str, columns: dict[str, Column], max_rows: int) -> list[Row]:
                 continue
             if not header:
                 header = line
+                if len(header) > known.max_values:
+                    raise RequestError(
+                        413, f"CSV: a row may have {known.max_values:,} fields, found {len(line):,}"
+                    )
                 if len(set(header)) < len(header):
                     raise RequestError(400, "CSV: the names of the columns must differ")
                 continue
@@ -192,7 +203,7 @@ def _csv(text: str, columns: dict[str, Column], max_rows: int) -> list[Row]:
                     f"found {len(line)}",
                 )
             rows.append(line)
-            _limited(rows, max_rows)
+            _limited(rows, known.max_rows)
     except csv.Error as error:
         raise RequestError(400, f"the body must be CSV: {error}, in row {len(rows)}") from None
     readers = [_reader(columns.get(name)) for name in header]

@@ -1,8 +1,9 @@
 """What a request can be refused for. Every refusal is one of these, in MLflow's form."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from serving.model.rows import Problem
+if TYPE_CHECKING:
+    from serving.model.rows import Problem
 
 MOST_PROBLEMS = 20  # a request that breaks more rules hears of these
 
@@ -21,14 +22,18 @@ class RequestError(Exception):
         self.problems = problems or []
 
 
-def broken(problems: list[Problem]) -> RequestError:
-    """Return the refusal of rows that break rules of the declaration; rows count from 0."""
+def broken(problems: "list[Problem]", all_seen: bool) -> RequestError:
+    """Return the refusal of rows that break rules of the declaration; rows count from 0.
+
+    Where not all rows were looked at there may be more that is wrong than it says.
+    """
     first, listed = problems[0], []
     for problem in problems[:MOST_PROBLEMS]:
         listed.append({"row": problem.row, "column": problem.column, "rule": problem.rule})
         listed[-1] |= {"found": problem.value, "message": problem.message}
     where = "" if first.row is None else f"row {first.row}: "
-    more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+    at_least = "" if all_seen else "at least "
+    more = f" (and {at_least}{len(problems) - 1:,} more)" if len(problems) > 1 else ""
     return RequestError(422, f"{where}{first.message}{more}", listed)
 
 

@@ -276,6 +276,70 @@ def test_without_a_test_split_the_sentence_says_how_to_name_one(exported):
         promote.main(["--alias", "candidate"])
 
 
+def damage(version):
+    """Change a byte of a model where the store keeps it."""
+    artifact = tracking.Api().artifact(version)
+    entry = artifact.manifest.entries["model.skops"]
+    path = artifact._store.files.path(entry.sha256)
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", [[], ["--force", "true", "--reason", "it is damaged"]])
+def test_a_damaged_model_in_use_is_a_predecessor_that_lost(models, how, capsys):
+    go("--model", "model_export:v1")
+    damage(GOOD)
+    assert go("--model", "model_export:v0", *how) == BAD
+    found, text = comparison()
+    assert (found["champion"], found["decision"]) == (None, "promoted")
+    assert found["reason"] == "the predecessor cannot be loaded"
+    (note,) = found["notes"]
+    assert f"the model in use, {GOOD}, cannot be loaded" in note and "is damaged" in note
+    assert note.endswith("it counts as a predecessor that lost")
+    assert note in capsys.readouterr().out and note in text.read_text()
+    assert origin.promotion_of("model_export:prod", "tests")["from"] == GOOD
+
+
+def test_a_damaged_candidate_becomes_prod_by_no_means(models):
+    go("--model", "model_export:v0")
+    damage(GOOD)
+    for how in ([], ["--force", "true", "--reason", "now"]):
+        with pytest.raises(UserError, match="model.skops.* is damaged"):
+            go("--model", "model_export:v1", *how)
+    assert holder() == BAD
+
+
+def test_a_model_in_use_that_is_a_pickle_is_no_damaged_one(models):
+    train(models, export_format="cloudpickle")
+    trust = ["--trust_pickle", "true"]
+    assert go("--model", "model_export:v3", *trust) == f"{NAME}:v3"
+    with pytest.raises(UserError, match="is a pickle, which runs whatever is in it"):
+        go("--model", "model_export:v0", "--force", "true", "--reason", "smaller")
+    assert holder() == f"{NAME}:v3"
+    with pytest.raises(UserError, match="v0 is not promoted: .* worse"):
+        go("--model", "model_export:v0", *trust)
+
+
+def test_rollback_passes_over_a_damaged_version_and_says_so(models, caplog):
+    for version in ("v0", "v1", "v2"):
+        go("--model", f"model_export:{version}", "--force", "true", "--reason", "a way")
+    damage(GOOD)
+    rollback.main([])
+    assert holder() == BAD
+    assert f"{GOOD} is passed over: " in caplog.text and "is damaged" in caplog.text
+
+
+def test_rollback_installs_no_damaged_version(models):
+    go("--model", "model_export:v0")
+    go("--model", "model_export:v1")
+    damage(BAD)
+    with pytest.raises(UserError, match="none of the 1 versions before can be loaded: .*v0 "):
+        rollback.main([])
+    assert holder() == GOOD
+
+
 def test_rollback_without_prod_or_with_a_version_is_one_sentence(models):
     with pytest.raises(UserError, match="artifact 'model_export:prod' not found"):
         rollback.main([])

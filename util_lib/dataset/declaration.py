@@ -323,9 +323,7 @@ class Data(Section):
     @field_validator("derived")
     @classmethod
     def _expressions_are_harmless(cls, derived: dict[str, str]) -> dict[str, str]:
-        for name, expression in derived.items():
-            expressions.columns_of(expression, name)
-        return derived
+        return expressions.check_all(derived)
 
     @model_validator(mode="after")
     def _names_are_declared(self) -> "Data":

@@ -35,3 +35,10 @@ def columns_of(expression: str, name: str) -> list[str]:
         if isinstance(node, ast.Name):
             found.append(quoted.get(node.id, node.id))
     return list(dict.fromkeys(found))
+
+
+def check_all(derived: dict[str, str]) -> dict[str, str]:
+    """Return the expressions of `derived`; `ValueError` for one that is no harmless expression."""
+    for name, expression in derived.items():
+        columns_of(expression, name)
+    return derived

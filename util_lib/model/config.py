@@ -3,12 +3,23 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from util_lib import validation
+from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv, TextFeature
+from util_lib.errors import UserError
 from util_lib.model import hyperparameters
+from util_lib.model.skops_file import DamagedModelError
 from util_lib.tracking.names import check_artifact_name
 from util_lib.validation import Section, null_word
 
@@ -72,6 +83,32 @@ class Declaration(Section):
         """
         used = dict.fromkeys(features.nlp, TEXT) | dict.fromkeys(features.dates, DATE)
         return used | self.columns | ({target: self.target} if self.target else {})
+
+    @field_validator("derived")
+    @classmethod
+    def _expressions_are_harmless(cls, derived: dict[str, str]) -> dict[str, str]:
+        return expressions.check_all(derived)
+
+
+class Described(BaseModel):
+    """What the metadata of an exported model must say, whoever wrote them."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    target: str
+    task: Literal["classification", "regression"] = "classification"
+    features: Features
+    declaration: Declaration = Declaration()
+
+
+def described(metadata: dict[str, Any], where: str) -> Described:
+    """Return what a model's metadata say of its columns; `DamagedModelError` where they do not."""
+    try:
+        return validation.check(Described, metadata, where)
+    except UserError as error:
+        raise DamagedModelError(
+            f"{error}: a model says which columns it uses, as train_random_forest writes it"
+        ) from None
 
 
 class ModelPipeline(Section):

@@ -22,6 +22,7 @@ import pandas as pd
 
 from util_lib.errors import UserError
 from util_lib.model import skops_file
+from util_lib.model.skops_file import DamagedModelError
 from util_lib.project import ROOT
 
 # What a prediction needs to be installed, in the versions that trained the model.
@@ -33,6 +34,11 @@ EXAMPLE_ROWS = 2
 EXAMPLE_FILE = "example.json"  # the input example as MLflow reads it
 SKOPS_FILE = "model.skops"  # as MLflow calls it
 NO_TIME = "1970-01-01 00:00:00"  # the run that made a version knows when
+MOST_DESCRIPTION = 10_000_000  # bytes of an MLmodel file
+
+
+class PickleError(UserError):
+    """A model is a pickle, and whoever loads it did not say that it may run."""
 
 
 def save(
@@ -91,36 +97,81 @@ def save(
     _name_by_content(directory)
 
 
-def load(directory: str | Path) -> tuple[Any, dict[str, Any]]:
+def load(directory: str | Path, trust_pickle: bool = False) -> tuple[Any, dict[str, Any]]:
     """Return the pipeline in an MLflow model directory, and the metadata saved with it.
 
-    A skops file makes nothing but what `model_file` lists. A pickle runs what it holds: load models
-    of the tracked store only.
+    Whatever the MLmodel file says, the pipeline is read as a skops file, which makes nothing but
+    what `skops_file` lists: a pickle runs what it holds, and is loaded only where the caller says
+    `trust_pickle`. No module and no code that the MLmodel file names is used.
     """
-    import yaml
-
-    path = Path(directory, "MLmodel")
-    try:
-        described = yaml.safe_load(path.read_text(encoding="utf-8"))
-        flavor = described["flavors"]["sklearn"]
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        raise UserError(
-            f"{path} describes no scikit-learn model: expected a model directory such as "
-            "train_random_forest exports"
-        ) from None
+    described = _described(Path(directory))
     metadata = described.get("metadata") or {}
-    found, file = flavor.get("serialization_format"), Path(directory, flavor["pickled_model"])
+    try:
+        flavor = described["flavors"]["sklearn"]
+        found = flavor.get("serialization_format")
+        file = _inside(directory, flavor["pickled_model"])
+    except (KeyError, TypeError, AttributeError):
+        raise _no_model(Path(directory)) from None
     if found == "skops":
         return skops_file.load(file), metadata
     if found not in ("cloudpickle", "pickle"):
-        raise UserError(f"{path} has the format {found!r}: expected one of {', '.join(FORMATS)}")
+        raise DamagedModelError(
+            f"{directory} has the format {found!r}: expected one of {', '.join(FORMATS)}"
+        )
+    if not trust_pickle:
+        raise PickleError(
+            f"{file.name} is a pickle, which runs whatever is in it: nothing of it was loaded; if "
+            "you know who made it, say trust_pickle=true (a pipeline: main.trust_pickle=true), "
+            "else export the model as skops"
+        )
     import cloudpickle
 
     code = flavor.get("code")
-    if code and str(Path(directory, code)) not in sys.path:
-        sys.path.append(str(Path(directory, code)))  # last: what is installed or here comes first
+    if code and (path := str(_inside(directory, code))) not in sys.path:
+        sys.path.append(path)  # last: what is installed or here comes first
     with file.open("rb") as content:
         return cloudpickle.load(content), metadata
+
+
+def check_paths(directory: str | Path) -> None:
+    """Raise `DamagedModelError` if a link leads out of a model directory."""
+    for path in Path(directory).rglob("*"):
+        if path.is_symlink():
+            _inside(directory, path.relative_to(directory))
+
+
+def _described(directory: Path) -> dict[str, Any]:
+    """Return what the MLmodel file says."""
+    import yaml
+
+    path = directory / "MLmodel"
+    try:
+        if path.stat().st_size > MOST_DESCRIPTION:
+            raise _no_model(directory)
+        described = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        raise _no_model(directory) from None
+    if not isinstance(described, dict) or not isinstance(described.get("metadata") or {}, dict):
+        raise _no_model(directory)
+    return described
+
+
+def _no_model(directory: Path) -> DamagedModelError:
+    return DamagedModelError(
+        f"{directory / 'MLmodel'} describes no scikit-learn model: expected a model directory such "
+        "as train_random_forest exports"
+    )
+
+
+def _inside(directory: str | Path, name: Any) -> Path:
+    """Return the path `name` in a model directory; `DamagedModelError` if it leads out of it."""
+    top, path = Path(directory).resolve(), Path(directory, str(name))
+    if Path(str(name)).is_absolute() or not path.resolve().is_relative_to(top):
+        raise DamagedModelError(
+            f"{directory} names {str(name)[:200]!r}, which lies outside of it: a model holds all "
+            "that it is made of; nothing of it was loaded"
+        )
+    return path
 
 
 @contextmanager

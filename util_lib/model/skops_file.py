@@ -33,30 +33,45 @@ NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 LEAF = -1
 
 
+class DamagedModelError(UserError):
+    """A model that cannot be loaded, whoever asks: a part is missing, broken or made to harm."""
+
+
 def trusted(pipeline: Any) -> list[str]:
     """Return what whoever reads the fitted `pipeline` must trust."""
     return [*TRUSTED, BOOSTED] if hasattr(pipeline[-1], "_bin_mapper") else [*TRUSTED]
 
 
 def load(path: Path) -> Any:
-    """Return the pipeline in a skops file; `UserError` for one that cannot be trusted."""
+    """Return the pipeline in a skops file; `DamagedModelError` for one that cannot be trusted."""
     import skops.io
     from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import BaseHistGradientBoosting
+    from sklearn.pipeline import Pipeline
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
+        with zipfile.ZipFile(path) as archive:
+            # A skops file is not packed: one that is could fill the memory.
+            packed = sum(part.file_size for part in archive.infolist()) > path.stat().st_size
+        if packed:
+            raise zipfile.BadZipFile("it unpacks to more than it holds")
         pipeline = skops.io.load(path, trusted=[*TRUSTED, BOOSTED])
+        if not isinstance(pipeline, Pipeline):
+            raise TypeError(f"it holds a {type(pipeline).__name__}, not a Pipeline")
+        for tree in getattr(pipeline[-1], "estimators_", []):
+            _check_tree(tree.tree_, path)
+        if isinstance(pipeline[-1], BaseHistGradientBoosting):
+            _check_boosted_trees(pipeline[-1], path)
     except UntrustedTypesFoundException as error:
-        raise UserError(
+        raise DamagedModelError(
             f"{path.name} holds types that are on no list of trusted ones ({error}): nothing of it "
             "was loaded; a type of your own belongs into TRUSTED of util_lib/model/skops_file.py"
         ) from None
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path.name} is no whole skops file: {error}") from error
-    for tree in getattr(pipeline[-1], "estimators_", []):
-        _check_tree(tree.tree_, path)
-    if isinstance(pipeline[-1], BaseHistGradientBoosting):
-        _check_boosted_trees(pipeline[-1], path)
+    except DamagedModelError:
+        raise
+    except Exception as error:  # a damaged part can break any line of what reads it
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DamagedModelError(f"{path.name} is no whole skops file: {said}") from error
     return pipeline
 
 
@@ -95,7 +110,7 @@ def _number(node: Any, names: dict[str, str], last: list[int]) -> None:
 
 
 def _check_tree(tree: Any, path: Path) -> None:
-    """Raise `UserError` for a tree that would not end, or read beside its arrays."""
+    """Raise `DamagedModelError` for a tree that would not end, or read beside its arrays."""
     number = np.arange(tree.node_count)
     left, right = tree.children_left, tree.children_right
     inner = left != LEAF
@@ -115,7 +130,7 @@ def _check_tree(tree: Any, path: Path) -> None:
 
 
 def _check_boosted_trees(booster: Any, path: Path) -> None:
-    """Raise `UserError` for trees that would not end, or read beside their arrays."""
+    """Raise `DamagedModelError` for trees that would not end, or read beside their arrays."""
     from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 
     try:
@@ -149,8 +164,8 @@ def _check_boosted_trees(booster: Any, path: Path) -> None:
         raise _no_tree(path)
 
 
-def _no_tree(path: Path) -> UserError:
-    return UserError(
+def _no_tree(path: Path) -> DamagedModelError:
+    return DamagedModelError(
         f"{path.name} holds a tree whose nodes point nowhere: the file is damaged or made to "
         "harm; train the model again"
     )

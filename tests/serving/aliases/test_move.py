@@ -69,7 +69,7 @@ def test_an_alias_moves_with_its_event_and_the_version_before_is_known(tracking,
         (models[1], models[0]),
     ]
     assert promotion_of("p/model_export:prod")["reason"] == f"for {models[1]}"
-    assert history.before(events(), models[1]) == models[0]
+    assert history.way_back(events(), models[1]) == [models[0]]
 
 
 @pytest.mark.parametrize("tracking", ["local"], indirect=True)
@@ -207,4 +207,4 @@ def test_the_version_before_is_that_of_the_way_which_led_here(moves, holder, exp
         (to, {**event, "from": source})
         for (to, event), (_, source) in zip(told, moves, strict=True)
     ]
-    assert history.before(told, holder) == expected
+    assert history.way_back(told, holder)[:1] == [expected] * (expected is not None)

@@ -10,6 +10,7 @@ from service_support import ROW, running, until
 from serving_support import export_model
 from step_support import MODEL
 
+from serving import promote
 from serving.model import prediction
 from serving.service import batching, slots
 from serving.service.champion_challenger import Routing
@@ -116,6 +117,40 @@ def test_a_store_that_is_away_leaves_the_model_answering_and_is_told_once(two, c
         until(lambda: brought_back(two.folder))
         move(two, "prod", "v1")
         until(lambda: version_of(service.predict(ROW)) == "tests/model_export:v1")
+
+
+def test_a_damaged_prod_is_stood_in_for_by_the_last_good_one_which_says_so(two, caplog):
+    export_model(two, random_forest={**MODEL["random_forest"], "max_depth": 2})
+    for version in ("v0", "v1", "v2"):
+        promote.main(
+            ["--model", f"model_export:{version}", "--force", "true", "--reason", "a way"]
+            + ["--test_data", "data_train.parquet:latest"]
+        )
+    whole = {version: damage(two, version) for version in ("v1", "v2")}
+    with running("model_export:prod") as service:
+        assert version_of(service.predict(ROW)) == "tests/model_export:v0"
+        card = service.get("/model").json()
+        assert card["version"] == "tests/model_export:v0"
+        assert card["instead_of"] == "tests/model_export:v2"
+        assert "is damaged" in card["refused"]["tests/model_export:v2"]
+        assert 'serving_model_stands_in{role="champion"} 1.0' in service.get("/metrics").text
+        assert "v2 cannot be loaded, tests/model_export:v0 answers instead" in caplog.text
+        service.slots[0]._retry_at = 0.0
+        for path, content in whole.values():
+            path.write_bytes(content)
+        until(lambda: version_of(service.predict(ROW)) == "tests/model_export:v2")
+        assert service.get("/model").json()["instead_of"] is None
+        assert 'serving_model_stands_in{role="champion"} 0.0' in service.get("/metrics").text
+
+
+def damage(steps, version):
+    """Change a model where the store keeps it; return the file and what it held."""
+    artifact = steps.artifact(f"model_export:{version}")
+    path = artifact._store.files.path(artifact.manifest.entries["model.skops"].sha256)
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(whole[:-1])
+    return path, whole
 
 
 def test_an_unknown_model_and_one_without_prod_are_refused_at_the_start(two):
