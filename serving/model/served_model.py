@@ -25,7 +25,7 @@ from util_lib.errors import UserError
 from util_lib.model import export
 from util_lib.model.config import Declaration, Features, described
 from util_lib.model.skops_file import DamagedModelError
-from util_lib.tables import cleaning
+from util_lib.tables import cleaning, computing
 from util_lib.tracking import names
 from util_lib.tracking.local.manifest import directory_digest
 
@@ -109,8 +109,16 @@ class ServedModel:
         if self.declaration.text_feature and name == self.declaration.text_feature.name:
             values = cleaning.add_text_feature(part, self.declaration.text_feature)[name]
         else:
-            plain = part[recipe].infer_objects()
-            values = cleaning.derive(plain, name, self.declaration.derived[name])
+            try:
+                values = cleaning.derive(
+                    part, name, self.declaration.derived[name], self.declaration.columns
+                )
+            except computing.TooLargeError as error:
+                rows = [int(part.index[place]) for place in error.rows]
+                expected = "be computed in whole numbers of 64 bits"
+                problems += [Problem(row, name, "range", None, expected) for row in rows]
+                frame, more = self._with(frame.drop(index=rows), name)
+                return frame, problems + more
         if name in frame.columns:
             values = frame[name].astype(object).where(frame[name].notna(), values)
         frame = frame.assign(**{name: values})

@@ -11,9 +11,9 @@ DECLARATION = {
 }
 
 
-def export_model(steps, **changes):
-    """Train on made songs in the store of the test; the model is `model_export:latest`."""
-    table = with_text(make_songs())
+def export_model(steps, table=None, **changes):
+    """Train on a table, made songs by default; the model is `model_export:latest`."""
+    table = with_text(make_songs()) if table is None else table
     config = steps.yaml({**MODEL, "declaration": DECLARATION, **changes})
     training.main(
         ["--train_data", steps.put(table, "data_train.parquet"), "--model_config", config]

@@ -222,8 +222,8 @@ class Data(Section):
     derived: Annotated[
         dict[str, str],
         Field(
-            description="`{name: expression}`: new columns made of columns, numbers, `+ - * / ** "
-            "%`, comparisons and `and or not`; `columns` declares them like the others"
+            description="`{name: expression}`: new columns made of others, see below; `columns` "
+            "declares them like the others"
         ),
     ] = {}
     text_feature: Annotated[

@@ -17,7 +17,7 @@ from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data, Keep, TextFeature
 from util_lib.errors import UserError
-from util_lib.tables import csv_files, reading
+from util_lib.tables import computing, csv_files, reading
 
 logger = logging.getLogger("cleaning")
 
@@ -57,7 +57,7 @@ def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
     if data.drop_duplicates:
         frame = _logged(frame, "drop_duplicates", drop_duplicates)
     for name, expression in data.derived.items():
-        frame = frame.assign(**{name: derive(frame, name, expression)})
+        frame = frame.assign(**{name: derive(frame, name, expression, data.columns)})
     return add_text_feature(fill_missing_text(frame, data.columns), data.text_feature)
 
 
@@ -173,13 +173,17 @@ def drop_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
         ) from None
 
 
-def derive(frame: pd.DataFrame, name: str, expression: str) -> Any:
-    """Return the values of a derived column."""
+def derive(
+    frame: pd.DataFrame, name: str, expression: str, columns: dict[str, Column]
+) -> pd.Series:
+    """Return the values of a derived column, made of the others as `columns` declares them."""
     for column in expressions.columns_of(expression, name):
         _known(frame, f"derived.{name}", column)
     try:
-        return frame.eval(expression, engine="python")
-    except (TypeError, ValueError, NotImplementedError, ArithmeticError, SyntaxError) as error:
+        return computing.compute(expression, frame, columns)
+    except computing.TooLargeError as error:
+        raise computing.TooLargeError(f"derived.{name}: {error}", error.rows) from None
+    except (ValueError, ArithmeticError) as error:
         raise UserError(
             f"derived.{name}: {expression!r} cannot be computed: {' '.join(str(error).split())}"
         ) from error
