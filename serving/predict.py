@@ -27,13 +27,17 @@ from serving.model import served_model
 from serving.model.served_model import ServedModel
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
-from util_lib.tables import column_values
+from util_lib.tables import column_values, packed_files
+from util_lib.tables import reading as tables
 from util_lib.tracking import names
 from util_lib.tracking.store.places import user_directory
 
 logger = logging.getLogger("serving")
 
 MODEL = "model_export:prod"
+# what a format that is not written itself is written as
+WRITTEN_AS = {"parquet": ".parquet", "csv": ".csv", "json": ".jsonl"}
+WRITTEN_AS |= {"excel": ".csv", "arrow": ".parquet"}
 PROGRESS_S = 5  # between two lines on how far it is
 N_REASONS = 5  # that a rejected row is given
 
@@ -59,7 +63,12 @@ def answers(served: ServedModel, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def predict_file(
-    served: ServedModel, source: Path, output: Path, keep: list[str], chunk_rows: int
+    served: ServedModel,
+    source: Path,
+    output: Path,
+    keep: list[str],
+    chunk_rows: int,
+    spreadsheet: bool = False,
 ) -> Done:
     """Predict all rows of `source` into `output`; those that are wrong go to `rejected_path`.
 
@@ -69,8 +78,12 @@ def predict_file(
     begun = logged = time.perf_counter()
     rejected, n_rows = rejected_path(output), 0
     kinds: dict[str, Any] = {}
-    pieces = reading.chunks(source, served.columns | served.sources, keep, chunk_rows)
-    with TableWriter(output) as predicted, TableWriter(rejected) as wrong:
+    _refuse_kept(served, keep)
+    pieces = reading.chunks(source, served, keep, chunk_rows)
+    with (
+        TableWriter(output, spreadsheet) as predicted,
+        TableWriter(rejected, spreadsheet) as wrong,
+    ):
         for chunk in pieces:
             if not chunk.numbers and not chunk.unread:
                 _refuse_columns(served, chunk.frame, keep, source)
@@ -140,6 +153,20 @@ def _halved(served: ServedModel, frame: pd.DataFrame) -> tuple[list[pd.DataFrame
     return first[0] + second[0], first[1] | second[1]
 
 
+def _answer_names(served: ServedModel) -> list[str]:
+    classes = [] if served.classes is None else served.classes.tolist()
+    return ["row", "prediction", *(f"probability_{name}" for name in classes)]
+
+
+def _refuse_kept(served: ServedModel, keep: list[str]) -> None:
+    """Raise `UserError` for a column to keep that is called as an answer is."""
+    for name in keep:
+        if name in _answer_names(served):
+            raise UserError(
+                f"keep: {name!r} is what the output calls its answers: rename it in the input"
+            )
+
+
 def _refuse_columns(
     served: ServedModel, frame: pd.DataFrame, keep: list[str], source: Path
 ) -> None:
@@ -193,7 +220,7 @@ def find_input(text: str, run: Any, tmp: str) -> list[Path]:
         path = Path(run.use_artifact(text).download(str(Path(tmp, "input"))))
     if path.is_file():
         return [path]
-    paths = sorted(p for p in path.iterdir() if p.suffix.lower() in reading.SUFFIXES)
+    paths = sorted(p for p in path.iterdir() if reading.is_table(p))
     if not paths:
         raise UserError(f"{text} holds no file in {', '.join(reading.SUFFIXES)}")
     return paths
@@ -213,8 +240,7 @@ def outputs(sources: list[Path], text: str) -> list[Path]:
             f"output {text!r} must end in {', '.join(writing.SUFFIXES)}, or be a folder"
         )
     else:
-        kinds = {".pq": ".parquet", ".ndjson": ".jsonl"}
-        paths = [path / f"{s.stem}{kinds.get(s.suffix.lower(), s.suffix.lower())}" for s in sources]
+        paths = [path / _output_name(source) for source in sources]
     written = [*paths, *map(rejected_path, paths)]
     for output in written:
         if written.count(output) > 1:
@@ -222,6 +248,14 @@ def outputs(sources: list[Path], text: str) -> list[Path]:
         if output.resolve() in [source.resolve() for source in sources]:
             raise UserError(f"output {output} is the input itself: name another one")
     return paths
+
+
+def _output_name(source: Path) -> str:
+    """Return the name of a file's answers: in its own format, or the nearest that is written."""
+    suffix = packed_files.suffix_of(source)
+    kind = suffix if suffix in writing.SUFFIXES else WRITTEN_AS[tables.FORMATS[suffix]]
+    packed = source.suffix.lower() != suffix
+    return f"{Path(source.stem).stem if packed else source.stem}{kind}"
 
 
 def summary(done: list[Done]) -> str:
@@ -250,7 +284,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--input",
         required=True,
-        help="a csv, parquet or json file, a folder of these, or an artifact (name:alias)",
+        help="a file in CSV, parquet, JSON, Excel or Arrow, a folder of these, or an artifact (name:alias)",
     )
     parser.add_argument(
         "--output",
@@ -265,6 +299,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--chunk_rows", type=cli.positive_int, default="20000", help="rows in memory at a time"
+    )
+    parser.add_argument(
+        "--spreadsheet",
+        type=cli.true_or_false,
+        default="false",
+        help="true: an apostrophe before what a spreadsheet would run as a formula, in CSV",
     )
     cli.add_trust_pickle(parser)
     return parser
@@ -283,7 +323,9 @@ def main(argv: list[str] | None = None) -> None:
         sources = find_input(args.input, run, tmp)
         done = []
         for source, output in zip(sources, outputs(sources, args.output), strict=True):
-            done.append(predict_file(served, source, output, keep, args.chunk_rows))
+            done.append(
+                predict_file(served, source, output, keep, args.chunk_rows, args.spreadsheet)
+            )
             if done[-1].rejected:
                 where = rejected_path(output)
                 logger.warning("%s rows are not predicted: %s", f"{done[-1].rejected:,}", where)

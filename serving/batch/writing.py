@@ -29,11 +29,14 @@ class TableWriter:
     pieces have the columns and types of the first.
     """
 
-    def __init__(self, path: Path):
-        """Begin `path`, whose directory is made; `UserError` where nothing can be written."""
+    def __init__(self, path: Path, spreadsheet: bool = False):
+        """Begin `path`, whose directory is made; `UserError` where nothing can be written.
+
+        `spreadsheet` puts an apostrophe before what a spreadsheet would run as a formula, in CSV.
+        """
         if path.suffix.lower() not in SUFFIXES:
             raise UserError(f"output {path} must end in {', '.join(SUFFIXES)}")
-        self.path, self.n_rows = path, 0
+        self.path, self.n_rows, self._spreadsheet = path, 0, spreadsheet
         self._parquet: pq.ParquetWriter | None = None
         with safe_files.writing(path, WAY_OUT):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +89,8 @@ class TableWriter:
     def _write_csv(self, frame: pd.DataFrame) -> None:
         if self.n_rows == 0:
             self._file.write(frame.head(0).to_csv(index=False, lineterminator="\n").encode())
+        if self._spreadsheet:
+            frame = frame.apply(_inert)
         table = pa.Table.from_pandas(frame, preserve_index=False)
         options = pa_csv.WriteOptions(include_header=False, quoting_style="needed")
         pa_csv.write_csv(table, self._file, options)
@@ -106,6 +111,17 @@ class TableWriter:
         if len(frame):
             self._file.write(b",\n" if self.n_rows else b"[\n")
             self._file.write(",\n".join(_records(frame)).encode())
+
+
+def _inert(values: pd.Series) -> pd.Series:
+    """Return texts that a spreadsheet shows as they are, after an apostrophe where they need it.
+
+    https://owasp.org/www-community/attacks/CSV_Injection lists the signs.
+    """
+    if not pd.api.types.is_string_dtype(values.dtype):
+        return values
+    formula = values.str.match(r"[=+\-@\t\r]").fillna(False).astype(bool)
+    return values.where(~formula, "'" + values)
 
 
 def _records(frame: pd.DataFrame) -> list[str]:

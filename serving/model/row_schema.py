@@ -11,14 +11,15 @@ import re
 from types import GenericAlias
 from typing import Annotated, Any, NotRequired
 
-import pandas as pd
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from serving.model.rows import Problem, as_records
+from serving.model.rows import Problem, absent_column, as_records
 from serving.model.served_model import ServedModel, recipes
 from util_lib.dataset.columns import Column
+from util_lib.dataset.declaration import Csv
+from util_lib.tables import typed
 
 TYPES = {"float": float, "int": int, "string": str, "bool": bool, "datetime": str}
 # The usual form; Python and pandas differ in which others of ISO 8601 they read.
@@ -39,11 +40,14 @@ class RowSchema:
         made_of = recipes(model.declaration)
         self._made = {*made_of} & {*model.columns}
         self._sources = {source for recipe in made_of.values() for source in recipe}
-        fields = {name: _optional(column) for name, column in model.columns.items()}
+        form = model.declaration.csv
+        fields = {name: _optional(column, form) for name, column in model.columns.items()}
         self._rows = _rows_of(fields)
         # Where a row has sources, what is made of them must be there: else it is made of them.
-        fields |= {name: _typed(model.columns[name]) for name in self._made}
+        fields |= {name: _typed(model.columns[name], form) for name in self._made}
         self._rows_with_sources = _rows_of(fields)
+        nullable = {name for name, column in model.columns.items() if column.nullable}
+        self._nullable = frozenset(nullable - self._made)
 
     def check(self, rows: list[Row]) -> tuple[list[Row], list[Problem]]:
         """Return the rows as the model takes them, or none and what is wrong with them.
@@ -51,23 +55,32 @@ class RowSchema:
         They are looked at in pieces, up to the first piece that has something wrong.
         """
         alone = not self._made or all(map(self._sources.isdisjoint, rows))
-        typed = self._rows if alone else self._rows_with_sources
+        schema = self._rows if alone else self._rows_with_sources
         right: list[Row] = []
         names: list[str] = []
         for start in range(0, len(rows), PIECE):
             piece = rows[start : start + PIECE]
             try:
-                right += typed.validator.validate_python(piece)
+                right += schema.validator.validate_python(piece)
                 continue
             except ValidationError:
                 names = names or self._names(rows)
-                table = [[row.get(name) for name in names] for row in piece]
-                frame = pd.DataFrame(table, columns=names, dtype=object)
-                frame, problems = self.model.examine(frame)
+                table = {name: [row.get(name) for row in piece] for name in names}
+                frame, problems = self.model.examine(self.model.read(table))
             if problems:
                 return [], [p if p.row is None else p._replace(row=p.row + start) for p in problems]
             right += as_records(frame.reindex(columns=list(self.model.columns)))
         return right, []
+
+    def warnings(self, rows: list[Row]) -> list[str]:
+        """Name the columns that may be missing and are in no row: they may be misspelt."""
+        absent = self._nullable - rows[0].keys()
+        for row in rows:
+            if not absent:
+                return []
+            absent -= row.keys()
+        known = {*self.model.columns, *self.model.sources}
+        return [absent_column(name, self._names(rows), known) for name in sorted(absent)]
 
     def _names(self, rows: list[Row]) -> list[str]:
         """Name the columns of a table of `rows`: the model's, and what the first row calls others.
@@ -103,13 +116,16 @@ def _row(fields: dict[str, Any]) -> Any:
     return row
 
 
-def _optional(column: Column) -> Any:
-    typed = _typed(column)
-    return NotRequired[typed | None] if column.nullable else typed
+def _optional(column: Column, form: Csv | None = None) -> Any:
+    kind = _typed(column, form)
+    return NotRequired[kind | None] if column.nullable else kind
 
 
-def _typed(column: Column) -> Any:
-    """Return the annotation of a column: its type with the limits that it declares."""
+def _typed(column: Column, form: Csv | None = None) -> Any:
+    """Return the annotation of a column: its type with the limits that it declares.
+
+    With `form` it says no to what stands for a missing value, and to what would be trimmed.
+    """
     kind = TYPES[column.dtype]
     about = [part for part in (column.description, column.unit and f"in {column.unit}") if part]
     shown: dict[str, Any] = {"unit": column.unit} if column.unit else {}
@@ -126,6 +142,8 @@ def _typed(column: Column) -> Any:
             "ge": -INT_LIMIT if column.min is None else column.min,
             "le": INT_LIMIT if column.max is None else column.max,
         }
+    if form is not None and (kind is str or column.missing):
+        before.append(BeforeValidator(_present(column, form)))
     if column.allowed is not None:
         before.append(BeforeValidator(_among(column.allowed, kind)))
         shown["enum"] = column.allowed
@@ -137,6 +155,21 @@ def _typed(column: Column) -> Any:
 def _whole(value: Any) -> Any:
     """Take 5.0 for 5: a column of whole numbers with a null arrives as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _present(column: Column, form: Csv) -> Any:
+    """Return a check that a value is none that stands for a missing one."""
+    words = frozenset(typed.missing_words(column, form)) | frozenset(column.missing)
+    trim = form.trim or column.dtype != "string"
+
+    def check(value: Any) -> Any:
+        is_text = isinstance(value, str)
+        is_missing = isinstance(value, str | int | float) and value in words
+        if is_missing or (is_text and trim and value != value.strip()):
+            raise PydanticCustomError("missing", "stands for a missing value, or is to be trimmed")
+        return value
+
+    return check
 
 
 def _among(allowed: list[Any], kind: type) -> Any:

@@ -5,6 +5,7 @@ a value that must be `unique` may be asked about twice, and a share of nulls bel
 """
 
 import sys
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,13 @@ class Problem(NamedTuple):
             return f"column {self.column!r} is missing{self.expected}"
         found = "" if self.value is None else f", found {sentences.show(self.value)}"
         return f"column {self.column!r} must {self.expected}{found}"
+
+
+def absent_column(name: str, there: list[str], known: Collection[str]) -> str:
+    """Say that a column which may be missing is in no row, and which other name is near."""
+    near = validation.nearest(name, [other for other in there if other not in known])
+    hint = f"; the nearest is {near!r}" if near else ""
+    return f"column {name!r} is in no row and counts as missing{hint}"
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

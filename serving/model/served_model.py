@@ -25,7 +25,7 @@ from util_lib.errors import UserError
 from util_lib.model import export
 from util_lib.model.config import Declaration, Features, described
 from util_lib.model.skops_file import DamagedModelError
-from util_lib.tables import cleaning, computing
+from util_lib.tables import cleaning, computing, reading
 from util_lib.tracking import names
 from util_lib.tracking.local.manifest import directory_digest
 
@@ -56,6 +56,21 @@ class ServedModel:
     example: pd.DataFrame | None = field(repr=False)
     pipeline: Any = field(repr=False)
     direct: Direct | None = field(repr=False)
+
+    def read(self, rows: dict[str, list[Any]]) -> pd.DataFrame:
+        """Return rows, given by column as JSON has them, in the declared types.
+
+        A value of another type stays what it is: `examine` names it.
+        """
+        declared, form = self.columns | self.sources, self.declaration.csv
+        return pd.DataFrame(
+            {
+                name: reading.row_values(values, declared[name], form)
+                if name in declared
+                else pd.Series(values, dtype=object)
+                for name, values in rows.items()
+            }
+        )
 
     def examine(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
         """Return the rows of `frame` that are as declared, with every column, and what others lack.

@@ -18,6 +18,7 @@ class Predictions(BaseModel):
     """One label, or number, for each row, in their order."""
 
     predictions: list[Label]
+    warnings: list[str] | None = None
 
 
 class Ranked(BaseModel):
@@ -41,6 +42,7 @@ class Detailed(BaseModel):
 
     model: str
     predictions: list[DetailedRow]
+    warnings: list[str] | None = None
 
 
 class Push(BaseModel):
@@ -93,7 +95,7 @@ class Refusal(BaseModel):
     problems: list[dict[str, Any]] | None = None
 
 
-def detailed(prediction: Prediction, top: int) -> bytes:
+def detailed(prediction: Prediction, top: int, warnings: list[str]) -> bytes:
     """Return labels with the probabilities of all classes and the `top` ones, as JSON.
 
     Classes of equal probability keep their order.
@@ -118,7 +120,8 @@ def detailed(prediction: Prediction, top: int) -> bytes:
     # One row after the other: nothing else happens while `json.dumps` writes something long.
     listed = ", ".join(map(json.dumps, rows))
     version = json.dumps(prediction.loaded.version)
-    return f'{{"model": {version}, "predictions": [{listed}]}}'.encode()
+    noted = f', "warnings": {json.dumps(warnings)}' if warnings else ""
+    return f'{{"model": {version}, "predictions": [{listed}]{noted}}}'.encode()
 
 
 def card(slot: Slot, limits: ServiceLimits) -> dict[str, Any]:

@@ -56,15 +56,22 @@ class Service:
     async def read(self, request: Request) -> list[dict[str, Any]]:
         """Return the rows of a request, not yet checked."""
         body, kind = await request.body(), request.headers.get("content-type")
-        model, limits = self.routing.champion.loaded.model, self.limits
-        known = protocol.Known(model.columns, model.sources, limits.rows, limits.values)
+        known = self._known(self.routing.champion.loaded)
         if len(body) <= SMALL_BODY:
             return protocol.read(body, kind, known)
         keep = self.routing.columns()
-        return await self.reader.read(Task(kind, known, keep, limits.text), body)
+        return await self.reader.read(Task(kind, known, keep, self.limits.text), body)
 
-    async def predict(self, request: Request) -> tuple[Slot, Prediction]:
-        """Answer the rows of a request by the model that its key leads to."""
+    def _known(self, loaded: Loaded) -> protocol.Known:
+        model, limits = loaded.model, self.limits
+        form = model.declaration.csv
+        return protocol.Known(model.columns, model.sources, limits.rows, limits.values, form)
+
+    async def predict(self, request: Request) -> tuple[Slot, Prediction, list[str]]:
+        """Answer the rows of a request by the model that its key leads to.
+
+        The last of the answer is what may not be meant in the request.
+        """
         begin = time.perf_counter()
         rows = await self.read(request)
         body = await request.body()
@@ -85,7 +92,16 @@ class Service:
         facts |= {"rows": len(rows), "role": slot.role, "version": prediction.loaded.version}
         if self.routing.shadows:
             self._shadow(rows, prediction)
-        return slot, prediction
+        return slot, prediction, self._warnings(request, body, prediction.loaded, rows)
+
+    def _warnings(
+        self, request: Request, body: bytes, loaded: Loaded, rows: list[dict[str, Any]]
+    ) -> list[str]:
+        warnings = loaded.schema.warnings(rows)
+        if "csv" in request.headers.get("content-type", ""):
+            _, differs = protocol.csv_form(body, self._known(loaded))
+            warnings += [f"the body is read in another form: {differs}"] if differs else []
+        return warnings
 
     async def check(self, loaded: Loaded, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return rows as the model's declaration wants them; `RequestError` names what is not."""
@@ -171,15 +187,15 @@ def _scoring(app: FastAPI, service: Service) -> None:
     @app.post("/invocations", response_model=answers.Predictions)
     async def invocations(request: Request) -> Response:
         """Predict as MLflow's own server does."""
-        slot, prediction = await service.predict(request)
-        return _json(protocol.answer(prediction.labels), slot, prediction.loaded)
+        slot, prediction, warnings = await service.predict(request)
+        return _json(protocol.answer(prediction.labels, warnings), slot, prediction.loaded)
 
     @app.post("/predict", response_model=answers.Detailed)
     async def predict(request: Request, top: Annotated[int, Query(ge=1, le=1_000)] = 3) -> Response:
         """Predict, with the probabilities of all classes, and the `top` ones in order."""
-        slot, prediction = await service.predict(request)
+        slot, prediction, warnings = await service.predict(request)
         body = await in_thread_if_large(
-            len(prediction.labels) * 1_000, answers.detailed, prediction, top
+            len(prediction.labels) * 1_000, answers.detailed, prediction, top, warnings
         )
         return _json(body, slot, prediction.loaded)
 

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from serving.service.refusals import RequestError
+from util_lib.tables import json_files
 
 BLANK = re.compile(r"[ \t\n\r]*")
 WINDOW = 200_000  # characters; an element that does not end within them is counted
@@ -22,7 +23,7 @@ def loads(text: str, max_rows: int, max_values: int) -> Any:
     object larger than `max_values`. NaN is None: MLflow's clients write it for a missing value.
     """
     if len(text) <= WINDOW:
-        return json.loads(text, parse_constant=_constant)
+        return json_files.loads(text)
     return _Reader(text, max_rows, max_values).whole()
 
 
@@ -32,7 +33,7 @@ class _Reader:
         self.max_rows = max_rows
         self.max_values = max_values
         self.start, self.window = 0, text[:WINDOW]
-        decoder: Any = json.JSONDecoder(parse_constant=_constant)
+        decoder: Any = json_files.DECODER
         self.scan = decoder.scan_once
         self.string = decoder.parse_string
 
@@ -83,6 +84,8 @@ class _Reader:
             at = self.blank(at)
             if self.text[at : at + 1] != ":":
                 raise json.JSONDecodeError("Expecting ':' delimiter", self.text, at)
+            if key in found:
+                raise json_files.repeated(key)
             found[key], at = self.value(self.blank(at + 1))
             if len(found) > self.max_values:
                 raise self.too_many()
@@ -123,7 +126,3 @@ class _Reader:
             f"a request may have {self.max_rows:,} rows of {self.max_values:,} values: send more "
             "in several requests",
         )
-
-
-def _constant(word: str) -> float | None:
-    return None if word == "NaN" else float(word)

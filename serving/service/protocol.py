@@ -6,22 +6,22 @@ it was written (null, NaN, an empty CSV field, a key that is not there).
 """
 
 import csv
-import io
 import json
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 from serving.service import bounded_json
 from serving.service.refusals import RequestError
 from util_lib.dataset.columns import Column
-from util_lib.tables.typed import MISSING
+from util_lib.dataset.declaration import Csv
+from util_lib.tables import csv_files, json_files, reading, typed
 
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 JSON, CSV = "application/json", "text/csv"
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON may write one half of a character's two
-# MLflow's server knows no others; the files that cli.ANSWERS is for also say yes and 1.
-WORDS = {"true": True, "false": False}
 
 Row = dict[str, Any]
 
@@ -33,6 +33,7 @@ class Known(NamedTuple):
     sources: dict[str, Column]
     max_rows: int
     max_values: int  # of a row
+    form: Csv = Csv()  # how the CSV file was written that the model is from
 
 
 def read(body: bytes, content_type: str | None, known: Known) -> list[Row]:
@@ -51,9 +52,10 @@ def read(body: bytes, content_type: str | None, known: Known) -> list[Row]:
     return rows
 
 
-def answer(labels: Sequence[Any]) -> bytes:
-    """Return labels as MLflow's server answers them."""
-    return json.dumps({"predictions": list(labels)}).encode()
+def answer(labels: Sequence[Any], warnings: list[str]) -> bytes:
+    """Return labels as MLflow's server answers them, and what may not be meant in the request."""
+    content: dict[str, Any] = {"predictions": list(labels)}
+    return json.dumps(content | ({"warnings": warnings} if warnings else {})).encode()
 
 
 def _content_type(header: str | None) -> str:
@@ -87,6 +89,8 @@ def _json(text: str, known: Known) -> list[Row]:
         raise RequestError(
             400, f"the body must be JSON: {error.msg}, line {error.lineno} column {error.colno}"
         ) from None
+    except json_files.RepeatedKeyError as error:
+        raise RequestError(400, str(error)) from None
     except ValueError:  # Python refuses numbers of more than 4,300 digits
         raise RequestError(400, "the body holds a number of more than 4,300 digits") from None
     except RecursionError:
@@ -179,59 +183,67 @@ def _columns(content: dict[str, Any], form: str, max_rows: int) -> list[Row]:
 
 
 def _csv(text: str, known: Known) -> list[Row]:
-    columns = known.sources | known.columns
+    columns, body = known.sources | known.columns, text.encode()
+    form, differs = csv_form(body, known)
+    if differs:
+        columns = reading.ordinary(columns)
     rows: list[list[str]] = []
     header: list[str] = []
     try:
-        # csv itself would take what follows an opening quote for one field.
-        for line in csv.reader(io.StringIO(text, newline=""), strict=True):
-            if not line:
-                continue
-            if not header:
-                header = line
-                if len(header) > known.max_values:
+        with csv_files.opened(body, form) as file:
+            # csv itself would take what follows an opening quote for one field.
+            for line in csv_files.rows_of(file, form):
+                if not line:
+                    continue
+                if form.trailing_separator and rows and len(line) == len(header) + 1:
+                    line = line[:-1] if not line[-1] else line
+                if not header:
+                    header = _header(line, form, known)
+                    continue
+                if len(line) != len(header):
                     raise RequestError(
-                        413, f"CSV: a row may have {known.max_values:,} fields, found {len(line):,}"
+                        400,
+                        f"CSV: row {len(rows)} must have {len(header)} fields as the header has, "
+                        f"found {len(line)}",
                     )
-                if len(set(header)) < len(header):
-                    raise RequestError(400, "CSV: the names of the columns must differ")
-                continue
-            if len(line) != len(header):
-                raise RequestError(
-                    400,
-                    f"CSV: row {len(rows)} must have {len(header)} fields as the header has, "
-                    f"found {len(line)}",
-                )
-            rows.append(line)
-            _limited(rows, known.max_rows)
+                rows.append(line)
+                _limited(rows, known.max_rows)
     except csv.Error as error:
         raise RequestError(400, f"the body must be CSV: {error}, in row {len(rows)}") from None
-    readers = [_reader(columns.get(name)) for name in header]
-    return [
-        {
-            name: None if field in MISSING else read(field)
-            for name, read, field in zip(header, readers, line, strict=True)
-        }
-        for line in rows
+    texts = zip(*rows, strict=True) if rows else [()] * len(header)
+    read = [
+        _values([*column], columns.get(name), form)
+        for name, column in zip(header, texts, strict=True)
     ]
+    return [dict(zip(header, row, strict=True)) for row in zip(*read, strict=True)]
 
 
-def _reader(column: Column | None) -> Any:
-    """Return what makes a CSV field a value; one that it cannot read stays text, and is refused."""
-    if column is None or column.dtype in ("string", "datetime"):
-        return str
-    if column.dtype == "bool":
-        return lambda field: WORDS.get(field.strip().lower(), field)
-    return _number
+def csv_form(body: bytes, known: Known) -> tuple[Csv, str]:
+    """Return how a CSV body is written, and how that differs from the model's own file."""
+    form = known.form.model_copy(update={"encoding": "utf-8"})
+    return csv_files.form_of(body, form, {*known.columns, *known.sources})
 
 
-def _number(field: str) -> Any:
-    for kind in (int, float):
-        try:
-            return field if "_" in field else kind(field)
-        except ValueError:
-            continue
-    return field
+def _header(line: list[str], form: Csv, known: Known) -> list[str]:
+    if len(line) > known.max_values:
+        raise RequestError(
+            413, f"CSV: a row may have {known.max_values:,} fields, found {len(line):,}"
+        )
+    header = [name.strip() for name in line] if form.trim else line
+    if len(set(header)) < len(header):
+        raise RequestError(400, "CSV: the names of the columns must differ")
+    return header
+
+
+def _values(texts: list[str], column: Column | None, form: Csv) -> list[Any]:
+    """Return what the texts of a column stand for; one that it cannot be stays, and is refused."""
+    if column is None:
+        return [text or None for text in texts]
+    found = typed.read(pa.array(texts, pa.string()), column, form, written=True)
+    values = found.values.to_pylist()
+    if column.dtype == "datetime":
+        values = [value and value.isoformat() for value in values]
+    return [t if wrong else v for t, v, wrong in zip(texts, values, found.wrong, strict=True)]
 
 
 def _limited(rows: list[Any], max_rows: int) -> list[Any]:

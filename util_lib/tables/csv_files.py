@@ -123,16 +123,19 @@ def _no_rows(header: list[str]) -> "pa.RecordBatch":
     return pa.RecordBatch.from_arrays([pa.array([], pa.string())] * len(header), header)
 
 
+def _first_row(path: Path | bytes, options: Csv) -> list[str]:
+    with opened(path, options) as file:
+        first: list[str] = next(rows_of(file, options), [])
+    return [name.strip() for name in first] if options.trim else first
+
+
 def _header(path: Path, options: Csv, names: list[str] | None) -> list[str]:
     """Return the names of the columns; `UserError` where the first line cannot be right."""
     with path.open("rb") as start:
         if start.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
             raise UserError(f"{path.name} is a parquet file: give it a name ending in .parquet")
     try:
-        with _opened(path, options) as file:
-            first: list[str] = next(_rows(file, options), [])
-            if options.trim:
-                first = [name.strip() for name in first]
+        first = _first_row(path, options)
     except UnicodeError as error:
         raise UserError(_undecodable(path, options, error)) from error
     except csv.Error as error:
@@ -155,8 +158,8 @@ def check(
     header = _header(path, options, names)
     width, n_rows = len(header), 0
     try:
-        with _opened(path, options) as file:
-            rows = _rows(file, options)
+        with opened(path, options) as file:
+            rows = rows_of(file, options)
             if options.header:
                 next(rows)
             for row in rows:
@@ -192,6 +195,35 @@ def _incomplete(path: Path, line: int, error: Exception) -> UserError:
     return UserError(f"{path.name} is no complete CSV file (line {line}: {error})")
 
 
+def form_of(path: Path | bytes, form: Csv, known: set[str]) -> tuple[Csv, str]:
+    """Return how a file, or its content, is written that should be as `form` says; how it differs.
+
+    It differs where another form shows more of the `known` columns in the header: it begins at its
+    first line, or has another separator. What then cannot be known is taken to be as usual.
+    """
+    begins = form.model_copy(
+        update={"header": True, "skip_lines": 0, "footer_lines": 0, "trailing_separator": False}
+    )
+    usual = [Csv(separator=separator, missing=form.missing) for separator in reversed(SEPARATORS)]
+    best, most = form, -1
+    for candidate in (form, begins, *usual):
+        if not candidate.header:
+            continue
+        try:
+            n_known = len(known & {*_first_row(path, candidate)})
+        except (csv.Error, UnicodeError):
+            continue
+        if n_known > most:
+            best, most = candidate, n_known
+    if best.separator != form.separator:
+        return best, (
+            f"its fields are separated by {SEPARATORS[best.separator]}, which those of the model's "
+            "own file are not: numbers and dates are read as usual, with a dot and as in ISO 8601"
+        )
+    begun = form.header and best != form
+    return best, "it begins with its header, which the model's own file did not" if begun else ""
+
+
 def refuse_repeated(path: Path, names: list[str]) -> None:
     """Raise `UserError` if two columns have the same name."""
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -205,7 +237,8 @@ def looks_like_values(names: list[str]) -> bool:
     return any(name.strip().replace(".", "", 1).lstrip("+-").isdecimal() for name in names)
 
 
-def _rows(file: TextIO, options: Csv) -> Any:
+def rows_of(file: TextIO, options: Csv) -> Any:
+    """Return Python's reader of the rows of a text, as lists of texts."""
     csv.field_size_limit(sys.maxsize)
     return csv.reader(
         file,
@@ -218,13 +251,14 @@ def _rows(file: TextIO, options: Csv) -> Any:
 
 
 @contextmanager
-def _opened(path: Path, options: Csv) -> Iterator[TextIO]:
+def opened(path: Path | bytes, options: Csv) -> Iterator[TextIO]:
+    """Open a file, or its content, at its header, or its first row where it has none."""
     with _bytes(path, options) as file:
         yield io.TextIOWrapper(file, encoding="utf-8", newline="")
 
 
 @contextmanager
-def _bytes(path: Path, options: Csv) -> Iterator[BinaryIO]:
+def _bytes(path: Path | bytes, options: Csv) -> Iterator[BinaryIO]:
     """Open a CSV file, in UTF-8, at its header, or its first row where it has none.
 
     Comments and what stands below the table are left out.

@@ -39,10 +39,17 @@ def loads(text: str) -> Any:
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RepeatedKeyError(f"the key {twice[:80]!r} occurs twice in one object")
+        names = set[str]()
+        for name, _ in pairs:
+            if name in names:
+                raise repeated(name)
+            names.add(name)
     return record
+
+
+def repeated(name: str) -> RepeatedKeyError:
+    """Return the error for a key that is twice in one object."""
+    return RepeatedKeyError(f"the key {name[:80]!r} occurs twice in one object")
 
 
 def _constant(word: str) -> float | None:

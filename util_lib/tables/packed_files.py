@@ -23,11 +23,14 @@ def suffix_of(path: str | Path) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path | bytes) -> Iterator[BinaryIO]:
     """Open a file to read its content, unpacked where it is packed; `UserError` if it is damaged.
 
-    How it is packed is known by its first bytes, whatever its name.
+    How it is packed is known by its first bytes, whatever its name. Bytes are content as they are.
     """
+    if isinstance(path, bytes):
+        yield io.BytesIO(path)
+        return
     with ExitStack() as stack:
         file: BinaryIO = stack.enter_context(path.open("rb"))
         start = file.read(4)

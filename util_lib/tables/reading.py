@@ -181,6 +181,31 @@ def as_declared(source: Any, column: Column, csv: Csv = OURS, written: bool = Fa
     return typed.read(source, column, csv, written=written)
 
 
+def row_values(values: Any, column: Column, csv: Csv = OURS, written: bool = False) -> Any:
+    """Return the values of a piece's column for pandas, one by one as they are declared.
+
+    One of another type is what the file has there; what is missing is null.
+    """
+    import pandas as pd
+
+    from util_lib.tables import typed
+
+    found = as_declared(values, column, csv, written)
+    series = typed.for_pandas(found.values)
+    if not found.wrong.any():
+        return series
+    given = values if isinstance(values, list) else values.to_pylist()
+    read = series.astype(object).where(series.notna(), None)
+    mixed = [g if wrong else r for g, r, wrong in zip(given, read, found.wrong, strict=True)]
+    return pd.Series(mixed, dtype=object)
+
+
+def ordinary(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """Return `columns` as a file of another form has them: numbers and dates in the usual way."""
+    usual = {"decimal": None, "thousands": None, "date_format": None}
+    return {name: column.model_copy(update=usual) for name, column in columns.items()}
+
+
 def own(columns: Mapping[str, Column]) -> dict[str, Column]:
     """Return `columns` as the pipeline's own tables have them, where all has been read once.
 

@@ -339,7 +339,9 @@ def _dates(values: pa.Array, column: Column) -> Read:
 
 
 def _texts(values: pa.Array, column: Column) -> Read:
-    """Take whole numbers for texts of digits: codes too long for a double are declared so."""
+    """Take whole numbers for texts of digits, as of codes too long for a double, but not for words."""
+    if column.role == "text" and not pa.types.is_null(values.type):
+        return _wrong(values, column)
     if pa.types.is_integer(values.type) or pa.types.is_null(values.type):
         return _right(values.cast(pa.string()))
     if pa.types.is_decimal(values.type) and values.type.scale == 0:
