@@ -284,7 +284,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--input",
         required=True,
-        help="a file in CSV, parquet, JSON, Excel or Arrow, a folder of these, or an artifact (name:alias)",
+        help="a CSV, parquet, JSON, Excel or Arrow file, a folder of these, or an artifact",
     )
     parser.add_argument(
         "--output",
@@ -323,9 +323,8 @@ def main(argv: list[str] | None = None) -> None:
         sources = find_input(args.input, run, tmp)
         done = []
         for source, output in zip(sources, outputs(sources, args.output), strict=True):
-            done.append(
-                predict_file(served, source, output, keep, args.chunk_rows, args.spreadsheet)
-            )
+            rows = args.chunk_rows
+            done.append(predict_file(served, source, output, keep, rows, args.spreadsheet))
             if done[-1].rejected:
                 where = rejected_path(output)
                 logger.warning("%s rows are not predicted: %s", f"{done[-1].rejected:,}", where)

@@ -99,7 +99,7 @@ def test_a_csv_file_may_have_other_separators_gaps_and_lines_of_another_length(e
     run("--input", "songs.csv", "--output", "out.csv", "--keep", "title, key", chunk="6")
     rejected = read("out.rejected.csv")
     assert list(rejected["row"]) == [3, 8]
-    assert rejected["reason"][0] == "8 fields, the header has 7"
+    assert rejected["reason"][0] == "8 fields, its header has 7"
     assert "'tempo' must be of type float, found 'NA?'" in rejected["reason"][1]
     found = read("out.csv")
     assert len(found) == 18 and list(found["key"]) == list(SONGS.head(20)["key"].drop([3, 8]))

@@ -339,7 +339,7 @@ def _dates(values: pa.Array, column: Column) -> Read:
 
 
 def _texts(values: pa.Array, column: Column) -> Read:
-    """Take whole numbers for texts of digits, as of codes too long for a double, but not for words."""
+    """Take whole numbers for texts of digits, as long codes are declared, but not for words."""
     if column.role == "text" and not pa.types.is_null(values.type):
         return _wrong(values, column)
     if pa.types.is_integer(values.type) or pa.types.is_null(values.type):
