@@ -71,7 +71,7 @@ def _without_echoes(errors: "list[SchemaError]") -> "Iterator[SchemaError]":
     """
     right = {e.column_name: e.check_output for e in errors if _rule(e) == "type"}
     for error in errors:
-        repeats = _rule(error) in ("range", "allowed values", "unique")
+        repeats = _rule(error) in ("range", "exact", "allowed values", "unique")
         if repeats and error.column_name in right:
             others = right[error.column_name]
             if isinstance(others, bool) or not (~error.check_output & others).any():
@@ -129,6 +129,8 @@ def _column(pa: Any, column: Column) -> "pa.Column":
         rules["range"] = checks.in_range
     if column.allowed is not None:
         rules["allowed values"] = checks.is_allowed
+    if column.dtype == "int" and column.role in checks.USED:
+        rules["exact"] = checks.is_exact
     if column.unique:
         rules["unique"] = checks.is_unique
     if column.max_null_rate is not None:

@@ -81,6 +81,9 @@ def _of_column(values: pd.Series, name: str, column: Column) -> list[Problem]:
     good = _as_declared(values[~missing & right], column)
     if column.min is not None or column.max is not None:
         found += _problems(values, ~rules.in_range(good, column), name, column, "range")
+    if column.dtype == "int" and column.role in rules.USED:
+        exact = rules.is_exact(values[~missing & right], column)
+        found += _problems(values, ~exact, name, column, "exact")
     if column.allowed is not None:
         found += _problems(values, ~rules.is_allowed(good, column), name, column, "allowed values")
     return found

@@ -17,6 +17,8 @@ from util_lib.dataset.columns import Bound, Column
 from util_lib.dataset.declaration import Data
 
 types = pd.api.types
+EXACT = 2**53  # whole numbers beyond are not all doubles
+USED = ("numerical", "categorical", "target")  # roles of what a model computes with
 
 
 def right_type(values: pd.Series, column: Column) -> "pd.Series | bool":
@@ -64,6 +66,16 @@ def is_allowed(values: pd.Series, column: Column) -> pd.Series:
         return values.isin(listed) | values.isna()
     except TypeError:  # lists and records have no hash, and are never listed
         return _unless_null(values, values.dropna().map(lambda value: _in(value, listed)))
+
+
+def is_exact(values: pd.Series, column: Column) -> pd.Series:
+    """Say which whole numbers a model can tell from their neighbours: it computes with doubles."""
+    present = values.dropna()
+    if values.dtype == object:
+        present = present[present.map(lambda value: isinstance(value, int))]
+    elif not types.is_integer_dtype(values.dtype):
+        return _mask(True, values)
+    return _unless_null(values, present.between(-EXACT, EXACT))
 
 
 def is_unique(values: pd.Series, column: Column) -> pd.Series:

@@ -108,6 +108,12 @@ def of_table(frame: pd.DataFrame, data: Data, rule: str) -> Finding:
 
 def expectation(values: pd.Series, column: Column, rule: str) -> tuple[str, str]:
     """Return what the rule asks, and the verb that says whether a row does or is so."""
+    if rule == "exact":
+        return (
+            "hold whole numbers up to 2**53, beyond which a model confuses them (dtype string for "
+            "codes, role ignore for ids)",
+            "do",
+        )
     if rule == "range":
         unit = f" {column.unit}" if column.unit else ""
         if column.min is None or column.max is None:

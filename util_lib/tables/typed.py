@@ -211,7 +211,10 @@ def _plain_numbers(texts: pa.Array, column: Column, form: Csv) -> pa.Array:
     decimal = column.decimal or form.decimal
     thousands = column.thousands or form.thousands
     if thousands == decimal:  # the column has one of them, the file the other
-        thousands = None
+        if column.thousands:
+            decimal = "\0"
+        else:
+            thousands = None
     if thousands:
         mark, dot = re.escape(thousands), re.escape(decimal)
         grouped = rf"^[+-]?[0-9]{{1,3}}({mark}[0-9]{{3}})+({dot}[0-9]*)?$"

@@ -1,0 +1,354 @@
+"""One reading of values: whatever they came in, they are what their column declares."""
+
+import datetime
+import gzip
+import json
+import zipfile
+from decimal import Decimal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import feather
+
+from util_lib.dataset.columns import Column
+from util_lib.dataset.declaration import Csv
+from util_lib.errors import UserError
+from util_lib.tables import reading, typed
+
+LONG = 1782218195625937920
+
+
+def declared(**keys):
+    return Column.model_validate({"role": "ignore", "nullable": True} | keys)
+
+
+def from_text(texts, form=None, **keys):
+    found = typed.read(pa.array(texts), declared(**keys), form or Csv(), written=True)
+    return [
+        "wrong" if wrong else v
+        for v, wrong in zip(found.values.to_pylist(), found.wrong, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "keys", "form", "expected"),
+    [
+        ([str(LONG), "+2", "", "NA", " 3 ", "5.0", "1e3"], {"dtype": "int"}, {}, None),
+        (["5.5", "x", "9223372036854775808"], {"dtype": "int"}, {}, ["wrong"] * 3),
+        (["0.1", "+2", "NaN", ".5", "1_000", "1e400"], {"dtype": "float"}, {}, None),
+        (["yes", "No", "1", "x", ""], {"dtype": "bool"}, {}, [True, False, True, "wrong", None]),
+        (["NA", "", " a "], {"dtype": "string"}, {}, ["NA", None, " a "]),
+        (["?", " ? "], {"dtype": "string"}, {"trim": True, "missing": ["?"]}, [None, None]),
+        (["-999", "3"], {"dtype": "int", "missing": [-999]}, {}, [None, 3]),
+        (["-999.0", "3"], {"dtype": "float", "missing": [-999]}, {}, [None, 3.0]),
+        (["1.234,5", "12", "1,5"], {"dtype": "float"}, "comma", [1234.5, 12.0, 1.5]),
+        (["1.23", "1.5", "12.34.567"], {"dtype": "float"}, "comma", ["wrong"] * 3),
+        (["1.968", "999"], {"dtype": "int", "thousands": "."}, {"separator": ";"}, [1968, 999]),
+        (["$5", "-$5", "5 %", "5kg"], {"dtype": "float", "strip": ["$", "%"]}, {}, None),
+        (["03.02.2024", "x"], {"dtype": "datetime", "date_format": "%d.%m.%Y"}, {}, None),
+    ],
+)
+def test_texts_of_csv_are_what_their_column_declares(texts, keys, form, expected):
+    expected = expected or {
+        "int": [LONG, 2, None, None, 3, 5, 1000],
+        "float": [5.0, -5.0, 5.0, "wrong"]
+        if keys.get("strip")
+        else [0.1, 2.0, None, 0.5, "wrong", float("inf")],
+        "datetime": [datetime.datetime(2024, 2, 3), "wrong"],
+    }.get(keys["dtype"])
+    if form == "comma":
+        form = {"separator": ";", "decimal": ",", "thousands": "."}
+    assert from_text(texts, Csv(**form), **keys) == expected
+
+
+def test_dates_with_offsets_are_one_instant():
+    winter, summer = "2025-01-10T08:00:00+01:00", "2025-05-10T08:00:00+02:00"
+    moments = from_text([winter, summer, "2025-01-10"], dtype="datetime")
+    assert [moment.hour for moment in moments] == [7, 6, 0]
+    stamps = pa.array([datetime.datetime(2025, 1, 10, 8)], pa.timestamp("us", "Europe/Berlin"))
+    assert typed.read(stamps, declared(dtype="datetime")).values.to_pylist()[0].hour == 8 - 0
+
+
+@pytest.mark.parametrize(
+    ("values", "keys", "expected"),
+    [
+        (pa.array([200, 7, None], pa.uint8()), {"dtype": "int"}, [200, 7, None]),
+        (pa.array([2**63, 1], pa.uint64()), {"dtype": "int"}, ["wrong", 1]),
+        (
+            pa.array([3.0, 2.5, float("nan"), 2.0**60]),
+            {"dtype": "int"},
+            [3, "wrong", None, "wrong"],
+        ),
+        (pa.array([Decimal("1.50"), None]), {"dtype": "float"}, [1.5, None]),
+        (pa.array([Decimal("2.00"), Decimal("2.50")]), {"dtype": "int"}, [2, "wrong"]),
+        (pa.array(["5", None]), {"dtype": "int"}, ["wrong", None]),
+        (pa.array(["5 kg", "5"]), {"dtype": "int", "strip": ["kg"]}, [5, 5]),
+        (pa.array([LONG, None]), {"dtype": "string"}, [str(LONG), None]),
+        (pa.array([5]), {"dtype": "string", "role": "text"}, ["wrong"]),
+        (pa.array([0, 1, 2, None]), {"dtype": "bool"}, [False, True, "wrong", None]),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), {"dtype": "string"}, ["a", "b", "a"]),
+        (pa.array([-999, 5]), {"dtype": "int", "missing": [-999]}, [None, 5]),
+        (pa.array(["n.a.", "x"]), {"dtype": "string", "missing": ["n.a."]}, [None, "x"]),
+        (
+            pa.array([datetime.date(1900, 1, 1), datetime.date(2020, 1, 1)]),
+            {"dtype": "datetime", "missing": ["1900-01-01"]},
+            [None, datetime.datetime(2020, 1, 1)],
+        ),
+    ],
+)
+def test_values_of_parquet_are_what_their_column_declares(values, keys, expected):
+    found = typed.read(values, declared(**keys))
+    read = zip(found.values.to_pylist(), found.wrong, strict=True)
+    assert ["wrong" if wrong else value for value, wrong in read] == expected
+
+
+def test_values_of_json_are_read_each_by_its_own_type():
+    values = [1, "a", True, None, 2.0, float("nan"), [1], 2**70, {"x": 1}]
+    found = typed.read_objects(values, declared(dtype="int"))
+    assert found.values.to_pylist() == [1, None, None, None, 2, None, None, None, None]
+    assert found.wrong.tolist() == [False, True, True, False, False, False, True, True, True]
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.csv.bz2", "t.csv.zip", "t.csv.zst", "download"])
+def test_a_packed_file_is_read_by_what_it_is(tmp_path, name):
+    content, path = b"id,x\n1,a\n,b\n", tmp_path / name
+    if name.endswith("zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("t.csv", content)
+    elif name.endswith("bz2"):
+        import bz2
+
+        path.write_bytes(bz2.compress(content))
+    elif name.endswith("zst"):
+        path.write_bytes(pa.Codec("zstd").compress(content, asbytes=True))
+        with pa.CompressedOutputStream(str(path), "zstd") as file:
+            file.write(content)
+    else:
+        path.write_bytes(gzip.compress(content))
+    frame = reading.read(path)
+    assert frame["id"].dtype == "Int64" and frame["x"].tolist() == ["a", "b"]
+
+
+def test_a_damaged_archive_and_one_of_several_files_are_one_sentence(tmp_path):
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n" * 5000)[:-9])
+    with pytest.raises(UserError, match="no complete gzip file"):
+        reading.read(path)
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("a.csv", "a\n1\n")
+        archive.writestr("b.csv", "a\n1\n")
+    with pytest.raises(UserError, match="an archive of 2 files|archive of 2 files"):
+        reading.read(tmp_path / "two.zip")
+
+
+def write_sheets(path, **sheets):
+    """Write an Excel file of rows of numbers and texts."""
+    names = [*sheets]
+    cells = {
+        name: "".join(
+            "<row>"
+            + "".join(
+                f"<c><v>{v}</v></c>"
+                if isinstance(v, int | float)
+                else f'<c t="inlineStr"><is><t>{v}</t></is></c>'
+                for v in row
+            )
+            + "</row>"
+            for row in rows
+        )
+        for name, rows in sheets.items()
+    }
+    office = "http://schemas.openxmlformats.org"
+    listed = "".join(
+        f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"/>' for n, name in enumerate(names, 1)
+    )
+    kind = f"{office}/officeDocument/2006/relationships"
+    links = "".join(
+        f'<Relationship Id="r{n}" Type="{kind}/worksheet" Target="worksheets/s{n}.xml"/>'
+        for n in range(1, len(names) + 1)
+    )
+    package = f"{office}/package/2006"
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr(
+            "[Content_Types].xml",
+            f'<Types xmlns="{package}/content-types"><Default Extension="xml" '
+            'ContentType="application/xml"/></Types>',
+        )
+        book.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{package}/relationships"><Relationship Id="r0" '
+            f'Type="{kind}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        )
+        book.writestr(
+            "xl/workbook.xml",
+            f'<workbook xmlns="{office}/spreadsheetml/2006/main" xmlns:r="{kind}"><sheets>'
+            f"{listed}</sheets></workbook>",
+        )
+        book.writestr(
+            "xl/_rels/workbook.xml.rels",
+            f'<Relationships xmlns="{package}/relationships">{links}</Relationships>',
+        )
+        for n, name in enumerate(names, 1):
+            book.writestr(
+                f"xl/worksheets/s{n}.xml",
+                f'<worksheet xmlns="{office}/spreadsheetml/2006/main"><sheetData>{cells[name]}'
+                "</sheetData></worksheet>",
+            )
+
+
+def test_a_sheet_of_excel_is_a_table(tmp_path):
+    path = tmp_path / "t.xlsx"
+    write_sheets(path, Data=[["n", "x", "name"], [1, 0.5, "a"], [2, "", "b"]])
+    read = reading.read(path, {"x": declared(dtype="float")})
+    assert read["n"].tolist() == [1, 2] and read["x"].isna().tolist() == [False, True]
+    assert read["name"].tolist() == ["a", "b"]
+    with pytest.raises(UserError, match="unknown sheet 'Dat': the nearest is 'Data'"):
+        reading.read(path, sheet="Dat")
+    write_sheets(path, Data=[["n"], [1]], Other=[["m"], [2]])
+    with pytest.raises(UserError, match="has 2 sheets: name one of Data, Other"):
+        reading.read(path)
+    assert list(reading.read(path, sheet="Other")) == ["m"]
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match="t.xlsx is no complete Excel file"):
+        reading.read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "expected"),
+    [
+        ("a,b\n1,2\n\n* as of last year\n", {"footer_lines": 1}, [[1, 2]]),
+        ("a,b\n1,2,\n3,4,\n", {"trailing_separator": True}, [[1, 2], [3, 4]]),
+        ("# made\na,b\n# no row\n1,2\n", {"comment": "#"}, [[1, 2]]),
+        ("x\na,b\n1,2\n", {"skip_lines": 1}, [[1, 2]]),
+        ('a,b\n"1\\"",2\n', {"escape": "\\"}, [['1"', 2]]),
+        ("a,b\n'1,5',2\n", {"quote": "'", "decimal": ";"}, [["1,5", 2]]),
+        ("a, b\nx , y\n", {"trim": True}, [["x", "y"]]),
+    ],
+)
+def test_a_csv_file_is_read_as_it_is_declared_to_be_written(tmp_path, content, form, expected):
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    frame = reading.read(path, csv=Csv(**form))
+    assert list(frame) == ["a", "b"] and frame.to_numpy().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("a,b\n1,2\n* note\n", "if it is a footnote, set data.csv.footer_lines"),
+        ("a,b\n1,2,\n", "set data.csv.trailing_separator to true"),
+        ('a,b\n1,"x"y\n', "no complete CSV file"),
+        ('a,b\n1,"x\n', "no complete CSV file"),
+    ],
+)
+def test_a_csv_file_that_is_not_as_declared_names_the_way_out(tmp_path, content, sentence):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(UserError, match=sentence):
+        reading.read(tmp_path / "t.csv")
+
+
+def test_json_lines_and_records_are_tables(tmp_path):
+    rows = [{"id": LONG, "x": "a"}, {"id": None, "x": "b", "late": 1}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    for name in ("t.jsonl", "t.json"):
+        frame = reading.read(tmp_path / name)
+        assert frame["id"].tolist() == [LONG, pd.NA] or frame["id"][0] == LONG
+        assert frame["late"].isna().tolist() == [True, False]
+    (tmp_path / "t.jsonl").write_text('{"a": 1, "a": 2}\n')
+    with pytest.raises(UserError, match="the key 'a' occurs twice in one object"):
+        reading.read(tmp_path / "t.jsonl")
+
+
+def test_whole_numbers_with_gaps_are_exact_in_every_format(tmp_path):
+    ids = [None if i % 50 == 0 else LONG + i for i in range(600)]
+    table = pa.table({"id": pa.array(ids, pa.int64()), "x": list(range(600))})
+    pq.write_table(table, tmp_path / "t.parquet")
+    feather.write_feather(table, tmp_path / "t.arrow")
+    lines = "".join(f"{'' if i is None else i},{x}\n" for x, i in enumerate(ids))
+    (tmp_path / "t.csv").write_text(f"id,x\n{lines}")
+    records = [json.dumps({"id": i, "x": x}) for x, i in enumerate(ids)]
+    (tmp_path / "t.jsonl").write_text("\n".join(records))
+    for name in ("t.parquet", "t.arrow", "t.csv", "t.jsonl"):
+        for columns in ({}, {"id": declared(dtype="int")}):
+            frame = reading.read(tmp_path / name, columns)
+            assert [None if pd.isna(i) else int(i) for i in frame["id"]] == ids, name
+
+
+VALUES = {
+    "int": st.integers(-(2**63), 2**63 - 1),
+    "float": st.floats(allow_nan=False, allow_infinity=False),
+    "bool": st.booleans(),
+    "string": st.text(
+        st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]), min_size=1
+    ),
+    "datetime": st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)),
+}
+
+
+@st.composite
+def tables(draw):
+    dtypes = draw(st.lists(st.sampled_from([*VALUES]), min_size=1, max_size=4))
+    n_rows = draw(st.integers(1, 8))
+    return {
+        f"c{place}": (
+            dtype,
+            draw(st.lists(st.none() | VALUES[dtype], min_size=n_rows, max_size=n_rows)),
+        )
+        for place, dtype in enumerate(dtypes)
+    }
+
+
+def _written(value, form):
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value).replace(".", form.decimal)
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    return str(value)
+
+
+def _quoted(text, form):
+    mark = form.quote
+    inside = text.replace(mark, mark * 2)
+    if form.escape:
+        inside = text.replace(form.escape, form.escape * 2).replace(mark, form.escape + mark)
+    return f"{mark}{inside}{mark}" if text else ""
+
+
+FORMS = [
+    Csv(),
+    Csv(separator=";", decimal=","),
+    Csv(separator="\t", quote="'"),
+    Csv(escape="\\", encoding="utf-16"),
+]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(tables())
+def test_a_table_is_the_same_however_it_came(tmp_path, table):
+    columns = {name: declared(dtype=dtype) for name, (dtype, _) in table.items()}
+    rows = [*zip(*(values for _, values in table.values()), strict=True)]
+    arrays = {name: pa.array(values, typed.TYPES[dtype]) for name, (dtype, values) in table.items()}
+    pq.write_table(pa.table(arrays), tmp_path / "t.parquet")
+    expected = reading.read(tmp_path / "t.parquet", columns)
+    for name, (_, values) in table.items():
+        assert [None if pd.isna(v) else v for v in expected[name].astype(object)] == values
+    for form in FORMS:
+        lines = [form.separator.join(columns)]
+        lines += [form.separator.join(_quoted(_written(v, form), form) for v in r) for r in rows]
+        # a line with nothing in it is no row
+        lines = [line or form.quote * 2 for line in lines]
+        text = "\n".join(lines) + "\n"
+        (tmp_path / "t.csv").write_bytes(text.encode(form.encoding))
+        pd.testing.assert_frame_equal(reading.read(tmp_path / "t.csv", columns, form), expected)
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(r, default=str) for r in records))
+    pd.testing.assert_frame_equal(reading.read(tmp_path / "t.jsonl", columns), expected)
