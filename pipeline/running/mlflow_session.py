@@ -287,7 +287,10 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
         try:
             project = Path(fetch_and_validate_project(place, step.version, "main", given))
         except Exception as error:
-            if not is_from(error, "mlflow", "git") and not isinstance(error, OSError):
+            odd = isinstance(
+                error, AttributeError | TypeError | KeyError
+            )  # an MLproject of no shape
+            if not is_from(error, "mlflow", "git", "yaml") and not isinstance(error, OSError) | odd:
                 raise
             if "missing parameters" in str(error):
                 raise UserError(f"config: steps.{step.name}: {one_line(error)}") from None

@@ -140,7 +140,8 @@ def raise_failure(step: Step, begun: Begun) -> None:
     try:
         begun.ended.result()
     except ExecutionException as error:
-        raise failures.StepFailed(step.name, failures.one_line(error)) from error
+        code = failures.exit_code(error)
+        raise failures.StepFailed(step.name, failures.one_line(error), code) from error
     except Exception as error:
         if not failures.is_from(error, "git"):
             raise
