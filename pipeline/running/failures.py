@@ -5,6 +5,7 @@ import signal
 import traceback
 from typing import Any
 
+from pipeline.environments.lacking import said_of_lack
 from pipeline.planning.step import Step
 from util_lib.errors import UserError
 from util_lib.urls import without_credentials
@@ -43,14 +44,16 @@ class StepFailed(UserError):
         super().__init__(f"step {step} failed: {reason if code is None else ending(code)}")
         self.step, self.code = step, code
 
-    def add_last_words(self, words: str) -> None:
+    def add_last_words(self, words: str, lacks: list[str]) -> None:
         """Say what the step itself said last, where it said anything.
 
-        Of a step that says in one sentence why it failed, and of an error of Python, that is all.
+        Of a step that says in one sentence why it failed, and of an error of Python, that is all,
+        unless it misses a module: `lacks` are packages that it asks for and that are not there.
         """
         label = f"{self.step}: "
         if words.startswith(label) or (words and self.code in (1, None)):
-            self.args = (f"step {self.step} failed: {words.removeprefix(label)}",)
+            more = f"; {said_of_lack(lacks)}" if lacks and "No module named" in words else ""
+            self.args = (f"step {self.step} failed: {words.removeprefix(label)}{more}",)
         else:
             said = f"it last said {words!r}, and" if words else "it said nothing, or"
             self.args = (f"{self}; {said} all that it wrote stands above",)

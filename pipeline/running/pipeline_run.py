@@ -251,7 +251,8 @@ def _begin(
             if stopped:
                 outcome.outcome = "stopped"
                 return
-            error.add_last_words(screen.last_words(step.name))
+            lacks = opened.lacks.get(step.name, [])
+            error.add_last_words(screen.last_words(step.name), lacks)
             raise
         finally:
             outcome.seconds = time.monotonic() - started
