@@ -57,8 +57,8 @@ class Session:
 
     `manager` makes the environments; `folder` is temporary; `runs` are the MLflow runs of steps
     that have begun, and their ends; `threads` wait for their processes. `address` is the one with
-    secrets that the user has handed over by the environment, for the step that reads it. `lacks` maps
-    steps to packages that they ask for and do not get, where no environment is made.
+    secrets that the user has handed over by the environment, for the step that reads it. `lacks`
+    maps steps to packages that they ask for and do not get, where no environment is made.
     """
 
     client: "MlflowClient"
