@@ -69,13 +69,13 @@ def read(content: bytes) -> list[str]:
             dot = "" if module.endswith(".") else "."
             found |= {module} | {f"{module}{dot}{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found |= {ALL} if ANY.fullmatch(node.value) else {node.value}
+            if ANY.fullmatch(node.value):
+                return [ALL]
+            found |= {node.value} if NAME.fullmatch(node.value) else set()
         elif isinstance(node, ast.Call):  # import_module(".tracking", "util_lib")
             texts = [word.value for word in _given(node) if isinstance(word, ast.Constant)]
             if len(texts) == 2 and SHARED in texts and str(texts[0]).startswith("."):
                 found |= {f"{SHARED}{texts[0]}"}
-    if ALL in found:
-        return [ALL]
     return sorted(name for name in found if name.startswith(".") or NAME.fullmatch(name))
 
 
