@@ -263,6 +263,11 @@ def _begin(
             screen.end(step.name)
             listed = f", made {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
             screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s{listed}")
+            for name in step_process.undeclared_outputs(step, outcome):
+                screen.say(
+                    f"{step.name} made {name}, which its entry in the pipeline file does not list "
+                    "under outputs: steps that read it do not wait for it"
+                )
         if missing:
             raise StepFailed(
                 step.name,

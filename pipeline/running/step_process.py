@@ -186,6 +186,12 @@ def missing_outputs(step: Step, outcome: Outcome) -> list[str]:
     return [name for name in step.outputs if name not in made]
 
 
+def undeclared_outputs(step: Step, outcome: Outcome) -> list[str]:
+    """List what a step made and does not declare: it is kept and reused like the rest."""
+    made = dict.fromkeys(name.rpartition(":")[0] for name in outcome.artifacts)
+    return [name for name in made if name not in step.outputs]
+
+
 def _take_over(opened: Session, step: Step, run_id: str, outcome: Outcome) -> None:
     """Keep what a step that uses plain MLflow logged to its run: metrics, and files of its outputs.
 

@@ -260,6 +260,20 @@ def test_a_step_that_does_not_make_what_it_declares_fails_and_nothing_goes_on_wi
         assert "step numbers failed: it ended without making numbers.json" in done.stderr
 
 
+def test_an_output_that_is_not_declared_is_kept_and_told(home):
+    home.edit(
+        "total/run.py",
+        '    write(run, "total.json"',
+        '    write(run, "more.json", 1)\n    write(run, "total.json"',
+    )
+    done = home.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "total made more.json, which its entry in the pipeline file does not list" in done.stdout
+    again = home.run("steps.report.inputs.total=more.json:latest")
+    assert "total: cached, has more.json:v0, total.json:v0" in again.stdout
+    assert "report: done" in again.stdout and "does not list" not in again.stdout
+
+
 @pytest.mark.parametrize(
     ("ending", "sentence"),
     [
