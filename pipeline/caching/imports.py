@@ -73,9 +73,9 @@ def read(content: bytes) -> list[str]:
                 return [ALL]
             found |= {node.value} if NAME.fullmatch(node.value) else set()
         elif isinstance(node, ast.Call):  # import_module(".tracking", "util_lib")
-            texts = [word.value for word in _given(node) if isinstance(word, ast.Constant)]
-            if len(texts) == 2 and SHARED in texts and str(texts[0]).startswith("."):
-                found |= {f"{SHARED}{texts[0]}"}
+            texts = [str(word.value) for word in _given(node) if isinstance(word, ast.Constant)]
+            if len(texts) == 2 and SHARED in texts and texts[0].startswith("."):
+                found |= {SHARED + texts[0]}
     return sorted(name for name in found if name.startswith(".") or NAME.fullmatch(name))
 
 

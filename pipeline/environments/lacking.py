@@ -39,7 +39,7 @@ def _is_installed(text: str) -> bool:
 
     try:
         asked = Requirement(text)
-        if asked.marker is None or asked.marker.evaluate():
+        if asked.marker is None:  # else another system's, perhaps
             metadata.distribution(asked.name)
     except InvalidRequirement:  # a file, a folder or an option of pip
         return True
