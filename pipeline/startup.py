@@ -83,6 +83,7 @@ def _start(go: Callable[..., Any]) -> None:
     try:
         surroundings.adopt_surroundings(store_directory().parent)
         words = sys.argv[1:] = overrides.command_line(sys.argv[1:])
+        overrides.refuse_unfit_files(words)
         if {"-h", "--help"} & set(words):
             print(overrides.help_text(words))
             return
@@ -95,15 +96,20 @@ def _start(go: Callable[..., Any]) -> None:
             _run(inspect.unwrap(go), words)
     except (HydraException, OmegaConfBaseException) as error:
         raise overrides.explain(error, sys.argv[1:]) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"no YAML file: {' '.join(str(error).split())}") from error
 
 
 def _run(job: Callable[[DictConfig], Any], words: list[str]) -> None:
     """Compose the configuration, and run `job` with it once or for each job of a multirun."""
     loader = GlobalHydra.instance().config_loader()
-    config = _compose(loader, words)
-    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    try:
+        config = _compose(loader, words)
+        configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    except yaml.YAMLError as error:
+        raise UserError(f"no YAML file: {' '.join(str(error).split())}") from error
+    except (UserError, HydraException):
+        raise
+    except Exception as error:  # whatever it is, a file or an override asks for it
+        raise overrides.explain(error, words) from error
     callbacks = Callbacks(config)
     hydra_context = HydraContext(config_loader=loader, callbacks=callbacks)
     about: dict[str, Any] = {"config": config, "config_name": CONFIG}

@@ -45,6 +45,12 @@ def choose(kind: str, name: object, names: list[str]) -> str:
     return f"unknown {kind} {name!r}: {hint}choose from {', '.join(names)}"
 
 
+def shown(value: Any) -> str:
+    """Return a value as a sentence shows it: its beginning."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def check(model: type[Model], mapping: Any, where: str) -> Model:
     """Return `mapping` as a `model`.
 
@@ -88,9 +94,7 @@ def read(path: str | Path, section: str) -> Any:
 
 def _sentence(model: type[BaseModel], error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
-    found = repr(error["input"])
-    if len(found) > 80:
-        found = f"{found[:77]}..."
+    found = shown(error["input"])
     kind = error["type"]
     if kind == "extra_forbidden":
         return f"{choose('key', key, _siblings(model, error['loc']))} (value {found})"

@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,19 +159,30 @@ def _config_key(step: Step, path: str) -> str:
 def _files(folder: Path, name: str) -> dict[str, str]:
     return {
         f"{name}/{path.relative_to(folder).as_posix()}": _sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix not in NO_CODE and path.is_file() and not _is_left_over(path, folder)
+        for path in sorted(_walk(folder, LEFT_THERE, ()))
     }
 
 
-def _is_left_over(path: Path, folder: Path) -> bool:
-    parts = path.relative_to(folder).parts
-    return parts[0] in LEFT_THERE or any(p.startswith(".") or p == "__pycache__" for p in parts)
+def _walk(folder: Path, left_out: tuple[str, ...], above: tuple[Path, ...]) -> Iterator[Path]:
+    """Give the files of a folder that are code; a link to a folder counts as that folder."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.name in left_out:
+            continue
+        if path.is_dir():
+            yield from _walk(path, ("__pycache__",), (*above, real))
+        elif path.is_file() and path.suffix not in NO_CODE:
+            yield path
 
 
 @functools.cache
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UnknownFingerprint(f"{path} cannot be read ({error.strerror})") from None
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 Every import counts, also one inside a function, and so does a text that is nothing but the name of
 a module (`"util_lib.tracking.local"`), for `importlib` and readers of model files go by such names.
+A text that only begins one (`f"util_lib.{name}"`), or is code that imports, may mean any module.
 """
 
 import ast
@@ -12,6 +13,7 @@ from pathlib import Path
 SHARED = "util_lib"
 ALL = "*"
 NAME = re.compile(rf"{SHARED}(\.\w+)*")
+ANY = re.compile(rf"{SHARED}(\.\w+)*\.|(.*\W)?(from|import)\s+{SHARED}\W.*", re.DOTALL)
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -67,8 +69,18 @@ def read(content: bytes) -> list[str]:
             dot = "" if module.endswith(".") else "."
             found |= {module} | {f"{module}{dot}{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if ANY.fullmatch(node.value):
+                return [ALL]
             found |= {node.value} if NAME.fullmatch(node.value) else set()
+        elif isinstance(node, ast.Call):  # import_module(".tracking", "util_lib")
+            texts = [str(word.value) for word in _given(node) if isinstance(word, ast.Constant)]
+            if len(texts) == 2 and SHARED in texts and texts[0].startswith("."):
+                found |= {SHARED + texts[0]}
     return sorted(name for name in found if name.startswith(".") or NAME.fullmatch(name))
+
+
+def _given(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 def _absolute(name: str, path: Path, packages: dict[Path, str]) -> str:

@@ -5,11 +5,14 @@ cookiecutter makes the same of the same template, cookie-mlflow-step.
 """
 
 import argparse
+import fcntl
 import os
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -83,17 +86,19 @@ def with_entry(path: Path, step: NewStep) -> str:
 
 def write(step: NewStep, home: Path, pipeline: str) -> None:
     """Write the step's folder into `home` and its entry into a pipeline file, or neither."""
-    folder, path = home / step.name, home / "conf" / "pipeline" / f"{pipeline}.yaml"
-    if os.path.lexists(folder):
-        raise UserError(f"{folder} already exists: choose another name, or remove it")
+    path = home / "conf" / "pipeline" / f"{pipeline}.yaml"
     if pipeline and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", pipeline):
         raise UserError(f"pipeline must be a word such as mine, found {pipeline!r}")
     if (OURS / path.name).exists() and not path.exists():
         raise UserError(f"pipeline {pipeline!r} is one of the project's own: choose another name")
     with (
         safe_files.writing(home, NOTHING_WRITTEN),
+        _alone(home),
         tempfile.TemporaryDirectory(dir=home, prefix=f".{step.name}.making-") as tmp,
     ):
+        folder = home / step.name
+        if os.path.lexists(folder):
+            raise UserError(f"{folder} already exists: choose another name, or remove it")
         after = with_entry(path, step) if pipeline else ""
         made, draft = Path(tmp, "step"), Path(tmp, "pipeline.yaml")
         made.mkdir()
@@ -108,6 +113,17 @@ def write(step: NewStep, home: Path, pipeline: str) -> None:
         except OSError:
             shutil.rmtree(folder)
             raise
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Let others who write a step here wait: each adds to the pipeline file that it finds."""
+    descriptor = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def go(argv: list[str]) -> None:

@@ -28,6 +28,8 @@ HARMLESS = re.compile(r"\w[\w .,:;!?()/+=%@#&*'-]*")
 # An argument that begins with @ is a file of arguments, one with - a flag if it is no number.
 VALUE = re.compile(r"[\w.:/+=%][\w .:/+=%@-]*|-\d+|-\d*\.\d+|")
 
+MOST_CHARACTERS = 200  # of a default; Python reads no number of more than 4300 digits
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -271,6 +273,11 @@ def _check_default(parameter: Parameter) -> None:
     default, type = parameter.default, parameter.type
     if default is None:
         return
+    if len(default) > MOST_CHARACTERS:
+        raise UserError(
+            f"parameter {parameter.name}: the default must have at most {MOST_CHARACTERS} "
+            f"characters, found {len(default)}"
+        )
     pattern = {"int": r"-?\d+", "float": r"-?(\d+\.?\d*|\.\d+)(e-?\d+)?", "bool": "true|false"}
     if type in pattern and not re.fullmatch(pattern[type], default, re.ASCII):
         examples = {"int": "3", "float": "0.5", "bool": "true or false"}

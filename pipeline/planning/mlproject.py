@@ -1,5 +1,6 @@
 """What a step's MLproject says that it takes, compared with what the pipeline file gives it."""
 
+import string
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pipeline.planning.step import Step
 from util_lib import validation
 from util_lib.errors import UserError
 
+NO_MAPPING = (KeyError, TypeError, AttributeError, IndexError)
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # six files cost a cached run too much else
 
 
@@ -30,16 +32,56 @@ def refuse_misfit(step: Step, folder: Path) -> None:
 
 
 def _parameters(step: Step, path: Path) -> dict[str, Any]:
+    """Return what the entry point `main` declares; MLflow would raise for another shape."""
+    where = f"config: steps.{step.name}: {path}"
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
-        return content["entry_points"]["main"].get("parameters") or {}
+        entry = content["entry_points"]["main"]
+        declared: dict[str, Any] = entry.get("parameters", {})
+        command = entry.get("command")
+        others = [other.get("parameters", {}) for other in content["entry_points"].values()]
     except OSError as error:
         raise UserError(
-            f"config: steps.{step.name}: {path} cannot be read ({error.strerror}): a step is a "
-            "folder with an MLproject, which says how it is run"
+            f"{where} cannot be read ({error.strerror}): a step is a folder with an MLproject, "
+            "which says how it is run"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, *NO_MAPPING):
         raise UserError(
-            f"config: steps.{step.name}: {path} declares no entry point 'main' in YAML that can "
-            "be read: entry_points: {main: {parameters: ..., command: ...}}"
+            f"{where} declares no entry point 'main' in YAML that can be read: "
+            "entry_points: {main: {parameters: ..., command: ...}}"
         ) from None
+    if not isinstance(command, str) or not command.strip():
+        raise UserError(
+            f"{where}: the entry point 'main' has no command: add one, such as python run.py"
+        )
+    for found in (declared, *others):
+        if not isinstance(found, dict) or not all(
+            isinstance(name, str) and isinstance(about, str | dict) for name, about in found.items()
+        ):
+            raise UserError(
+                f"{where}: parameters must be a mapping such as {{name: {{type: string}}}}, "
+                f"found {validation.shown(found)}"
+            )
+    _refuse_other_braces(command, {*declared}, where)
+    _refuse_no_environment(content, path.parent, where)
+    return declared
+
+
+def _refuse_other_braces(command: str, declared: set[str], where: str) -> None:
+    """MLflow fills in `{name}`, and everything else in braces too."""
+    try:
+        named = {name for _, name, _, _ in string.Formatter().parse(command) if name is not None}
+    except ValueError:
+        named = {"{"}
+    for name in sorted(named - declared):
+        raise UserError(
+            f"{where}: the command has {name!r} in braces, which is no parameter of it: declare "
+            "it, or write {{ and }} for braces that are the command's own"
+        )
+
+
+def _refuse_no_environment(content: dict[str, Any], folder: Path, where: str) -> None:
+    for key in ("conda_env", "python_env"):
+        name = content.get(key)
+        if name and not (isinstance(name, str) and (folder / name).is_file()):
+            raise UserError(f"{where}: {key} must name a file beside it, found {name!r}")

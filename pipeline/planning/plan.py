@@ -2,8 +2,10 @@
 
 from pipeline.planning.step import Step
 from pipeline.settings.schema import Settings, StepEntry
+from pipeline.settings.surroundings import is_address
 from util_lib.errors import UserError
 from util_lib.tracking.names import Reference, parse_reference
+from util_lib.urls import without_credentials
 
 
 def plan(settings: Settings) -> list[Step]:
@@ -47,13 +49,37 @@ def _step(name: str, entry: StepEntry, settings: Settings) -> Step:
 def _place(name: str, entry: StepEntry, settings: Settings) -> tuple[str, str | None]:
     """Return the repository a step's code comes from: its own, the common one, or here."""
     folder = entry.folder or name
-    if entry.uri:
-        return entry.uri, entry.version
-    if repository := settings.main.components_repository:
+    uri, version, key = entry.uri, entry.version, f"steps.{name}"
+    if not uri:
+        repository = settings.main.components_repository
+        if not repository:
+            return folder, None
         # "url" means its top folder, "url#folder" a folder of it that holds the steps
         uri = f"{repository.rstrip('/')}{'/' if '#' in repository else '#'}{folder}"
-        return uri, settings.main.components_version
-    return folder, None
+        version, key = settings.main.components_version, "main.components"
+    _refuse_no_place(uri, version, key)
+    return uri, version
+
+
+def _refuse_no_place(uri: str, version: str | None, key: str) -> None:
+    """A step lies in a folder, or at an address that git fetches and runs nothing for."""
+    if is_address(uri):
+        if version and (version.startswith("-") or " " in version):
+            raise UserError(
+                f"config: {key}: version must be a tag, a branch or a full commit, "
+                f"found {version!r}"
+            )
+        return
+    if ":" in uri:
+        raise UserError(
+            f"config: {key}: {without_credentials(uri)!r} is neither a folder nor an address that "
+            "steps are fetched from: write https://, ssh://, git:// or file://, or git@host:path"
+        )
+    if version:
+        raise UserError(
+            f"config: {key}: version {version!r} is set and {uri!r} is a folder, which is used as "
+            "it is: leave version out, or write the git address of its repository"
+        )
 
 
 def _refuse_two_makers(steps: list[Step]) -> None:

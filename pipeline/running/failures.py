@@ -1,8 +1,11 @@
 """What went wrong with a run or a step, as one sentence."""
 
 import os
+import signal
+import traceback
 from typing import Any
 
+from pipeline.environments.lacking import said_of_lack
 from pipeline.planning.step import Step
 from util_lib.errors import UserError
 from util_lib.urls import without_credentials
@@ -36,15 +39,45 @@ def not_fetched(step: Step, error: Exception) -> UserError:
 class StepFailed(UserError):
     """A step ended with an exit code other than 0, or could not be started."""
 
-    def __init__(self, step: str, reason: str) -> None:
-        """Keep what MLflow said, which is little: that the run failed."""
-        super().__init__(f"step {step} failed: {reason}")
-        self.step = step
+    def __init__(self, step: str, reason: str, code: int | None = None) -> None:
+        """Keep how it ended; a `code` below 0 is the signal that killed it."""
+        super().__init__(f"step {step} failed: {reason if code is None else ending(code)}")
+        self.step, self.code = step, code
 
-    def add_last_words(self, words: str) -> None:
-        """Say what the step itself said last, where it said anything."""
-        if words:
-            self.args = (f"step {self.step} failed: {words.removeprefix(f'{self.step}: ')}",)
+    def add_last_words(self, words: str, lacks: list[str]) -> None:
+        """Say what the step itself said last, where it said anything.
+
+        Of a step that says in one sentence why it failed, and of an error of Python, that is all,
+        unless it misses a module: `lacks` are packages that it asks for and that are not there.
+        """
+        label = f"{self.step}: "
+        if words.startswith(label) or (words and self.code in (1, None)):
+            more = f"; {said_of_lack(lacks)}" if lacks and "No module named" in words else ""
+            self.args = (f"step {self.step} failed: {words.removeprefix(label)}{more}",)
+        else:
+            said = f"it last said {words!r}, and" if words else "it said nothing, or"
+            self.args = (f"{self}; {said} all that it wrote stands above",)
+
+
+def ending(code: int) -> str:
+    """Say how a process ended; a shell tells the signal that killed its command as 128 + signal."""
+    number = -code if code < 0 else code - 128
+    if number not in {*signal.Signals}:
+        return f"it ended with exit code {code}"
+    why = " (perhaps memory ran out)" if number == signal.SIGKILL else ""
+    return f"it was killed by {signal.Signals(number).name}{why}"
+
+
+def exit_code(error: BaseException) -> int | None:
+    """Return how the process ended of which MLflow says only that its run failed.
+
+    Neither the error nor what `mlflow.run` returns has it: the frame that waited does.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        process = getattr(frame.f_locals.get("submitted_run_obj"), "command_proc", None)
+        if process is not None:
+            return process.returncode
+    return None
 
 
 def one_line(error: Any) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.environments import making
+from pipeline.environments.lacking import lacking, said_of_lack
 from pipeline.planning.mlproject import refuse_misfit
 from pipeline.planning.step import Outcome, Step
 from pipeline.running.failures import is_from, not_fetched, one_line
@@ -56,13 +57,15 @@ class Session:
 
     `manager` makes the environments; `folder` is temporary; `runs` are the MLflow runs of steps
     that have begun, and their ends; `threads` wait for their processes. `address` is the one with
-    secrets that the user has handed over by the environment, for the step that reads it.
+    secrets that the user has handed over by the environment, for the step that reads it. `lacks`
+    maps steps to packages that they ask for and do not get, where no environment is made.
     """
 
     client: "MlflowClient"
     manager: str
     folder: Path
     experiment_id: str
+    lacks: dict[str, list[str]]
     runs: dict[str, Future[None]] = field(default_factory=dict)
     threads: list[threading.Thread] = field(default_factory=list)
     address: str = ""
@@ -100,8 +103,8 @@ def opened(
         manager = under.manager if under else _manager(main, client, screen)
         mlflow.log_dict(config, "config.yaml")
         with _temporary_folder() as folder:
-            _prepare(manager, steps, screen)
-            session = Session(client, manager, folder, _active().experiment_id)
+            lacks = _prepare(manager, steps, screen)
+            session = Session(client, manager, folder, _active().experiment_id, lacks)
             session.reports.mkdir()
             _open.append(session)
             with _surroundings_of_steps(session):
@@ -270,8 +273,11 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
             del sys.modules[name]
 
 
-def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
-    """Make the environments of all steps ahead; a remote step is fetched to read its own."""
+def _prepare(manager: str, steps: list[Step], screen: Screen) -> dict[str, list[str]]:
+    """Make the environments of all steps ahead; a remote step is fetched to read its own.
+
+    Returns the packages that steps ask for and do not get, where no environment is made.
+    """
     from mlflow.projects.utils import fetch_and_validate_project
 
     if manager == "local":
@@ -287,7 +293,8 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
         try:
             project = Path(fetch_and_validate_project(place, step.version, "main", given))
         except Exception as error:
-            if not is_from(error, "mlflow", "git") and not isinstance(error, OSError):
+            shapes = OSError | AttributeError | TypeError | KeyError  # of its MLproject
+            if not is_from(error, "mlflow", "git", "yaml") and not isinstance(error, shapes):
                 raise
             if "missing parameters" in str(error):
                 raise UserError(f"config: steps.{step.name}: {one_line(error)}") from None
@@ -297,6 +304,11 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> None:
     if manager != "local":
         screen.now(f"checking environments ({manager})")
         making.prepare(making.needed(manager, projects), screen.now)
+        return {}
+    lacks = {step.name: lacking(path) for step, path in zip(steps, projects, strict=True)}
+    for name in filter(lacks.get, lacks):
+        screen.say(f"{name} may fail: {said_of_lack(lacks[name])}")
+    return lacks
 
 
 def location(uri: str) -> str:

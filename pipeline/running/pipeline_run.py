@@ -22,7 +22,7 @@ from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings import redacted
 from pipeline.settings.schema import Main, Settings
-from pipeline.settings.surroundings import step_folder
+from pipeline.settings.surroundings import is_address, step_folder
 from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -155,11 +155,10 @@ def show_plan(settings: Settings, steps: list[Step]) -> None:
 
 def _refuse_missing_folders(steps: list[Step]) -> None:
     for step in steps:
-        path = step.uri.partition("#")[0]
-        if ":" not in path and not step_folder(path).exists():  # with a colon: an address
+        if not is_address(step.uri) and not step_folder(step.uri).is_dir():
             raise UserError(
                 f"config: the code of step {step.name} is to come from {step.uri!r}, which is "
-                f"neither a folder (looked for {step_folder(path)}) nor the address of a "
+                f"neither a folder (looked for {step_folder(step.uri)}) nor the address of a "
                 f"repository: correct steps.{step.name}.uri or main.components_repository"
             )
 
@@ -252,7 +251,8 @@ def _begin(
             if stopped:
                 outcome.outcome = "stopped"
                 return
-            error.add_last_words(screen.last_words(step.name))
+            lacks = opened.lacks.get(step.name, [])
+            error.add_last_words(screen.last_words(step.name), lacks)
             raise
         finally:
             outcome.seconds = time.monotonic() - started
@@ -263,6 +263,11 @@ def _begin(
             screen.end(step.name)
             listed = f", made {', '.join(outcome.artifacts)}" if outcome.artifacts else ""
             screen.say(f"{label}: {outcome.outcome} in {outcome.seconds:.1f} s{listed}")
+            for name in step_process.undeclared_outputs(step, outcome):
+                screen.say(
+                    f"{step.name} made {name}, which its entry in the pipeline file does not list "
+                    "under outputs: steps that read it do not wait for it"
+                )
         if missing:
             raise StepFailed(
                 step.name,

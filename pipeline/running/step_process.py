@@ -140,7 +140,8 @@ def raise_failure(step: Step, begun: Begun) -> None:
     try:
         begun.ended.result()
     except ExecutionException as error:
-        raise failures.StepFailed(step.name, failures.one_line(error)) from error
+        code = failures.exit_code(error)
+        raise failures.StepFailed(step.name, failures.one_line(error), code) from error
     except Exception as error:
         if not failures.is_from(error, "git"):
             raise
@@ -183,6 +184,12 @@ def missing_outputs(step: Step, outcome: Outcome) -> list[str]:
         return []
     made = {name.rpartition(":")[0] for name in outcome.artifacts}
     return [name for name in step.outputs if name not in made]
+
+
+def undeclared_outputs(step: Step, outcome: Outcome) -> list[str]:
+    """List what a step made and does not declare: it is kept and reused like the rest."""
+    made = dict.fromkeys(name.rpartition(":")[0] for name in outcome.artifacts)
+    return [name for name in made if name not in step.outputs]
 
 
 def _take_over(opened: Session, step: Step, run_id: str, outcome: Outcome) -> None:

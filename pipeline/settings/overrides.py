@@ -5,9 +5,7 @@ that no shell ever globs, expands or evaluates a user's value.
 """
 
 import argparse
-import os
 import re
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -17,6 +15,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.settings import conf_files
 from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -180,9 +179,12 @@ def datasets() -> list[str]:
 
 def choices(group: str) -> list[str]:
     """Name the files of a group of conf, the project's and those where the user stands."""
-    places = {ROOT, Path(os.environ.get("PIPELINE_HOME", "."))}
-    found = (path for place in places for path in (place / "conf" / group).glob("*.yaml"))
-    return sorted({path.stem for path in found})
+    return conf_files.choices(ROOT, group)
+
+
+def refuse_unfit_files(words: list[str]) -> None:
+    """Raise `UserError` for a file of the user's that `words` choose and Hydra cannot take."""
+    conf_files.refuse_unfit(ROOT, [*GROUPS], words)
 
 
 def explain(error: Exception, overrides: list[str]) -> UserError:
@@ -212,7 +214,10 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
             if value not in choices(key):
                 return UserError(validation.choose(GROUPS[key], value, choices(key)))
     chosen = [str(o.input_line) for o in parsed if o.key_or_group in ("dataset", "pipeline")]
-    keys = config_keys(base_config([] if multirun else chosen))
+    try:
+        keys = config_keys(base_config([] if multirun else chosen))
+    except Exception:  # the file is at fault, not a key
+        keys, parsed = [], []
     for override in parsed:
         key = override.key_or_group
         known = key in keys or key.startswith("hydra") or key in GROUPS or "/" in key
@@ -221,7 +226,15 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
             near = validation.nearest(key, keys)
             allowed = _siblings(near or key, keys)
             return UserError(f"{validation.choose('config key', key, allowed)} (value {value})")
-    return UserError(f"the configuration does not compose: {' '.join(str(error).split())}")
+    return UserError(f"the configuration does not compose: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """Return what was said first of `error` and its causes, without Hydra's lists of places."""
+    said = re.split(r"\s+(?:Config search path:|full_key:|Available options)", str(error))[0]
+    said = " ".join(said.split())
+    cause = error.__cause__ or error.__context__
+    return said or (_reason(cause) if cause else type(error).__name__)
 
 
 HELP = """\

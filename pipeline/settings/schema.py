@@ -5,14 +5,16 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from pipeline.settings import interpolations
+from pipeline.settings.surroundings import step_folder
 from util_lib import validation
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 from util_lib.model.config import GradientBoostingPipeline, ModelPipeline, RandomForestPipeline
-from util_lib.tracking.names import check_artifact_name
+from util_lib.project import ROOT
+from util_lib.tracking.names import check_aliases, check_artifact_name, parse_reference
 from util_lib.validation import Section
 
 STEP_NAME = re.compile(r"[A-Za-z][\w-]{0,99}", re.ASCII)
@@ -74,8 +76,12 @@ class StepEntry(Section):
     source: str | None = None
     in_all: bool = True
     also_called: list[str] = []
-    # Where in the configuration what is given comes from: "dataset_config.columns": "data.columns".
-    keys: Annotated[dict[str, str], Field(exclude=True)] = {}
+    _keys: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Where what is given comes from: "dataset_config.columns": "data.columns"."""
+        return self._keys
 
     @model_validator(mode="after")
     def _version_needs_uri(self) -> "StepEntry":
@@ -105,10 +111,27 @@ class StepEntry(Section):
         for name in self.only_when:
             if name not in known:
                 raise ValueError(f"only_when: {validation.choose('name', name, known)}")
-        for output in self.outputs:
-            if output is not None:
-                check_artifact_name(output)
+        outputs = [output for output in self.outputs if output is not None]
+        for output in outputs:
+            check_artifact_name(output)
+            if outputs.count(output) > 1:
+                raise ValueError(f"outputs: {output!r} stands there twice: list it once")
+        for key, reference in self.inputs.items():
+            if reference is not None:
+                _check_input(key, reference)
         return self
+
+
+def _check_input(key: str, text: str) -> None:
+    try:
+        reference = parse_reference(text)
+        check_artifact_name(reference.name)
+        check_aliases(reference.alias)
+    except UserError:
+        raise ValueError(
+            f"inputs.{key} must be the name of an artifact and an alias or version, such as "
+            f"raw_data.parquet:latest or project/raw_data.parquet:v3, found {text!r}"
+        ) from None
 
 
 class SweepSection(Section):
@@ -138,8 +161,12 @@ class Settings(Section):
     gradient_boosting_pipeline: GradientBoostingPipeline | None = None
     sweep: SweepSection
     steps: dict[str, StepEntry] = {}
-    # The same as the pipeline file has it, with its `${...}`.
-    steps_as_written: Annotated[dict[str, Any], Field(exclude=True)] = {}
+    _steps_as_written: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def steps_as_written(self) -> dict[str, Any]:
+        """The steps as the pipeline file has them, with their `${...}`."""
+        return self._steps_as_written
 
 
 def check(config: DictConfig, dataset: str | None = None) -> Settings:
@@ -187,14 +214,20 @@ def _with_steps(settings: Settings, config: DictConfig) -> Settings:
         filled = interpolations.fill_in(config.steps, settings.model_dump())
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         raise UserError(f"config: steps: {' '.join(str(error).split())}") from None
-    for name, entry in written.items():
-        filled[name] = filled[name] or {}
-        if isinstance(entry, dict):
-            filled[name]["keys"] = interpolations.keys(entry)
+    filled = {name: entry or {} for name, entry in filled.items()}
     entries = validation.check(_Steps, {"steps": filled}, "config").steps
+    for name, entry in entries.items():
+        entry._keys = interpolations.keys(written[name] or {})
+    _refuse_names_of_rooms(entries)
     names = _in_running_order(settings.main.execute_steps, entries)
+    if settings.sweep.step is not None and settings.sweep.step not in entries:
+        raise UserError(
+            f"config: sweep.step: {validation.choose('step', settings.sweep.step, [*entries])}"
+        )
     main = settings.main.model_copy(update={"execute_steps": names})
-    return settings.model_copy(update={"main": main, "steps": entries, "steps_as_written": written})
+    found = settings.model_copy(update={"main": main, "steps": entries})
+    found._steps_as_written = written
+    return found
 
 
 def _refuse_wrong_shapes(steps: Any) -> None:
@@ -218,16 +251,29 @@ def _refuse_wrong_shapes(steps: Any) -> None:
             )
 
 
+def _refuse_names_of_rooms(entries: dict[str, StepEntry]) -> None:
+    """A step elsewhere is not called like a folder of the project that is none: `util_lib`."""
+    for name, entry in entries.items():
+        folder = ROOT / name
+        is_room = (folder / "__init__.py").exists() or not (folder / "MLproject").exists()
+        if entry.uri and folder.is_dir() and is_room and step_folder(entry.uri) != folder:
+            raise UserError(
+                f"config: steps: {name!r} cannot be the name of a step: the project has a folder "
+                "of that name that is no step; choose another name"
+            )
+
+
 def _in_running_order(given: list[str], entries: dict[str, StepEntry]) -> list[str]:
     """Return the steps that `main.execute_steps` names, in the order of the pipeline."""
     key = "config: main.execute_steps:"
     for name, entry in entries.items():
-        if not entry.model_fields_set - {"uri", "version", "keys"}:
+        if not entry.model_fields_set - {"uri", "version"}:
             others = [other for other in entries if other != name]
             raise UserError(
                 f"config: steps: {validation.choose('step', name, others)}; a step of your own "
                 "says its inputs, parameters or outputs, if only `outputs: []`"
             )
+    called = _also_called(entries)
     if len(given) > 1 and "all" in given:
         raise UserError(f"{key} 'all' means every step and stands alone, found {', '.join(given)}")
     if not given:
@@ -236,11 +282,25 @@ def _in_running_order(given: list[str], entries: dict[str, StepEntry]) -> list[s
         if everything := [name for name, entry in entries.items() if entry.in_all]:
             return everything
         raise UserError(f"{key} 'all' is no step here, each has in_all: false: name one of them")
-    called = {other: name for name, entry in entries.items() for other in entry.also_called}
     wanted = {called.get(name, name) for name in given}
     for name in sorted(wanted - {*entries}):
         raise UserError(f"{key} {validation.choose('step', name, [*entries])}")
     return [name for name in entries if name in wanted]
+
+
+def _also_called(entries: dict[str, StepEntry]) -> dict[str, str]:
+    """Map the other names of steps to the steps; each name means one step."""
+    called: dict[str, str] = {}
+    for name, entry in entries.items():
+        for other in entry.also_called:
+            if other in (*entries, *called, "all"):
+                means = other if other in entries else called.get(other, "every step")
+                raise UserError(
+                    f"config: steps.{name}.also_called: {other!r} already means {means}: choose "
+                    "another name"
+                )
+            called[other] = name
+    return called
 
 
 def _refuse_what_is_missing(config: DictConfig, dataset: str | None) -> None:

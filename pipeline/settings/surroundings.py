@@ -1,6 +1,7 @@
 """The environment variables on which main.py, MLflow and the steps must agree."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from util_lib.project import ROOT
 from util_lib.tracking.store.places import store_directory
 
 ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
+# git@host:path is git's short form of ssh://git@host/path. Nothing else: `ext::` runs a command.
+ADDRESS = re.compile(
+    r"(https?|ssh|git|file)://[^\s-]|\w[\w.-]*@\w[\w.-]*:(?!:)|\w[\w-]*\.[\w.-]+:(?!:)"
+)
 HOME_WAY_OUT = (
     "results are kept where you stand: go to a folder that you may write to, or name one by "
     "MLFLOW_TRACKING_URI=sqlite:////path/to/mlflow.db"
@@ -45,13 +50,20 @@ def is_own(uri: str) -> bool:
     return uri.split("/")[0] in (".", "..")
 
 
+def is_address(uri: str) -> bool:
+    """Say whether a step's `uri` is an address that git, or MLflow, fetches a step from."""
+    return ADDRESS.match(uri) is not None
+
+
 def step_folder(uri: str) -> Path:
     """Return the folder that a step's `uri` names, where it is no git address.
 
-    What is not the user's `own` starts in this project.
+    What is not the user's `own` starts in this project. `folder#sub` is a folder in it, as it is in
+    a repository.
     """
     base = Path(os.environ.get("PIPELINE_HOME", ".")).absolute() if is_own(uri) else ROOT
-    return Path(os.path.normpath(base / uri))
+    folder, _, inner = uri.partition("#")
+    return Path(os.path.normpath(base / folder / inner))
 
 
 def _refuse_another_relative_database(uri: str) -> None:

@@ -17,7 +17,7 @@ from pipeline.planning.plan import plan
 from pipeline.planning.step import Step
 from pipeline.settings import schema
 from pipeline.settings.schema import Settings
-from pipeline.settings.surroundings import step_folder
+from pipeline.settings.surroundings import is_address, step_folder
 from pipeline.sweeps.record import as_text
 from pipeline.sweeps.warm_worker import SCRIPT
 from util_lib.errors import UserError
@@ -153,7 +153,7 @@ def is_of_trials(swept: Space, base: Settings, compose: Composer) -> bool:
         return False
     step = trial_step(base)
     # A step that is named by its address is run as any MLflow project, once for each job.
-    is_near = ":" not in step.uri and not Path(step.uri).is_absolute()
+    is_near = not is_address(step.uri) and not Path(step.uri).is_absolute()
     if not is_near or not (step_folder(step.uri) / SCRIPT).is_file():
         return False
     usual = place(base)

@@ -260,28 +260,51 @@ def test_a_step_that_does_not_make_what_it_declares_fails_and_nothing_goes_on_wi
         assert "step numbers failed: it ended without making numbers.json" in done.stderr
 
 
+def test_an_output_that_is_not_declared_is_kept_and_told(home):
+    home.edit(
+        "total/run.py",
+        '    write(run, "total.json"',
+        '    write(run, "more.json", 1)\n    write(run, "total.json"',
+    )
+    done = home.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "total made more.json, which its entry in the pipeline file does not list" in done.stdout
+    again = home.run("steps.report.inputs.total=more.json:latest")
+    assert "total: cached, has more.json:v0, total.json:v0" in again.stdout
+    assert "report: done" in again.stdout and "does not list" not in again.stdout
+
+
 @pytest.mark.parametrize(
-    ("steps", "sentence"),
+    ("ending", "sentence"),
     [
-        ("steps: [a, b]", "config: steps must be a mapping (key: value), found"),
-        ("steps: hello", "config: steps must be a mapping (key: value), found 'hello'"),
-        ("steps: {a: [b]}", "config: steps.a must be a mapping"),
-        ("steps: {a: {inputs: [b]}}", "config: steps.a.inputs must be a mapping"),
-        ("steps: {a: {parameters: b}}", "config: steps.a.parameters must be a mapping"),
-        ("steps: {../../x: {outputs: []}}", "'../../x' cannot be the name of a step"),
-        ("steps: {a/b: {outputs: []}}", "'a/b' cannot be the name of a step"),
-        ("steps: {'': {outputs: []}}", "'' cannot be the name of a step"),
-        ("steps: {all: {outputs: []}}", "'all' cannot be the name of a step"),
-        ("steps: {a: {uri: ./numbers, in_all: false}}", "each has in_all: false"),
+        ("print('half way'); sys.exit(3)", "it ended with exit code 3; it last said 'half way'"),
+        (
+            "os.kill(os.getpid(), 9)",
+            "it was killed by SIGKILL (perhaps memory ran out); it said no",
+        ),
     ],
 )
-def test_a_pipeline_file_of_another_shape_is_refused_in_one_sentence(home, steps, sentence):
-    path = home.folder / "conf" / "pipeline" / "mine.yaml"
-    path.write_text(f"# @package _global_\n{steps}\n")
-    assert sentence in home.refusal()
+def test_how_a_step_ended_is_said_with_its_code_or_signal(home, ending, sentence):
+    home.edit("total/run.py", "with tracking.whole_step", f"{ending}\nwith tracking.whole_step")
+    done = home.run()
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"error: step total failed: {sentence}" in done.stderr.splitlines()[-1]
+    assert done.stderr.endswith("all that it wrote stands above\n")
 
 
-def test_a_pipeline_file_without_its_first_line_is_told_which(home):
-    path = home.folder / "conf" / "pipeline" / "mine.yaml"
-    path.write_text(path.read_text().partition("\n")[2])
-    assert "must have `# @package _global_` as its first line" in home.refusal()
+def test_without_an_environment_a_package_that_is_not_there_is_named(home):
+    home.edit("total/MLproject", "name: total\n", "name: total\nconda_env: conda.yml\n")
+    (home.folder / "total" / "conda.yml").write_text(
+        "name: total\ndependencies:\n- python=3.11.7\n- pip\n"
+        "- pip: [pyyaml, no-such-package==1.2, 'absent; python_version < \"3\"', -r more.txt]\n"
+    )
+    home.edit("total/run.py", "import yaml\n", "import yaml\nimport no_such_package\n")
+    done = home.run()
+    lack = (
+        "its conda.yml asks for no-such-package==1.2, which this Python lacks: install it here, or "
+        "use main.env_manager=uv, which makes an environment that has it\n"
+    )
+    assert f"total may fail: {lack}" in done.stdout
+    said = f"failed: ModuleNotFoundError: No module named 'no_such_package'; {lack}"
+    assert done.stderr.endswith(said)

@@ -120,6 +120,9 @@ def test_cookiecutter_refuses_a_bad_name_in_one_sentence(home, tmp_path, name):
         ({"name": "clean\ntitles"}, r"found 'clean\\ntitles'"),
         ({"name": "x" * 65}, "found 'xxx"),
         ({"name": "über"}, "found 'über'"),
+        ({"name": "tab\tbed"}, "found 'tab"),
+        ({"name": "a;b"}, "found 'a;b'"),
+        ({"name": "{{x}}"}, "found '{{x}}'"),
         ({"name": "get_data"}, "'get_data' is the name of a part of the pipeline"),
         ({"name": "util_lib"}, "'util_lib' is the name of a part of the pipeline"),
         ({"name": "all"}, "'all' is the name of a part of the pipeline"),
@@ -141,6 +144,7 @@ def test_cookiecutter_refuses_a_bad_name_in_one_sentence(home, tmp_path, name):
         ({"parameters": "for"}, "the name of a parameter must be a Python name, found 'for'"),
         ({"parameters": "a,,b"}, "the name of a parameter must be a Python name, found ''"),
         ({"parameters": "n:int=three"}, "the default of a int must be like 3, found 'three'"),
+        ({"parameters": f"n:int={'9' * 5000}"}, "default must have at most 200 .* found 5000"),
         ({"parameters": "n:float=nan"}, "the default of a float must be like 0.5, found 'nan'"),
         ({"parameters": "n:bool=perhaps"}, "must be like true or false, found 'perhaps'"),
         ({"parameters": "n:float=-1e-5"}, "found '-1e-5'"),
@@ -151,6 +155,9 @@ def test_cookiecutter_refuses_a_bad_name_in_one_sentence(home, tmp_path, name):
         ({"parameters": "n=${oc.env:HOME}"}, "n: the default must be letters"),
         ({"description": 'a """ end'}, "short_description must be one line"),
         ({"description": "a {{ template }}"}, "short_description must be one line"),
+        ({"description": "it costs ${oc.env:HOME}"}, "short_description must be one line"),
+        ({"description": "run `id`"}, "short_description must be one line"),
+        ({"description": "- a\\n"}, "short_description must be one line"),
         ({"description": "two\nlines"}, "short_description must be one line"),
         ({"description": "x" * 81}, "short_description must be one line of 1 to 80"),
         ({"pipeline": "../mine"}, "pipeline must be a word such as mine"),
@@ -173,6 +180,35 @@ def test_a_folder_that_exists_stays_as_it_is(home):
     (home / "clean_titles").symlink_to("nowhere")
     with pytest.raises(UserError, match="already exists"):
         make()
+
+
+def test_of_two_at_once_each_writes_whole_and_of_one_name_only_the_first(home):
+    code = "import sys; from pipeline.commands import new_step; new_step.go(sys.argv[1:])"
+    given = [f"--{key}={value}" for key, value in (ASKED | {"pipeline": "mine"}).items()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *given, f"--name={name}"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "one", "two", "three")
+    ]
+    ended = [(process.communicate()[1], process.returncode) for process in started]
+    [(said, _)] = [one for one in ended if one[1]]
+    assert "one already exists: choose another name" in said
+    steps = yaml.safe_load((home / "conf" / "pipeline" / "mine.yaml").read_text())["steps"]
+    assert sorted(steps) == ["get_data", "one", "three", "two"]
+    assert sorted(path.name for path in home.iterdir()) == ["conf", "one", "three", "two"]
+
+
+def test_a_place_that_cannot_be_written_to_is_named(home, monkeypatch):
+    (home / "file").write_text("a file where a folder should be")
+    monkeypatch.setenv("TRACKING_STORE", str(home / "file" / "tracking_store"))
+    with pytest.raises(UserError, match="file.*go to a folder that you may write to"):
+        make()
+    assert [path.name for path in home.iterdir()] == ["file"]
 
 
 def test_the_entry_is_printed_or_put_at_the_end_of_a_pipeline_file(home, capsys):

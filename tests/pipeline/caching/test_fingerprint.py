@@ -1,0 +1,105 @@
+"""What decides that a step's code is unchanged, also where it is written in an unusual way."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from pipeline.caching import fingerprint
+from pipeline.planning.step import Step
+from pipeline.settings import overrides, resolvers, schema
+from pipeline.settings.schema import Settings
+
+SYNC, NAMES = "util_lib/tracking/sync/sending.py", "util_lib/tracking/names.py"
+MLPROJECT = "entry_points: {main: {command: python run.py}}\n"
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    resolvers.register_resolvers()
+    return schema.check(overrides.base_config([]))
+
+
+@pytest.fixture
+def parts(settings, tmp_path):
+    """Return what the fingerprint of a step with these files is made of."""
+    numbers = itertools.count()
+
+    def _parts(**files: str) -> dict[str, str]:
+        folder = tmp_path / str(next(numbers)) / "join"
+        for name, text in {"MLproject": MLPROJECT, **files}.items():
+            path = folder / name.replace("__", "/", 1)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        step = Step("join", {}, (), (), str(folder))
+        return fingerprint.parts(step, settings, "here", {}, "")
+
+    return _parts
+
+
+def shared(found: dict[str, str]) -> set[str]:
+    return {name for name in found if name.startswith("util_lib/")}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def broken(:\n",
+        "import importlib\nimportlib.import_module(f'util_lib.{name}')\n",
+        "__import__('util_lib.tracking.' + name)\n",
+        "exec('from util_lib import tracking')\n",
+    ],
+)
+def test_code_whose_imports_cannot_be_told_depends_on_all_of_util_lib(parts, code):
+    assert {SYNC, NAMES} <= shared(parts(**{"run.py": code}))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import util_lib.tracking.names\n",
+        "def late():\n    from util_lib.tracking import names\n",
+        "import importlib\nimportlib.import_module('util_lib.tracking.names')\n",
+        "import importlib\nimportlib.import_module('.tracking.names', package='util_lib')\n",
+        "__import__('util_lib.tracking.names')\n",
+    ],
+)
+def test_code_that_names_a_module_depends_on_that_one(parts, code):
+    found = shared(parts(**{"run.py": code}))
+    assert NAMES in found and SYNC not in found
+
+
+def test_files_of_the_steps_own_folder_count_however_they_are_imported(parts):
+    files = {"run.py": "import inner\n", "inner____init__.py": "from . import words\n"}
+    one = parts(**files, **{"inner__words.py": "one\n"})
+    two = parts(**files, **{"inner__words.py": "two\n"})
+    assert fingerprint.difference(one, two) == "join/inner/words.py changed"
+    assert not shared(one)
+
+
+def test_a_step_may_be_a_shell_script(parts):
+    one, two = (parts(**{"run.sh": f"echo {word}\n", "table.sql": "select\n"}) for word in "ab")
+    assert fingerprint.difference(one, two) == "join/run.sh changed"
+    assert {"join/run.sh", "join/table.sql"} <= {*one} and not shared(one)
+    assert {SYNC, NAMES} <= shared(parts(**{"run.sh": "python -m util_lib.tracking sync\n"}))
+
+
+def test_words_for_people_and_what_programs_leave_do_not_count(parts):
+    plain = parts(**{"run.py": "pass\n"})
+    more = {"README.md": "read", "run.log": "ran", "outputs__x.csv": "1", ".cache__x": "1"}
+    assert parts(**{"run.py": "pass\n"}, **more) == plain
+
+
+def test_a_linked_folder_counts_as_if_it_lay_there(settings, tmp_path):
+    def found(word: str) -> dict[str, str]:
+        place = tmp_path / word
+        for name in ("join", "common"):
+            (place / name).mkdir(parents=True)
+        (place / "common" / "shared.py").write_text(word)
+        (place / "join" / "common").symlink_to(Path("..", "common"))
+        (place / "common" / "round").symlink_to(place / "join")
+        return fingerprint.parts(
+            Step("join", {}, (), (), str(place / "join")), settings, "", {}, ""
+        )
+
+    assert fingerprint.difference(found("a"), found("b")) == "join/common/shared.py changed"
