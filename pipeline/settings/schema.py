@@ -180,10 +180,11 @@ def _with_steps(settings: Settings, config: DictConfig) -> Settings:
             "config: the pipeline has no steps: conf/pipeline/<name>.yaml lists them under "
             "'steps', below `# @package _global_` as its first line"
         )
-    _refuse_wrong_shapes(config.steps)
+    steps = config.steps
+    written: Any = OmegaConf.to_container(steps, resolve=False) if OmegaConf.is_dict(steps) else steps
+    _refuse_wrong_shapes(written)
     try:
-        written: Any = OmegaConf.to_container(config.steps, resolve=False)
-        filled = interpolations.fill_in(config.steps, settings.model_dump())
+        filled = interpolations.fill_in(steps, written, settings.model_dump())
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         raise UserError(f"config: steps: {' '.join(str(error).split())}") from None
     for name, entry in written.items():
@@ -196,9 +197,8 @@ def _with_steps(settings: Settings, config: DictConfig) -> Settings:
     return settings.model_copy(update={"main": main, "steps": entries, "steps_as_written": written})
 
 
-def _refuse_wrong_shapes(steps: Any) -> None:
+def _refuse_wrong_shapes(written: Any) -> None:
     """What stands under `steps` maps names to mappings; names become folders and files."""
-    written = OmegaConf.to_container(steps, resolve=False) if OmegaConf.is_dict(steps) else steps
     parts = {"steps": written}
     for name, entry in written.items() if isinstance(written, dict) else ():
         if not isinstance(name, str) or not STEP_NAME.fullmatch(name) or name == "all":
