@@ -22,7 +22,7 @@ from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings import redacted
 from pipeline.settings.schema import Main, Settings
-from pipeline.settings.surroundings import step_folder
+from pipeline.settings.surroundings import SCRATCH, step_folder
 from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -275,6 +275,8 @@ def _begin(
 
 
 def _say_where_to_look(screen: Screen, chosen: choice.Choice, main: Main) -> None:
+    if SCRATCH in os.environ:
+        return
     uri = os.environ["MLFLOW_TRACKING_URI"]
     if chosen.backend == "wandb":
         screen.say(f"On W&B: project {main.project_name} at {choice.base_url()}")

@@ -16,6 +16,7 @@ from util_lib.tracking.names import check_artifact_name
 from util_lib.validation import Section
 
 STEP_NAME = re.compile(r"[A-Za-z][\w-]{0,99}", re.ASCII)
+SWEEP_NAME = re.compile(r"\w[\w.-]{0,99}")
 # W&B refuses these in a project's name: they have a meaning in its URLs.
 FORBIDDEN_IN_PROJECT = set("/\\#?%:")
 
@@ -114,11 +115,21 @@ class SweepSection(Section):
     """The `sweep` section: what a multirun of the training step does; docs/sweeps.md."""
 
     step: str | None = None
-    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=100)] | None
+    name: Annotated[str | None, BeforeValidator(validation.null_word)]
     metric: str | list[str] | None
     cv: Annotated[int, Field(ge=0)]
     export: Literal["winner", "all"]
     give_up: list[float]
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_a_file(cls, name: str | None) -> str | None:
+        if name is not None and not SWEEP_NAME.fullmatch(name):
+            raise ValueError(
+                f"must be at most 100 letters, digits, '_', '.' and '-', and begin with a letter, "
+                f"a digit or '_'; found {name!r}; null = made of the time"
+            )
+        return name
 
     @field_validator("cv")
     @classmethod
@@ -181,7 +192,9 @@ def _with_steps(settings: Settings, config: DictConfig) -> Settings:
             "'steps', below `# @package _global_` as its first line"
         )
     steps = config.steps
-    written: Any = OmegaConf.to_container(steps, resolve=False) if OmegaConf.is_dict(steps) else steps
+    written: Any = (
+        OmegaConf.to_container(steps, resolve=False) if OmegaConf.is_dict(steps) else steps
+    )
     _refuse_wrong_shapes(written)
     try:
         filled = interpolations.fill_in(steps, written, settings.model_dump())

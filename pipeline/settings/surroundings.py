@@ -10,6 +10,7 @@ from util_lib.project import ROOT
 from util_lib.tracking.store.places import store_directory
 
 ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
+SCRATCH = "PIPELINE_SCRATCH"  # set where the folder of the results goes when the run has ended
 HOME_WAY_OUT = (
     "results are kept where you stand: go to a folder that you may write to, or name one by "
     "MLFLOW_TRACKING_URI=sqlite:////path/to/mlflow.db"
