@@ -49,6 +49,10 @@ def test_a_failed_trial_is_recorded_the_others_go_on_and_the_exit_code_says_so(p
     assert len(said(grid)) == 4
 
 
+def test_that_mlflow_starts_is_said_once(grid):
+    assert (grid.stdout + grid.stderr).count("starting MLflow") == 1
+
+
 def test_every_trial_is_a_run_with_its_values_scores_seconds_and_size(place, grid):
     run = place.ask(
         "[[r.name, r.job_type, r.config, r.summary, r.state] for r in api.runs('tiny',"
@@ -161,7 +165,7 @@ def test_a_sweep_in_a_file_needs_no_command_line(place):
         (["sweep.metric=val_roc_auc"], "unknown metric 'val_roc_auc': the nearest is"),
         (["data.val_size=0"], "data.val_size=0 leaves no rows to measure them on: set sweep.cv"),
         (["sweep.cv=1"], "cross-validation needs two folds or more"),
-        (["sweep.name='a/b'"], "sweep.name must"),
+        (["sweep.name='a/b'"], "sweep.name: must be at most 100 letters"),
         (["sweep=gird"], "unknown sweep 'gird'"),
     ],
 )

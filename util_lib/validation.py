@@ -17,7 +17,8 @@ Model = TypeVar("Model", bound=BaseModel)
 class Section(BaseModel):
     """A part of a YAML file: no unknown keys, no silent conversion of types."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # Built when it is used: most programs use a few sections, and a section's parts with it.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 def null_word(value: Any) -> Any:

@@ -118,7 +118,7 @@ def _shared(folder: Path) -> dict[str, str]:
     files = [folder / name.partition("/")[2] for name in _files(folder, "")]
     found = {
         path.relative_to(ROOT).as_posix(): _sha256(path)
-        for path in sorted(imports.reached(files, _modules(), _mentioned))
+        for path in sorted(imports.reached(files, _imported))
     }
     if len(_known()) > known:
         record.add_imports(store_directory(), _known())
@@ -131,6 +131,10 @@ def _modules() -> dict[str, Path]:
 
 
 @functools.cache
+def _imported(path: Path) -> frozenset[Path]:
+    return imports.imported_by(path, _modules(), _mentioned)
+
+
 def _mentioned(path: Path) -> list[str]:
     """Return what `imports.read` does; reading is slow, so each content is read once for all."""
     key = f"{_sha256(Path(imports.__file__))} {_sha256(path)}"

@@ -25,30 +25,37 @@ def modules(root: Path) -> dict[str, Path]:
     return found
 
 
-def reached(
-    files: Iterable[Path], shared: dict[str, Path], mentioned: Callable[[Path], list[str]]
-) -> set[Path]:
-    """Return those of the files `shared` that `files` reach, also by way of each other.
+def reached(files: Iterable[Path], imported: Callable[[Path], frozenset[Path]]) -> set[Path]:
+    """Return the files of util_lib that `files` reach, also by way of each other.
 
-    Files that are not Python are passed over, but one that names util_lib (a shell script, a
-    command in MLproject) reaches all of it. `mentioned` reads a Python file, as `read` does.
+    `imported` says which ones a single file imports, as `imported_by` does.
     """
-    packages = {path: name for name, path in shared.items()}
     found: set[Path] = set()
     waiting = [*files]
     while waiting:
-        path = waiting.pop()
-        if path.suffix == ".py":
-            names = mentioned(path)
-        else:
-            names = [ALL] if SHARED.encode() in path.read_bytes() else []
-        if ALL in names:
-            return {*shared.values()}
-        for name in names:
-            new = _run_by(_absolute(name, path, packages), shared) - found
-            found |= new
-            waiting += new
+        new = imported(waiting.pop()) - found
+        found |= new
+        waiting += new
     return found
+
+
+def imported_by(
+    path: Path, shared: dict[str, Path], mentioned: Callable[[Path], list[str]]
+) -> frozenset[Path]:
+    """Return those of the files `shared` that importing a file runs.
+
+    Files that are not Python import nothing, but one that names util_lib (a shell script, a
+    command in MLproject) counts as importing all of it. `mentioned` reads a Python file, as `read`
+    does.
+    """
+    if path.suffix == ".py":
+        names = mentioned(path)
+    else:
+        names = [ALL] if SHARED.encode() in path.read_bytes() else []
+    if ALL in names:
+        return frozenset(shared.values())
+    module = next((name for name, file in shared.items() if file == path), None)
+    return frozenset().union(*(_run_by(_absolute(name, path, module), shared) for name in names))
 
 
 def read(content: bytes) -> list[str]:
@@ -83,15 +90,19 @@ def _given(call: ast.Call) -> list[ast.expr]:
     return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
-def _absolute(name: str, path: Path, packages: dict[Path, str]) -> str:
-    """Return a module's full name, empty for one of a step's own folder: that is covered anyway."""
+def _absolute(name: str, path: Path, module: str | None) -> str:
+    """Return the full name of what a `module` imports.
+
+    Empty for a relative one in a step's own folder, which is no module here: that is covered
+    anyway.
+    """
     if not name.startswith("."):
         return name
-    if path not in packages:
+    if module is None:
         return ""
     inner = name.lstrip(".")
     up = len(name) - len(inner) - (path.name == "__init__.py")
-    above = packages[path].split(".")
+    above = module.split(".")
     return ".".join([*above[: len(above) - up], inner])
 
 

@@ -26,7 +26,7 @@ from pipeline.receipts.reading import OwnCode, Receipt
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, end_children, stoppable
 from pipeline.settings.schema import EnvManager
-from pipeline.settings.surroundings import ROOT_RUN, step_folder
+from pipeline.settings.surroundings import ROOT_RUN, SCRATCH, step_folder
 from util_lib import safe_files, validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -188,6 +188,7 @@ def surroundings(home: Path) -> dict[str, str]:
         "TRACKING_STORE": str(home / "tracking_store"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
         "PIPELINE_LOG": str(home / "ml_pipeline.log"),
+        SCRATCH: "true",
     }
 
 

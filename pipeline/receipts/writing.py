@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.caching import fingerprint
 from pipeline.planning.step import Outcome, Step
+from pipeline.settings.overrides import GROUPS
 from pipeline.settings.redacted import shown_config, shown_parameters
 from pipeline.settings.schema import Settings
 from pipeline.settings.surroundings import is_own, step_folder
@@ -151,9 +152,9 @@ def _output(logged: str, outcome: Outcome) -> tuple[str, dict[str, str | None]]:
 def code(root: Path) -> dict[str, Any]:
     """Describe the checkout at `root`: remote, commit, and as a diff what is not in the commit.
 
-    `folder` is where `root` lies inside the checkout. New files count as changes; what git
-    ignores does not. All is None where there is no checkout. `left_out` says why there is no
-    diff of a dirty tree.
+    `folder` is where `root` lies inside the checkout. New files count as changes, other than
+    datasets and the like in `conf`; what git ignores does not. All is None where there is no
+    checkout. `left_out` says why there is no diff of a dirty tree.
     """
     found = git_state.git(root)
     described = {
@@ -170,7 +171,11 @@ def code(root: Path) -> dict[str, Any]:
     try:
         described["folder"] = _git(root, "rev-parse", "--show-prefix").decode().strip()
         asked = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
-        changed = [line for line in _git(root, *asked, "--", *where).split(b"\0") if line]
+        # New files of these, such as a drafted dataset, say what is composed: `config` holds that.
+        top = described["folder"]
+        composed = tuple(b"?? " + os.fsencode(f"{top}conf/{group}/") for group in GROUPS)
+        told = _git(root, *asked, "--", *where).split(b"\0")
+        changed = [line for line in told if line and not line.startswith(composed)]
         described["dirty"] = bool(changed)
         if changed:
             described["diff"], described["left_out"] = _diff(root, where, changed)

@@ -96,7 +96,7 @@ def opened(
 
     The parent run keeps `config`, which holds no secrets any more.
     """
-    screen.now("starting MLflow")
+    _say_that_it_starts(screen)
     with _parent_run(main, job, under=under) as client:
         import mlflow
 
@@ -143,13 +143,19 @@ class SweepRun(NamedTuple):
 @contextmanager
 def sweep_run(settings: Settings, name: str, screen: Screen) -> Iterator[SweepRun]:
     """Start MLflow and open the run under which it nests all that a sweep runs."""
-    screen.now("starting MLflow")
+    _say_that_it_starts(screen)
     with _parent_run(settings.main, None, f"sweep {name}") as client:
         import mlflow
 
         manager = _manager(settings.main, client, screen)
         mlflow.log_dict(shown_config(settings), "config.yaml")
         yield SweepRun(client, _active().run_id, manager)
+
+
+def _say_that_it_starts(screen: Screen) -> None:
+    """Say why nothing else is said for seconds: the first time in this process."""
+    if "mlflow" not in sys.modules:
+        screen.now("starting MLflow")
 
 
 def _active() -> "RunInfo":

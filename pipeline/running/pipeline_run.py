@@ -22,7 +22,7 @@ from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings import redacted
 from pipeline.settings.schema import Main, Settings
-from pipeline.settings.surroundings import is_address, step_folder
+from pipeline.settings.surroundings import SCRATCH, is_address, step_folder
 from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -280,6 +280,8 @@ def _begin(
 
 
 def _say_where_to_look(screen: Screen, chosen: choice.Choice, main: Main) -> None:
+    if SCRATCH in os.environ:
+        return
     uri = os.environ["MLFLOW_TRACKING_URI"]
     if chosen.backend == "wandb":
         screen.say(f"On W&B: project {main.project_name} at {choice.base_url()}")

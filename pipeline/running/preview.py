@@ -13,14 +13,14 @@ from util_lib.tracking.names import parse_reference
 def table(settings: Settings, steps: list[Step], versions: Versions) -> Table:
     """Return one row for each step: cached or not and why, inputs, outputs, seconds.
 
-    A step whose input is still to be made may turn out to be cached: nobody knows before that
-    input is there. The seconds are those that the step took last in this project.
+    A step whose input is still to be made may turn out to be cached, or not: nobody knows before
+    that input is there. The seconds are those that the step took last in this project.
     """
     shown = Table(title_justify="left")
     for name in ("step", "will", "inputs", "outputs"):
         shown.add_column(name, overflow="fold", no_wrap=name == "step")
     shown.add_column("seconds", justify="right", no_wrap=True)
-    total, unknown = 0.0, False
+    least, most, unknown = 0.0, 0.0, False
     made: dict[str, str] = {}
     open_ends: dict[str, str] = {}  # artifacts that may become others, and the step that makes them
     for step in steps:
@@ -30,20 +30,23 @@ def table(settings: Settings, steps: list[Step], versions: Versions) -> Table:
         if waits and decision.result:
             will = f"be cached, unless {waits[0]} makes something new"
         before = record.last(versions.directory, settings.main.project_name, step.name)
-        seconds = 0.0 if decision.result else before.seconds if before else None
+        certain, maybe = decision.result and not waits, decision.result and waits
+        seconds = 0.0 if certain else before.seconds if before else None
         if waits or not decision.result:
             open_ends |= {output: step.name for output in step.outputs}
         else:
             made |= {v.name: f"{v.name}:v{v.number}" for v in decision.result.outputs}
-        total, unknown = total + (seconds or 0.0), unknown or seconds is None
+        least += 0.0 if decision.result else seconds or 0.0
+        most, unknown = most + (seconds or 0.0), unknown or seconds is None
         shown.add_row(
             step.name,
             will,
             "\n".join(step.inputs),
             "\n".join(step.outputs),
-            "?" if seconds is None else f"{seconds:.1f}",
+            "?" if seconds is None else f"{'up to ' if maybe else ''}{seconds:.1f}",
         )
-    shown.caption = f"expected: {total:.1f} s{' and what is not known yet' if unknown else ''}"
+    span = f"{least:.1f} to {most:.1f}" if least < most else f"{most:.1f}"
+    shown.caption = f"expected: {span} s{' and what is not known yet' if unknown else ''}"
     return shown
 
 

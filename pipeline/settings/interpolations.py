@@ -16,9 +16,13 @@ class _Elsewhere(Exception):
     """An interpolation that the checked configuration cannot fill in."""
 
 
-def fill_in(steps: DictConfig, checked: dict[str, Any]) -> dict[str, Any]:
-    """Return `steps` with every interpolation filled in; a text around a null is null."""
-    return _filled(steps, OmegaConf.to_container(steps, resolve=False), checked)
+def fill_in(steps: DictConfig, written: dict[str, Any], checked: dict[str, Any]) -> dict[str, Any]:
+    """Return `steps` with every interpolation filled in; a text around a null is null.
+
+    `written` is the same as `steps`, as plain mappings with their `${...}`.
+    """
+    filled: dict[str, Any] = _filled(steps, written, checked)
+    return filled
 
 
 def keys(entry: dict[str, Any]) -> dict[str, str]:

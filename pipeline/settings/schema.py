@@ -18,6 +18,7 @@ from util_lib.tracking.names import check_aliases, check_artifact_name, parse_re
 from util_lib.validation import Section
 
 STEP_NAME = re.compile(r"[A-Za-z][\w-]{0,99}", re.ASCII)
+SWEEP_NAME = re.compile(r"\w[\w.-]{0,99}")
 # W&B refuses these in a project's name: they have a meaning in its URLs.
 FORBIDDEN_IN_PROJECT = set("/\\#?%:")
 
@@ -138,11 +139,21 @@ class SweepSection(Section):
     """The `sweep` section: what a multirun of the training step does; docs/sweeps.md."""
 
     step: str | None = None
-    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=100)] | None
+    name: Annotated[str | None, BeforeValidator(validation.null_word)]
     metric: str | list[str] | None
     cv: Annotated[int, Field(ge=0)]
     export: Literal["winner", "all"]
     give_up: list[float]
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_a_file(cls, name: str | None) -> str | None:
+        if name is not None and not SWEEP_NAME.fullmatch(name):
+            raise ValueError(
+                f"must be at most 100 letters, digits, '_', '.' and '-', and begin with a letter, "
+                f"a digit or '_'; found {name!r}; null = made of the time"
+            )
+        return name
 
     @field_validator("cv")
     @classmethod
@@ -208,10 +219,13 @@ def _with_steps(settings: Settings, config: DictConfig) -> Settings:
             "config: the pipeline has no steps: conf/pipeline/<name>.yaml lists them under "
             "'steps', below `# @package _global_` as its first line"
         )
-    _refuse_wrong_shapes(config.steps)
+    steps = config.steps
+    written: Any = (
+        OmegaConf.to_container(steps, resolve=False) if OmegaConf.is_dict(steps) else steps
+    )
+    _refuse_wrong_shapes(written)
     try:
-        written: Any = OmegaConf.to_container(config.steps, resolve=False)
-        filled = interpolations.fill_in(config.steps, settings.model_dump())
+        filled = interpolations.fill_in(steps, written, settings.model_dump())
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         raise UserError(f"config: steps: {' '.join(str(error).split())}") from None
     filled = {name: entry or {} for name, entry in filled.items()}
@@ -230,9 +244,8 @@ def _with_steps(settings: Settings, config: DictConfig) -> Settings:
     return found
 
 
-def _refuse_wrong_shapes(steps: Any) -> None:
+def _refuse_wrong_shapes(written: Any) -> None:
     """What stands under `steps` maps names to mappings; names become folders and files."""
-    written = OmegaConf.to_container(steps, resolve=False) if OmegaConf.is_dict(steps) else steps
     parts = {"steps": written}
     for name, entry in written.items() if isinstance(written, dict) else ():
         if not isinstance(name, str) or not STEP_NAME.fullmatch(name) or name == "all":

@@ -15,6 +15,7 @@ ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
 ADDRESS = re.compile(
     r"(https?|ssh|git|file)://[^\s-]|\w[\w.-]*@\w[\w.-]*:(?!:)|\w[\w-]*\.[\w.-]+:(?!:)"
 )
+SCRATCH = "PIPELINE_SCRATCH"  # set where the folder of the results goes when the run has ended
 HOME_WAY_OUT = (
     "results are kept where you stand: go to a folder that you may write to, or name one by "
     "MLFLOW_TRACKING_URI=sqlite:////path/to/mlflow.db"

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from filelock import FileLock, Timeout
-
 from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.tracking.store.places import store_directory
@@ -71,6 +69,8 @@ def alone(project: str, name: str, kind: str = "sweep") -> Iterator[None]:
 
     Both would run the same trials. Locks of another `kind` do not exclude each other.
     """
+    from filelock import FileLock, Timeout  # a run that is no sweep needs no lock
+
     directory = store_directory()
     with safe_files.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,9 @@ def test_a_value_of_a_file_is_a_key_like_others(home):
 def test_the_plan_shows_the_users_own_steps(home):
     done = home.run("--plan")
     assert done.returncode == 0 and "be cached" in done.stdout
+    changed = home.run("--plan", "steps.numbers.parameters.n=9").stdout
+    least, most = re.search(r"expected: ([\d.]+) to ([\d.]+) s", changed).groups()
+    assert float(least) < float(most), "total runs too if numbers makes something new"
     shown = home.run("main.plan=mermaid").stdout
     assert "artifact_numbers_json --> total" in shown
 
@@ -164,6 +168,7 @@ def test_a_receipt_of_own_steps_is_reproduced_while_their_code_is_what_it_was(ho
     done = home.run(program=program)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "reproduced: 2 of 2 artifacts and 1 of 1 metrics are the same" in done.stdout
+    assert "Look next" not in done.stdout, "there is nothing to look at: the folder is gone"
     home.edit("total/run.py", "weight * sum", "weight + sum")
     done = home.run(program=program)
     assert done.returncode == 1

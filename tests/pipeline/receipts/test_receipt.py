@@ -101,6 +101,17 @@ def test_what_a_run_leaves_inside_the_checkout_is_no_change_of_the_code(place, m
     assert "mine.yaml" in writing.code(place.project)["diff"]
 
 
+def test_new_datasets_and_winners_of_sweeps_are_in_the_configuration_and_no_change(place):
+    for name in ("dataset/drafted.yaml", "best/night.yaml", "pipeline/mine.yaml"):
+        path = place.project / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("main: {experiment_name: mine}\n")
+    assert writing.code(place.project)["dirty"] is False
+    (place.project / "segregate" / "new.py").write_text("x = 1\n")
+    diff = writing.code(place.project)["diff"]
+    assert "new.py" in diff and "conf/" not in diff
+
+
 def test_without_git_there_is_no_commit(tmp_path):
     assert writing.code(tmp_path)["commit"] is None
 

@@ -214,6 +214,12 @@ def test_no_stratification_is_possible(word):
     assert check(f"data.stratify={word}").data.stratify is None
 
 
+def test_an_empty_name_of_a_sweep_is_no_name_and_a_wrong_one_says_what_a_name_is():
+    assert check("sweep.name=").sweep.name is None
+    with pytest.raises(UserError, match="sweep.name: must be at most 100 letters.*found 'a b'"):
+        check("sweep.name='a b'")
+
+
 def test_a_columns_key_is_set_whether_the_dataset_file_has_it_or_not():
     given = ["data.columns.tempo.nullable=true", "data.columns.tempo.max=260"]
     column = check(*overrides.command_line(given)).data.columns["tempo"]
