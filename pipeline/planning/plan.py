@@ -1,6 +1,7 @@
 """The way of the data: which steps run, with which parameters, from and to which artifacts."""
 
 from pipeline.planning.step import Step
+from pipeline.settings.redacted import refuse_secrets
 from pipeline.settings.schema import Settings, StepEntry
 from util_lib.errors import UserError
 from util_lib.tracking.names import Reference, parse_reference
@@ -8,6 +9,7 @@ from util_lib.tracking.names import Reference, parse_reference
 
 def plan(settings: Settings) -> list[Step]:
     """List the steps to run, in running order. Pure: reads nothing but `settings`."""
+    refuse_secrets(settings)
     names = settings.main.execute_steps
     steps = [_step(name, settings.steps[name], settings) for name in names]
     _refuse_two_makers(steps)
