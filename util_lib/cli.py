@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from util_lib import signals
 from util_lib.errors import UserError
+from util_lib.processes import signals
 from util_lib.redaction import redacted, remember_environment
 from util_lib.tracking import names
 

@@ -30,6 +30,7 @@ from pipeline.settings.schema import EnvManager
 from pipeline.settings.surroundings import ROOT_RUN, step_folder
 from util_lib import safe_files, validation
 from util_lib.errors import UserError
+from util_lib.processes import temporary
 from util_lib.project import ROOT
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.places import store_directory
@@ -89,9 +90,9 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
         screen.say(f"the run had Python {receipt.python}, here is {platform.python_version()}")
     with (
         safe_files.writing(tempfile.gettempdir(), WAY_OUT),
-        tempfile.TemporaryDirectory(prefix="reproduce_") as name,
+        temporary.folder(user_store) as made,
     ):
-        folder = Path(name).resolve()
+        folder = made.resolve()
         with checked_out(receipt.code, args.repository, folder, screen.say) as project:
             config = runnable(receipt, project, args.file_url, args.env_manager)
             store = store_copy.copy(user_store, folder / "home" / "tracking_store")

@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -26,11 +25,12 @@ from pipeline.running.stopping import LOOK_S, stop_until
 from pipeline.settings.redacted import shown_config, without_variables
 from pipeline.settings.schema import Main, Settings
 from pipeline.settings.surroundings import ROOT_RUN, step_folder
-from util_lib import git_state, signals
+from util_lib import git_state
 from util_lib.errors import UserError
+from util_lib.processes import signals, temporary
 from util_lib.project import ROOT
 from util_lib.redaction import redacted
-from util_lib.tracking import choice
+from util_lib.tracking import choice, mlflow_runs
 from util_lib.tracking.mlflow_mirror import make_database, mlflow_lock
 from util_lib.tracking.store.places import store_directory
 from util_lib.urls import SECRET_URL
@@ -100,7 +100,7 @@ def opened(
 
         manager = under.manager if under else _manager(main, client, screen)
         mlflow.log_dict(config, "config.yaml")
-        with _temporary_folder() as folder:
+        with temporary.folder(store_directory()) as folder:
             _prepare(manager, steps, screen)
             session = Session(client, manager, folder, _active().experiment_id)
             session.reports.mkdir()
@@ -143,7 +143,10 @@ class SweepRun(NamedTuple):
 def sweep_run(settings: Settings, name: str, screen: Screen) -> Iterator[SweepRun]:
     """Start MLflow and open the run under which it nests all that a sweep runs."""
     screen.now("starting MLflow")
-    with _parent_run(settings.main, None, f"sweep {name}") as client:
+    with (
+        _parent_run(settings.main, None, f"sweep {name}") as client,
+        temporary.folder(store_directory()),
+    ):
         import mlflow
 
         manager = _manager(settings.main, client, screen)
@@ -181,18 +184,6 @@ def _end_steps(session: Session) -> None:
     stop_until(lambda: not any(thread.is_alive() for thread in session.threads))
     for run_id in session.runs:
         end_killed(session.client, run_id)
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Make a folder that goes at the end, with the repositories that MLflow fetches into it."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="pipeline_") as folder:
-        tempfile.tempdir = folder
-        try:
-            yield Path(folder)
-        finally:
-            tempfile.tempdir = before
 
 
 def end_root_run() -> None:
@@ -235,7 +226,9 @@ def _parent_run(
         finally:
             if chosen is None:
                 del os.environ[RETRIES]
+    mlflow_runs.end_left_behind(client, store_directory())
     tags = {"project": main.project_name, "group": main.experiment_name}
+    tags |= mlflow_runs.tags(store_directory())
     root = os.environ.get(ROOT_RUN)
     name = name or main.experiment_name
     if under and under.run_id:
@@ -252,7 +245,7 @@ def _parent_run(
         with _run(run_name=f"{name} {job}", tags=tags):
             yield client
     else:
-        with _run(run_id=root):
+        with _run(run_id=root, tags=mlflow_runs.tags(store_directory())):
             with _run(nested=True, run_name=f"{name} {job}", tags=tags):
                 yield client
 

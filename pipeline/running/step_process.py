@@ -18,10 +18,11 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.running import failures, mlflow_session
 from pipeline.running.mlflow_session import Session
 from pipeline.settings import redacted
-from util_lib import signals
-from util_lib.tracking import choice
+from util_lib.processes import signals
+from util_lib.tracking import choice, mlflow_runs
 from util_lib.tracking.mlflow_mirror import publish, publish_report
 from util_lib.tracking.store.database import open_store
+from util_lib.tracking.store.places import store_directory
 from util_lib.urls import SECRET_URL, without_secrets
 
 
@@ -60,6 +61,8 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
                 None, place, opened.experiment_id, project, step.version, entry, parameters
             )
             opened.runs[run.info.run_id] = ended
+            for key, value in mlflow_runs.tags(store_directory()).items():
+                opened.client.set_tag(run.info.run_id, key, value)
     except Exception as error:
         ended.set_exception(error)
         return Begun(None, ended)

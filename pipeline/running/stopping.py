@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from util_lib import signals
+from util_lib.processes import signals
 
 GRACE_S = 10  # for a step to record that it was stopped, before it is killed
 LOOK_S = 0.05  # between two looks at what has ended

@@ -17,7 +17,7 @@ from tests.pipeline.trivial_steps import ROOT, make_project
 BOUND_S = 60  # the machine may be busy; the slow test prints how long it took
 SWALLOWED = """
 import signal, sys, threading, time, weakref
-from util_lib import signals
+from util_lib.processes import signals
 from pipeline.running.stopping import stoppable
 class Thing: pass
 def callback(_):
@@ -33,7 +33,7 @@ with stoppable():
 """
 HELD = """
 import signal, time
-from util_lib import signals
+from util_lib.processes import signals
 from pipeline.running.stopping import Stopped, stoppable
 try:
     with stoppable():
