@@ -7,7 +7,7 @@ in its own environment. Usually started by `mlflow run .`; `python main.py --hel
 from pipeline import interrupts
 
 if __name__ == "__main__":
-    interrupts.answer_while_importing()
+    interrupts.answer_at_once()
 
 import sys
 from typing import Any

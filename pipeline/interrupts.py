@@ -1,11 +1,15 @@
-"""Ctrl-C in the first second, while modules are imported. Imports nothing that takes time."""
+"""Ctrl-C before anything has begun and after all is done. Imports nothing that takes time."""
 
+import contextlib
 import os
 import signal
+import sys
 
 
-def answer_while_importing() -> None:
-    """End on Ctrl-C with one line: nothing has begun, and a traceback helps nobody.
+def answer_at_once() -> None:
+    """End on Ctrl-C with one line, wherever `stoppable` does not: a traceback helps nobody.
+
+    An exception would not do: raised in a weak reference's callback it is lost.
 
     A signal that whoever started this process had ignored stays ignored.
     """
@@ -13,12 +17,8 @@ def answer_while_importing() -> None:
         signal.signal(signal.SIGINT, _stop)
 
 
-def leave_to_python() -> None:
-    """Raise KeyboardInterrupt on Ctrl-C again, which the program answers from now on."""
-    if signal.getsignal(signal.SIGINT) is _stop:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def _stop(_number: int, _frame: object) -> None:
+    with contextlib.suppress(Exception):  # RuntimeError: a line was being written
+        sys.stdout.flush()
     os.write(2, b"error: stopped\n")
     os._exit(130)

@@ -5,7 +5,9 @@ to Hydra's own runner or sweeper. `hydra.main` would compose it twice, and knows
 sweep needs before and after its jobs. What only prints (`--cfg job`, `--info`) is left to it.
 """
 
+import contextlib
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -26,22 +28,26 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import interrupts
 from pipeline.planning.plan import plan
 from pipeline.running import pipeline_run
 from pipeline.running.exit_code import exit_code, fail
 from pipeline.settings import overrides, resolvers, schema, surroundings
+from pipeline.settings.redacted import VARIABLE, remember_addresses
 from pipeline.sweeps import context
 from util_lib.errors import UserError
 from util_lib.project import ROOT
+from util_lib.redaction import redacted, remember_environment
 from util_lib.tracking.store.places import store_directory
 
 CONFIG = "config"  # config.yaml at the root
+RECORDED = (
+    "MLflow has recorded the secret among hydra_options before it started main.py: next time give "
+    "it by an environment variable, key='${oc.env:NAME}'"
+)
 
 
 def main(go: Callable[..., Any]) -> int:
     """Run `go` as the command line says and return the exit code; an error is one sentence."""
-    interrupts.leave_to_python()
     return exit_code(lambda: _start(go))
 
 
@@ -55,9 +61,10 @@ def run_job(config: DictConfig) -> Any:
     if context.current():
         from pipeline.sweeps import trial
 
-        return trial.run(config, dataset, [*now.overrides.task], now.job.num)
+        return trial.run(config, dataset, overrides.of_job(now), now.job.num)
     try:
         checked = schema.check(config, dataset)
+        remember_addresses(checked)
         if checked.main.plan:
             pipeline_run.show_plan(checked, plan(checked))
         else:
@@ -77,6 +84,7 @@ def _job_number() -> int | None:
 
 def _start(go: Callable[..., Any]) -> None:
     resolvers.register_resolvers()
+    remember_environment()
     if os.environ.get("MLFLOW_RUN_ID"):
         # The environment is the project's own: without cached bytecode every start compiles MLflow.
         sys.dont_write_bytecode = False
@@ -84,18 +92,30 @@ def _start(go: Callable[..., Any]) -> None:
         surroundings.adopt_surroundings(store_directory().parent)
         words = sys.argv[1:] = overrides.command_line(sys.argv[1:])
         overrides.refuse_unfit_files(words)
+        if os.environ.get(surroundings.ROOT_RUN) and any(VARIABLE in word for word in words):
+            print(RECORDED, flush=True)
         if {"-h", "--help"} & set(words):
             print(overrides.help_text(words))
             return
         if any(word.startswith("-") and word not in overrides.MULTIRUN for word in words):
             os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors to us instead of printing them
-            go()
+            _print_redacted(go)
             return
         surroundings.refuse_unwritable(store_directory().parent)
         with initialize_config_dir(str(ROOT), job_name="main", version_base="1.3"):
             _run(inspect.unwrap(go), words)
     except (HydraException, OmegaConfBaseException) as error:
         raise overrides.explain(error, sys.argv[1:]) from error
+
+
+def _print_redacted(show: Callable[[], Any]) -> None:
+    """Let Hydra print what it is asked for, `--cfg job --resolve`, without secrets."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            show()
+    finally:
+        print(redacted(printed.getvalue()), end="")
 
 
 def _run(job: Callable[[DictConfig], Any], words: list[str]) -> None:
@@ -125,7 +145,7 @@ def _run(job: Callable[[DictConfig], Any], words: list[str]) -> None:
         sweeper = Plugins.instance().instantiate_sweeper(
             config=config, hydra_context=hydra_context, task_function=job
         )
-        returned = sweeper.sweep([*config.hydra.overrides.task])
+        returned = sweeper.sweep(overrides.of_job(config.hydra))
         callbacks.on_multirun_end(**about)
         return returned
 

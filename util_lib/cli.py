@@ -15,6 +15,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from util_lib.errors import UserError
+from util_lib.processes import signals
+from util_lib.redaction import redacted, remember_environment
 from util_lib.tracking import names
 
 # How people, and CSV files, write yes and no, in any case.
@@ -150,14 +152,15 @@ class _Console(logging.StreamHandler):
 
 
 class _OneLine(logging.Formatter):
-    """Keeps a record on one line, so that a log file can be searched and counted by lines."""
+    """Keeps a record on one line, so that a log file can be searched by lines, and no secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).replace("\r", "").replace("\n", " | ")
+        return redacted(super().format(record).replace("\r", "").replace("\n", " | "))
 
 
 def start_logging(step: str) -> None:
     """Send log lines to the console, and append them to the file that `PIPELINE_LOG` names."""
+    remember_environment()
     console = _Console(sys.stdout)
     console.setFormatter(_OneLine(f"%(asctime)s {step}: %(message)s", "%H:%M:%S"))
     handlers: list[logging.Handler] = [console]
@@ -179,15 +182,18 @@ def start_logging(step: str) -> None:
 def exit_code(main: Callable[[], Any]) -> int:
     """Run a step's `main` and return the exit code of its process.
 
-    A `UserError` becomes `<step>: <sentence>`, the last line on stderr. Ctrl-C gives 130. SIGTERM
-    becomes `SystemExit(143)`, so that runs and temporary directories are closed on the way out. A
+    A `UserError` becomes `<step>: <sentence>`, the last line on stderr. Ctrl-C gives 130, SIGTERM
+    143; runs and temporary directories are closed on the way out. A
     reader of stdout that goes away, such as `| head`, gives 141.
     What W&B refuses or does not answer is a `UserError` too.
     """
     from util_lib import tracking
 
     step = Path(main.__globals__["__file__"]).resolve().parent.name
-    previous = signal.signal(signal.SIGTERM, _stop)
+    stops = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+        stops.append(signal.SIGINT)
+    previous = {number: signal.signal(number, _stop) for number in stops}
     try:
         start_logging(step)
         with tracking.whole_step():
@@ -200,17 +206,20 @@ def exit_code(main: Callable[[], Any]) -> int:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 128 + signal.SIGPIPE
-        traceback.print_exc()
+        print(redacted(traceback.format_exc()), end="", file=sys.stderr)
         return _fail(step, f"unexpected {type(error).__name__}: {error}", 1)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signals.enough()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         logging.shutdown()
     return 0
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
+def _stop(number: int, _frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # a second one would break off the closing of runs
-    raise SystemExit(128 + number)
+    by_hand = number == signal.SIGINT
+    signals.insist(lambda: KeyboardInterrupt() if by_hand else SystemExit(128 + number))
 
 
 def _nobody_reads() -> bool:
@@ -229,5 +238,5 @@ def _fail(step: str, sentence: str, code: int) -> int:
                 logging.LogRecord(step, logging.ERROR, __file__, 0, sentence, None, None)
             )
     sys.stdout.flush()
-    print(f"{step}: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+    print(redacted(f"{step}: {' '.join(sentence.split())}"), file=sys.stderr, flush=True)
     return code

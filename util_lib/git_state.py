@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from util_lib.urls import without_credentials
+from util_lib.redaction import redacted
 
 
 def describe() -> dict[str, Any]:
@@ -33,7 +33,7 @@ def git(directory: Path) -> dict[str, Any]:
         return {}
     dirty = any(not line.startswith("#") for line in told)
     remote = _ask_git(directory, "config", "--get", "remote.origin.url")
-    return {"commit": commit, "remote": without_credentials(remote or ""), "dirty": dirty}
+    return {"commit": commit, "remote": redacted(remote or ""), "dirty": dirty}
 
 
 def commit_at(repository: str, version: str) -> str | None:

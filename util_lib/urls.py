@@ -4,37 +4,79 @@ import os
 import re
 import unicodedata
 from pathlib import PurePosixPath
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from util_lib.errors import UserError
 
 SECRET_URL = "GET_DATA_URL"  # environment variable: the address that `--file_url` shows in part
 HARMLESS_KEYS = ("raw", "download", "dl", "format", "version", "ref")  # of a query
+HIDDEN = "***"  # stands for a secret
 LONGEST = 255  # bytes of a file's name, on most disks
 
 
-def without_credentials(text: str) -> str:
-    """Return `text` with the user and password of every address in it taken out."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+_SCHEME = r"[A-Za-z][\w+.-]*://"
+_CHARACTER = r"(?:\$\{[^{}]*\}|[^\s'\"<>\]})])"
+ADDRESS = re.compile(rf"{_SCHEME}(?:(?!,{_SCHEME}){_CHARACTER})*")
+# After a user's colon a password may hold what belongs into a path; digits there are a port.
+_USER = re.compile(r"(?<=://)(?:[^/?#]*|[^/?#:@]+:(?!\d+(?:[/?#]|$)).*)(?=@)")
+_VALUE = re.compile(r"(?:^|(?<=[?#&;]))([^=&;?#]*=)?([^&;#]*)")
+
+
+def secret_spans(address: str) -> list[tuple[int, int]]:
+    """Return where in an address its secrets stand: a user with a password, values of its query.
+
+    Signed addresses carry their secret under many names (token, sig, X-Amz-Signature, ...), so
+    only keys known to be harmless keep their values. So it is with `key=value` after a `#`.
+    """
+    user = _USER.search(address)
+    found = [user.span()] if user and user[0] else []
+    start = user.end() if user else 0
+    question, fragment = (address.find(mark, start) for mark in "?#")
+    if question >= 0 and (fragment < 0 or question < fragment):
+        end = len(address) if fragment < 0 else fragment
+        found += [
+            pair.span(2)
+            for pair in _VALUE.finditer(address, question + 1, end)
+            if pair[2] and (pair[1] or pair[2] + "=")[:-1] not in HARMLESS_KEYS
+        ]
+    if fragment >= 0:
+        found += [
+            pair.span(2)
+            for pair in _VALUE.finditer(address, fragment + 1)
+            if pair[1] and pair[2] and pair[1][:-1] not in HARMLESS_KEYS
+        ]
+    return found
+
+
+def secret_parts(address: str) -> set[str]:
+    """Return the secrets of an address: its query's values, its user and password, the latter."""
+    found = {address[start:end] for start, end in secret_spans(address)}
+    user = _USER.search(address)
+    return found | ({user[0].partition(":")[2]} - {""} if user else set())
+
+
+def shown_address(address: str) -> str:
+    """Return an address without user and password, with `***` for the values of its query."""
+    for start, end in reversed(secret_spans(address)):
+        is_user = address[end : end + 1] == "@" and address[:start].endswith("://")
+        after = end + 1 if is_user else end
+        address = address[:start] + ("" if is_user else HIDDEN) + address[after:]
+    return address
 
 
 def without_secrets(url: str) -> str:
-    """Return `url` as it may be shown: no user or password, `***` for the values of its query.
+    """Return `url` as it may be shown and recorded: without its secrets and what follows a `#`.
 
-    Signed addresses carry their secret under many names (token, sig, X-Amz-Signature, ...), so
-    only keys known to be harmless keep their values. A path without scheme is returned as it is.
-    Raises `UserError` for what is no address; it does not repeat it.
+    A path without scheme is returned as it is. Raises `UserError` for what is no address; it does
+    not repeat it.
     """
     if "://" not in url:
         return url
     try:
-        parts = urlsplit(url)
+        urlsplit(url)
     except ValueError:
         raise UserError("file_url is no valid http(s) address, file:// address or path") from None
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    shown = [f"{key}={value if key in HARMLESS_KEYS else '***'}" for key, value in pairs]
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "&".join(shown), ""))
+    return shown_address(url).partition("#")[0]
 
 
 def file_name(url: str, default: str) -> str:

@@ -13,7 +13,7 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
 from util_lib.project import resolve_path
 from util_lib.safe_files import read_content
-from util_lib.urls import without_secrets
+from util_lib.urls import HIDDEN, without_secrets
 
 ABSENT = "absent"  # an input that no version has yet, such as the first reference
 TIMEOUT_S = 10  # for a server to say whether its file has changed
@@ -41,7 +41,7 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
     project = settings.main.project_name
     inputs = _inputs(step, project, versions, made)
     try:
-        source = _source(step, step.source) if step.source else ""
+        source = _source(step, step.source, settings) if step.source else ""
         parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
     except fingerprint.UnknownFingerprint as unknown:
         return Decision(None, None, str(unknown), inputs)
@@ -148,7 +148,7 @@ def _bootstrapped(inputs: dict[str, str], parts: dict[str, str]) -> dict[str, st
     }
 
 
-def _source(step: Step, source: str) -> str:
+def _source(step: Step, source: str, settings: Settings) -> str:
     """Identify what the step would download, without downloading it."""
     url, told = step.parameters[source], step.parameters.get("sha256", "null")
     address = urlsplit(url)
@@ -160,6 +160,8 @@ def _source(step: Step, source: str) -> str:
             raise fingerprint.UnknownFingerprint(
                 f"{path} cannot be read ({error.strerror})"
             ) from None
+    if HIDDEN in url and settings.main.plan:
+        raise fingerprint.UnknownFingerprint("the secrets of its address are not set here")
     digest = _state_on_server(url) if told == "null" else told.lower()
     return f"{without_secrets(url)} sha256 {digest}"
 

@@ -22,9 +22,9 @@ from pipeline.settings.schema import Settings
 from pipeline.settings.surroundings import step_folder
 from util_lib import git_state
 from util_lib.project import ROOT
+from util_lib.redaction import redacted
 from util_lib.tracking.store.places import store_directory
 from util_lib.tracking.store.values import flatten
-from util_lib.urls import without_credentials
 
 FORMAT = "1"  # another number makes all earlier fingerprints unknown
 # What a step's folder holds beside its code: words for people, and what programs leave there.
@@ -107,7 +107,7 @@ def _commit(uri: str, version: str) -> str:
     if commit := git_state.commit_at(repository, version):
         return commit
     raise UnknownFingerprint(
-        f"its code comes from {without_credentials(repository)}, which does not say what its "
+        f"its code comes from {redacted(repository)}, which does not say what its "
         f"version {version} is now"
     )
 

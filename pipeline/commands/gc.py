@@ -5,15 +5,18 @@ and the steps' environments; without --delete=true nothing is changed. The rules
 """
 
 import argparse
+import shutil
 import sys
+from pathlib import Path
 
 from pipeline.environments import unused
 from pipeline.environments.unused import Found
 from pipeline.housekeeping.unneeded import Removable, clean, day
 from pipeline.running.exit_code import exit_code
 from util_lib import cli
+from util_lib.processes import temporary
 from util_lib.project import ROOT
-from util_lib.tracking import choice
+from util_lib.tracking import choice, mlflow_mirror, mlflow_runs
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.places import refuse_no_store, store_directory
 
@@ -52,11 +55,31 @@ def go(argv: list[str]) -> None:
         store = Store(store_directory(), sweep=False)
         print(f"the store {store.directory}", flush=True)
         rows = clean(store, arguments.keep, arguments.delete)
+        rows += _of_killed_pipelines(store, arguments.delete)
         _show(rows, "gained" if arguments.delete else "would be gained")
     _environments(arguments.delete and arguments.environments)
     print("MLflow's own copies (registered models, figures: mlruns, mlartifacts) are not touched.")
     if not arguments.delete:
         print("Nothing was changed: -P delete=true (--delete=true) removes it.")
+
+
+def _of_killed_pipelines(store: Store, delete: bool) -> list[Removable]:
+    """List what killed pipelines of this store left on this machine; with `delete` remove it."""
+    why = "left over by a process that was killed"
+    rows = []
+    for path in temporary.left_behind(store.directory):
+        size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
+        rows.append(Removable(str(path), why, size))
+        if delete:
+            shutil.rmtree(path, ignore_errors=True)
+    database = mlflow_mirror.tracking_uri(store.directory).partition("sqlite:///")[2]
+    if not database or Path(database).exists():  # it is not made for being asked
+        with mlflow_mirror.connect(store.directory) as client:
+            for run in mlflow_runs.left_behind(client, store.directory):
+                rows.append(Removable(f"MLflow run {run.info.run_name}, RUNNING", why, 0))
+            if delete:
+                mlflow_runs.end_left_behind(client, store.directory)
+    return rows
 
 
 def _show(rows: list[Removable], gained: str) -> None:

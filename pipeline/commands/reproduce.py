@@ -23,15 +23,18 @@ from pipeline.caching import fingerprint
 from pipeline.receipts import differences, reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
 from pipeline.receipts.reading import OwnCode, Receipt
+from pipeline.running.exit_code import fail
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, end_children, stoppable
 from pipeline.settings.schema import EnvManager
 from pipeline.settings.surroundings import ROOT_RUN, SCRATCH, step_folder
 from util_lib import safe_files, validation
 from util_lib.errors import UserError
+from util_lib.processes import temporary
 from util_lib.project import ROOT
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.places import store_directory
+from util_lib.urls import HIDDEN
 
 # What leads runs elsewhere, or makes steps take other data, is not for the run in the scratch
 # place; where environments lie and how conda is found is.
@@ -50,9 +53,9 @@ def main(argv: list[str] | None = None) -> int:
         with stoppable():
             return int(not reproduce(args, screen))
     except UserError as error:
-        return _fail(error, 1)
+        return fail(error, 1)
     except Stopped as stop:
-        return _fail(stop, 128 + stop.number)
+        return fail(stop, 128 + stop.number)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,9 +90,9 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
         screen.say(f"the run had Python {receipt.python}, here is {platform.python_version()}")
     with (
         safe_files.writing(tempfile.gettempdir(), WAY_OUT),
-        tempfile.TemporaryDirectory(prefix="reproduce_") as name,
+        temporary.folder(user_store) as made,
     ):
-        folder = Path(name).resolve()
+        folder = made.resolve()
         with checked_out(receipt.code, args.repository, folder, screen.say) as project:
             config = runnable(receipt, project, args.file_url, args.env_manager)
             store = store_copy.copy(user_store, folder / "home" / "tracking_store")
@@ -139,7 +142,7 @@ def _as_it_was(step: str, uri: str, own: OwnCode) -> Path:
 
 
 def _address(recorded_url: str, project: Path) -> str:
-    if "=***" in recorded_url:
+    if HIDDEN in recorded_url:
         raise UserError(
             f"the receipt does not hold the secrets of {recorded_url}: give the whole address with "
             "file_url=<address>"
@@ -199,11 +202,6 @@ def literal(value: Any) -> Any:
     if isinstance(value, list):
         return [literal(each) for each in value]
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
-
-
-def _fail(reason: object, code: int) -> int:
-    print(f"error: {reason}", file=sys.stderr, flush=True)
-    return code
 
 
 if __name__ == "__main__":

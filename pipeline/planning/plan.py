@@ -1,15 +1,17 @@
 """The way of the data: which steps run, with which parameters, from and to which artifacts."""
 
 from pipeline.planning.step import Step
+from pipeline.settings.redacted import refuse_secrets
 from pipeline.settings.schema import Settings, StepEntry
 from pipeline.settings.surroundings import is_address
 from util_lib.errors import UserError
+from util_lib.redaction import redacted
 from util_lib.tracking.names import Reference, parse_reference
-from util_lib.urls import without_credentials
 
 
 def plan(settings: Settings) -> list[Step]:
     """List the steps to run, in running order. Pure: reads nothing but `settings`."""
+    refuse_secrets(settings)
     names = settings.main.execute_steps
     steps = [_step(name, settings.steps[name], settings) for name in names]
     _refuse_two_makers(steps)
@@ -72,7 +74,7 @@ def _refuse_no_place(uri: str, version: str | None, key: str) -> None:
         return
     if ":" in uri:
         raise UserError(
-            f"config: {key}: {without_credentials(uri)!r} is neither a folder nor an address that "
+            f"config: {key}: {redacted(uri)!r} is neither a folder nor an address that "
             "steps are fetched from: write https://, ssh://, git:// or file://, or git@host:path"
         )
     if version:

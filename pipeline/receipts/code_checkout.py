@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.receipts.reading import Code
 from util_lib.errors import UserError
 from util_lib.project import ROOT
-from util_lib.urls import without_credentials
+from util_lib.redaction import redacted
 
 HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
@@ -78,7 +78,7 @@ def _clone(commit: str, source: str, target: Path, say: Callable[[str], None]) -
             f"commit {commit[:10]} is not in this repository and the receipt names no other: give "
             "one with repository=<address or path>"
         )
-    shown = without_credentials(source)
+    shown = redacted(source)
     say(f"commit {commit[:10]} is not in this repository: cloning {shown}")
     if Path(source).expanduser().is_dir():
         source = str(Path(source).expanduser().resolve())
@@ -136,5 +136,5 @@ def _git(folder: Path, *arguments: str, given: bytes = b"") -> None:
     except FileNotFoundError:
         raise UserError("git is not installed, and a receipt's code is checked out by it") from None
     if done.returncode:
-        said = without_credentials(" ".join(done.stderr.decode(errors="replace").split()))
+        said = redacted(" ".join(done.stderr.decode(errors="replace").split()))
         raise UserError(said or f"git {arguments[0]} ended with exit code {done.returncode}")

@@ -23,6 +23,7 @@ class Code(Section):
     dirty: bool | None
     diff: str | None
     left_out: str | None
+    other_changes: dict[str, str | None] = {}
 
 
 class RecordedVersion(Section):

@@ -3,10 +3,12 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 from pipeline.running.stopping import Stopped
 from util_lib.errors import UserError
+from util_lib.redaction import redacted
 
 
 def exit_code(run: Callable[[], None]) -> int:
@@ -23,11 +25,14 @@ def exit_code(run: Callable[[], None]) -> int:
     except BrokenPipeError:  # nobody reads any more: `main.py --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except Exception:  # a defect: all that is known of it, but for secrets
+        print(redacted(traceback.format_exc()), end="", file=sys.stderr, flush=True)
+        return 1
     return 0
 
 
 def fail(reason: object, code: int) -> int:
     """Say why, as the last line, and return `code`."""
     sys.stdout.flush()
-    print(f"error: {reason}", file=sys.stderr, flush=True)
+    print(f"error: {redacted(str(reason))}", file=sys.stderr, flush=True)
     return code

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.environments.lacking import said_of_lack
 from pipeline.planning.step import Step
 from util_lib.errors import UserError
-from util_lib.urls import without_credentials
+from util_lib.redaction import redacted
 
 
 def explain(error: Exception) -> UserError:
@@ -31,7 +31,7 @@ def is_from(error: Exception, *packages: str) -> bool:
 def not_fetched(step: Step, error: Exception) -> UserError:
     """Return what git had against fetching a step."""
     return UserError(
-        f"step {step.name} could not be fetched from {without_credentials(step.uri)}"
+        f"step {step.name} could not be fetched from {redacted(step.uri)}"
         f"{f' at version {step.version}' if step.version else ''}: {one_line(error)}"
     )
 
@@ -83,4 +83,4 @@ def exit_code(error: BaseException) -> int | None:
 def one_line(error: Any) -> str:
     """Return what was said, on one line and without credentials."""
     said = str(error).partition("[SQL: ")[0]  # SQLAlchemy adds the statement, a page long
-    return without_credentials(" ".join(said.split()))
+    return redacted(" ".join(said.split()))

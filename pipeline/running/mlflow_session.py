@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -24,16 +23,18 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.running.failures import is_from, not_fetched, one_line
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import LOOK_S, stop_until
-from pipeline.settings.redacted import shown_config
+from pipeline.settings.redacted import shown_config, without_variables
 from pipeline.settings.schema import Main, Settings
 from pipeline.settings.surroundings import ROOT_RUN, step_folder
 from util_lib import git_state
 from util_lib.errors import UserError
+from util_lib.processes import signals, temporary
 from util_lib.project import ROOT
-from util_lib.tracking import choice
+from util_lib.redaction import redacted
+from util_lib.tracking import choice, mlflow_runs
 from util_lib.tracking.mlflow_mirror import make_database, mlflow_lock
 from util_lib.tracking.store.places import store_directory
-from util_lib.urls import SECRET_URL, without_credentials
+from util_lib.urls import SECRET_URL
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,7 +103,7 @@ def opened(
 
         manager = under.manager if under else _manager(main, client, screen)
         mlflow.log_dict(config, "config.yaml")
-        with _temporary_folder() as folder:
+        with temporary.folder(store_directory()) as folder:
             lacks = _prepare(manager, steps, screen)
             session = Session(client, manager, folder, _active().experiment_id, lacks)
             session.reports.mkdir()
@@ -119,14 +120,15 @@ def opened(
 def _surroundings_of_steps(session: Session) -> Iterator[None]:
     """Set what the steps' processes inherit; a step in another repository finds `util_lib` too."""
     before = dict(os.environ)
-    session.address = os.environ.pop(SECRET_URL, "")
+    session.address = os.environ.get(SECRET_URL, "")
     os.environ["TRACKING_RUNS"] = str(session.reports)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     try:
-        yield
+        with without_variables():
+            yield
     finally:
-        for name in (SECRET_URL, "TRACKING_RUNS", "PYTHONPATH"):
+        for name in ("TRACKING_RUNS", "PYTHONPATH"):
             os.environ.pop(name, None)
             if name in before:
                 os.environ[name] = before[name]
@@ -144,7 +146,10 @@ class SweepRun(NamedTuple):
 def sweep_run(settings: Settings, name: str, screen: Screen) -> Iterator[SweepRun]:
     """Start MLflow and open the run under which it nests all that a sweep runs."""
     _say_that_it_starts(screen)
-    with _parent_run(settings.main, None, f"sweep {name}") as client:
+    with (
+        _parent_run(settings.main, None, f"sweep {name}") as client,
+        temporary.folder(store_directory()),
+    ):
         import mlflow
 
         manager = _manager(settings.main, client, screen)
@@ -190,18 +195,6 @@ def _end_steps(session: Session) -> None:
         end_killed(session.client, run_id)
 
 
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """Make a folder that goes at the end, with the repositories that MLflow fetches into it."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="pipeline_") as folder:
-        tempfile.tempdir = folder
-        try:
-            yield Path(folder)
-        finally:
-            tempfile.tempdir = before
-
-
 def end_root_run() -> None:
     """End the root's run where main.py was stopped before it took the run over.
 
@@ -242,28 +235,47 @@ def _parent_run(
         finally:
             if chosen is None:
                 del os.environ[RETRIES]
+    mlflow_runs.end_left_behind(client, store_directory())
     tags = {"project": main.project_name, "group": main.experiment_name}
+    tags |= mlflow_runs.tags(store_directory())
     root = os.environ.get(ROOT_RUN)
     name = name or main.experiment_name
     if under and under.run_id:
         parent = under.run_id
-        with mlflow.start_run(
-            run_name=f"{name} steps", tags=tags, nested=True, parent_run_id=parent
-        ):
+        with _run(run_name=f"{name} steps", tags=tags, nested=True, parent_run_id=parent):
             yield client
         return
     if root:
         _taken_over.append(root)
     if job is None:
-        with mlflow.start_run(run_id=root, run_name=None if root else name, tags=tags):
+        with _run(run_id=root, run_name=None if root else name, tags=tags):
             yield client
     elif root is None:
-        with mlflow.start_run(run_name=f"{name} {job}", tags=tags):
+        with _run(run_name=f"{name} {job}", tags=tags):
             yield client
     else:
-        with mlflow.start_run(run_id=root):
-            with mlflow.start_run(nested=True, run_name=f"{name} {job}", tags=tags):
+        with _run(run_id=root, tags=mlflow_runs.tags(store_directory())):
+            with _run(nested=True, run_name=f"{name} {job}", tags=tags):
                 yield client
+
+
+@contextmanager
+def _run(**how: Any) -> Iterator[None]:
+    """Open a run as `mlflow.start_run` does; no signal breaks off its beginning or its end."""
+    import mlflow
+
+    with signals.held():
+        mlflow.start_run(**how)
+    status = "FAILED"
+    try:
+        yield
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        with signals.held():
+            mlflow.end_run(status)
 
 
 @contextmanager
@@ -294,7 +306,7 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> dict[str, list[
         if Path(place).is_dir() and not step.version:
             projects.append(Path(place))
             continue
-        screen.now(f"fetching {step.name} from {without_credentials(step.uri)}")
+        screen.now(f"fetching {step.name} from {redacted(step.uri)}")
         given = {**step.parameters, **{key: "" for key in step.files}}
         try:
             project = Path(fetch_and_validate_project(place, step.version, "main", given))

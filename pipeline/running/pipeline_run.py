@@ -13,7 +13,7 @@ from pipeline.caching import versions
 from pipeline.caching.versions import Versions
 from pipeline.planning.mlproject import refuse_misfit
 from pipeline.planning.step import Outcome, Step
-from pipeline.receipts import writing
+from pipeline.receipts import code_state, writing
 from pipeline.running import failures, mlflow_session, preview, step_process
 from pipeline.running.failures import StepFailed
 from pipeline.running.mlflow_session import Session, Under
@@ -102,7 +102,7 @@ def _receipt_kept(
     screen: Screen,
 ) -> Iterator[None]:
     """Write the receipt at the end, also that of a run that fails or is stopped."""
-    code = writing.code(ROOT)
+    code = code_state.describe(ROOT)
     failure: BaseException | None = None
     try:
         yield
@@ -111,6 +111,8 @@ def _receipt_kept(
         raise
     finally:
         text = writing.make(settings, steps, outcomes, code)
+        if why := code_state.why_not_again(code):
+            screen.closing.append(f"this run cannot be reproduced: {why}")
         try:
             kept = _keep_receipt(text, settings.main, found, failure)
             screen.closing.append(f"receipt: {kept}")

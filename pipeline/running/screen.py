@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.planning.step import Outcome
+from util_lib.redaction import redacted
 
 PIPE_WIDTH = 120  # columns of the table where there is no terminal to ask
 KEPT_LINES = 200  # of each stream, to find a failed step's last words
@@ -54,6 +55,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print one line that stays."""
+        text = redacted(text)
         if self.is_terminal:
             self._console.print(Text(text), soft_wrap=True)
         else:
@@ -92,7 +94,7 @@ class Screen:
             self.say(text)
             return
         self._remove_living(key)
-        self._tasks[key] = self._progress.add_task(text, total=None)
+        self._tasks[key] = self._progress.add_task(redacted(text), total=None)
 
     def _remove_living(self, key: str) -> None:
         if self._progress is not None and key in self._tasks:
@@ -175,6 +177,10 @@ class Screen:
             for raw in _without_interrupts(stream):
                 before, marker, _ = raw.partition(SYNC)
                 if before:
+                    text = before.decode("utf-8", errors="surrogateescape")
+                    shown = redacted(text)
+                    if shown != text:
+                        before = shown.encode("utf-8", errors="surrogateescape")
                     text = before.decode("utf-8", errors="replace").rstrip("\n")
                     self._lines[number].append(text)
                     if self.is_terminal:

@@ -18,9 +18,11 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.running import failures, mlflow_session
 from pipeline.running.mlflow_session import Session
 from pipeline.settings import redacted
-from util_lib.tracking import choice
+from util_lib.processes import signals
+from util_lib.tracking import choice, mlflow_runs
 from util_lib.tracking.mlflow_mirror import publish, publish_report
 from util_lib.tracking.store.database import open_store
+from util_lib.tracking.store.places import store_directory
 from util_lib.urls import SECRET_URL, without_secrets
 
 
@@ -54,9 +56,13 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
     place, entry = mlflow_session.location(step.uri), "main"
     try:
         project = utils.fetch_and_validate_project(place, step.version, entry, parameters)
-        run = utils.get_or_create_run(
-            None, place, opened.experiment_id, project, step.version, entry, parameters
-        )
+        with signals.held():
+            run = utils.get_or_create_run(
+                None, place, opened.experiment_id, project, step.version, entry, parameters
+            )
+            opened.runs[run.info.run_id] = ended
+            for key, value in mlflow_runs.tags(store_directory()).items():
+                opened.client.set_tag(run.info.run_id, key, value)
     except Exception as error:
         ended.set_exception(error)
         return Begun(None, ended)
@@ -66,7 +72,6 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
     )
     opened.threads.append(thread)
     with _handed_over(opened, address if step.source else None, run_id, ended):
-        opened.runs[run_id] = ended
         thread.start()
     return Begun(run_id, ended)
 
@@ -86,7 +91,8 @@ def _handed_over(
         yield
         return
     for earlier, end in opened.runs.items():
-        _wait_for_process(earlier, end)
+        if earlier != run_id:
+            _wait_for_process(earlier, end)
     os.environ[SECRET_URL] = address
     try:
         yield

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import psutil
 
+from util_lib.processes import signals
+
 GRACE_S = 10  # for a step to record that it was stopped, before it is killed
 LOOK_S = 0.05  # between two looks at what has ended
 WATCH_S = 1.0  # between two looks at whether `mlflow run` still lives
@@ -41,7 +43,7 @@ def stoppable() -> Iterator[None]:
         signal_children(signal.SIGTERM if len(seen) == 1 else signal.SIGKILL)
         if len(seen) == 1:
             _let_record()
-            raise Stopped(number)
+            signals.insist(lambda: Stopped(number))
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in numbers}
@@ -49,12 +51,17 @@ def stoppable() -> Iterator[None]:
     threading.Thread(target=_watch_parent, args=(ended,), daemon=True).start()
     try:
         yield
+        if seen:  # the exception got lost until the very end
+            raise Stopped(seen[0])
     except BaseException as error:
-        if not isinstance(error, Stopped):  # else they were told already
+        if not seen:  # else they were told already
             signal_children(signal.SIGTERM)
         end_children()
+        if seen and not isinstance(error, Stopped):  # what the signal did to a child, or hid
+            raise Stopped(seen[0]) from error
         raise
     finally:
+        signals.enough()
         ended.set()
         for number, handler in before.items():
             signal.signal(number, handler)

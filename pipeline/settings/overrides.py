@@ -6,6 +6,7 @@ that no shell ever globs, expands or evaluates a user's value.
 
 import argparse
 import re
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -16,6 +17,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.settings import conf_files
+from pipeline.settings.redacted import put_apart
 from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -97,13 +99,14 @@ def command_line(arguments: list[str]) -> list[str]:
     """Turn main.py's arguments into Hydra's: split `--hydra_options`, expand `--execute_steps`.
 
     Arguments that Hydra knows (`-m`, `--cfg job`, `key=value`) pass through. `--steps` is the NYC
-    pipeline's name for `--execute_steps`; both given is an error.
+    pipeline's name for `--execute_steps`; both given is an error. Secrets are put apart first: no
+    message repeats one.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--hydra_options", default="")
     parser.add_argument("--execute_steps", default="")
     parser.add_argument("--steps", default="")
-    known, rest = parser.parse_known_args(arguments)
+    known, rest = parser.parse_known_args([put_apart(word) for word in arguments])
     if known.steps and known.execute_steps:
         raise UserError(
             f"execute_steps ({known.execute_steps!r}) and steps ({known.steps!r}) mean the same: "
@@ -155,6 +158,12 @@ def use_our_key(override: str) -> str:
         if key == theirs or key.startswith(theirs + "."):
             return mark + ours + key[len(theirs) :] + value
     return override
+
+
+def of_job(hydra: Any) -> list[str]:
+    """Return the overrides of a job as they were typed, `${...}` in them not filled in."""
+    written: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return written
 
 
 def config_keys(config: DictConfig) -> list[str]:

@@ -8,8 +8,10 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from pipeline.settings.redacted import read_environment
 from util_lib.dataset import expressions
 from util_lib.project import ROOT
+from util_lib.urls import HIDDEN
 
 
 def register_resolvers() -> None:
@@ -20,6 +22,7 @@ def register_resolvers() -> None:
         "text_features": _text_features,
         "declaration": _declaration,
         "by_task": _by_task,
+        "oc.env": _environment,  # OmegaConf's own, which knows of no secrets
         "local_or_url": _local_or_url,
         "suffix": lambda name: PurePosixPath(name).suffix,
         "own_conf": _own_conf,
@@ -76,6 +79,12 @@ def _declaration(section: str = "random_forest_pipeline", *, _root_: DictConfig)
 def _by_task(classification: Any, regression: Any, *, _root_: DictConfig) -> Any:
     """Choose between the values for the two tasks."""
     return regression if _root_.data.task == "regression" else classification
+
+
+def _environment(name: str, *default: str | None, _root_: DictConfig) -> str | None:
+    """Return an environment variable; `--plan` does without those that are not set."""
+    missing = (HIDDEN,) if OmegaConf.select(_root_, "main.plan") else ()
+    return read_environment(name, *(default or missing))
 
 
 def _local_or_url(name: str, url: str) -> str:

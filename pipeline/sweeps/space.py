@@ -15,7 +15,7 @@ from omegaconf import DictConfig, flag_override
 
 from pipeline.planning.plan import plan
 from pipeline.planning.step import Step
-from pipeline.settings import schema
+from pipeline.settings import overrides, schema
 from pipeline.settings.schema import Settings
 from pipeline.settings.surroundings import is_address, step_folder
 from pipeline.sweeps.record import as_text
@@ -51,7 +51,7 @@ def space(config: DictConfig, loader: ConfigLoader) -> Space:
     """Read what the command line and `hydra.sweeper.params` sweep."""
     sweeper = config.hydra.sweeper
     params = sweeper.get("params") or {}
-    words = [f"{key}={value}" for key, value in params.items()] + [*config.hydra.overrides.task]
+    words = [f"{key}={value}" for key, value in params.items()] + overrides.of_job(config.hydra)
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
     # what comes later wins, as in Hydra
     last = {override.get_key_element(): override for override in parsed}

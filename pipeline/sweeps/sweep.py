@@ -20,6 +20,7 @@ from pipeline.planning.step import Step
 from pipeline.running import mlflow_session, pipeline_run
 from pipeline.running.failures import StepFailed
 from pipeline.running.screen import Screen
+from pipeline.settings.redacted import remember_addresses
 from pipeline.settings.schema import Settings
 from pipeline.sweeps import context, record, shared_steps, space, warm_worker, winner
 from pipeline.sweeps.cluster import launcher as cluster
@@ -49,6 +50,7 @@ def _run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) ->
     swept = space.space(config, loader)
     compose = Composer(config, loader, swept)
     base = compose()
+    remember_addresses(base)
     if not swept.values or not space.is_of_trials(swept, base, compose):
         return launch()
     for logger in HYDRA_LOGGERS:  # they list the jobs, which say more themselves

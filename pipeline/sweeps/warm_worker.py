@@ -10,6 +10,7 @@ import os
 import subprocess
 from typing import Any
 
+from pipeline.settings.redacted import without_variables
 from pipeline.settings.surroundings import step_folder
 
 SCRIPT = "worker.py"  # in the folder of a step whose runs can be trials
@@ -24,7 +25,8 @@ class Worker:
     def __init__(self, python: str, uri: str) -> None:
         """Start the script of the step at `uri` with the interpreter `python`."""
         # a client of W&B starts a service process of its own, not this process's, which may end
-        environment = {name: v for name, v in os.environ.items() if name != "WANDB_SERVICE"}
+        with without_variables():
+            environment = {name: v for name, v in os.environ.items() if name != "WANDB_SERVICE"}
         self._process = subprocess.Popen(
             [python, str(step_folder(uri) / SCRIPT)],
             stdin=subprocess.PIPE,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from util_lib import safe_files
 from util_lib.errors import UserError
+from util_lib.tracking import mlflow_runs
 from util_lib.tracking.store import values
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.places import store_directory
@@ -231,6 +232,7 @@ def _create_run(client: "MlflowClient", record: RunRecord) -> str:
         "mlflow.source.name": record.environment.get("program") or "",
         "mlflow.source.type": "LOCAL",
         "tracking.created_for": record.id,
+        **mlflow_runs.tags(record.store.directory),
     }
     if commit := record.environment["git"].get("commit"):
         tags["mlflow.source.git.commit"] = commit

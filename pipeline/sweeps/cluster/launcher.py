@@ -17,6 +17,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, flag_override
 
+from pipeline.settings.overrides import of_job
 from pipeline.sweeps import context
 from pipeline.sweeps import trial as sweep_trial
 from pipeline.sweeps.cluster.engine import Engine, Lost
@@ -65,7 +66,7 @@ def jobs(
     nothing = Surroundings(None, "", "", {})
     for number, words in enumerate(overrides, start=first):
         composed = loader.load_sweep_config(config, words)
-        arguments = [*composed.hydra.overrides.task]
+        arguments = of_job(composed.hydra)
         dataset = composed.hydra.runtime.choices.get("dataset")
         with flag_override(composed, ["struct", "readonly"], [False, False]):
             del composed["hydra"]

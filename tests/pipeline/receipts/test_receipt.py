@@ -1,17 +1,19 @@
 """What a run leaves behind so that it can be done again."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from pipeline.planning.plan import plan
-from pipeline.receipts import writing
+from pipeline.receipts import code_state, writing
 from pipeline.running import mlflow_session
 from pipeline.settings import overrides, resolvers, schema
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.checkout import commit, copy_place, git, receipts
 from tests.pipeline.trivial_steps import STEPS
+from util_lib import redaction
 
 GET, CLEAN, CHECK, SPLIT, TRAIN, TEST = STEPS
 DIGESTS = {"version", "digest"}
@@ -60,9 +62,10 @@ def test_the_parent_run_in_mlflow_shows_the_receipt(recorded_run):
 
 def test_the_diff_of_a_dirty_tree_makes_the_same_files_of_the_commit(place, tmp_path):
     place.edit("segregate/run.py", 'salt = "plain"', 'salt = "rock"')
-    (place.project / "notes.bin").write_bytes(bytes(range(256)))
-    (place.project / "accents.txt").write_bytes("déjà\n".encode("latin-1"))
+    (place.project / "segregate" / "notes.bin").write_bytes(bytes(range(256)))
+    (place.project / "conf" / "accents.txt").write_bytes("déjà\n".encode("latin-1"))
     (place.project / "evaluate" / "outputs.json").write_text("[ ]\n")
+    git(place.project, "rm", "--quiet", "tools/compare/README.md")
     before = git(place.project, "status", "--porcelain") + git(place.project, "count-objects")
     done = place.run()
     assert done.returncode == 0, done.stderr
@@ -71,34 +74,109 @@ def test_the_diff_of_a_dirty_tree_makes_the_same_files_of_the_commit(place, tmp_
     )
     code = receipts(place.store)[-1]["code"]
     assert code["dirty"] and code["left_out"] is None
+    assert "cannot be reproduced" not in done.stdout
     other = tmp_path / "other"
     git(tmp_path, "clone", "--quiet", str(place.project), str(other))
     patch = tmp_path / "patch"
     patch.write_bytes(code["diff"].encode(errors="surrogateescape"))
     git(other, "apply", str(patch))
-    for name in ("segregate/run.py", "notes.bin", "accents.txt", "evaluate/outputs.json"):
+    changed = ("segregate/run.py", "segregate/notes.bin", "conf/accents.txt")
+    for name in (*changed, "evaluate/outputs.json"):
         assert (other / name).read_bytes() == (place.project / name).read_bytes()
+    assert not (other / "tools/compare/README.md").exists()
+
+
+PRIVATE = "Smith, 12 Main Street, k3y-9f8e7d6c5b"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("notes.txt", None),
+        (".env", None),
+        ("customers.csv", None),
+        ("tests/test_mine.py", None),
+        ("evaluate/.env.local", "may hold keys"),
+        ("evaluate/customers.csv", "is a data file"),
+        ("conf/dataset/server.pem", "may hold keys"),
+    ],
+)
+def test_the_content_of_such_a_file_is_in_no_receipt_and_its_digest_is(place, name, why):
+    path = place.project / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(PRIVATE)
+    code = code_state.describe(place.project)
+    assert PRIVATE not in json.dumps(code)
+    assert code["dirty"]
+    assert code["other_changes"] == {name: hashlib.sha256(PRIVATE.encode()).hexdigest()}
+    assert code_state.why_not_again(code) == (why and f"{name} {why}")
+
+
+def test_a_run_whose_receipt_cannot_be_reproduced_says_so_when_it_is_written(place):
+    (place.project / "customers.csv").write_text(PRIVATE)
+    done = place.run()
+    assert done.returncode == 0 and "cannot be reproduced" not in done.stdout
+    (place.project / "evaluate" / "customers.csv").write_text(PRIVATE)
+    done = place.run()
+    assert done.returncode == 0
+    *_, before, last = done.stdout.splitlines()
+    assert before == "this run cannot be reproduced: evaluate/customers.csv is a data file"
+    assert last == "receipt: songs_demo/receipt:v2"
+    assert PRIVATE not in json.dumps(receipts(place.store))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'API_KEY = "k3y-9f8e7d6c5b"',
+        "password: hunter22",
+        "export DB_PASSWORD=hunter22",
+        'url = "https://ann:hunter22@host/x.csv"',
+        'url = "https://host/x.csv?sig=Zm9vYmFy12"',
+        "token = 'ghp_0123456789abcdefghijABCDEFGHIJ012345'",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "# value of the variable: from-the-env-1234",
+    ],
+)
+def test_code_that_holds_a_secret_is_in_no_receipt_and_the_run_says_so(place, line, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "from-the-env-1234")
+    redaction.remember_environment()
+    (place.project / "evaluate" / "mine.yaml").write_text(f"a: 1\n{line}\nb: 2\n")
+    code = code_state.describe(place.project)
+    assert code["diff"] is None and line.split()[-1] not in json.dumps(code)
+    assert code["left_out"] == "evaluate/mine.yaml holds what looks like a secret"
+    assert code_state.why_not_again(code) == code["left_out"]
+
+
+def test_ordinary_code_is_no_secret(place):
+    text = (
+        'TOKEN = "SERVING_TOKEN"\ntoken: str | None\nmax_tokens = 100\nmask_token: "[MASK]"\n'
+        'url = "https://host/x.csv?raw=true&page=12345678"\npassword: ${oc.env:PASSWORD1}\n'
+        "sha256: 520f68f05fc1520f68f05fc1520f68f05fc1520f68f05fc1520f68f05fc11111\n"
+    )
+    (place.project / "evaluate" / "mine.yaml").write_text(text)
+    assert code_state.describe(place.project)["left_out"] is None
 
 
 def test_too_large_a_change_is_left_out_and_the_receipt_says_so(place):
-    (place.project / "table_of_mine.csv").write_text("0" * (writing.DIFF_BYTES + 1))
-    code = writing.code(place.project)
+    (place.project / "conf" / "table_of_mine.txt").write_text("0" * (code_state.FILE_BYTES + 1))
+    code = code_state.describe(place.project)
     assert code["dirty"] and code["diff"] is None
-    assert "larger than 5,000,000 bytes" in code["left_out"]
+    assert code["left_out"] == "conf/table_of_mine.txt is larger than 1,000,000 bytes"
     commit(place.project)
-    assert writing.code(place.project)["dirty"] is False
+    assert code_state.describe(place.project)["dirty"] is False
 
 
 def test_what_a_run_leaves_inside_the_checkout_is_no_change_of_the_code(place, monkeypatch):
     home = place.project / "conf" / "here"
-    home.mkdir()
-    (home / "mlflow.db").write_text("x")
-    (home / "tracking_store").mkdir()
-    (home / "tracking_store" / "tracking.db").write_text("x")
+    left = ("mlflow.db", "tracking_store/tracking.db", "serving_image/model/x", "conf/best/s.yaml")
+    for name in left:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("x")
     monkeypatch.setenv("PIPELINE_HOME", str(home))
-    assert writing.code(place.project)["dirty"] is False
+    assert code_state.describe(place.project)["dirty"] is False
     (home / "mine.yaml").write_text("x")
-    assert "mine.yaml" in writing.code(place.project)["diff"]
+    assert "mine.yaml" in code_state.describe(place.project)["diff"]
 
 
 def test_new_datasets_and_winners_of_sweeps_are_in_the_configuration_and_no_change(place):
@@ -113,7 +191,7 @@ def test_new_datasets_and_winners_of_sweeps_are_in_the_configuration_and_no_chan
 
 
 def test_without_git_there_is_no_commit(tmp_path):
-    assert writing.code(tmp_path)["commit"] is None
+    assert code_state.describe(tmp_path)["commit"] is None
 
 
 def test_a_failed_run_has_a_receipt_up_to_its_failure(place):

@@ -1,0 +1,170 @@
+"""Ctrl-C at any moment: the run ends with 130, and nothing is recorded as running."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.caching.test_reuse import Place
+from tests.pipeline.trivial_steps import ROOT, make_project
+
+BOUND_S = 60  # the machine may be busy; the slow test prints how long it took
+SWALLOWED = """
+import signal, sys, threading, time, weakref
+from util_lib.processes import signals
+from pipeline.running.stopping import stoppable
+class Thing: pass
+def callback(_):
+    signal.raise_signal(signal.SIGINT)
+    for _ in range(10):
+        pass  # the handler runs here, and what it raises is swallowed
+with stoppable():
+    thing = Thing()
+    held = weakref.ref(thing, callback)
+    del thing
+    print("lost", flush=True)
+    time.sleep(60)
+"""
+HELD = """
+import signal, time
+from util_lib.processes import signals
+from pipeline.running.stopping import Stopped, stoppable
+try:
+    with stoppable():
+        with signals.held():
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.5)
+            print("whole", flush=True)
+        time.sleep(60)
+except Stopped as stop:
+    print(stop)
+"""
+
+
+def answer_sigint() -> None:
+    """Background jobs of a shell ignore SIGINT, and what they start inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        preexec_fn=answer_sigint,
+    )
+
+
+def test_an_interrupt_that_a_weak_references_callback_swallows_is_raised_again():
+    done = python(SWALLOWED)
+    assert done.stdout == "lost\n" and "Exception ignored in" in done.stderr
+    assert done.stderr.rstrip().endswith("stopped by SIGINT")
+
+
+def test_a_block_that_must_stay_whole_is_interrupted_at_its_end():
+    assert python(HELD).stdout == "whole\nstopped by SIGINT\n"
+
+
+def test_a_step_in_which_an_interrupt_is_swallowed_ends_too():
+    code = SWALLOWED.replace("with stoppable():", "def main():") + (
+        "\nfrom util_lib import cli\n__file__ = '/x/step/run.py'\nsys.exit(cli.exit_code(main))"
+    )
+    for number, code_of_exit in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        done = python(code.replace("SIGINT", number.name))
+        assert done.stdout == "lost\n" and done.returncode == code_of_exit, done.stderr
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    from pipeline.planning.plan import plan
+    from pipeline.settings import overrides, resolvers, schema
+
+    folder = tmp_path_factory.mktemp("template")
+    resolvers.register_resolvers()
+    make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
+    (folder / "home").mkdir()
+    place = Place(folder)
+    place.table.write_text("a,b\n1,2\n")
+    done = place.run()  # the database, and a duration
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def interrupt(place: Place, after: float) -> tuple[int, float, str]:
+    """Start a run of all steps, press Ctrl-C; return the code, seconds, and what it said."""
+    process = subprocess.Popen(
+        [sys.executable, str(place.project / "main.py"), "main.env_manager=local"]
+        + ["data.file_url=table.csv", "data.sha256=null", "main.cache=false"],
+        cwd=place.home,
+        env=place.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # the signal reaches main.py and its steps, and nobody else
+        preexec_fn=answer_sigint,
+    )
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    pressed = time.monotonic()
+    try:
+        said, _ = process.communicate(timeout=BOUND_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, time.monotonic() - pressed, said
+
+
+def running(place: Place) -> list[tuple]:
+    """Return what MLflow and the store hold for running."""
+    asked = {
+        "mlflow.db": "SELECT name FROM runs WHERE status = 'RUNNING'",
+        "tracking_store/tracking.db": "SELECT name FROM runs WHERE state = 'running'",
+    }
+    found = []
+    for name, question in asked.items():
+        with sqlite3.connect(place.home / name) as database:
+            found += database.execute(question).fetchall()
+    return found
+
+
+def check(place: Place, times: int, seed: int, longest: float) -> None:
+    moments, took, ended = random.Random(seed), [], 0
+    for _ in range(times):
+        after = moments.uniform(0.05, longest)
+        code, seconds, said = interrupt(place, after)
+        # Before Python has begun it is the signal itself that ends it.
+        assert code in (130, 0, -signal.SIGINT), (after, said)
+        if code == -signal.SIGINT:
+            assert after < 0.5 and not said, said
+        assert "Traceback" not in said, (after, said)
+        assert not running(place), (after, said)
+        ended += code != 0
+        took.append(seconds)
+    took.sort()
+    print(
+        f"{times} interrupts, {ended} before the end: half within {took[times // 2]:.2f} s, "
+        f"99 of 100 within {took[times * 99 // 100]:.2f} s, the last {took[-1]:.2f} s"
+    )
+    assert ended > times // 2
+
+
+def test_interrupts_at_random_moments_leave_nothing_running(template):
+    check(Place(template), times=6, seed=random.randrange(10**6), longest=8)
+
+
+@pytest.mark.slow
+def test_many_interrupts_at_random_moments_leave_nothing_running(template):
+    check(
+        Place(template),
+        times=int(os.environ.get("INTERRUPTS", "500")),
+        seed=int(os.environ.get("INTERRUPTS_SEED", "1")),
+        longest=10,
+    )

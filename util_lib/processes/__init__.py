@@ -1,0 +1,1 @@
+"""Processes: which still live, what they leave, how they are stopped."""

@@ -1,0 +1,57 @@
+"""Stopping on a signal, surely: what a handler raises can get lost.
+
+Python swallows an exception that is raised in a weak reference's callback or in `__del__`, and a
+signal's handler runs wherever the program happens to be. So the handler raises again, until the
+exception is on its way. In a block under `held` it waits for the end of that block.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+AGAIN_S = 0.2  # between two attempts
+_depth = 0  # of blocks that are not to be broken off
+
+
+def insist(stop: Callable[[], BaseException]) -> None:
+    """Raise what `stop` makes in the main thread, again and again until it is handled.
+
+    To be called in a handler. `enough` ends it, on the way out.
+    """
+
+    def raise_again(_number: int, _frame: FrameType | None) -> None:
+        error = stop()
+        if not _depth and not _is_passing(type(error)):
+            raise error
+
+    signal.signal(signal.SIGALRM, raise_again)
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
+    raise_again(0, None)
+
+
+def enough() -> None:
+    """Insist no longer."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Do not break off this block, which is short: what it begins must also be noted down."""
+    global _depth
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+
+
+def _is_passing(kind: type[BaseException]) -> bool:
+    """Say whether such an exception is on its way, or being answered, where the signal came."""
+    error = sys.exception()
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__context__
+    return False
