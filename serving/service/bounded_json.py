@@ -13,6 +13,7 @@ from typing import Any
 from serving.service.refusals import RequestError
 
 BLANKS = " \t\n\r"
+AFTER = tuple(f"{BLANKS},]")  # what can follow an element of a list
 BLANK = re.compile(f"[{BLANKS}]*")
 ENDS = {"{": "},", "[": "],"}  # of an element, by how it begins
 WINDOW = 200_000  # characters; an element that does not end within them is counted
@@ -67,7 +68,7 @@ class _Reader:
         for _ in range(2):
             try:
                 found, end = self.scan(self.window, at - self.start)
-                if end < len(self.window):  # else it may go on behind the window
+                if self.window[end : end + 1] in AFTER:  # else it may go on behind the window
                     return found, self.start + end
             except (StopIteration, ValueError):
                 pass  # cut off by the window, or wrong: `value` knows
