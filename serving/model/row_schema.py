@@ -24,7 +24,7 @@ from util_lib.tables import typed
 TYPES = {"float": float, "int": int, "string": str, "bool": bool, "datetime": str}
 # The usual form; Python and pandas differ in which others of ISO 8601 they read.
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?)?", re.A)
-PIECE = 500  # rows examined at a time; others are answered between two pieces
+PIECE = 100  # rows examined at a time; others are answered between two pieces
 OTHERS = 100  # columns that the model does not know, among which a mistyped name is looked for
 INT_LIMIT = 2**53  # whole numbers beyond lose digits as doubles, which is what a model gets
 

@@ -5,6 +5,7 @@ after the other; a short element, such as a row, by Python's reader in C. What c
 `json.loads` makes of the same text.
 """
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 from serving.service.refusals import RequestError
 from util_lib.tables import json_files
 
-BLANK = re.compile(r"[ \t\n\r]*")
+BLANKS = " \t\n\r"
+AFTER = tuple(f"{BLANKS},]")  # what can follow an element of a list
+BLANK = re.compile(f"[{BLANKS}]*")
+ENDS = {"{": "},", "[": "],"}  # of an element, by how it begins
 WINDOW = 200_000  # characters; an element that does not end within them is counted
 
 
@@ -33,6 +37,7 @@ class _Reader:
         self.max_rows = max_rows
         self.max_values = max_values
         self.start, self.window = 0, text[:WINDOW]
+        self.guess_at = 0  # where it is worth while to guess at the end of elements
         decoder: Any = json_files.DECODER
         self.scan = decoder.scan_once
         self.string = decoder.parse_string
@@ -44,14 +49,16 @@ class _Reader:
         return content
 
     def blank(self, at: int) -> int:
+        if self.text[at : at + 1] not in BLANKS:
+            return at
         return BLANK.match(self.text, at).end()  # type: ignore[union-attr] # it may be empty
 
     def value(self, at: int) -> tuple[Any, int]:
         mark = self.text[at : at + 1]
         if mark == "{":
-            return self.object(at + 1)
+            return self.mapping(at + 1)
         if mark == "[":
-            return self.list(at + 1)
+            return self.sequence(at + 1)
         try:
             return self.scan(self.text, at)
         except StopIteration as error:
@@ -62,7 +69,7 @@ class _Reader:
         for _ in range(2):
             try:
                 found, end = self.scan(self.window, at - self.start)
-                if end < len(self.window):  # else it may go on behind the window
+                if self.window[end : end + 1] in AFTER:  # else it may go on behind the window
                     return found, self.start + end
             except (StopIteration, ValueError):
                 pass  # cut off by the window, or wrong: `value` knows
@@ -71,7 +78,7 @@ class _Reader:
             self.start, self.window = at, self.text[at : at + WINDOW]
         return self.value(at)
 
-    def object(self, at: int) -> tuple[dict[str, Any], int]:
+    def mapping(self, at: int) -> tuple[dict[str, Any], int]:
         found: dict[str, Any] = {}
         at = self.blank(at)
         if self.text[at : at + 1] == "}":
@@ -93,22 +100,42 @@ class _Reader:
             if ended:
                 return found, at
 
-    def list(self, at: int) -> tuple[list[Any], int]:
+    def sequence(self, at: int) -> tuple[list[Any], int]:
         found: list[Any] = []
         at = self.blank(at)
         if self.text[at : at + 1] == "]":
             return found, at + 1
         most = max(self.max_rows, self.max_values)
         while True:
-            element, at = self.element(at)
-            if isinstance(element, dict | list) and len(element) > self.max_values:
-                raise self.too_many()
-            found.append(element)
+            several, at = self.several(at)
+            for element in several:
+                if isinstance(element, dict | list) and len(element) > self.max_values:
+                    raise self.too_many()
+            found += several
             if len(found) > most:
                 raise self.too_many()
             at, ended = self.next(at, "]")
             if ended:
                 return found, at
+
+    def several(self, at: int) -> tuple[list[Any], int]:
+        """Read what looks like the elements of a list that end within the window; at least one.
+
+        What reads as a list between brackets is a list: a wrong guess at an end does not read.
+        """
+        if at >= self.guess_at:
+            self.guess_at = at + WINDOW
+            self.start, self.window = at, self.text[at : at + WINDOW]
+            end = self.window.rfind(ENDS.get(self.window[:1], ","))
+            if end > 0:
+                end += self.window[:1] in ENDS
+                with contextlib.suppress(StopIteration, ValueError):
+                    found, read = self.scan(f"[{self.window[:end]}]", 0)
+                    if read == end + 2:
+                        self.guess_at = at + end
+                        return found, at + end
+        element, at = self.element(at)
+        return [element], at
 
     def next(self, at: int, end: str) -> tuple[int, bool]:
         """Go past a comma, or the end."""

@@ -7,6 +7,7 @@ whole yet: who sends nothing keeps nobody out.
 """
 
 import resource
+import time
 from asyncio import TimerHandle, Transport
 from typing import Any
 
@@ -16,6 +17,7 @@ HEADER_SECONDS = 10.0  # from the connection, or the first byte of a request, to
 HEADER_BYTES = 32_768
 TAKE_SECONDS = 30.0  # in which a client takes some of an answer that waits for it
 MOST = 1_000  # connections; those whose requests are being answered may be more
+NEW_SECONDS = 1.0  # so long a new connection is given for its request, before it counts as idle
 SPARE_FILES = 200  # that a process may open, kept for everything but connections
 
 
@@ -25,13 +27,13 @@ class Places:
     def __init__(self, most: int):
         """Keep up to `most` connections."""
         self.most = most
-        self._idle: dict[Connection, None] = {}  # no request, or not all of its headers
+        self._idle: dict[Connection, float] = {}  # no request, or not all of its headers: since
         self._unfinished: dict[Connection, None] = {}  # a part of a body
 
     def is_idle(self, connection: "Connection") -> None:
         """Count a connection as idle from now on."""
         self.is_busy(connection)
-        self._idle[connection] = None
+        self._idle[connection] = time.monotonic()
 
     def is_unfinished(self, connection: "Connection") -> None:
         """Count a connection as one whose request is on its way."""
@@ -43,14 +45,18 @@ class Places:
         self._idle.pop(connection, None)
         self._unfinished.pop(connection, None)
 
-    def make_room(self, taken: int) -> None:
-        """Drop the connection that would be missed least, if more than `most` are taken."""
-        if taken > self.most:
-            for connections in (self._idle, self._unfinished):
-                for least in connections:
-                    self.is_busy(least)
-                    least.transport.abort()
-                    return
+    def make_room(self, taken: set[Any]) -> None:
+        """Drop the connections that would be missed least, where more than `most` are taken."""
+        while len(taken) > self.most and (least := self._least()) is not None:
+            self.is_busy(least)
+            taken.discard(least)
+            least.transport.abort()
+
+    def _least(self) -> "Connection | None":
+        idle, since = next(iter(self._idle.items()), (None, 0.0))
+        if idle is None or time.monotonic() - since < NEW_SECONDS:
+            return next(iter(self._unfinished), idle)
+        return idle
 
 
 class Connection(HttpToolsProtocol):
@@ -64,7 +70,7 @@ class Connection(HttpToolsProtocol):
         self._header_bytes = 0
         self._timer: TimerHandle | None = None
         self._within(HEADER_SECONDS)
-        self.places.make_room(len(self.connections))
+        self.places.make_room(self.connections)
         self.places.is_idle(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -147,11 +147,19 @@ def _parts(task: Task, body: bytes) -> Iterator[Any]:
 def narrowed(rows: list[Row], task: Task) -> list[Row]:
     """Return the rows with the columns that count, and what no column can hold cut short."""
     known = {*task.known.columns, *task.known.sources, *task.keep}
-    others = [name for name in rows[0] if name not in known][:OTHERS]
+    known_here = known | {*[name for name in rows[0] if name not in known][:OTHERS]}
     made = []
     for number, row in enumerate(rows):
-        names = known & row.keys() if number else [n for n in row if n in known or n in others]
-        made.append({name: _short(row[name], name, number, task.max_text) for name in names})
+        for name, value in row.items():
+            kind = type(value)
+            if name not in known_here or (
+                len(value) > task.max_text if kind is str else kind is list or kind is dict
+            ):
+                names = [name for name in row if name in known_here]
+                row = {name: _short(row[name], name, number, task.max_text) for name in names}
+                break
+        made.append(row)
+        known_here = known
     return made
 
 
