@@ -30,6 +30,31 @@ def check_date_format(written: str | None) -> str | None:
     return written
 
 
+# What YAML makes of words that are not quoted: its version 1.1 has many for true and false.
+YAML_WORDS = {True: "yes, on and true as true", False: "no, off and false as false"}
+
+
+def _not_of_type(value: Any, dtype: str) -> str:
+    """Say what YAML made of an allowed value that is none of the declared type; empty if it is."""
+    if isinstance(value, bool):
+        quoted = "" if dtype != "string" else ": quote it"
+        found = f" (YAML reads {YAML_WORDS[value]}{quoted}), expected dtype {dtype}"
+        return "" if dtype == "bool" else found
+    if dtype == "string":
+        if value is None:
+            return " (YAML reads null, ~ and nothing at all so: quote it), expected dtype string"
+        kind = {int: "a whole number", float: "a number"}.get(type(value), "a date")
+        found = f" (YAML reads it as {kind}: quote it), expected dtype string"
+        return "" if isinstance(value, str) else found
+    fits = {
+        "int": isinstance(value, int) or (isinstance(value, float) and value == int(value)),
+        "float": isinstance(value, int | float),
+        "datetime": isinstance(_as_date(value), datetime.date),
+        "bool": False,
+    }
+    return "" if fits[dtype] else f" of type {type(value).__name__}, expected dtype {dtype}"
+
+
 class Limits(Section):
     """Bounds, both included, and listed values."""
 
@@ -122,6 +147,13 @@ class Column(Limits):
             raise ValueError(f"decimal and thousands are both {self.decimal!r}: they must differ")
         if self.date_format and self.dtype != "datetime":
             raise ValueError(f"date_format belongs to dates, found dtype {self.dtype}")
+        return self
+
+    @model_validator(mode="after")
+    def _allowed_fits_the_type(self) -> "Column":
+        for value in self.allowed or []:
+            if reason := _not_of_type(value, self.dtype):
+                raise ValueError(f"allowed holds {value}{reason}")
         return self
 
     @model_validator(mode="after")

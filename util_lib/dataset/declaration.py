@@ -218,7 +218,7 @@ class Data(Section):
     clean: Annotated[Clean, Field(description="how the table is cleaned")] = Clean()
     drop_duplicates: Annotated[
         bool, Field(description="drop rows that equal an earlier row in every column")
-    ] = True
+    ] = False
     derived: Annotated[
         dict[str, str],
         Field(

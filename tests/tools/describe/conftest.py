@@ -12,7 +12,7 @@ from step_support import steps
 
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
-from tools.describe import draft, run
+from tools.describe import draft, run, tables
 from tools.describe.draft import Source
 from util_lib import tracking
 from util_lib.dataset import declaration
@@ -67,11 +67,11 @@ class Drafts:
     def draft(self, content, target: str | None = None, file: str = "customers.csv") -> Data:
         """Draft a table without its profile, and return what the draft declares."""
         path = self.table(content, file)
-        frame, sniffed = run.read(path)
+        table = tables.read(path, self.folder, 2_000_000_000)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        source = Source(str(path), file, sha256, sniffed)
+        source = Source(str(path), file, sha256)
         name = file.partition(".")[0]
-        made = draft.make(frame, source, name, target)
+        made = draft.make(table, source, name, target)
         (self.drafts / f"{name}.yaml").write_text(made.text, encoding="utf-8")
         return declaration.load(self.drafts / f"{name}.yaml")
 
