@@ -225,10 +225,10 @@ def _of_numbers(name: str, column: pa.ChunkedArray, counted: Census, found: Numb
     if found.odd:
         odd = values_like(column, [kind for kind in found.odd], counted)
         missing |= odd
-        total = counted.n_values
         notes.append(
-            f"{found.n_numbers:,} of {total:,} are numbers; others: {shown(list(odd.values()))}, taken "
-            "as missing: correct them, or take them out of `missing` and check_data stops there"
+            f"{found.n_numbers:,} of {counted.n_values:,} are numbers; others: "
+            f"{shown(list(odd.values()))}, taken as missing: correct them, or take them out of "
+            "`missing` and check_data stops there"
         )
     elif missing:
         total = counted.n_rows - counted.n_empty

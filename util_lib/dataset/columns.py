@@ -31,28 +31,30 @@ def check_date_format(written: str | None) -> str | None:
 
 
 # What YAML makes of words that are not quoted: its version 1.1 has many for true and false.
-YAML_WORDS = {True: "yes, on and true as true", False: "no, off and false as false"}
+YAML_WORDS: dict[Any, str] = {
+    None: "null, ~ and nothing at all so",
+    True: "YES, yes, on and true as true",
+    False: "NO, no, off and false as false",
+}
 
 
-def _not_of_type(value: Any, dtype: str) -> str:
+def not_of_type(value: Any, dtype: str) -> str:
     """Say what YAML made of an allowed value that is none of the declared type; empty if it is."""
-    if isinstance(value, bool):
-        quoted = "" if dtype != "string" else ": quote it"
-        found = f" (YAML reads {YAML_WORDS[value]}{quoted}), expected dtype {dtype}"
-        return "" if dtype == "bool" else found
-    if dtype == "string":
-        if value is None:
-            return " (YAML reads null, ~ and nothing at all so: quote it), expected dtype string"
-        kind = {int: "a whole number", float: "a number"}.get(type(value), "a date")
-        found = f" (YAML reads it as {kind}: quote it), expected dtype string"
-        return "" if isinstance(value, str) else found
     fits = {
-        "int": isinstance(value, int) or (isinstance(value, float) and value == int(value)),
+        "string": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "int": isinstance(value, int | float) and value == value // 1,
         "float": isinstance(value, int | float),
         "datetime": isinstance(_as_date(value), datetime.date),
-        "bool": False,
     }
-    return "" if fits[dtype] else f" of type {type(value).__name__}, expected dtype {dtype}"
+    if fits[dtype] and (dtype == "bool" or not isinstance(value, bool)):
+        return ""
+    made = YAML_WORDS.get(value) if isinstance(value, bool | None) else None
+    made = made or ("" if isinstance(value, str) else "it so")
+    reads = f"YAML reads {made}" + (": quote it" if dtype == "string" else "")
+    return (
+        f"{value!r} ({reads}), expected dtype {dtype}" if made else f"{value!r}, expected {dtype}"
+    )
 
 
 class Limits(Section):
@@ -152,8 +154,8 @@ class Column(Limits):
     @model_validator(mode="after")
     def _allowed_fits_the_type(self) -> "Column":
         for value in self.allowed or []:
-            if reason := _not_of_type(value, self.dtype):
-                raise ValueError(f"allowed holds {value}{reason}")
+            if reason := not_of_type(value, self.dtype):
+                raise ValueError(f"allowed holds {reason}")
         return self
 
     @model_validator(mode="after")
