@@ -48,33 +48,28 @@ class Census(NamedTuple):
         return self.n_rows - self.n_empty - sum(word.times for word in self.words.values())
 
 
-def take(column: pa.ChunkedArray) -> Census:
+def take(column: pa.Array) -> Census:
     """Count the values of a column of texts; an empty one is a missing one."""
     n_empty = column.null_count
     words: dict[str, Kind] = {}
-    shapes: dict[str, Kind] | None = {}
-    start = 0
+    shapes: dict[str, Kind] = {}
+    trimmed = pc.utf8_trim_whitespace(column)
+    empty = pc.fill_null(pc.equal(trimmed, ""), False)
+    n_empty += pc.sum(empty).as_py() or 0
     known = pa.array(sorted(MISSING))
-    for chunk in column.chunks:
-        trimmed = pc.utf8_trim_whitespace(chunk)
-        empty = pc.fill_null(pc.equal(trimmed, ""), False)
-        n_empty += pc.sum(empty).as_py() or 0
-        is_word = pc.fill_null(pc.is_in(pc.utf8_lower(trimmed), value_set=known), False)
-        _count(words, trimmed, trimmed, pc.and_not(is_word, empty), start)
-        if shapes is not None:
-            masked = trimmed
-            for pattern, mark in MASKS:
-                masked = pc.replace_substring_regex(masked, pattern, mark)
-            others = pc.and_(pc.is_valid(trimmed), pc.invert(pc.or_(is_word, empty)))
-            _count(shapes, masked, trimmed, others, start)
-            shapes = shapes if len(shapes) <= MOST_SHAPES else None
-        start += len(chunk)
-    return Census(len(column), n_empty, words, shapes)
+    is_word = pc.fill_null(pc.is_in(pc.utf8_lower(trimmed), value_set=known), False)
+    _count(words, trimmed, trimmed, pc.and_not(is_word, empty))
+    others = pc.and_(pc.is_valid(trimmed), pc.invert(pc.or_(is_word, empty)))
+    masked = trimmed
+    for pattern, mark in MASKS:
+        masked = pc.replace_substring_regex(masked, pattern, mark)
+    _count(shapes, masked, trimmed, others)
+    n_rows = len(column)
+    return Census(n_rows, n_empty, words, shapes if len(shapes) <= MOST_SHAPES else None)
 
 
-def _count(
-    found: dict[str, Kind], keys: pa.Array, values: pa.Array, chosen: pa.Array, start: int
-) -> None:
+def _count(found: dict[str, Kind], keys: pa.Array, values: pa.Array, chosen: pa.Array) -> None:
+    """Count the `chosen` rows by key, up to one key more than `MOST_SHAPES`."""
     rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
     if not len(rows):
         return
@@ -82,17 +77,9 @@ def _count(
     codes, first, counts = np.unique(
         encoded.indices.to_numpy(), return_index=True, return_counts=True
     )
-    for code, at, count in zip(codes, first, counts, strict=True):
-        key = encoded.dictionary[int(code)].as_py()
-        before = found.get(key)
+    for code, at, times in zip(codes, first, counts[: MOST_SHAPES + 1], strict=False):
         row = int(rows[at])
-        found[key] = (
-            before._replace(times=before.times + int(count))
-            if before
-            else Kind(int(count), values[row].as_py(), start + row)
-        )
-        if len(found) > MOST_SHAPES:
-            return
+        found[encoded.dictionary[int(code)].as_py()] = Kind(int(times), values[row].as_py(), row)
 
 
 def shape_of(text: str) -> str:
@@ -102,13 +89,13 @@ def shape_of(text: str) -> str:
     return text
 
 
-def different(column: pa.ChunkedArray) -> pd.Series:
+def different(column: pa.Array) -> pd.Series:
     """Return the different values of a column of texts, without blanks around them."""
     values = pc.unique(pc.utf8_trim_whitespace(column)).drop_null()
     return pd.Series(values.to_pylist(), dtype=object)
 
 
-def first_match(column: pa.ChunkedArray, pattern: str) -> Kind | None:
+def first_match(column: pa.Array, pattern: str) -> Kind | None:
     """Return how many values match `pattern` of RE2, one of them and its row; None if none does."""
     matches = pc.fill_null(pc.match_substring_regex(column, pattern), False)
     count = pc.sum(matches).as_py() or 0

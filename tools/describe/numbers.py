@@ -4,9 +4,6 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tools.describe.census import Kind
 
 MOST_ODD = 0.05  # share of a column's values that are no numbers, while the others are
@@ -167,13 +164,3 @@ def _other(
     if thousands is not None or not any(decimal in core for core in cores) or "9999" in cores:
         return None
     return next((other for other in best if other[1] == decimal), None)
-
-
-def plain(column: pa.ChunkedArray, numbers: Numbers) -> pa.ChunkedArray:
-    """Return texts as Arrow reads numbers, from those written as `numbers` says."""
-    for word in numbers.around:
-        column = pc.replace_substring(column, word, "")
-    if numbers.thousands and not numbers.thousands.isspace():
-        column = pc.replace_substring(column, numbers.thousands, "")
-    column = pc.replace_substring(column, numbers.decimal, ".")
-    return pc.replace_substring_regex(column, r"^\+|[\s\x{a0}\x{202f}]+", "")

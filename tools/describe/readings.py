@@ -14,9 +14,11 @@ from tools.describe import census, dates, numbers, sentinels
 from tools.describe.census import Census, Kind, shown
 from tools.describe.dates import Dates
 from tools.describe.numbers import Numbers
+from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
+from util_lib.tables import typed
+from util_lib.tables.reading import HOW_WRITTEN, as_declared
 
-EXACT = 2**53  # whole numbers beyond it are not exact as a double
 FEW_VERSIONS = 50  # different values, of which 1.1 and 1.10 may be two
 CODE_NAME = re.compile(
     r"(.*[\s_.-])?(zip|zip_?code|post_?code|postal_?code|plz|cap|phone|tel|telephone|mobile|fax|ssn|"
@@ -51,6 +53,8 @@ class Reading(NamedTuple):
             keys["missing"] = [*words, *self.sentinels]
         if self.numbers and self.kind in ("int", "float"):
             usual = csv.decimal if csv else "."
+            if csv is None:  # a text is a number only where its column says how it is written
+                keys["decimal"] = self.numbers.decimal
             decimal, thousands = self.numbers.decimal, self.numbers.thousands
             if thousands and thousands == usual and self.numbers.whole:
                 decimal = "," if thousands == "." else "."
@@ -74,16 +78,12 @@ class Read(NamedTuple):
     csv: Csv | None
 
 
-def read(table: pa.Table, csv: Csv | None = None) -> Read:
-    """Return the values of a table whose texts may be numbers and dates.
+def read(columns: dict[str, Any], csv: Csv | None = None) -> Read:
+    """Return the values of columns, texts of which may be numbers and dates.
 
     A CSV file is written as `csv` says, and all its columns are texts; other tables have some.
     """
-    texts = {
-        name: table[name].cast(pa.string()) for name in table.column_names if _is_text(table[name])
-    }
-    if csv and not csv.trim and any(map(_has_blanks, texts.values())):
-        csv = csv.model_copy(update={"trim": True})
+    texts = {name: text for name, column in columns.items() if (text := _texts(column)) is not None}
     counted = {name: census.take(column) for name, column in texts.items()}
     usual = _usual_decimal(counted, csv)
     if csv and usual == "," != csv.separator:
@@ -94,67 +94,46 @@ def read(table: pa.Table, csv: Csv | None = None) -> Read:
     readings = _missing(readings, counted, texts)
     if csv:
         csv = csv.model_copy(update={"missing": _everywhere(readings, counted)})
-    columns = {}
-    for name in table.column_names:
-        if name in texts:
-            columns[name] = values(texts[name], readings[name])
-        else:
-            columns[name] = _typed(table[name])
-        if found := sentinels.find(columns[name]):
-            readings[name] = _with_sentinels(
-                readings.get(name, Reading("")), columns[name], found, texts.get(name)
+    frame = {}
+    for name, column in columns.items():
+        reading = readings.get(name)
+        frame[name] = values(column, reading, csv)
+        if found := sentinels.find(frame[name]):
+            frame[name] = sentinels.without(frame[name], found)
+            readings[name] = _with_sentinels(reading or Reading(""), column, found)
+    return Read(pd.DataFrame(frame), readings, csv)
+
+
+def _texts(column: Any) -> pa.Array | None:
+    """Return a column of texts, or of single values of several types as texts; None for others."""
+    if isinstance(column, list):
+        kinds = {type(value) for value in column} - {type(None)}
+        if kinds == {str} or (str in kinds and kinds <= {str, int, float, bool}):
+            return pa.array(
+                [None if value is None else str(value) for value in column], pa.string()
             )
-            columns[name] = sentinels.without(columns[name], found)
-    return Read(pd.DataFrame(columns), readings, csv)
-
-
-def _with_sentinels(
-    reading: Reading, values: pd.Series, found: list[Any], texts: pa.ChunkedArray | None
-) -> Reading:
-    """Add values that stand for a missing one; a date is said as it is written."""
-    written, counts = [], []
-    for value in found:
-        same = sentinels.without(values, [value]).isna() & values.notna()
-        row = int(same.to_numpy().argmax())
-        said = texts[row].as_py().strip() if texts and isinstance(value, str) else value
-        written.append(said)
-        counts.append(f"{said} ({int(same.sum()):,} rows, first in row {row:,})")
-    note = f"{' and '.join(counts)}, far from all other values, is taken as missing"
-    return reading._replace(sentinels=written, notes=[*reading.notes, note])
-
-
-def _is_text(column: pa.ChunkedArray) -> bool:
+        return None
     kind = column.type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    types = pa.types
+    is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return column.cast(pa.string()) if is_text else None
 
 
-def _typed(column: pa.ChunkedArray) -> pd.Series:
-    """Return values that are typed already; decimals as doubles, integers with gaps exact."""
-    if pa.types.is_decimal(column.type):
-        return column.cast(pa.float64()).to_pandas()
-    if pa.types.is_integer(column.type) and column.null_count:
-        return _integers(column.cast(pa.int64(), safe=False))
-    if pa.types.is_boolean(column.type) and column.null_count:
-        return column.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
-    return column.to_pandas()
+def _with_sentinels(reading: Reading, column: Any, found: list[Any]) -> Reading:
+    """Add values that stand for a missing one; a date is said as in ISO 8601."""
+    counts = " and ".join(f"{value} ({times:,} rows)" for value, times in found)
+    note = f"{counts}, far from all other values, is taken as missing"
+    listed = [value for value, _ in found]
+    return reading._replace(sentinels=listed, notes=[*reading.notes, note])
 
 
-def _integers(column: pa.ChunkedArray) -> pd.Series:
-    """Return integers; with gaps as doubles where these hold them, as pandas does."""
-    limits = pc.min_max(column).as_py()
-    wide = column.null_count and max(abs(limits["min"] or 0), abs(limits["max"] or 0)) > EXACT
-    return (
-        column.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-        if wide
-        else column.to_pandas()
-    )
-
-
-def _has_blanks(column: pa.ChunkedArray) -> bool:
+def habit_of_blanks(columns: dict[str, pa.Array]) -> bool:
     """Say whether blanks stand around values by habit: around most, or they make two of one."""
+    return any(map(_has_blanks, columns.values()))
+
+
+def _has_blanks(column: pa.Array) -> bool:
     trimmed = pc.utf8_trim_whitespace(column)
     padded = pc.fill_null(pc.and_(pc.not_equal(column, trimmed), pc.not_equal(trimmed, "")), False)
     n_padded = pc.sum(padded).as_py() or 0
@@ -180,7 +159,7 @@ def _usual_decimal(counted: dict[str, Census], csv: Csv | None) -> str | None:
     return "," if found[","] > found["."] else "."
 
 
-def _reading(name: str, column: pa.ChunkedArray, counted: Census, usual: str | None) -> Reading:
+def _reading(name: str, column: pa.Array, counted: Census, usual: str | None) -> Reading:
     shapes = counted.shapes
     if not counted.n_values:
         return Reading("string", missing=dict(_as_written(counted)))
@@ -198,14 +177,14 @@ def _reading(name: str, column: pa.ChunkedArray, counted: Census, usual: str | N
     return Reading("string", notes=_nearly(shapes, usual))
 
 
-def _among(column: pa.ChunkedArray, shapes: dict[str, Kind]) -> pa.ChunkedArray:
+def _among(column: pa.Array, shapes: dict[str, Kind]) -> pa.Array:
     """Mark the values that are neither empty nor words for a missing value."""
     trimmed = pc.utf8_trim_whitespace(column)
     word = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted({*census.MISSING, ""})))
     return pc.fill_null(pc.invert(word), False)
 
 
-def _of_numbers(name: str, column: pa.ChunkedArray, counted: Census, found: Numbers) -> Reading:
+def _of_numbers(name: str, column: pa.Array, counted: Census, found: Numbers) -> Reading:
     if codes := _as_codes(name, column, found):
         return Reading("string", notes=[codes])
     if found.other:
@@ -241,7 +220,7 @@ def _of_numbers(name: str, column: pa.ChunkedArray, counted: Census, found: Numb
     return Reading(kind, numbers=found, missing=missing, notes=notes)
 
 
-def _as_meant(reading: Reading, column: pa.ChunkedArray) -> Reading:
+def _as_meant(reading: Reading, column: pa.Array) -> Reading:
     """Return a reading of whole numbers as texts, where they are few and nothing is around them."""
     found = reading.numbers
     if not found or found.odd or found.around or found.thousands:
@@ -251,7 +230,7 @@ def _as_meant(reading: Reading, column: pa.ChunkedArray) -> Reading:
     return Reading("string", notes=["digits, but texts in the file: as numbers write dtype: int"])
 
 
-def _with_units(column: pa.ChunkedArray, found: Numbers) -> str:
+def _with_units(column: pa.Array, found: Numbers) -> str:
     pattern = "|".join(re.escape(word) for word in found.around)
     kind = census.first_match(column, pattern)
     words = " and ".join(map(repr, found.around))
@@ -260,7 +239,7 @@ def _with_units(column: pa.ChunkedArray, found: Numbers) -> str:
     return f"numbers with {words}"
 
 
-def _as_codes(name: str, column: pa.ChunkedArray, found: Numbers) -> str:
+def _as_codes(name: str, column: pa.Array, found: Numbers) -> str:
     """Say why digits are names rather than numbers; empty where they are numbers."""
     if found.around or found.thousands:
         return ""
@@ -291,13 +270,13 @@ def _as_codes(name: str, column: pa.ChunkedArray, found: Numbers) -> str:
     return ""
 
 
-def _fits_64_bits(column: pa.ChunkedArray) -> bool:
+def _fits_64_bits(column: pa.Array) -> bool:
     whole = r"^\s*[-+]?[0-9]{19,}\s*$"
     long = column.filter(pc.fill_null(pc.match_substring_regex(column, whole), False))
     return all(-(2**63) <= int(text) < 2**63 for text in pc.unique(long).to_pylist())
 
 
-def _of_dates(column: pa.ChunkedArray, counted: Census, found: Dates) -> Reading:
+def _of_dates(column: pa.Array, counted: Census, found: Dates) -> Reading:
     if found.other:
         example = census.different(column).iloc[0]
         return Reading(
@@ -323,12 +302,12 @@ def _spelled(text: str, written: str) -> str:
     return str(dates.parse(pd.Series([text]), written).iloc[0].date())
 
 
-def _place(column: pa.ChunkedArray, text: str) -> Kind:
+def _place(column: pa.Array, text: str) -> Kind:
     same = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), text), False)
     return Kind(pc.sum(same).as_py(), text, pc.index(same, True).as_py())
 
 
-def values_like(column: pa.ChunkedArray, kinds: list[Kind], counted: Census) -> dict[str, Kind]:
+def values_like(column: pa.Array, kinds: list[Kind], counted: Census) -> dict[str, Kind]:
     """Return the different values that look like one of `kinds`, and where they stand."""
     shapes = {shape for shape, kind in (counted.shapes or {}).items() if kind in kinds}
     masked = {}
@@ -352,7 +331,7 @@ def _nearly(shapes: dict[str, Kind], usual: str | None) -> list[str]:
 
 
 def _missing(
-    readings: dict[str, Reading], counted: dict[str, Census], texts: dict[str, pa.ChunkedArray]
+    readings: dict[str, Reading], counted: dict[str, Census], texts: dict[str, pa.Array]
 ) -> dict[str, Reading]:
     """Decide which words of text columns stand for a missing value, by what the file says."""
     among = {
@@ -382,7 +361,7 @@ def _missing(
     return decided
 
 
-def _is_value(word: str, column: Census, texts: pa.ChunkedArray, among: dict[str, str]) -> str:
+def _is_value(word: str, column: Census, texts: pa.Array, among: dict[str, str]) -> str:
     """Say why a word is a value of a text column; empty where it stands for a missing one."""
     small = word.lower()
     different = census.different(texts.filter(_among(texts, {}))) if column.shapes else pd.Series()
@@ -418,23 +397,19 @@ def _everywhere(readings: dict[str, Reading], counted: dict[str, Census]) -> lis
     )
 
 
-def values(column: pa.ChunkedArray, reading: Reading) -> pd.Series:
-    """Return the values of a column of texts, as `reading` says they are meant."""
-    trimmed = pc.utf8_trim_whitespace(column)
-    gone = pc.is_in(trimmed, value_set=pa.array(["", *reading.missing], pa.string()))
-    trimmed = pc.if_else(pc.fill_null(gone, True), pa.scalar(None, pa.string()), trimmed)
-    if reading.kind == "datetime" and reading.dates:
-        different = pd.Series(pc.unique(trimmed).drop_null().to_pylist(), dtype=object)
-        parsed = dates.parse(different, reading.dates.format)
-        return (
-            trimmed.to_pandas().map(dict(zip(different, parsed, strict=True))).astype(parsed.dtype)
-        )
-    if reading.kind == "bool":
-        lowered = pc.equal(pc.utf8_lower(trimmed), "true")
-        return _typed(lowered)
-    if reading.kind in ("int", "float") and reading.numbers:
-        plain = numbers.plain(trimmed, reading.numbers)
-        if reading.kind == "int":
-            return _integers(plain.cast(pa.int64()))
-        return plain.cast(pa.float64()).to_pandas()
-    return trimmed.to_pandas()
+def values(column: Any, reading: Reading | None, csv: Csv | None) -> pd.Series:
+    """Return the values of a column as the declaration that `reading` proposes has them read."""
+    if reading is None:
+        if isinstance(column, list):
+            try:
+                column = pa.array(column)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
+                return pd.Series(column, dtype=object)
+        if not pa.types.is_decimal(column.type):
+            return typed.for_pandas(column)
+        reading = Reading("float")
+    keys = {key: value for key, value in reading.keys(csv).items() if key in HOW_WRITTEN}
+    whole = {"dtype": reading.kind, "role": "ignore", "nullable": True, **keys}
+    declared = Column.model_validate(whole)
+    found = as_declared(column, declared, csv or Csv(), written=csv is not None)
+    return typed.for_pandas(found.values)

@@ -241,7 +241,7 @@ def main(argv: list[str] | None = None) -> None:
         address = downloads.whole_address(args.file_url)
         file = Path(tmp, file_name(args.file_url, "table"))
         received = downloads.fetch(address, file, args.max_bytes)
-        table = tables.read(file, Path(tmp), args.max_bytes)
+        table = tables.read(file)
         frame = table.frame
         secret = None if without_secrets(address) == address else f"{name.upper()}_URL"
         source = Source(locate(shown), file_name(shown, shown), received.sha256, secret)

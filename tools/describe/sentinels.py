@@ -11,8 +11,8 @@ FEWEST_ROWS = 3  # a value that stands for a missing one comes again
 FAR_YEARS = 10  # between such a date and all the others
 
 
-def find(values: pd.Series) -> list[int | float | str]:
-    """Return the smallest or largest value if it is such a number or date, far from all others.
+def find(values: pd.Series) -> list[tuple[int | float | str, int]]:
+    """Return the smallest or largest value if it is such a number or date, and how often it is.
 
     Far is a number that is farther from its neighbour than all the others are from each other.
     """
@@ -23,7 +23,7 @@ def find(values: pd.Series) -> list[int | float | str]:
         return []
     numbers = np.unique(filled.astype("float64"))
     numbers = numbers[np.isfinite(numbers)]
-    found: list[int | float | str] = []
+    found: list[tuple[int | float | str, int]] = []
     for end in (0, -1):
         if len(numbers) < 4:
             break
@@ -32,13 +32,14 @@ def find(values: pd.Series) -> list[int | float | str]:
         others = numbers[1:] if end == 0 else numbers[:-1]
         far = abs(number - others[end]) > others[-1] - others[0]
         if NINES.fullmatch(text) and far and (filled == number).sum() >= FEWEST_ROWS:
-            found.append(int(number) if number == int(number) else float(number))
+            value = int(number) if number == int(number) else float(number)
+            found.append((value, int((filled == number).sum())))
             numbers = others
     return found
 
 
-def _dates(filled: pd.Series) -> list[int | float | str]:
-    found: list[int | float | str] = []
+def _dates(filled: pd.Series) -> list[tuple[int | float | str, int]]:
+    found: list[tuple[int | float | str, int]] = []
     days = filled.dt.strftime("%Y-%m-%d")
     for day in DAYS:
         same = days == day
@@ -46,12 +47,15 @@ def _dates(filled: pd.Series) -> list[int | float | str]:
             continue
         years = filled[~same].dt.year
         if not years.between(int(day[:4]) - FAR_YEARS, int(day[:4]) + FAR_YEARS).any():
-            found.append(day)
+            found.append((day, int(same.sum())))
     return found
 
 
-def without(values: pd.Series, found: list[int | float | str]) -> pd.Series:
+def without(values: pd.Series, found: list[tuple[int | float | str, int]]) -> pd.Series:
     """Return `values` without those found."""
+    gone = [value for value, _ in found]
     if pd.api.types.is_datetime64_any_dtype(values):
-        return values.mask(values.dt.strftime("%Y-%m-%d").isin(found))
-    return values.mask(values.isin(found))
+        return values.mask(values.dt.strftime("%Y-%m-%d").isin(gone))
+    return values.astype("Int64" if pd.api.types.is_integer_dtype(values) else values.dtype).mask(
+        values.isin(gone)
+    )

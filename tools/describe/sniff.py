@@ -8,24 +8,21 @@ import csv
 import io
 import re
 from collections import Counter, deque
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from tools.describe.census import MISSING
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
-from util_lib.tables.csv_files import SEPARATORS, refuse_repeated
+from util_lib.tables import packed_files
+from util_lib.tables.csv_files import SEPARATORS
 
 LOOKED_AT = 2_000  # lines, for the marks between fields; every line is read for the others
 LOOKED_AT_LAST = 30  # lines, for what stands below the table
 MOST_SKIPPED = 20  # lines before the table
 AGREEING = 0.95  # share of the lines with as many fields as most
 NONE = {*MISSING, ""}
-PIECE = 50_000  # rows that are read at a time
 CHUNK_BYTES = 2**20
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\d+,\d+")
 NOTE = re.compile(r"[*#†‡(—–]|(Note|Source|Quelle|Total|Fuente)s?\\b", re.IGNORECASE)
@@ -59,16 +56,14 @@ def sniff(path: Path) -> Sniffed:
     quote, escape = _quoting(first, lines.escaped, whole)
     marks = Csv(quote=quote, escape=escape, comment=comment, encoding=encoding)
     separator = find_separator(first, marks)
-    # A quote that stands behind a blank is a quote only where blanks are no part of a field.
-    trim = any(re.search(rf"{re.escape(separator)} +{quote}[^{quote}]*{quote}", ln) for ln in first)
-    marks = marks.model_copy(update={"separator": separator, "trim": trim})
+    marks = marks.model_copy(update={"separator": separator})
     reasons = []
     footer = _lines_below(lines.last, marks)
     if footer:
-        what = next((line.strip() for line in lines.last[-footer:] if line.strip()), "")
-        reasons.append(f"{footer} lines below the table are no rows: {what[:60]!r}")
+        what = [line.strip() for line in lines.last if line.strip()][-footer]
+        reasons.append(f"lines below the table that are no rows: {footer}, {what[:60]!r}")
     if whole and footer:
-        first = first[:-footer]
+        first = [line for line in first if line.strip()][:-footer]
     skip, extra = _lines_before(first, marks)
     rows = _split(first[skip:], marks)
     if skip:
@@ -80,10 +75,14 @@ def sniff(path: Path) -> Sniffed:
     counted = _physical(lines.first, skip, comment)
     names = None
     header = has_header(rows)
-    if extra:
-        names, header, reason = _names_of_one_more(rows)
-        counted += 1
-        reasons.append(reason)
+    trailing = extra and not any(row[-1].strip() for row in rows[1:] if len(row) > len(rows[0]))
+    if trailing:
+        header = True
+        reasons.append("rows end with a separator, the header does not: no column is behind it")
+    elif extra:
+        free = "rownames" if "rownames" not in rows[0] else "rownames_2"
+        names, header, counted = [free, *(name.strip() for name in rows[0])], False, counted + 1
+        reasons.append(f"rows have a field more than the header: the first, their name, is {free}")
     elif not header:
         names = [f"c{number}" for number in range(len(rows[0]))]
         reasons.append("no line names the columns: they are called c0, c1, ... in their order")
@@ -92,14 +91,19 @@ def sniff(path: Path) -> Sniffed:
     if comment:
         reasons.append(f"lines that begin with {comment} are comments")
     options = marks.model_copy(
-        update={"header": header, "skip_lines": counted, "footer_lines": footer}
+        update={
+            "header": header,
+            "skip_lines": counted,
+            "footer_lines": footer,
+            "trailing_separator": trailing,
+        }
     )
     return Sniffed(Csv.model_validate(options.model_dump()), names, reasons)
 
 
 def find_encoding(path: Path) -> str:
     """Return utf-8, utf-16 (by its mark), cp1252 or latin-1, the first that fits the whole file."""
-    with path.open("rb") as file:
+    with packed_files.opened(path) as file:
         start = file.read(CHUNK_BYTES)
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return "utf-16"
@@ -121,12 +125,10 @@ def find_encoding(path: Path) -> str:
     return "latin-1"
 
 
-def _opened(path: Path, encoding: str) -> io.TextIOWrapper:
-    return path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
-
-
 def _lines(path: Path, encoding: str) -> _Lines:
-    with _opened(path, encoding) as file:
+    with packed_files.opened(path) as packed:
+        known = "utf-8-sig" if encoding == "utf-8" else encoding
+        file = io.TextIOWrapper(packed, encoding=known, newline="")
         first = list(islice(file, LOOKED_AT))
         n_filled = sum(bool(line.strip()) for line in first)
         last = deque(first, LOOKED_AT_LAST)
@@ -192,7 +194,6 @@ def dialect(marks: Csv) -> dict:
         "quotechar": marks.quote,
         "escapechar": marks.escape,
         "doublequote": marks.escape is None,
-        "skipinitialspace": marks.trim,
     }
 
 
@@ -236,27 +237,6 @@ def _lines_before(lines: list[str], marks: Csv) -> tuple[int, bool]:
     return first, False
 
 
-def _names_of_one_more(rows: list[list[str]]) -> tuple[list[str], bool, str]:
-    """Return the names of columns whose rows have one field more than the header, and why."""
-    given, values = [name.strip() for name in rows[0]], rows[1:]
-    free = next(name for name in ("rest", "rest_2", "rest_3", "rest_4") if name not in given)
-    if not any(row[-1].strip() for row in values if len(row) > len(given)):
-        return (
-            [*given, free],
-            False,
-            (
-                "every row ends with a separator that the header has not: the names are the "
-                f"header's, and the empty column behind them is called {free}"
-            ),
-        )
-    free = "rownames" if "rownames" not in given else "rownames_2"
-    return (
-        [free, *given],
-        False,
-        (f"rows have one field more than the header: the first names them, and is called {free}"),
-    )
-
-
 def _physical(lines: list[str], skip: int, comment: str | None) -> int:
     """Return how many lines of the file stand before the table, comments among them."""
     if not comment:
@@ -266,7 +246,7 @@ def _physical(lines: list[str], skip: int, comment: str | None) -> int:
 
 
 def _lines_below(lines: list[str], marks: Csv) -> int:
-    """Return how many lines at the end are none of the table: notes, and blank lines above them.
+    """Return how many lines at the end are none of the table, such as notes; blank ones aside.
 
     A last row that is cut off is no note: that stands behind a blank line, begins with a mark or
     is a sentence, and ends its line.
@@ -285,7 +265,7 @@ def _lines_below(lines: list[str], marks: Csv) -> int:
             if not (marked or (alone and (lines[number].endswith("\n") or behind_blank))):
                 break
         below += 1
-    return below if any(line.strip() for line in lines[len(lines) - below :]) else 0
+    return sum(bool(line.strip()) for line in lines[len(lines) - below :])
 
 
 def _counts_what_follows(rows: list[list[str]], n_lines: int) -> bool:
@@ -343,55 +323,3 @@ def _is_number(text: str) -> bool:
 
 def _is_date(text: str) -> bool:
     return bool(DATE.fullmatch(text.strip()))
-
-
-def texts(path: Path, sniffed: Sniffed) -> pa.Table:
-    """Return the whole CSV file as columns of texts, read in pieces; an empty field is a null.
-
-    `UserError` where a row has more or fewer fields than the first one.
-    """
-    options = sniffed.options
-    pieces: list[pa.Table] = []
-    names: list[str] = sniffed.names or []
-    with _opened(path, options.encoding) as file:
-        lines: Iterator[str] = islice(file, options.skip_lines, None)
-        if options.footer_lines:
-            lines = _without_last(lines, options.footer_lines)
-        if options.comment:
-            mark = options.comment
-            lines = (line if not line.startswith(mark) else "\n" for line in lines)
-        csv.field_size_limit(2**31 - 1)
-        reader = csv.reader(lines, strict=True, **dialect(options))
-        try:
-            if options.header:
-                names = next(row for row in reader if row)
-                if options.trim:
-                    names = [name.strip() for name in names]
-                refuse_repeated(path, names)
-            rows = (row for row in reader if row)
-            while piece := list(islice(rows, PIECE)):
-                if any(len(row) != len(names) for row in piece):
-                    row = next(row for row in piece if len(row) != len(names))
-                    raise UserError(
-                        f"{path.name} has a row of {len(row)} fields, its others have {len(names)} "
-                        f"(it begins with {','.join(row)[:60]!r}): the file is truncated or not CSV"
-                    )
-                columns = [pa.array(column, pa.string()) for column in zip(*piece, strict=True)]
-                pieces.append(pa.table(columns, names=names))
-        except csv.Error as error:
-            line = reader.line_num + options.skip_lines
-            raise UserError(
-                f"{path.name} is no complete CSV file (line {line}: {error})"
-            ) from error
-    if not pieces:
-        raise UserError(f"{path.name} has columns but no rows: expected at least one")
-    return pa.concat_tables(pieces)
-
-
-def _without_last(lines: Iterator[str], count: int) -> Iterator[str]:
-    """Yield all lines but the last `count`."""
-    held: deque[str] = deque()
-    for line in lines:
-        held.append(line)
-        if len(held) > count:
-            yield held.popleft()

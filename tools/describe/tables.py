@@ -1,12 +1,7 @@
 """Reads a table of any format for its draft: values as they are meant, and how it is written."""
 
-import bz2
-import gzip
-import json
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -15,15 +10,11 @@ from tools.describe import readings, sniff
 from tools.describe.readings import Reading
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
-from util_lib.tables import reading
-
-CHUNK_BYTES = 2**20
-ARROW_MAGIC = b"ARROW1"
-PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+from util_lib.tables import packed_files, reading
 
 
 class Table(NamedTuple):
-    """A table as it is meant; `named` says that the file itself names its columns."""
+    """A table as it is meant; `reasons` say how its file is written."""
 
     frame: pd.DataFrame
     readings: dict[str, Reading]
@@ -37,93 +28,55 @@ class Table(NamedTuple):
         return self.csv is None or self.csv.header
 
 
-def read(path: Path, folder: Path, max_bytes: int) -> Table:
-    """Return the table in a file; one that is packed is unpacked in `folder`, up to `max_bytes`."""
-    path = _unpacked(path, folder, max_bytes)
-    with path.open("rb") as file:
-        start = file.read(64)
-    csv, reasons = None, []
-    if start.startswith(reading.PARQUET_MAGIC):
-        kind, table = "parquet", _parquet(path)
-    elif start.startswith(ARROW_MAGIC):
-        kind, table = "arrow", _arrow(path)
-    elif start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        kind, table = "json", _json(path)
-    else:
-        sniffed = sniff.sniff(path)
-        kind, table = "csv", sniff.texts(path, sniffed)
-        csv, reasons = sniffed.options, sniffed.reasons
-    read = readings.read(table, csv)
-    if read.csv and csv and read.csv.trim and not csv.trim:
-        reasons = [*reasons, "blanks around a field are no part of it"]
+def read(path: Path) -> Table:
+    """Return the table in a file, packed or not."""
+    reading.check_file(path)
+    kind = _format(path)
+    csv: Csv | None = None
+    names: list[str] | None = None
+    reasons: list[str] = []
+    if kind == "csv":
+        csv, names, reasons = sniff.sniff(path)
+        blanks = readings.habit_of_blanks(_columns(path, kind, csv, names))
+        if blanks and not csv.trim:
+            csv = csv.model_copy(update={"trim": True})
+            reasons = [*reasons, "blanks around a field are no part of it"]
+    columns = _columns(path, kind, csv or Csv(), names)
+    read = readings.read(columns, csv)
     return Table(read.frame, read.readings, kind, read.csv, reasons)
 
 
-def _unpacked(path: Path, folder: Path, max_bytes: int) -> Path:
-    with path.open("rb") as file:
-        start = file.read(4)
-    kind = next((kind for magic, kind in PACKED.items() if start.startswith(magic)), None)
-    if kind is None:
-        return path
-    plain = folder / "unpacked"
-    try:
-        if kind == "zip":
-            with zipfile.ZipFile(path) as packed:
-                names = [name for name in packed.namelist() if not name.endswith("/")]
-                if len(names) != 1:
-                    raise UserError(
-                        f"{path.name} holds {len(names)} files: expected one, with the table"
-                    )
-                with packed.open(names[0]) as source:
-                    return _copied(source, plain, max_bytes)
-        open_packed: dict[str, Callable[[str], Any]] = {
-            "gzip": gzip.open,
-            "bz2": bz2.open,
-            "zstd": lambda packed: pa.input_stream(packed, compression="zstd"),
-        }
-        with open_packed[kind](str(path)) as source:
-            return _copied(source, plain, max_bytes)
-    except (OSError, EOFError, zipfile.BadZipFile, pa.ArrowException) as error:
-        raise UserError(f"{path.name} is no complete {kind} file: {error}") from error
+def _format(path: Path) -> str:
+    """Return the format by what the file holds, whatever its name; JSON by its first mark."""
+    if packed_files.is_excel(path):
+        return "excel"
+    with packed_files.opened(path) as file:
+        start = file.read(64)
+    if start.startswith(reading.PARQUET_MAGIC):
+        return "parquet"
+    if start.startswith(b"ARROW1"):
+        return "arrow"
+    return "json" if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") else "csv"
 
 
-def _copied(source: IO[bytes], plain: Path, max_bytes: int) -> Path:
-    with plain.open("wb") as target:
-        while piece := source.read(CHUNK_BYTES):
-            target.write(piece)
-            if target.tell() > max_bytes:
-                raise UserError(
-                    f"the unpacked table has more than {max_bytes:,} bytes: give a larger max_bytes"
-                )
-    return plain
-
-
-def _parquet(path: Path) -> pa.Table:
-    with reading._parquet(path) as file:
-        table = file.read()
-    if table.num_rows == 0:
+def _columns(path: Path, kind: str, csv: Csv, names: list[str] | None) -> dict[str, Any]:
+    """Return the columns as the file has them: Arrow's, or lists where values are of any type."""
+    gathered: dict[str, list[Any]] = {}
+    n_rows = 0
+    for piece in reading.pieces(path, csv, kind, names):
+        for number, reason in piece.unread:
+            raise UserError(f"{path.name} cannot be read: record {number}, from 0: {reason}")
+        for name in piece.columns:  # a record of JSON may be the first with a column
+            gathered.setdefault(name, [[None] * n_rows] if n_rows else [])
+        for name, parts in gathered.items():
+            parts.append(piece.columns.get(name, [None] * len(piece.numbers)))
+        n_rows += len(piece.numbers)
+    if not n_rows:
         raise UserError(f"{path.name} has columns but no rows: expected at least one")
-    unnamed = [name for name in table.column_names if name.startswith("__index_level_")]
-    return table.drop_columns(unnamed)
+    return {name: _joined(parts) for name, parts in gathered.items()}
 
 
-def _arrow(path: Path) -> pa.Table:
-    try:
-        with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).read_all()
-    except pa.ArrowException as error:
-        raise UserError(f"{path.name} is no complete Arrow file: {error}") from error
-
-
-def _json(path: Path) -> pa.Table:
-    """Return records, one in each line or all in a list."""
-    from pyarrow import json as arrow_json
-
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            if file.read(1) == "[":
-                file.seek(0)
-                return pa.Table.from_pylist(json.load(file))
-        return arrow_json.read_json(path)
-    except (ValueError, pa.ArrowException, AttributeError) as error:
-        raise UserError(f"{path.name} is no readable JSON of records: {error}") from error
+def _joined(parts: list[Any]) -> Any:
+    if all(isinstance(part, pa.Array) for part in parts):
+        return pa.chunked_array(parts).combine_chunks()
+    return [value for part in parts for value in part]

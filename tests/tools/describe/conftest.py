@@ -67,7 +67,7 @@ class Drafts:
     def draft(self, content, target: str | None = None, file: str = "customers.csv") -> Data:
         """Draft a table without its profile, and return what the draft declares."""
         path = self.table(content, file)
-        table = tables.read(path, self.folder, 2_000_000_000)
+        table = tables.read(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         source = Source(str(path), file, sha256)
         name = file.partition(".")[0]
