@@ -25,9 +25,9 @@ ID_NAME = re.compile(
 )
 CAMEL_ID = re.compile(r".*[a-z](Id|ID|Uuid|UUID)")
 SMALL_ID = re.compile(r"[a-z]{2,}id")  # passengerid, orderid
-NO_IDS = tuple(
-    "aid avoid bid covid grid humid hybrid acid invalid kid laid lipid liquid maid mid paid plaid "
-    "ploid raid rapid rid roid said solid fluid troid valid void".split()
+NO_IDS = re.compile(
+    r"aid|arid|bid|candid|grid|humid|hybrid|kid|laid|lipid|liquid|maid|mid|plaid|raid|rapid|rid|said|"
+    r"solid|stupid|vivid|.*(acid|covid|fluid|oid|paid|valid)"
 )
 # What counts the rows of a file, whatever a program calls it.
 ROW_NAMES = (
@@ -197,7 +197,7 @@ def _role(
 def looks_like_id(name: str) -> bool:
     """Say whether a column is called like one that names rows: id, host_id, uuid, #, ..."""
     small = name.strip().lower()
-    if SMALL_ID.fullmatch(small) and not small.endswith(NO_IDS):
+    if SMALL_ID.fullmatch(small) and not NO_IDS.fullmatch(small):
         return True
     return bool(ID_NAME.fullmatch(small) or CAMEL_ID.fullmatch(name.strip()))
 

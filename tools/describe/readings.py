@@ -278,7 +278,9 @@ def _fits_64_bits(column: pa.Array) -> bool:
 
 def _of_dates(column: pa.Array, counted: Census, found: Dates) -> Reading:
     if found.other:
-        example = census.different(column).iloc[0]
+        different = census.different(column)
+        first, second = (dates.parse(different, way) for way in (found.format, found.other))
+        example = different[first.notna() & (first != second)].iloc[0]
         return Reading(
             "string",
             asked=f"{example!r} may be {_spelled(example, found.format)} or "

@@ -25,7 +25,7 @@ AGREEING = 0.95  # share of the lines with as many fields as most
 NONE = {*MISSING, ""}
 CHUNK_BYTES = 2**20
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\d+,\d+")
-NOTE = re.compile(r"[*#†‡(—–]|(Note|Source|Quelle|Total|Fuente)s?\\b", re.IGNORECASE)
+NOTE = re.compile(r"[*#†‡(—–]|(Note|Source|Quelle|Total|Fuente)s?\b", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?([ T].*)?|\d\d?[/.]\d\d?[/.]\d{2,4}")
 
 
@@ -105,23 +105,23 @@ def find_encoding(path: Path) -> str:
     """Return utf-8, utf-16 (by its mark), cp1252 or latin-1, the first that fits the whole file."""
     with packed_files.opened(path) as file:
         start = file.read(CHUNK_BYTES)
-        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return "utf-16"
-        if b"\0" in start or re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]{2}", start):
-            raise UserError(
-                f"{path.name} is neither a parquet file nor text: expected a table as parquet, "
-                "CSV, JSON, Excel or Arrow; export it as one of them"
-            )
-        for encoding in ("utf-8", "cp1252"):
-            decoder = codecs.getincrementaldecoder(encoding)()
-            file.seek(0)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in start or re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]{2}", start):
+        raise UserError(
+            f"{path.name} is neither a parquet file nor text: expected a table as parquet, CSV, "
+            "JSON, Excel or Arrow; export it as one of them"
+        )
+    for encoding in ("utf-8", "cp1252"):
+        decoder = codecs.getincrementaldecoder(encoding)()
+        with packed_files.opened(path) as file:
             try:
                 while chunk := file.read(CHUNK_BYTES):
                     decoder.decode(chunk)
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError:
                 continue
-            return encoding
+        return encoding
     return "latin-1"
 
 
@@ -167,7 +167,7 @@ def _quoting(first: list[str], escaped: list[str], whole: bool) -> tuple[str, st
     best, most = candidates[0], -1.0
     for quote, escape in candidates:
         marks = Csv(quote=quote, escape=escape)
-        looked_at = [*first, *(line for line in escaped if line not in first)]
+        looked_at = [*(line for line in escaped if line not in first), *first]
         marks = marks.model_copy(update={"separator": find_separator(looked_at, marks)})
         agreeing = _agreement(looked_at, marks, whole)
         if agreeing > most or (agreeing == most and quote == "'"):

@@ -17,6 +17,7 @@ from tools.describe.draft import Source
 from util_lib import tracking
 from util_lib.dataset import declaration
 from util_lib.dataset.declaration import Data
+from util_lib.tables import cleaning
 
 __all__ = ["steps"]
 
@@ -74,6 +75,11 @@ class Drafts:
         made = draft.make(table, source, name, target)
         (self.drafts / f"{name}.yaml").write_text(made.text, encoding="utf-8")
         return declaration.load(self.drafts / f"{name}.yaml")
+
+    def read(self, file: str, target: str | None = None) -> tuple[Data, pd.DataFrame]:
+        """Draft a file of the folder; return what is declared, and the table cleaned by it."""
+        data = self.draft((self.folder / file).read_bytes(), target, file)
+        return data, cleaning.clean(cleaning.read(self.folder / file, data), data)
 
     def composed(self, name: str, *given: str) -> schema.Settings:
         """Return the whole configuration with the draft in it, checked as main.py checks it."""
