@@ -2,15 +2,18 @@
 
 import re
 import textwrap
-from collections.abc import Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import yaml
 
+from tools.describe import repeats as repeated
 from tools.describe import target as targets
-from tools.describe.columns import FEWEST_VALUES, Proposal, propose
-from tools.describe.sniff import Sniffed
+from tools.describe.columns import FEWEST_VALUES, Proposal, asks, propose
+from tools.describe.repeats import Repeats
+from tools.describe.tables import Table
 from tools.describe.target import TargetGuess
 from util_lib import validation
 from util_lib.checks import leakage
@@ -19,6 +22,8 @@ from util_lib.dataset.declaration import Csv, Data
 from util_lib.errors import UserError
 from util_lib.tables import cleaning
 
+# What a row may hold that is kept where others are infinite.
+FINITE = {"min": -1e300, "max": 1e300, "nullable": True}
 LINE = 100  # characters, then lists get a line for each entry
 PLAIN_WORD = re.compile(r"[A-Za-z_]\w*([ -]\w+)*", re.ASCII)
 
@@ -26,7 +31,7 @@ HEAD = """\
 # @package _global_
 # Drafted from {shown}: {n_rows:,} rows, {n_columns:,} columns.
 # Every line is a guess from the values: read it, correct it. What each key does is said in
-# docs/datasets.md.
+# docs/datasets.md. Rows are counted from 0.
 main:
   project_name: {name}
 
@@ -47,57 +52,69 @@ class Source(NamedTuple):
     file_url: str
     shown: str
     sha256: str
-    csv: Sniffed | None
     secret: str | None = None
 
 
 class Draft(NamedTuple):
-    """The text of the dataset file, what it declares, the target, and what may give it away."""
+    """The text of the dataset file, what it declares, the target, and what may give it away.
+
+    `asked` are the columns about which the draft asks something.
+    """
 
     text: str
     data: Data
     target: TargetGuess
     suspects: list[Finding]
+    asked: list[str]
 
 
-def make(frame: pd.DataFrame, source: Source, name: str, asked_target: str | None) -> Draft:
-    """Return the draft for the table `frame`; `UserError` where no model could be made of it."""
-    renamed = _better_names(list(frame.columns)) if _has_header(source) else {}
+def make(given: Table, source: Source, name: str, asked_target: str | None) -> Draft:
+    """Return the draft for a table; `UserError` where no model could be made of it."""
+    frame = given.frame
+    renamed = _better_names(list(frame.columns)) if given.named else {}
     table = frame.rename(columns=renamed)
     if table.shape[1] < 2:
         raise UserError(
             f"{source.shown} has one column, {table.columns[0]!r}: expected a target and at least "
             "one feature; if its lines hold several fields, their separator could not be told"
         )
-    columns: Iterable[tuple[Any, pd.Series]] = table.items()
-    proposals: dict[str, Proposal] = {name: propose(name, values) for name, values in columns}
+    old = {new: name for name, new in renamed.items()}
+    proposals = {
+        column: propose(
+            column, table[column], given.readings.get(old.get(column, column)), given.csv
+        )
+        for column in map(str, table.columns)
+    }
     out = [name for name, proposal in proposals.items() if not proposal.keys]
-    if asked_target is not None:
-        asked_target = renamed.get(asked_target, asked_target)
-    if asked_target not in out:
-        table = table.drop(columns=out).drop_duplicates(ignore_index=True)
-    if len(out) == len(proposals) or len(table) < FEWEST_VALUES:
-        found = f"{len(table)} rows that differ" if len(out) < len(proposals) else "no usable value"
+    n_different = len(table.drop(columns=out).drop_duplicates()) if len(out) < len(proposals) else 0
+    if n_different < FEWEST_VALUES:
+        found = f"{n_different} rows that differ" if n_different else "no usable value"
         raise UserError(
             f"{source.shown} has {found}: expected at least {FEWEST_VALUES} rows to train, "
             "validate and test with"
         )
-    target = targets.choose(table, proposals, asked_target)
-    proposals[target.name] = _of_target(table[target.name], target)
-    proposals |= _kept_for_their_place(source, frame, out)
+    for column, proposal in proposals.items():
+        if proposal.keys.get("dtype") == "string" and pd.api.types.is_integer_dtype(table[column]):
+            table[column] = table[column].astype("string").astype("str")
+    if asked_target is not None:
+        asked_target = renamed.get(asked_target, asked_target)
+    usable = table.drop(columns=[column for column in out if column != asked_target])
+    target = targets.choose(usable, proposals, asked_target)
+    proposals[target.name] = _of_target(table[target.name], target, proposals[target.name])
+    proposals |= _kept_for_their_place(given, source, out)
     features = [n for n, p in proposals.items() if p.role not in ("", "ignore", "target")]
     if not features:
         reasons = "; ".join(f"{n!r}: {p.comment}" for n, p in proposals.items() if p.comment)
         raise UserError(f"{source.shown} has no column that could be a feature ({reasons})")
-    text = _text(frame, source, name, proposals, renamed, target, [])
+    repeats = repeated.judge(usable, proposals, target)
+    written = partial(_text, given, source, name, proposals, renamed, target, repeats)
+    text = written([])
     data = validation.check(Data, yaml.safe_load(text)["data"], "the draft")
-    if suspects := leakage.find(cleaning.clean(frame, data), data):
-        text = _text(frame, source, name, proposals, renamed, target, suspects)
-    return Draft(text, data, target, suspects)
-
-
-def _has_header(source: Source) -> bool:
-    return source.csv is None or source.csv.options.header
+    raw = table.rename(columns=old)
+    if suspects := leakage.find(cleaning.clean(raw, data), data):
+        text = written(suspects)
+    asked = [column for column, proposal in proposals.items() if asks(proposal)]
+    return Draft(text, data, target, suspects, asked)
 
 
 def _better_names(names: list[str]) -> dict[str, str]:
@@ -107,8 +124,10 @@ def _better_names(names: list[str]) -> dict[str, str]:
     return {old: new for old, new in better.items() if new and old != new and taken.count(new) == 1}
 
 
-def _of_target(values: pd.Series, target: TargetGuess) -> Proposal:
-    keys = {**propose(target.name, values).keys, "role": "target"}
+def _of_target(values: pd.Series, target: TargetGuess, proposal: Proposal) -> Proposal:
+    """Declare the target; what was taken for a missing value in it is said beside it."""
+    keys = {**proposal.keys, "role": "target"} if proposal.keys else {}
+    keys = keys or {**propose(target.name, values).keys, "role": "target"}
     for key in ("nullable", "max_null_rate", "unique", "encoding"):
         keys.pop(key, None)
     if target.task == "classification":
@@ -116,20 +135,20 @@ def _of_target(values: pd.Series, target: TargetGuess) -> Proposal:
         keys.pop("max", None)
         if keys["dtype"] != "bool":
             keys["allowed"] = target.classes
-        return Proposal(keys)
-    limits = propose("", values.astype("float64")).keys
-    return Proposal({**keys, "min": limits["min"], "max": limits["max"]})
+        return proposal._replace(keys=keys, comment="")
+    keys.pop("allowed", None)
+    finite = values.astype("float64").replace([np.inf, -np.inf], np.nan)
+    limits = propose("", finite).keys
+    return proposal._replace(keys={**keys, "min": limits["min"], "max": limits["max"]}, comment="")
 
 
-def _kept_for_their_place(
-    source: Source, frame: pd.DataFrame, out: list[str]
-) -> dict[str, Proposal]:
+def _kept_for_their_place(given: Table, source: Source, out: list[str]) -> dict[str, Proposal]:
     """Declare the columns that were to be left out, where only their place tells columns apart."""
-    if _has_header(source):
+    if given.named:
         return {}
     kept = {}
     for name in out:
-        if frame[name].notna().any():
+        if given.frame[name].notna().any():
             raise UserError(
                 f"{source.shown}: column {name!r} holds infinite values and cannot be left out of "
                 "a file without header: give the file a header, or correct the values"
@@ -140,15 +159,17 @@ def _kept_for_their_place(
 
 
 def _text(
-    frame: pd.DataFrame,
+    given: Table,
     source: Source,
     name: str,
     proposals: dict[str, Proposal],
     renamed: dict[str, str],
     target: TargetGuess,
+    repeats: Repeats,
     suspects: list[Finding],
 ) -> str:
-    lines = [f"  {line}" for line in _location(source)]
+    frame = given.frame
+    lines = [f"  {line}" for line in _location(source, given)]
     lines += _warnings("  ", [s for s in suspects if s.column not in proposals])
     lines.append(f"  target: {scalar(target.name)} # {_comment(target.why)}")
     lines.append(f"  task: {target.task} # {target.about_task}")
@@ -160,6 +181,8 @@ def _text(
         few = "too few rows for all classes in each part" if target.classes else "a number has none"
         lines.append(f"  stratify: null # {few}")
     lines += _cleaning(frame, proposals, renamed, target)
+    lines += _wrapped("  ", repeats.why)
+    lines.append(f"  drop_duplicates: {scalar(repeats.drop)}")
     texts = [n for n, proposal in proposals.items() if proposal.role == "text"]
     if texts:
         free = next(n for n in _numbered("text_feature") if n not in proposals)
@@ -171,7 +194,9 @@ def _text(
     columns = []
     for column, proposal in proposals.items():
         columns += _warnings("    ", [s for s in suspects if s.column == column])
-        columns += _column(column, proposal) if proposal.keys else []
+        if proposal.keys:
+            columns += [line for note in proposal.notes for line in _wrapped("    ", note)]
+            columns += _column(column, proposal)
     return (
         head + "\n".join(lines) + "\n" + ABOUT_COLUMNS + "  columns:\n" + "\n".join(columns) + "\n"
     )
@@ -179,15 +204,17 @@ def _text(
 
 def _warnings(indent: str, suspects: list[Finding]) -> list[str]:
     """Return comments on what may give the target away."""
-    lines = []
-    for suspect in suspects:
-        words = f"Leak? {_comment(suspect.message)}"
-        mark = f"{indent}# "
-        lines += textwrap.wrap(words, LINE, initial_indent=mark, subsequent_indent=mark)
-    return lines
+    return [ln for suspect in suspects for ln in _wrapped(indent, f"Leak? {suspect.message}")]
 
 
-def _location(source: Source) -> list[str]:
+def _wrapped(indent: str, words: str, width: int = LINE) -> list[str]:
+    mark = f"{indent}# "
+    return textwrap.wrap(
+        _comment(words), width, initial_indent=mark, subsequent_indent=mark, break_on_hyphens=False
+    )
+
+
+def _location(source: Source, given: Table) -> list[str]:
     if source.secret:
         lines = [
             f"# {_comment(source.shown)}: the address holds a secret, so it comes from the",
@@ -197,12 +224,12 @@ def _location(source: Source) -> list[str]:
     else:
         lines = [f"file_url: {scalar(source.file_url)}"]
     lines.append(f"sha256: {scalar(source.sha256)} # another content is refused; null: not checked")
-    lines.append(f"format: {'csv' if source.csv else 'parquet'}")
-    if source.csv:
-        lines += [f"# {_comment(reason)}" for reason in source.csv.reasons]
+    lines.append(f"format: {given.format}")
+    if given.csv:
+        lines += [line for reason in given.reasons for line in _wrapped("", reason, LINE - 2)]
         usual = Csv().model_dump()
-        given = source.csv.options.model_dump()
-        if other := {key: value for key, value in given.items() if value != usual[key]}:
+        form = given.csv.model_dump()
+        if other := {key: value for key, value in form.items() if value != usual[key]}:
             lines.append(f"csv: {flow(other)}")
     return lines
 
@@ -217,13 +244,21 @@ def _cleaning(
     lines = []
     if renamed:
         lines.append(f"    rename: {flow(renamed)}")
+    keep: dict[str, dict[str, Any]] = {
+        name: {**FINITE} for name, proposal in proposals.items() if proposal.infinite
+    }
     if target.rare:
         rare = ", ".join(map(repr, target.rare[:5])) + (", ..." if len(target.rare) > 5 else "")
         lines.append(
             f"    # dropped for having fewer than {targets.FEWEST_ROWS} rows: {_comment(rare)}"
         )
-        lines.append(f"    keep_rows: {flow({target.name: {'allowed': target.classes}})}")
-    elif frame.rename(columns=renamed)[target.name].isna().any():
+        keep[target.name] = {"allowed": target.classes}
+    if infinite := [name for name, proposal in proposals.items() if proposal.infinite]:
+        names = ", ".join(map(repr, infinite))
+        lines += _wrapped("    ", f"rows with an infinite value are left out: {names}")
+    if keep:
+        lines.append(f"    keep_rows: {flow(keep)}")
+    if not target.rare and frame.rename(columns=renamed)[target.name].isna().any():
         lines.append(f"    drop_nulls: {flow([target.name])} # nothing to learn from these rows")
     out = {n: p.comment for n, p in proposals.items() if not p.keys}
     if out:
@@ -235,10 +270,12 @@ def _cleaning(
 def _column(name: str, proposal: Proposal) -> list[str]:
     comment = f" # {_comment(proposal.comment)}" if proposal.comment else ""
     line = f"    {scalar(name)}: {flow(proposal.keys)}"
-    if len(line) <= LINE or not isinstance(allowed := proposal.keys.get("allowed"), list):
+    if len(line) <= LINE:
         return [line + comment]
-    keys = [f"      {k}: {scalar(v)}" for k, v in proposal.keys.items() if k != "allowed"]
-    return [f"    {scalar(name)}:{comment}", *keys, *_listed("allowed", allowed)]
+    lines = [f"    {scalar(name)}:{comment}"]
+    for key, value in proposal.keys.items():
+        lines += _listed(key, value) if key == "allowed" else [f"      {key}: {flow(value)}"]
+    return lines
 
 
 def _listed(key: str, values: list[Any]) -> list[str]:

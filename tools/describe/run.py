@@ -22,13 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pandas as pd
 
-from tools.describe import draft, sniff
+from tools.describe import draft, tables
+from tools.describe.columns import ASK
 from tools.describe.draft import Draft, Source
 from util_lib import cli, downloads, tracking
-from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
-from util_lib.tables import reading
 from util_lib.tracking.choice import choose
 from util_lib.tracking.store.places import store_directory
 from util_lib.urls import file_name, table_name, without_secrets
@@ -43,7 +42,7 @@ NOT_NAMES = ("null", "true", "false", "nan", "inf")  # Hydra takes dataset=null 
 DRAFTED = """\
 
 Drafted {path}: {n_rows:,} rows, {n_features} features, target {target} ({why}), {task}.
-{suspects}Read and correct it, then run the pipeline on it:
+{suspects}{asked}Read and correct it, then run the pipeline on it:
 """
 RUN_HERE = """\
 
@@ -67,8 +66,6 @@ Or fetch it, here as well, and open it in a browser:
 
   {store}python -m util_lib.tracking download {name}/{name}_profile:latest {name}_profile
 """
-
-CODE = Column(dtype="string", role="ignore", nullable=True)  # digits that are no number
 
 
 def check_name(name: str) -> str:
@@ -146,17 +143,6 @@ def locate(file_url: str) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-def read(path: Path) -> tuple[pd.DataFrame, sniff.Sniffed | None]:
-    """Return the table in a file, and how the file is written where it is CSV."""
-    with path.open("rb") as file:
-        if file.read(4) == reading.PARQUET_MAGIC:
-            return reading.read(path, format="parquet"), None
-    sniffed = sniff.sniff(path)
-    codes = dict.fromkeys(sniffed.codes, CODE)
-    frame = reading.read(path, codes, sniffed.options, "csv", sniffed.names)
-    return frame, sniffed
-
-
 def profile(frame: pd.DataFrame, title: str, path: Path) -> None:
     """Write skrub's report on `frame` to `path`, a page that needs nothing from elsewhere."""
     from skrub import TableReport
@@ -187,6 +173,9 @@ def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
         task=made.target.task,
         suspects="What may give the target away is marked `Leak?` in it.\n"
         if made.suspects
+        else "",
+        asked=f"It asks `{ASK}` of {', '.join(map(repr, made.asked))}: left alone till then.\n"
+        if made.asked
         else "",
     )
     on_wandb = choose().backend == "wandb"
@@ -252,10 +241,11 @@ def main(argv: list[str] | None = None) -> None:
         address = downloads.whole_address(args.file_url)
         file = Path(tmp, file_name(args.file_url, "table"))
         received = downloads.fetch(address, file, args.max_bytes)
-        frame, sniffed = read(file)
+        table = tables.read(file)
+        frame = table.frame
         secret = None if without_secrets(address) == address else f"{name.upper()}_URL"
-        source = Source(locate(shown), file_name(shown, shown), received.sha256, sniffed, secret)
-        made = draft.make(frame, source, name, args.target or None)
+        source = Source(locate(shown), file_name(shown, shown), received.sha256, secret)
+        made = draft.make(table, source, name, args.target or None)
         part.write_text(made.text, encoding="utf-8")
         page, copy = Path(tmp, f"{name}_profile.html"), Path(tmp, f"{name}.yaml")
         copy.write_text(made.text, encoding="utf-8")

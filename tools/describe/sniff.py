@@ -1,157 +1,271 @@
-"""Finds out how a CSV file is written: encoding, separator, header, decimal mark, missing words.
+"""Finds out how the lines of a CSV file are written: encoding, marks, header, what is no row.
 
-Only the first rows are looked at, but for the encoding, which a late letter may decide.
+What its values are is told by `readings`, from whole columns.
 """
 
 import codecs
 import csv
 import io
 import re
-from collections import Counter
+from collections import Counter, deque
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from tools.describe.census import MISSING
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
+from util_lib.tables import packed_files
 from util_lib.tables.csv_files import SEPARATORS
-from util_lib.tables.typed import MISSING
 
-LOOKED_AT = 2_000  # lines
+LOOKED_AT = 2_000  # lines, for the marks between fields; every line is read for the others
+LOOKED_AT_LAST = 30  # lines, for what stands below the table
 MOST_SKIPPED = 20  # lines before the table
 AGREEING = 0.95  # share of the lines with as many fields as most
-NUMBERS = 0.8  # share of a column's values that are numbers, so that the others are missing
+NONE = {*MISSING, ""}
 CHUNK_BYTES = 2**20
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-COMMA_NUMBER = re.compile(r"[-+]?\d+,\d+")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\d+,\d+")
+NOTE = re.compile(r"[*#†‡(—–]|(Note|Source|Quelle|Total|Fuente)s?\b", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?([ T].*)?|\d\d?[/.]\d\d?[/.]\d{2,4}")
-# What people write where a value is missing and pandas does not take for missing by itself.
-MISSING_WORDS = (
-    "?",
-    "-",
-    "--",
-    "---",
-    ".",
-    "..",
-    "*",
-    "missing",
-    "unknown",
-    "(null)",
-    "not available",
-)
-KNOWN_MISSING = {word.lower() for word in MISSING}
 
 
 class Sniffed(NamedTuple):
-    """How the file is written; `names` are given to its columns where no line names them.
-
-    `codes` are columns of digits that are names, not numbers: some begin with a zero.
-    """
+    """How the lines are written; `names` are given to its columns where `options` has no header."""
 
     options: Csv
     names: list[str] | None
-    codes: list[str]
     reasons: list[str]
+
+
+class _Lines(NamedTuple):
+    """The first and the last lines; how many have something in them; those with a \\" in them."""
+
+    first: list[str]
+    last: list[str]
+    n_filled: int
+    escaped: list[str]
 
 
 def sniff(path: Path) -> Sniffed:
     """Return how the CSV file at `path` is written; `UserError` if it is no text of lines."""
     encoding = find_encoding(path)
-    lines, n_lines = _first_lines(path, encoding)
-    separator = find_separator(lines)
-    skip = _lines_before_the_table(lines, separator)
-    rows = _split(lines[skip:], separator)
+    lines = _lines(path, encoding)
+    comment = _comment(lines.first)
+    first = [line for line in lines.first if not (comment and line.startswith(comment))]
+    whole = len(lines.first) < LOOKED_AT
+    quote, escape = _quoting(first, lines.escaped, whole)
+    marks = Csv(quote=quote, escape=escape, comment=comment, encoding=encoding)
+    separator = find_separator(first, marks)
+    marks = marks.model_copy(update={"separator": separator})
     reasons = []
+    footer = _lines_below(lines.last, marks)
+    if footer:
+        what = [line.strip() for line in lines.last if line.strip()][-footer]
+        reasons.append(f"lines below the table that are no rows: {footer}, {what[:60]!r}")
+    if whole and footer:
+        first = [line for line in first if line.strip()][:-footer]
+    skip, extra = _lines_before(first, marks)
+    rows = _split(first[skip:], marks)
     if skip:
         reasons.append(f"the table begins at line {skip + 1}")
-    if _counts_what_follows(rows, n_lines - skip):
-        skip += 1
-        rows = rows[1:]
+    if _counts_what_follows(rows, lines.n_filled - skip):
+        skip, rows = skip + 1, rows[1:]
         reasons.append("the first line counts rows and columns, and is no header")
+    # a comment above the table is passed over without being counted
+    counted = _physical(lines.first, skip, comment)
+    names = None
     header = has_header(rows)
-    first, values = (rows[0], rows[1:]) if header else (None, rows)
-    decimal = "," if separator != "," and _decimal_comma(values) else "."
-    missing = _missing_words(values, decimal)
-    names = None if header else [f"c{number}" for number in range(len(rows[0]))]
-    if not header:
+    trailing = extra and not any(row[-1].strip() for row in rows[1:] if len(row) > len(rows[0]))
+    if trailing:
+        header = True
+        reasons.append("rows end with a separator, the header does not: no column is behind it")
+    elif extra:
+        free = "rownames" if "rownames" not in rows[0] else "rownames_2"
+        names, header, counted = [free, *(name.strip() for name in rows[0])], False, counted + 1
+        reasons.append(f"rows have a field more than the header: the first, their name, is {free}")
+    elif not header:
+        names = [f"c{number}" for number in range(len(rows[0]))]
         reasons.append("no line names the columns: they are called c0, c1, ... in their order")
-    options = Csv(
-        separator=separator,
-        encoding=encoding,
-        header=header,
-        skip_lines=skip,
-        decimal=decimal,
-        missing=missing,
+    if escape:
+        reasons.append("quotes within a text have a backslash before them")
+    if comment:
+        reasons.append(f"lines that begin with {comment} are comments")
+    options = marks.model_copy(
+        update={
+            "header": header,
+            "skip_lines": counted,
+            "footer_lines": footer,
+            "trailing_separator": trailing,
+        }
     )
-    codes = _codes(first or names or [], values)
-    return Sniffed(options, names, codes, reasons)
+    return Sniffed(Csv.model_validate(options.model_dump()), names, reasons)
 
 
 def find_encoding(path: Path) -> str:
     """Return utf-8, utf-16 (by its mark), cp1252 or latin-1, the first that fits the whole file."""
-    with path.open("rb") as file:
+    with packed_files.opened(path) as file:
         start = file.read(CHUNK_BYTES)
-        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return "utf-16"
-        if b"\0" in start or re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]{2}", start):
-            raise UserError(
-                f"{path.name} is neither a parquet file nor text: expected a table as parquet or "
-                "CSV; unpack it or export it as one of them"
-            )
-        for encoding in ("utf-8", "cp1252"):
-            decoder = codecs.getincrementaldecoder(encoding)()
-            file.seek(0)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in start or re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]{2}", start):
+        raise UserError(
+            f"{path.name} is neither a parquet file nor text: expected a table as parquet, CSV, "
+            "JSON, Excel or Arrow; export it as one of them"
+        )
+    for encoding in ("utf-8", "cp1252"):
+        decoder = codecs.getincrementaldecoder(encoding)()
+        with packed_files.opened(path) as file:
             try:
                 while chunk := file.read(CHUNK_BYTES):
                     decoder.decode(chunk)
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError:
                 continue
-            return encoding
+        return encoding
     return "latin-1"
 
 
-def _first_lines(path: Path, encoding: str) -> tuple[list[str], int]:
-    """Return the first lines, and how many lines with something in them the file has."""
-    with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
-        lines = list(islice(file, LOOKED_AT))
-        n_lines = sum(bool(line.strip()) for line in lines)
-        n_lines += sum(bool(line.strip()) for line in file)
-    if not n_lines:
+def _lines(path: Path, encoding: str) -> _Lines:
+    with packed_files.opened(path) as packed:
+        known = "utf-8-sig" if encoding == "utf-8" else encoding
+        file = io.TextIOWrapper(packed, encoding=known, newline="")
+        first = list(islice(file, LOOKED_AT))
+        n_filled = sum(bool(line.strip()) for line in first)
+        last = deque(first, LOOKED_AT_LAST)
+        escaped = [line for line in first if '\\"' in line]
+        for line in file:
+            n_filled += bool(line.strip())
+            last.append(line)
+            if '\\"' in line and len(escaped) < LOOKED_AT:
+                escaped.append(line)
+    if not n_filled:
         raise UserError(f"{path.name} has no line with anything in it: expected a table")
-    return lines, n_lines
+    return _Lines(first, list(last), n_filled, escaped)
 
 
-def find_separator(lines: list[str]) -> str:
+def _comment(lines: list[str]) -> str | None:
+    """Return # where lines within the table begin with it, and neither the header nor a row do."""
+    marked = [number for number, line in enumerate(lines) if line.startswith("#")]
+    plain = [number for number, line in enumerate(lines) if line.strip() and line[0] != "#"]
+    if not marked or len(marked) > 0.2 * len(plain):
+        return None
+    if marked[-1] < plain[0]:  # all above it: the last of them may be the header
+        return None
+    separator = find_separator([lines[number] for number in plain], Csv())
+    usual = Counter(lines[number].count(separator) for number in plain).most_common(1)[0][0]
+    return None if any(lines[number].count(separator) == usual for number in marked) else "#"
+
+
+def _quoting(first: list[str], escaped: list[str], whole: bool) -> tuple[str, str | None]:
+    """Return the quote, and what stands before one within a text where it is not doubled."""
+    candidates: list[tuple[str, str | None]] = [('"', None)]
+    if escaped:
+        candidates.append(('"', "\\"))
+    single = sum(bool(re.search(r"(^|[,;|\t])'[^']*'([,;|\t]|\s*$)", line)) for line in first)
+    if single > len(first) / 2:
+        candidates.append(("'", None))
+    best, most = candidates[0], -1.0
+    for quote, escape in candidates:
+        marks = Csv(quote=quote, escape=escape)
+        looked_at = [*(line for line in escaped if line not in first), *first]
+        marks = marks.model_copy(update={"separator": find_separator(looked_at, marks)})
+        agreeing = _agreement(looked_at, marks, whole)
+        if agreeing > most or (agreeing == most and quote == "'"):
+            best, most = (quote, escape), agreeing
+    return best
+
+
+def _agreement(lines: list[str], marks: Csv, whole: bool) -> float:
+    """Return the share of rows that have as many fields as most, up to the first broken quote."""
+    counts: list[int] = []
+    reader = csv.reader(lines, strict=True, **dialect(marks))
+    try:
+        counts.extend(len(row) for row in reader if row)
+    except csv.Error:
+        if whole or reader.line_num < len(lines):
+            return len(counts) / (2 * len(lines))
+    return Counter(counts).most_common(1)[0][1] / len(counts) if counts else 0.0
+
+
+def dialect(marks: Csv) -> dict:
+    """Return what Python's reader of CSV calls the marks of a file."""
+    return {
+        "delimiter": marks.separator,
+        "quotechar": marks.quote,
+        "escapechar": marks.escape,
+        "doublequote": marks.escape is None,
+    }
+
+
+def find_separator(lines: list[str], marks: Csv) -> str:
     """Return the character that cuts the lines into most alike numbers of fields; else a comma."""
     best, fewest_skipped = ",", MOST_SKIPPED + 1
     for separator in SEPARATORS:
-        counts = [len(row) for row in _split(lines, separator)]
+        tried = marks.model_copy(update={"separator": separator})
+        counts = [len(row) for row in _split(lines, tried)]
         usual, n_usual = Counter(counts).most_common(1)[0]
         if usual < 2 or n_usual < AGREEING * (len(counts) - MOST_SKIPPED):
             continue
         skipped = counts.index(usual)
-        if n_usual < AGREEING * (len(counts) - skipped):
+        if n_usual < AGREEING * (len(counts) - skipped - 1):
             continue
         if skipped < fewest_skipped:
             best, fewest_skipped = separator, skipped
     return best
 
 
-def _split(lines: list[str], separator: str) -> list[list[str]]:
+def _split(lines: list[str], marks: Csv) -> list[list[str]]:
     csv.field_size_limit(2**31 - 1)
-    rows = csv.reader(io.StringIO("".join(lines), newline=""), delimiter=separator)
+    rows = csv.reader(io.StringIO("".join(lines), newline=""), **dialect(marks))
     return [row for row in rows if row]
 
 
-def _lines_before_the_table(lines: list[str], separator: str) -> int:
-    counts = [len(next(csv.reader([line], delimiter=separator), [])) for line in lines]
-    usual = Counter(len(row) for row in _split(lines, separator)).most_common(1)[0][0]
+def _lines_before(lines: list[str], marks: Csv) -> tuple[int, bool]:
+    """Return how many lines stand before the table, and whether its rows have one field more."""
+    counts = [len(next(csv.reader([line], **dialect(marks)), [])) for line in lines]
+    usual = Counter(len(row) for row in _split(lines, marks)).most_common(1)[0][0]
     if usual < 2:
-        return 0
+        return 0, False
     first = next((i for i, count in enumerate(counts[:MOST_SKIPPED]) if count == usual), 0)
     # a quoted name may go on in the next line: then there is nothing to skip
-    return 0 if any('"' in line for line in lines[:first]) else first
+    if any(marks.quote in line and line.count(marks.quote) % 2 for line in lines[:first]):
+        return 0, False
+    named = [i for i, count in enumerate(counts[:first]) if count]
+    if named and usual > 2 and counts[named[-1]] == usual - 1:
+        if not has_header(_split(lines[first:], marks)):
+            return named[-1], True
+    return first, False
+
+
+def _physical(lines: list[str], skip: int, comment: str | None) -> int:
+    """Return how many lines of the file stand before the table, comments among them."""
+    if not comment:
+        return skip
+    plain = [number for number, line in enumerate(lines) if not line.startswith(comment)]
+    return plain[skip] if skip else 0
+
+
+def _lines_below(lines: list[str], marks: Csv) -> int:
+    """Return how many lines at the end are none of the table, such as notes; blank ones aside.
+
+    A last row that is cut off is no note: that stands behind a blank line, begins with a mark or
+    is a sentence, and ends its line.
+    """
+    counts = [len(next(csv.reader([line], **dialect(marks)), [])) for line in lines]
+    usual = Counter(counts).most_common(1)[0][0]
+    if usual < 2 or any(line.count(marks.quote) % 2 for line in lines):
+        return 0
+    below = 0
+    for number in range(len(lines) - 1, 0, -1):
+        line, behind_blank = lines[number].strip(), not lines[number - 1].strip()
+        if line:
+            other = counts[number] != usual
+            marked = bool(NOTE.match(line)) and (other or behind_blank)
+            alone = counts[number] == 1 and (behind_blank or " " in line)
+            if not (marked or (alone and (lines[number].endswith("\n") or behind_blank))):
+                break
+        below += 1
+    return sum(bool(line.strip()) for line in lines[len(lines) - below :])
 
 
 def _counts_what_follows(rows: list[list[str]], n_lines: int) -> bool:
@@ -179,12 +293,12 @@ def has_header(rows: list[list[str]]) -> bool:
         return len(words) > 2 and _are_numbered(words)
     repeats = False
     for word, column in zip(words, columns, strict=True):
-        filled = [value.strip() for value in column if value.strip().lower() not in KNOWN_MISSING]
+        filled = [value.strip() for value in column if value.strip().lower() not in NONE]
         if not filled or not word:
             continue
         for kind in (_is_number, _is_date):
             if sum(map(kind, filled)) >= AGREEING * len(filled) and not kind(word):
-                if word.lower() not in KNOWN_MISSING and word not in MISSING_WORDS:
+                if word.lower() not in NONE:
                     return True
         repeats |= word in filled and not _is_number(word)
     numbers = [word for word in words if _is_number(word)]
@@ -203,38 +317,8 @@ def _are_numbered(words: list[str]) -> bool:
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def _decimal_comma(values: list[list[str]]) -> bool:
-    fields = [field.strip() for row in values for field in row]
-    commas = sum(bool(COMMA_NUMBER.fullmatch(field)) for field in fields)
-    return commas > sum(bool(re.fullmatch(r"[-+]?\d+\.\d+", field)) for field in fields)
-
-
-def _missing_words(values: list[list[str]], decimal: str) -> list[str]:
-    """Return the words that stand where else only numbers are."""
-    found: Counter[str] = Counter()
-    for column in zip(*(row for row in values if len(row) == len(values[0])), strict=True):
-        filled = [value for value in column if value.strip().lower() not in KNOWN_MISSING]
-        others = [value for value in filled if not _is_number(value.replace(decimal, "."))]
-        words = set(others)
-        if others and len(others) <= (1 - NUMBERS) * len(filled):
-            if all(word.strip().lower() in MISSING_WORDS for word in words):
-                found.update(words)
-    return sorted(found)
-
-
-def _codes(names: list[str], values: list[list[str]]) -> list[str]:
-    columns = zip(*(row for row in values if len(row) == len(names)), strict=True)
-    return [
-        name
-        for name, column in zip(names, columns, strict=False)
-        if any(re.fullmatch(r"0\d+", value) for value in column)
-        and all(re.fullmatch(r"\d*", value) for value in column)
-    ]
-
-
 def _is_number(text: str) -> bool:
-    text = text.strip()
-    return bool(NUMBER.fullmatch(text) or COMMA_NUMBER.fullmatch(text))
+    return bool(NUMBER.fullmatch(text.strip()))
 
 
 def _is_date(text: str) -> bool:

@@ -1,20 +1,37 @@
 """Guesses which column is to be predicted, and what kind of prediction that is."""
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from tools.describe.columns import FEWEST_VALUES, Proposal, dtype_of, looks_like_id
+from tools.describe.columns import (
+    FEWEST_VALUES,
+    MOST_INFINITE,
+    Proposal,
+    asks,
+    counts_rows,
+    dtype_of,
+    looks_like_id,
+)
 from util_lib import validation
 from util_lib.errors import UserError
 
-# Names of columns that are to be predicted, the plainest first.
-PLAIN_NAMES = ("target", "label", "labels", "class", "y", "outcome", "response")
-USUAL_NAMES = (
-    "price", "species", "genre", "diagnosis", "survived", "churn", "churned", "quality", "salary",
-    "income", "default", "rating", "score", "category", "sales", "revenue", "sold", "left",
+# Names of columns that are to be predicted, the plainest first. `y` is one only where no other is.
+PLAIN_NAMES = (
+    "target", "label", "labels", "outcome", "response", "survived", "churn", "churned", "exited",
+    "attrition", "diagnosis", "sale_price", "selling_price", "is_fraud", "medv",
 )  # fmt: skip
+USUAL_NAMES = (
+    "class", "price", "species", "genre", "quality", "salary", "income", "default", "status",
+    "result", "rating", "score", "category", "sales", "revenue", "sold", "left", "fraud",
+    "approved", "mpg",
+)  # fmt: skip
+LAST_NAMES = ("y",)
+ENDS = tuple(
+    "_price _status _outcome _result _default _churn _label _class _target _diagnosis".split()
+)
 MOST_CLASSES = 20  # whole numbers with more different values are predicted as numbers
 MOST_NAMED_CLASSES = 100
 FEWEST_ROWS = 4  # of a class, so that each of the three parts can have one
@@ -49,18 +66,31 @@ def choose(frame: pd.DataFrame, proposals: dict[str, Proposal], asked: str | Non
             raise UserError(
                 f"target {asked!r} cannot be predicted: {reason}; {_choose_from(frame, proposals)}"
             )
+        if asks(proposals[asked]):
+            raise UserError(
+                f"target {asked!r} can be read in two ways: {proposals[asked].notes[-1]}; write it "
+                "with another mark, or draft with another target and change that by hand"
+            )
         return _of_task(frame, asked, "as asked for")
     fit = candidates(frame, proposals)
-    for words, kind in ((PLAIN_NAMES, "plainly"), (USUAL_NAMES, "often")):
-        named = [name for name in fit if name.strip().lower() in words]
-        if len(named) == 1:
-            return _of_task(frame, named[0], f"guessed: targets are {kind} called so")
-        if named:
-            raise UserError(
-                f"several columns may be the target ({', '.join(map(repr, named))}): choose one "
-                "with -P target=..."
-            )
+    called = {name: _spelled(name) for name in fit}
+    tiers = (
+        (lambda word: word in PLAIN_NAMES, "plainly called so"),
+        (lambda word: word in USUAL_NAMES, "often called so"),
+        (lambda word: word.endswith(ENDS), "often called so"),
+        (lambda word: word in LAST_NAMES, "called so where no other name speaks"),
+    )
     last = names[-1]
+    for fits, kind in tiers:
+        named = [name for name in fit if fits(called[name])]
+        near = [last] if last in fit and called[last] in LAST_NAMES and named != [last] else []
+        if len(named) == 1 and (not near or kind.startswith("plainly")):
+            return _of_task(frame, named[0], f"guessed by its name: targets are {kind}")
+        if named:
+            listed = ", ".join(map(repr, named + near))
+            raise UserError(
+                f"several columns may be the target ({listed}): choose one with -P target=..."
+            )
     if last in fit and frame[last].nunique() <= MOST_CLASSES:
         return _of_task(frame, last, "guessed: the last column, with few different values")
     way = (
@@ -78,8 +108,16 @@ def candidates(frame: pd.DataFrame, proposals: dict[str, Proposal]) -> list[str]
         for name in frame.columns
         if proposals[name].role not in ("", "text", "date")
         and not looks_like_id(name)
+        and not counts_rows(name)
+        and not asks(proposals[name])
         and not unfit(frame[name])
     ]
+
+
+def _spelled(name: str) -> str:
+    """Return a name in small letters with _ between its words: SalePrice is sale_price."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[\s_.-]+", "_", words).lower()
 
 
 def _choose_from(frame: pd.DataFrame, proposals: dict[str, Proposal]) -> str:
@@ -93,7 +131,7 @@ def unfit(values: pd.Series) -> str | None:
     kind = None if filled.empty else dtype_of(values, filled)
     if kind is None:
         return "it has no value" if filled.empty else "its cells hold no single values"
-    if kind == "float" and not np.isfinite(filled.astype("float64")).all():
+    if kind == "float" and not np.isfinite(filled.astype("float64")).mean() > 1 - MOST_INFINITE:
         return "it holds infinite values"
     n_different = filled.nunique()
     if len(filled) < FEWEST_VALUES:
@@ -114,6 +152,8 @@ def unfit(values: pd.Series) -> str | None:
 def _of_task(frame: pd.DataFrame, name: str, why: str) -> TargetGuess:
     values = frame[name].dropna()
     kind = dtype_of(frame[name], values)
+    if kind == "float":
+        values = values[np.isfinite(values.astype("float64"))]
     n_different = values.nunique()
     whole = kind in ("int", "float") and bool((values.astype("float64") % 1 == 0).all())
     few = n_different <= MOST_CLASSES and len(values) >= FEWEST_ROWS * n_different

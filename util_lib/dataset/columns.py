@@ -30,6 +30,33 @@ def check_date_format(written: str | None) -> str | None:
     return written
 
 
+# What YAML makes of words that are not quoted: its version 1.1 has many for true and false.
+YAML_WORDS: dict[Any, str] = {
+    None: "null, ~ and nothing at all so",
+    True: "YES, yes, on and true as true",
+    False: "NO, no, off and false as false",
+}
+
+
+def not_of_type(value: Any, dtype: str) -> str:
+    """Say what YAML made of an allowed value that is none of the declared type; empty if it is."""
+    fits = {
+        "string": isinstance(value, str),
+        "bool": isinstance(value, bool),
+        "int": isinstance(value, int | float) and value == value // 1,
+        "float": isinstance(value, int | float),
+        "datetime": isinstance(_as_date(value), datetime.date),
+    }
+    if fits[dtype] and (dtype == "bool" or not isinstance(value, bool)):
+        return ""
+    made = YAML_WORDS.get(value) if isinstance(value, bool | None) else None
+    made = made or ("" if isinstance(value, str) else "it so")
+    reads = f"YAML reads {made}" + (": quote it" if dtype == "string" else "")
+    return (
+        f"{value!r} ({reads}), expected dtype {dtype}" if made else f"{value!r}, expected {dtype}"
+    )
+
+
 class Limits(Section):
     """Bounds, both included, and listed values."""
 
@@ -122,6 +149,13 @@ class Column(Limits):
             raise ValueError(f"decimal and thousands are both {self.decimal!r}: they must differ")
         if self.date_format and self.dtype != "datetime":
             raise ValueError(f"date_format belongs to dates, found dtype {self.dtype}")
+        return self
+
+    @model_validator(mode="after")
+    def _allowed_fits_the_type(self) -> "Column":
+        for value in self.allowed or []:
+            if reason := not_of_type(value, self.dtype):
+                raise ValueError(f"allowed holds {reason}")
         return self
 
     @model_validator(mode="after")

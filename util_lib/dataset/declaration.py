@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from util_lib import validation
 from util_lib.dataset import expressions
-from util_lib.dataset.columns import Column, Limits, Mark, Share, check_date_format
+from util_lib.dataset.columns import Column, Limits, Mark, Share, check_date_format, not_of_type
 from util_lib.errors import UserError
 from util_lib.tracking.names import check_artifact_name, parse_reference
 from util_lib.validation import Section, null_word
@@ -218,7 +218,7 @@ class Data(Section):
     clean: Annotated[Clean, Field(description="how the table is cleaned")] = Clean()
     drop_duplicates: Annotated[
         bool, Field(description="drop rows that equal an earlier row in every column")
-    ] = True
+    ] = False
     derived: Annotated[
         dict[str, str],
         Field(
@@ -345,6 +345,10 @@ class Data(Section):
                     f"column {name!r} has role {column.role!r} and data.target is "
                     f"{self.target!r}: exactly the target has role 'target'"
                 )
+        for name, keep in self.clean.keep_rows.items():
+            for value in (keep.allowed or []) if name in columns else ():
+                if reason := not_of_type(value, self.columns[name].dtype):
+                    raise ValueError(f"clean.keep_rows.{name}.allowed holds {reason}")
         for name in self.clean.drop_columns:
             if name in self.columns:
                 raise ValueError(f"clean.drop_columns: {name!r} is declared in columns: choose one")

@@ -12,11 +12,12 @@ from step_support import steps
 
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
-from tools.describe import draft, run
+from tools.describe import draft, run, tables
 from tools.describe.draft import Source
 from util_lib import tracking
 from util_lib.dataset import declaration
 from util_lib.dataset.declaration import Data
+from util_lib.tables import cleaning
 
 __all__ = ["steps"]
 
@@ -67,13 +68,18 @@ class Drafts:
     def draft(self, content, target: str | None = None, file: str = "customers.csv") -> Data:
         """Draft a table without its profile, and return what the draft declares."""
         path = self.table(content, file)
-        frame, sniffed = run.read(path)
+        table = tables.read(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        source = Source(str(path), file, sha256, sniffed)
+        source = Source(str(path), file, sha256)
         name = file.partition(".")[0]
-        made = draft.make(frame, source, name, target)
+        made = draft.make(table, source, name, target)
         (self.drafts / f"{name}.yaml").write_text(made.text, encoding="utf-8")
         return declaration.load(self.drafts / f"{name}.yaml")
+
+    def read(self, file: str, target: str | None = None) -> tuple[Data, pd.DataFrame]:
+        """Draft a file of the folder; return what is declared, and the table cleaned by it."""
+        data = self.draft((self.folder / file).read_bytes(), target, file)
+        return data, cleaning.clean(cleaning.read(self.folder / file, data), data)
 
     def composed(self, name: str, *given: str) -> schema.Settings:
         """Return the whole configuration with the draft in it, checked as main.py checks it."""

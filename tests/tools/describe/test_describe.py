@@ -1,6 +1,7 @@
 """The step `describe`: what it writes and logs, and what it refuses."""
 
 import functools
+import gzip
 import http.server
 import os
 import shlex
@@ -145,7 +146,10 @@ BAD_TABLES = {
     "header only": (b"a,b,left\n", "no rows"),
     "one column": (b"a\n1\n2\n", "one column, 'a'"),
     "binary": (bytes(range(256)) * 20, "neither a parquet file nor text"),
-    "zip": (b"PK\x03\x04" + bytes(100), "neither a parquet file nor text"),
+    "broken zip": (b"PK\x03\x04" + bytes(100), "no complete zip file"),
+    "broken gzip": (gzip.compress(b"a,b,left\n1,2,x\n" * 30)[:-9], "no complete gzip file"),
+    "broken JSON": (b'{"a": 1}\n{"a": ', "no readable JSON of records"),
+    "cut off": (b"a,b,left\n" + b"1,2,x\n" * 30 + b"1", "a row of 1 fields"),
     "broken parquet": (b"PAR1" + bytes(100), "no complete parquet file"),
     "web page": (b"<!DOCTYPE html><html>log in</html>", "HTML page"),
     "ragged": (b"a,b,c\n1,2,3\n1,2\n" * 30, "fields"),
