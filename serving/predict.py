@@ -78,6 +78,7 @@ def predict_file(
     begun = logged = time.perf_counter()
     rejected, n_rows = rejected_path(output), 0
     kinds: dict[str, Any] = {}
+    names: dict[str, None] = {}
     _refuse_kept(served, keep)
     pieces = reading.chunks(source, served, keep, chunk_rows)
     with (
@@ -85,6 +86,7 @@ def predict_file(
         TableWriter(rejected, spreadsheet) as wrong,
     ):
         for chunk in pieces:
+            names |= dict.fromkeys(chunk.names)
             if not chunk.numbers and not chunk.unread:
                 _refuse_columns(served, chunk.frame, keep, source)
                 kinds = {str(name): _kind(values) for name, values in chunk.kept.items()}
@@ -117,6 +119,8 @@ def predict_file(
                 else f"{source.name} has columns but no rows: expected at least one"
             )
         predicted.commit()
+    for warning in served.absent([*names]):
+        logger.warning("%s: %s", source.name, warning)
     seconds = time.perf_counter() - begun
     return Done(output, n_rows, predicted.n_rows, wrong.n_rows, seconds)
 

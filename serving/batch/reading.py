@@ -31,6 +31,7 @@ class Chunk(NamedTuple):
     frame: pd.DataFrame
     kept: pd.DataFrame
     unread: list[tuple[int, str]] = []
+    names: list[str] = []  # of all columns that the rows have
 
 
 def is_table(path: Path) -> bool:
@@ -64,9 +65,8 @@ def chunks(path: Path, served: ServedModel, keep: list[str], n_rows: int) -> Ite
         if not piece.numbers and not piece.unread:  # only the columns
             frame = {name: frame.get(name, []) for name in piece.columns}
             kept = {name: kept[name] for name in keep if name in piece.columns}
-        yield Chunk(
-            piece.numbers, pd.DataFrame(frame, index), pd.DataFrame(kept, index), piece.unread
-        )
+        table, back = pd.DataFrame(frame, index), pd.DataFrame(kept, index)
+        yield Chunk(piece.numbers, table, back, piece.unread, [*piece.columns])
 
 
 def _as_it_is(values: Any, n_rows: int) -> pd.Series:

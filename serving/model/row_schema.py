@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from serving.model.rows import Problem, absent_column, as_records
+from serving.model.rows import Problem, as_records
 from serving.model.served_model import ServedModel, recipes
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
@@ -79,8 +79,7 @@ class RowSchema:
             if not absent:
                 return []
             absent -= row.keys()
-        known = {*self.model.columns, *self.model.sources}
-        return [absent_column(name, self._names(rows), known) for name in sorted(absent)]
+        return self.model.absent(self._names(rows))
 
     def _names(self, rows: list[Row]) -> list[str]:
         """Name the columns of a table of `rows`: the model's, and what the first row calls others.

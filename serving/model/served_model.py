@@ -17,7 +17,7 @@ import pandas as pd
 from serving.aliases import move
 from serving.model.fast_path import Direct, NoFastPath
 from serving.model.fast_path_trial import direct_path
-from serving.model.rows import Problem, check_rows
+from serving.model.rows import Problem, absent_column, check_rows
 from util_lib import tracking
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
@@ -71,6 +71,15 @@ class ServedModel:
                 for name, values in rows.items()
             }
         )
+
+    def absent(self, there: list[str]) -> list[str]:
+        """Say which columns that may be missing are not among those `there`: maybe misspelt."""
+        known, made = {**self.columns, **self.sources}, recipes(self.declaration)
+        return [
+            absent_column(name, there, known)
+            for name, column in self.columns.items()
+            if column.nullable and name not in made and name not in there
+        ]
 
     def examine(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
         """Return the rows of `frame` that are as declared, with every column, and what others lack.

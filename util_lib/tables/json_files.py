@@ -83,7 +83,10 @@ def _elements(file: TextIO, start: str, path: Path) -> Iterator[Any]:
     if start.startswith("["):
         return _array(file, path)
     first, _, rest = start.partition("\n")
-    if start.startswith("{") and not (rest.strip() and isinstance(_line(first), dict)):
+    in_lines = packed_files.suffix_of(path) != ".json" or (
+        rest.strip() and _line(first) != NO_OBJECT
+    )
+    if start.startswith("{") and not in_lines:
         text = file.read(LARGEST_OBJECT + 1)
         if len(text) > LARGEST_OBJECT:
             raise UserError(
