@@ -18,6 +18,7 @@ import yaml
 from benchmarks.overhead import make_steps
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
+from tests import warm
 from tests.pipeline.trivial_steps import STEPS
 from util_lib.model.config import RandomForestPipeline
 from util_lib.tracking.mlflow_mirror import mlflow_lock
@@ -113,7 +114,7 @@ class Place:
         )
 
     def main(self, *given: str, **more: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *self.uris]
+        command = [warm.python(), str(ROOT / "main.py"), "main.env_manager=local", *self.uris]
         process = self.start(*command, *given, **more)
         out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
@@ -144,7 +145,7 @@ class Place:
 
 def run_main(place: Place, *given: str) -> subprocess.CompletedProcess:
     """main.py with nothing but `given`."""
-    process = place.start(sys.executable, str(ROOT / "main.py"), *given)
+    process = place.start(warm.python(), str(ROOT / "main.py"), *given)
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(given, process.returncode, out, err)
 

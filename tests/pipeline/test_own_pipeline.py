@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.pipeline.checkout import commit, git, receipts
 from tests.pipeline.trivial_steps import make_project
 
@@ -72,7 +73,7 @@ class Home:
         Path(self.environment["RAN"]).write_text("")
         main = (str(self.project / "main.py"), "pipeline=mine", "main.env_manager=local")
         return subprocess.run(
-            [sys.executable, *(program or main), *given],
+            [warm.python(), *(program or main), *given],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
