@@ -143,7 +143,7 @@ def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_o
         ("tracking/online/client.py", list(STEPS)),
         ("tracking/store/database.py", list(STEPS)),
         ("tracking/sync/sending.py", []),
-        ("transformers.py", [TRAIN, TEST]),
+        ("transformers.py", [CLEAN, TRAIN, TEST]),
     ],
 )
 def test_an_edit_of_util_lib_runs_the_steps_that_import_it(real_code, edited, steps):
