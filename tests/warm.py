@@ -37,6 +37,7 @@ MODULES = (
     *("pandas", "pyarrow.parquet", "sklearn.ensemble", "sklearn.compose", "sklearn.pipeline"),
     *("sklearn.feature_extraction.text", "sklearn.model_selection", "skops.io", "scipy.stats"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.pyplot"),
+    *("wandb",),
 )
 _waiting: list[tuple[subprocess.Popen, Path]] = []
 
@@ -83,7 +84,8 @@ def end() -> None:
 def _wait(place: str) -> dict:
     """Fork for everybody who asks, until standard input ends; return, in a fork, what was asked."""
     for name in MODULES:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # some tests do without W&B's client
+            importlib.import_module(name)
     sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listening.bind(place)
@@ -141,7 +143,7 @@ def _become(words: list[str], folder: str, environment: dict[str, str]) -> None:
     sys.stderr = sys.__stderr__ = open(2, "w", errors="backslashreplace", buffering=1)
     sys.argv = words[1:] if words[0] in ("-c", "-m") else words
     home = os.getcwd() if words[0] == "-m" else ""
-    if words[0] not in ("-c", "-m"):
+    if words[0] not in ("-", "-c", "-m"):
         home = str(Path(words[0]).resolve().parent)
     given = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path[:0] = [home, *map(os.path.abspath, given)]
@@ -152,12 +154,14 @@ def _become(words: list[str], folder: str, environment: dict[str, str]) -> None:
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
             program = sys.modules["__main__"] = types.ModuleType("__main__")
-            source, name = words[1] if words[0] == "-c" else "", "<string>"
-            if words[0] != "-c":
-                source, name = Path(words[0]).read_text(), os.path.abspath(words[0])
-                program.__file__ = name
+            name = words[0]
+            if name == "-c":
+                source, sys.argv[0] = words[1], name
+            elif name == "-":
+                source = sys.stdin.read()
             else:
-                sys.argv[0] = "-c"
+                source, name = Path(name).read_text(), os.path.abspath(name)
+                program.__file__ = name
             exec(compile(source, name, "exec"), program.__dict__)
     except SystemExit as error:
         code = error.code
