@@ -24,6 +24,7 @@ from util_lib.model.config import RandomForestPipeline
 from util_lib.tracking.mlflow_mirror import mlflow_lock
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(sys.executable).parent
 TRAINING = ROOT / "conf" / "pipeline" / "training.yaml"
 
 # What a trivial step does is told by the environment: nothing, fail, or wait to be stopped.
@@ -89,8 +90,7 @@ class Place:
         self.environment = {**os.environ, "RAN": str(folder / "ran")}
         self.environment.pop("TRACKING_STORE", None)
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        scripts = str(Path(sys.executable).parent)
-        self.environment["PATH"] = f"{scripts}{os.pathsep}{self.environment['PATH']}"
+        self.environment["PATH"] = f"{SCRIPTS}{os.pathsep}{self.environment['PATH']}"
 
     @property
     def uris(self) -> list[str]:
@@ -323,7 +323,15 @@ def test_a_step_that_ignores_the_signal_is_killed_by_the_second(place):
 
 def mlflow_run(place: Place, *options: str) -> list[str]:
     given = " ".join(["main.env_manager=local", *place.uris, *options])
-    return ["mlflow", "run", str(ROOT), "--env-manager", "local", "-P", f"hydra_options={given}"]
+    return [
+        str(SCRIPTS / "mlflow"),
+        "run",
+        str(ROOT),
+        "--env-manager",
+        "local",
+        "-P",
+        f"hydra_options={given}",
+    ]
 
 
 def test_mlflow_run_stopped_alone_takes_the_step_with_it(place):
@@ -348,7 +356,7 @@ def test_options_reach_the_steps_through_mlflow_as_they_were_typed(place):
         "data.test_size=0.2",
         "main.experiment_name=pre-prod",
     ]
-    process = place.start(*mlflow_run(place, *options))
+    process = place.start(warm.python(), *mlflow_run(place, *options))
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     lines = [json.loads(line) for line in (place.folder / "ran").read_text().splitlines()]

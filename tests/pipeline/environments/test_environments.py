@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.environments import making
 from pipeline.settings import surroundings
+from tests import warm
 from util_lib.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,9 +51,9 @@ def project(tmp_path, monkeypatch) -> Path:
     return make_project(tmp_path, "one", ["six==1.17.0"])
 
 
-def start(manager: str, *projects: Path) -> subprocess.Popen:
+def start(manager: str, *projects: Path, python: str | None = None) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-c", PREPARE, manager, *map(str, projects)],
+        [python or warm.python(), "-c", PREPARE, manager, *map(str, projects)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -149,7 +150,7 @@ def test_an_environment_without_marker_is_made_again(project, tmp_path):
 
 
 def test_an_environment_whose_making_was_killed_is_made_again(project, tmp_path):
-    process = start("uv", project)
+    process = start("uv", project, python=sys.executable)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "envs").glob("*/pyvenv.cfg")) and time.monotonic() < deadline:
         time.sleep(0.005)
