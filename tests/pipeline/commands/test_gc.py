@@ -87,7 +87,7 @@ def collect(place: Place, *given: str) -> str:
         env={**place.environment, "PYTHONPATH": str(place.project)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

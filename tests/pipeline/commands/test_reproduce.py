@@ -140,7 +140,7 @@ def test_stopped_it_leaves_nothing_behind(place, scratch):
     while not ran.read_text() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130, out + err
     assert err.splitlines()[-1] == "error: stopped by SIGINT"
     assert scratch.is_clean()
