@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_unconfigure() -> None:
+    from tests import warm
+
+    warm.end()
+
+
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch, tmp_path):
     """No test reads or writes the user's store, MLflow database or W&B account."""

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import warm
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = Path(sys.executable).parent
 
@@ -23,10 +25,10 @@ class OnWandb:
         }
         ours = {**self.account.environment, "HOME": self.account.environment["WANDB_DIR"]}
         del ours["WANDB_DIR"]  # main.py has to choose it
-        return {**kept, **ours, "PYTHONPATH": str(ROOT), "PATH": f"{SCRIPTS}:{kept['PATH']}"}
+        return warm.first_on_path({**kept, **ours, "PYTHONPATH": str(ROOT)})
 
     def run(self, *given):
-        return self.start(sys.executable, ROOT / "main.py", *given)
+        return self.start(warm.python(), ROOT / "main.py", *given)
 
     def command(self, *given):
         return self.start(SCRIPTS / "wandb", *given)

@@ -10,6 +10,8 @@ from pathlib import Path
 import yaml
 from step_support import DECLARED, make_songs, with_text
 
+from tests import warm
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "tiny"
 DEPTH = "random_forest_pipeline.random_forest.max_depth"
@@ -32,8 +34,7 @@ class Place:
         ours = ("WANDB_", "MLFLOW_", "TRACKING_", "PIPELINE_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         kept |= {"NETRC": os.devnull, "WANDB_CONFIG_DIR": os.devnull, "PYTHONPATH": str(ROOT)}
-        kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-        self.environment = kept | (more or {})
+        self.environment = warm.first_on_path(kept) | (more or {})
 
     def declare(self) -> None:
         """Write `dataset=tiny`, and log the rows that training and evaluate read."""
@@ -56,24 +57,25 @@ class Place:
             path = self.folder / name
             rows.to_parquet(path, index=False)
             paths.append(str(path))
-        done = self.call(sys.executable, "-c", LOG_ROWS, PROJECT, *paths, TRACKING_PUBLISH="parent")
+        done = self.call(warm.python(), "-c", LOG_ROWS, PROJECT, *paths, TRACKING_PUBLISH="parent")
         assert done.returncode == 0, done.stderr
 
-    def command(self, *given: str) -> list[str]:
+    def command(self, python: str, *given: str) -> list[str]:
         options = ["main.env_manager=local", "dataset=tiny", *given]
         if not any("execute_steps" in word for word in given):
             options.append("main.execute_steps=train_random_forest")
-        return [sys.executable, str(ROOT / "main.py"), *options]
+        return [python, str(ROOT / "main.py"), *options]
 
     def main(self, *given: str, **more: str) -> subprocess.CompletedProcess:
-        return self.call(*self.command(*given), **more)
+        return self.call(*self.command(warm.python(), *given), **more)
 
     def sweep(self, name: str, *given: str, **more: str) -> subprocess.CompletedProcess:
         return self.main("-m", f"sweep.name={name}", *given, **more)
 
     def start(self, *given: str) -> subprocess.Popen:
+        """Start main.py as it is, for what is said of signals."""
         return subprocess.Popen(
-            self.command(*given),
+            self.command(sys.executable, *given),
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -100,7 +102,7 @@ class Place:
             f"api = tracking.Api(); trials = lambda n: record.trials({PROJECT!r}, n);"
             f"print(json.dumps({code}))"
         )
-        done = self.call(sys.executable, "-c", program)
+        done = self.call(warm.python(), "-c", program)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 

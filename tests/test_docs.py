@@ -6,7 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from pipeline.commands import describe, gc, leaderboard, new_step, reproduce
 from pipeline.planning.plan import plan
 from pipeline.running import preview
 from pipeline.settings import overrides, resolvers, schema
+from tests import warm
 from util_lib.tracking import __main__ as tracking_commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,15 +150,15 @@ def test_a_command_in_the_documents_is_one_that_works(document, words):
     elif words[0] == "python" and words[1].endswith(".py"):
         folder = Path() if (ROOT / words[1]).exists() else Path(home)
         assert (ROOT / folder / words[1]).is_file()
-        asked = subprocess.run(
-            [sys.executable, ROOT / folder / words[1], "--help"], capture_output=True, check=False
-        )
-        assert asked.returncode == 0
+        assert answers_help(str(ROOT / folder / words[1]))
     elif words[:2] == ["python", "-m"] and words[2].startswith(("util_lib", "pipeline")):
-        asked = subprocess.run(
-            [sys.executable, "-m", words[2], "--help"], cwd=ROOT, capture_output=True, check=False
-        )
-        assert asked.returncode == 0
+        assert answers_help("-m", words[2])
+
+
+@cache
+def answers_help(*program: str) -> bool:
+    asked = subprocess.run([warm.python(), *program, "--help"], cwd=ROOT, capture_output=True)
+    return asked.returncode == 0
 
 
 def python_blocks() -> list:
@@ -180,7 +181,7 @@ def test_a_python_block_in_the_documents_runs(block, tmp_path):
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACKING_PUBLISH": "parent"}
     done = subprocess.run(
-        [sys.executable, "-c", block],
+        [warm.python(), "-c", block],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -211,7 +212,7 @@ def test_the_walk_through_versions_and_lineage_prints_what_it_shows(backend, tmp
     (tmp_path / "walk" / "util_lib").symlink_to(ROOT / "util_lib")
     environment = {**os.environ, "TRACKING_PUBLISH": "parent"}
     del environment["TRACKING_STORE"]
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment = warm.first_on_path(environment)
     expected = {"upload_artifact.py", "use_artifact.py", "tsne"}
     if backend == "wandb":
         pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
@@ -263,7 +264,7 @@ def test_the_pipeline_of_the_document_runs_as_it_says(tmp_path):
     for line in code_lines(ROOT / "docs" / "pipelines.md"):
         if "pipeline=mine" in line:
             given = dict(p.split("=", 1) for p in options(shlex.split(line), "-P"))["hydra_options"]
-            command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local"]
+            command = [warm.python(), str(ROOT / "main.py"), "main.env_manager=local"]
             done = subprocess.run(
                 [*command, f"--hydra_options={given}"],
                 cwd=tmp_path,

@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests import warm
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "songs_demo"
+SCRIPTS = Path(sys.executable).parent
 LOCAL = "main.env_manager=local"  # the tests' own environment holds the packages of all steps
 
 
@@ -25,12 +28,24 @@ def surroundings() -> dict[str, str]:
         if not name.startswith(("WANDB_", "MLFLOW_", "TRACKING_", "PIPELINE_"))
         and name != "PYTHONDONTWRITEBYTECODE"
     }
-    kept |= {"NETRC": os.devnull, "WANDB_CONFIG_DIR": os.devnull}  # nobody's account
-    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    return kept
+    return kept | {"NETRC": os.devnull, "WANDB_CONFIG_DIR": os.devnull}  # nobody's account
 
 
 def run(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess:
+    """Run a command as a user does."""
+    path = f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"
+    return _run(folder, command, {"PATH": path, **more})
+
+
+def run_warm(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess:
+    """The same, but `python` and `mlflow`, and the steps they start, start warm."""
+    program = {"python": [warm.python()], "mlflow": [warm.python(), str(SCRIPTS / "mlflow")]}
+    command = (*program.get(command[0], command[:1]), *command[1:])
+    path = warm.first_on_path(dict(os.environ))["PATH"]
+    return _run(folder, command, {"PATH": path, **more})
+
+
+def _run(folder: Path, command: tuple[str, ...], more: dict[str, str]):
     return subprocess.run(
         command,
         cwd=folder,
@@ -43,14 +58,14 @@ def run(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess
 
 
 def main(folder: Path, *given: str) -> subprocess.CompletedProcess:
-    return run(folder, sys.executable, str(ROOT / "main.py"), LOCAL, *given)
+    return run_warm(folder, "python", str(ROOT / "main.py"), LOCAL, *given)
 
 
 def ask_store(folder: Path, code: str) -> object:
     """Evaluate `code`, which sees `api`, in a process that uses the store of `folder`."""
     program = f"import json; from util_lib import tracking; api = tracking.Api(); {code}"
     store = str(folder / "tracking_store")
-    done = run(ROOT, sys.executable, "-c", program, TRACKING_STORE=store)
+    done = run_warm(ROOT, "python", "-c", program, TRACKING_STORE=store)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -167,9 +182,9 @@ def test_the_model_loads_where_this_project_was_never_seen(finished, client, tmp
         "example = model.input_example\n"
         "print(json.dumps([list(model.predict(example)), list(example.columns)]))"
     )
-    done = run(
+    done = run_warm(
         tmp_path,
-        *(sys.executable, "-c", program, f"models:/{PROJECT}.model_export/1"),
+        *("python", "-c", program, f"models:/{PROJECT}.model_export/1"),
         MLFLOW_TRACKING_URI=f"sqlite:///{finished / 'mlflow.db'}",
     )
     assert done.returncode == 0, done.stderr
@@ -273,25 +288,30 @@ ALONE = {
 
 
 @pytest.mark.parametrize("way", ["mlflow run .", "python run.py"])
-def test_every_step_runs_alone_in_its_own_folder_and_finds_what_the_others_made(tmp_path, way):
+def test_every_step_runs_alone_in_its_own_folder_and_finds_what_the_others_made(
+    tmp_path, way, empty_mlflow_database
+):
     checkout = copy_of_this_tree(tmp_path)
-    section = run(
+    if way == "mlflow run .":
+        for step in [*ALONE][1:]:  # get_data's is made by MLflow, which takes it a second
+            shutil.copy(empty_mlflow_database, checkout / step)
+    section = run_warm(
         checkout,
-        *(sys.executable, "main.py", "--cfg", "job", "--resolve"),
+        *("python", "main.py", "--cfg", "job", "--resolve"),
         *("--package", "random_forest_pipeline"),
     )
     (checkout / "model_config.yaml").write_text(section.stdout)
-    early = run(checkout / "preprocess", sys.executable, "run.py", *flags(ALONE["preprocess"]))
+    early = run_warm(checkout / "preprocess", "python", "run.py", *flags(ALONE["preprocess"]))
     assert early.returncode == 1
     assert "raw_data.parquet" in early.stderr.splitlines()[-1]
     for step, parameters in ALONE.items():
         if way == "python run.py":
-            done = run(checkout / step, sys.executable, "run.py", *flags(parameters))
+            done = run_warm(checkout / step, "python", "run.py", *flags(parameters))
         else:
             given = [
                 word for name, value in parameters.items() for word in ("-P", f"{name}={value}")
             ]
-            done = run(checkout / step, "mlflow", "run", ".", "--env-manager", "local", *given)
+            done = run_warm(checkout / step, "mlflow", "run", ".", "--env-manager", "local", *given)
         assert done.returncode == 0, f"{step}: {done.stdout}{done.stderr}"
     code = (
         f"runs = api.runs('{PROJECT}', order='+created_at'); "
@@ -326,7 +346,7 @@ def test_drifted_data_can_be_accepted_as_the_new_reference(finished, tmp_path):
     given = [f"data.file_url={louder}", "data.sha256=null"]
     steps = "main.execute_steps=[get_data,preprocess,check_data]"
     assert main(folder, *given, steps).returncode == 1
-    accepted = run(
+    accepted = run_warm(
         folder,
         *("mlflow", "run", str(ROOT / "check_data"), "-e", "accept_reference"),
         *("--env-manager", "local", "-P", "sample_artifact=preprocessed_data.parquet:latest"),
@@ -428,7 +448,7 @@ def test_a_table_beside_the_user_is_drafted_and_run_by_a_project_from_a_git_addr
     songs.to_csv(folder / "songs.csv", index=False, sep=";")
     project = ["mlflow", "run", address, "-v", "v0.1.0", "--env-manager", "local"]
     given = ["-P", "file_url=songs.csv", "-P", "target=genre", "-P", "env_manager=local"]
-    done = run(folder, *project, "-e", "describe", *given, **rewritten)
+    done = run_warm(folder, *project, "-e", "describe", *given, **rewritten)
     assert done.returncode == 0, done.stdout + done.stderr
     draft = folder / "conf" / "dataset" / "songs.yaml"
     assert f"Drafted {draft}" in done.stdout and "songs_profile:v0" in done.stdout
@@ -436,7 +456,7 @@ def test_a_table_beside_the_user_is_drafted_and_run_by_a_project_from_a_git_addr
 
     options = f"hydra_options=dataset=songs {LOCAL}"
     steps = ["-P", "execute_steps=get_data,preprocess,check_data"]
-    done = run(folder, *project, "-P", options, *steps, **rewritten)
+    done = run_warm(folder, *project, "-P", options, *steps, **rewritten)
     assert done.returncode == 0, done.stdout + done.stderr
     code = "print(json.dumps(api.artifact('songs/preprocessed_data.parquet:reference').version))"
     assert ask_store(folder, code) == "v0"

@@ -10,6 +10,7 @@ import pytest
 from step_support import ROOT
 
 from serving import predict, promote
+from tests import warm
 from util_lib import tracking
 from util_lib.tracking.store.database import open_store
 
@@ -48,7 +49,7 @@ def test_a_model_is_the_predecessor_of_new_ones(home):
 
 
 def test_a_run_goes_on_in_the_store_and_makes_the_same_artifacts(home):
-    main = [sys.executable, ROOT / "main.py", "dataset=leaves", "main.env_manager=local"]
+    main = [warm.python(), ROOT / "main.py", "dataset=leaves", "main.env_manager=local"]
     steps = "main.execute_steps='get_data,preprocess,segregate'"
     done = subprocess.run([*main, steps], cwd=home, env=_surroundings(), capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -76,4 +77,4 @@ def test_a_receipt_is_reproduced_from_its_commit(home):
 
 
 def _surroundings() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    return warm.first_on_path({**os.environ, "PYTHONPATH": str(ROOT)})

@@ -3,11 +3,12 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from on_wandb import ROOT, OnWandb
+
+from tests import warm
 
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 
@@ -87,7 +88,7 @@ def test_the_receipt_of_a_run_on_wandb_is_reproduced_on_the_embedded_store(finis
         ["pipeline.commands.reproduce", f"--receipt={tmp_path / 'receipt.json'}"],
     ):
         done = subprocess.run(
-            [sys.executable, "-m", *command],
+            [warm.python(), "-m", *command],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
@@ -118,18 +119,18 @@ def test_a_draft_and_its_profile_go_to_the_service_too(tmp_path, wandb_account):
     place = OnWandb(tmp_path, wandb_account)
     table = ROOT / "dataset" / "songs_demo.parquet"
     given = ["--file_url", table, "--name", "drafted", "--folder", tmp_path]
-    done = place.start(sys.executable, ROOT / "tools/describe/run.py", *given)
+    done = place.start(warm.python(), ROOT / "tools/describe/run.py", *given)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "on W&B, project drafted, Artifacts, profile" in done.stdout
     download = ["-m", "util_lib.tracking", "download", "drafted/drafted_profile:latest", "page"]
-    done = place.start(sys.executable, *download)
+    done = place.start(warm.python(), *download)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "page" / "drafted_profile.html").stat().st_size > 10_000
 
 
 def test_a_name_that_wandb_does_not_have_is_one_sentence(finished, tmp_path):
     named = f"{PROJECT}/model_export:v9"
-    done = finished.start(sys.executable, "-m", "util_lib.tracking", "download", named, tmp_path)
+    done = finished.start(warm.python(), "-m", "util_lib.tracking", "download", named, tmp_path)
     assert done.returncode == 1
     assert "has no artifact model_export:v9" in done.stderr and "Traceback" not in done.stderr
 

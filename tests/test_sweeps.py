@@ -206,7 +206,7 @@ def test_a_sweep_that_is_stopped_or_killed_goes_on_where_it_was(place):
     process = place.start(*given)
     until(process, 2)
     os.killpg(process.pid, signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=600)
     assert process.returncode == 130 and rest.splitlines()[-1] == "error: stopped by SIGINT"
     assert "Traceback" not in rest and "sweep long, project tiny" in rest
     assert not workers(place)

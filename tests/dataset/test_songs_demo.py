@@ -2,7 +2,6 @@
 
 import hashlib
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
+from tests import warm
 from util_lib.dataset import declaration
 from util_lib.project import ROOT, resolve_path
 
@@ -46,7 +46,7 @@ CLUB_GENRES = {"dnb", "hardstyle", "psytrance", "techhouse", "techno", "trance",
 
 
 def make(*options: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(SCRIPT), *map(str, options)]
+    command = [warm.python(), str(SCRIPT), *map(str, options)]
     return subprocess.run(command, capture_output=True, text=True)
 
 

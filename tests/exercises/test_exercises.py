@@ -1,11 +1,11 @@
 """The two scripts of docs/artifacts.md, whose good case tests/test_docs.py runs."""
 
 import subprocess
-import sys
 
 import pytest
 from step_support import ROOT
 
+from tests import warm
 from util_lib import tracking
 
 UPLOAD = {
@@ -17,7 +17,7 @@ UPLOAD = {
 
 
 def script(name, options):
-    command = [sys.executable, ROOT / "exercises" / name]
+    command = [warm.python(), ROOT / "exercises" / name]
     for option in options.items():
         command += option
     return subprocess.run(command, capture_output=True, text=True, check=False)

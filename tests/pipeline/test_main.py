@@ -18,11 +18,13 @@ import yaml
 from benchmarks.overhead import make_steps
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
+from tests import warm
 from tests.pipeline.trivial_steps import STEPS
 from util_lib.model.config import RandomForestPipeline
 from util_lib.tracking.mlflow_mirror import mlflow_lock
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(sys.executable).parent
 TRAINING = ROOT / "conf" / "pipeline" / "training.yaml"
 
 # What a trivial step does is told by the environment: nothing, fail, or wait to be stopped.
@@ -59,6 +61,7 @@ if outputs := json.loads(Path(__file__).with_name("outputs.json").read_text()):
                 file.write(f"{output} of {sys.argv[1:]}")
             run.log_artifact(artifact)
 """
+HANGS_S = 600  # ends a test that would never end; a busy machine may need minutes
 FULL = "database or disk is full"  # SQLite's own words
 
 
@@ -88,8 +91,7 @@ class Place:
         self.environment = {**os.environ, "RAN": str(folder / "ran")}
         self.environment.pop("TRACKING_STORE", None)
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        scripts = str(Path(sys.executable).parent)
-        self.environment["PATH"] = f"{scripts}{os.pathsep}{self.environment['PATH']}"
+        self.environment["PATH"] = f"{SCRIPTS}{os.pathsep}{self.environment['PATH']}"
 
     @property
     def uris(self) -> list[str]:
@@ -113,14 +115,14 @@ class Place:
         )
 
     def main(self, *given: str, **more: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *self.uris]
+        command = [warm.python(), str(ROOT / "main.py"), "main.env_manager=local", *self.uris]
         process = self.start(*command, *given, **more)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=HANGS_S)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def wait_for_step(self) -> psutil.Process:
         waiting = self.folder / "ran.waiting"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANGS_S
         while not (waiting.exists() and waiting.read_text()):
             assert time.monotonic() < deadline, "the step never started"
             time.sleep(0.02)
@@ -144,8 +146,8 @@ class Place:
 
 def run_main(place: Place, *given: str) -> subprocess.CompletedProcess:
     """main.py with nothing but `given`."""
-    process = place.start(sys.executable, str(ROOT / "main.py"), *given)
-    out, err = process.communicate(timeout=60)
+    process = place.start(warm.python(), str(ROOT / "main.py"), *given)
+    out, err = process.communicate(timeout=HANGS_S)
     return subprocess.CompletedProcess(given, process.returncode, out, err)
 
 
@@ -257,7 +259,7 @@ def test_a_signal_stops_the_running_step_and_leaves_no_run_running(place, number
     process = place.start(*command, DOES='{"preprocess": "wait"}')
     step = place.wait_for_step()
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == code, err
     assert not step.is_running()
     assert err.strip().splitlines()[-1] == f"error: stopped by {number.name}"
@@ -272,7 +274,7 @@ def test_ctrl_c_in_a_step_that_cannot_answer_yet_shows_no_traceback(place):
     process = place.start(*command, DOES='{"get_data": "interrupt"}')
     step = place.wait_for_step()
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 130
     assert not step.is_running()
     assert "Traceback" not in err and "KeyboardInterrupt" not in err
@@ -287,7 +289,7 @@ def test_ctrl_c_while_main_itself_starts_shows_no_traceback(place, tmp_path):
     process = place.start(
         sys.executable, str(ROOT / "main.py"), PYTHONPATH=str(tmp_path / "modules")
     )
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS_S)
     assert (process.returncode, err) == (130, "error: stopped\n")
 
 
@@ -303,7 +305,7 @@ def test_a_run_of_the_root_that_is_stopped_before_mlflow_is_up_is_ended(place):
         said = [process.stdout.readline() for _ in range(2)]
         assert said[-1] == "starting MLflow\n", said
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANGS_S)
     assert process.returncode == 143
     assert client.get_run(root).info.status == "KILLED"
 
@@ -315,14 +317,22 @@ def test_a_step_that_ignores_the_signal_is_killed_by_the_second(place):
     process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANGS_S)
     assert process.returncode == 143
     assert not step.is_running()
 
 
 def mlflow_run(place: Place, *options: str) -> list[str]:
     given = " ".join(["main.env_manager=local", *place.uris, *options])
-    return ["mlflow", "run", str(ROOT), "--env-manager", "local", "-P", f"hydra_options={given}"]
+    return [
+        str(SCRIPTS / "mlflow"),
+        "run",
+        str(ROOT),
+        "--env-manager",
+        "local",
+        "-P",
+        f"hydra_options={given}",
+    ]
 
 
 def test_mlflow_run_stopped_alone_takes_the_step_with_it(place):
@@ -330,10 +340,10 @@ def test_mlflow_run_stopped_alone_takes_the_step_with_it(place):
     process = place.start(*mlflow_run(place), DOES='{"get_data": "wait"}')
     step = place.wait_for_step()
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
-    gone, alive = psutil.wait_procs([step], timeout=30)
+    process.wait(timeout=HANGS_S)
+    gone, alive = psutil.wait_procs([step], timeout=HANGS_S)
     assert not alive
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_S
     while "RUNNING" in place.statuses().values() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert "RUNNING" not in place.statuses().values()
@@ -347,8 +357,8 @@ def test_options_reach_the_steps_through_mlflow_as_they_were_typed(place):
         "data.test_size=0.2",
         "main.experiment_name=pre-prod",
     ]
-    process = place.start(*mlflow_run(place, *options))
-    out, err = process.communicate(timeout=120)
+    process = place.start(warm.python(), *mlflow_run(place, *options))
+    out, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 0, err
     lines = [json.loads(line) for line in (place.folder / "ran").read_text().splitlines()]
     arguments = dict(lines)
@@ -389,7 +399,7 @@ def test_hydra_mode_makes_a_sweep_as_hydra_has_it(place, tmp_path, said_by):
         config.write_text(text.replace("\nhydra:\n", "\nhydra:\n  mode: MULTIRUN\n"))
         main = copy / "main.py"
     process = place.start(sys.executable, str(main), "main.env_manager=local", *given)
-    said = process.communicate(timeout=120)
+    said = process.communicate(timeout=HANGS_S)
     assert process.returncode == 0, said
     assert "Launching 2 jobs locally" in "".join(said)
 
@@ -399,7 +409,7 @@ def test_two_pipelines_that_start_at_once_in_an_empty_folder_both_succeed(place)
     command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", "main.cache=false"]
     command += place.uris
     both = [place.start(*command) for _ in range(2)]
-    said = [process.communicate(timeout=180) for process in both]
+    said = [process.communicate(timeout=HANGS_S) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sorted(place.ran()) == sorted([*STEPS, *STEPS])
     assert len(place.runs()) == 14
@@ -411,12 +421,12 @@ def test_a_first_run_stopped_while_mlflow_builds_its_database_leaves_none_half_m
     database.unlink()
     command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
     process = place.start(*command)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS_S
     while not list(place.folder.glob("mlflow.db.*")):
         assert time.monotonic() < deadline and not database.exists()
         time.sleep(0.005)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANGS_S)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[number]
     assert not database.exists()
     done = place.main("main.execute_steps=get_data")
@@ -427,7 +437,7 @@ def test_a_first_run_stopped_while_mlflow_builds_its_database_leaves_none_half_m
 def test_a_run_whose_output_nobody_reads_any_more_still_finishes(place):
     program = f"{sys.executable} {ROOT / 'main.py'} main.env_manager=local {' '.join(place.uris)}"
     process = place.start("bash", "-c", f"set -o pipefail; {program} | head -1")
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANGS_S)
     assert len(out.splitlines()) == 1
     assert "Traceback" not in err and "Exception ignored" not in err
     assert process.returncode == 0, err
@@ -497,7 +507,7 @@ def test_a_relative_database_that_the_root_found_elsewhere_is_explained(place):
         MLFLOW_TRACKING_URI="sqlite:///x.db",
         MLFLOW_RUN_ID="made_by_mlflow_run",
     )
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 1
     assert "MLFLOW_TRACKING_URI=sqlite:///x.db is relative" in err and "$PWD/x.db" in err
     assert len(err.splitlines()) == 1, err

@@ -5,11 +5,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.pipeline.checkout import commit, git, receipts
 from tests.pipeline.trivial_steps import make_project
 
@@ -72,12 +72,12 @@ class Home:
         Path(self.environment["RAN"]).write_text("")
         main = (str(self.project / "main.py"), "pipeline=mine", "main.env_manager=local")
         return subprocess.run(
-            [sys.executable, *(program or main), *given],
+            [warm.python(), *(program or main), *given],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
 

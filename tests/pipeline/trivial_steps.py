@@ -57,7 +57,7 @@ def make_project(folder: Path, steps: list[Step]) -> Path:
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name)  # with its bytecode
         else:
             shutil.copy(source, folder / name)
     for step in steps:

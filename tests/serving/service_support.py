@@ -74,7 +74,7 @@ def running(*references, share=None, key="X-Routing-Key", token=None, limits=Non
     assert not thread.is_alive()
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=120):
     """Wait until `condition()` is true."""
     end = time.monotonic() + seconds
     while not condition():
@@ -106,14 +106,14 @@ class Command:
 
     def url(self) -> str:
         """Wait until it serves, and return where."""
-        until(lambda: '"url"' in self._out.read_text() or self.process.poll() is not None, 60)
+        until(lambda: '"url"' in self._out.read_text() or self.process.poll() is not None)
         return next(line["url"] for line in self.lines if "url" in line)
 
     def end(self, number: int | None = None) -> int:
         """Send a signal, if one is given, and return the exit code."""
         if number is not None:
             self.process.send_signal(number)
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=120)
 
 
 @pytest.fixture

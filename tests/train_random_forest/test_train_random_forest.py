@@ -13,6 +13,7 @@ import yaml
 from mlflow.pyfunc.scoring_server import parse_csv_input
 from step_support import MODEL, make_songs, with_text
 
+from tests import warm
 from train_random_forest import run
 from util_lib import tracking
 from util_lib.errors import UserError
@@ -337,9 +338,12 @@ def test_mlflow_predicts_the_example_and_a_csv_file_from_the_command_line(export
     ):
         words = ["predict", "-t", kind, "-i", str(path), "-m", str(directory)]
         done = subprocess.run(
-            [sys.executable, "-m", "mlflow", "models", *words, "--env-manager", "local"]
+            [warm.python(), "-m", "mlflow", "models", *words, "--env-manager", "local"]
             + ["-o", str(tmp_path / "answers.json")],
-            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/x.db"},
+            env={
+                **warm.first_on_path(dict(os.environ)),
+                "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/x.db",
+            },
             capture_output=True,
             text=True,
         )

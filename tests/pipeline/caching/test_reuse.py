@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
+from tests import warm
 from tests.pipeline.trivial_steps import STEPS, make_project
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,8 +28,10 @@ class Place:
         others = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self.environment = {**others, "RAN": str(folder / "ran")}
 
-    def run(self, *given: str, **more: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(self.project / "main.py"), "main.env_manager=local"]
+    def run(
+        self, *given: str, python: str | None = None, **more: str
+    ) -> subprocess.CompletedProcess:
+        command = [python or warm.python(), str(self.project / "main.py"), "main.env_manager=local"]
         options = ["data.file_url=table.csv", "data.sha256=null", *given]
         Path(self.environment["RAN"]).write_text("")
         return subprocess.run(
@@ -37,7 +40,7 @@ class Place:
             env={**self.environment, **more},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
 
@@ -98,7 +101,7 @@ def test_nothing_changed_nothing_runs_and_mlflow_is_not_even_imported(place):
         "sys.exit(startup.main(go))",
         f"code = startup.main(go)\n    {asked}\n    sys.exit(code)",
     )
-    done = place.run("--explain")
+    done = place.run("--explain", python=sys.executable)
     assert done.returncode == 0, done.stderr
     assert Path(place.environment["RAN"]).read_text() == "", done.stdout
     assert done.stdout.count(": cached") == 6
@@ -140,7 +143,7 @@ def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_o
         ("tracking/online/client.py", list(STEPS)),
         ("tracking/store/database.py", list(STEPS)),
         ("tracking/sync/sending.py", []),
-        ("transformers.py", [TRAIN, TEST]),
+        ("transformers.py", [CLEAN, TRAIN, TEST]),
     ],
 )
 def test_an_edit_of_util_lib_runs_the_steps_that_import_it(real_code, edited, steps):

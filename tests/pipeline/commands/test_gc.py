@@ -21,6 +21,7 @@ from pipeline.planning.plan import plan
 from pipeline.receipts import writing
 from pipeline.running.exit_code import exit_code
 from pipeline.settings import overrides, resolvers, schema
+from tests import warm
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.environments.test_environments import make_project as make_environment_project
 from tests.pipeline.trivial_steps import ROOT, STEPS, make_project
@@ -81,12 +82,12 @@ def there(store: Store) -> set[str]:
 
 def collect(place: Place, *given: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.commands.gc", *given],
+        [warm.python(), "-m", "pipeline.commands.gc", *given],
         cwd=place.home,
         env={**place.environment, "PYTHONPATH": str(place.project)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

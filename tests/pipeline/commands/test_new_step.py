@@ -4,14 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from step_support import ROOT, make_songs, steps
 
 from pipeline.commands import new_step
-from tests import step_rules
+from tests import step_rules, warm
 from util_lib.errors import UserError
 
 __all__ = ["steps"]
@@ -45,7 +44,7 @@ def run(*words, util_lib=True, **more):
     for name in ("TRACKING_STORE", "PIPELINE_HOME", "MLFLOW_TRACKING_URI", "PYTHONPATH"):
         environment.pop(name, None)
     environment |= {"PYTHONPATH": str(ROOT)} if util_lib else {}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment = warm.first_on_path(environment)
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -66,7 +65,7 @@ def test_what_is_made_is_tidy_and_its_own_tests_pass(home):
     names = [f"step_{number}" for number in range(len(KINDS))]
     for name, asked in zip(names, KINDS, strict=True):
         make(**asked, name=name)
-    done = run(sys.executable, "-m", "pytest", "-q", *names)
+    done = run(warm.python(), "-m", "pytest", "-q", *names)
     assert f"{2 * len(KINDS)} passed" in done.stdout, done.stdout
     settings = ["--config", str(ROOT / "pyproject.toml")]
     for words in (["check"], ["format", "--check"]):
@@ -266,16 +265,16 @@ def test_it_runs_as_a_script_and_as_an_mlflow_project_from_where_it_lies(
         "with tracking.init() as run:\n"
         "    run.log_artifact('raw_data.parquet', name='raw_data.parquet', type='raw_data')\n"
     )
-    assert run(sys.executable, "-c", log).returncode == 0
+    assert run(warm.python(), "-c", log).returncode == 0
     alone = run(
         sys.executable, "clean_titles/run.py", "--input_artifact", *TYPE_HERE, util_lib=False
     )
     assert alone.returncode == 1 and "\n" not in alone.stderr.strip()
     assert alone.stderr.startswith("clean_titles: util_lib is not found: main.py sets PYTHONPATH")
-    beside = run(sys.executable, "clean_titles/run.py", "--input_artifact", *TYPE_HERE)
+    beside = run(warm.python(), "clean_titles/run.py", "--input_artifact", *TYPE_HERE)
     assert "logged clean_data.parquet:v0: 30 rows" in beside.stdout, beside.stderr
     monkeypatch.chdir("clean_titles")
-    inside = run(sys.executable, "run.py", "--input_artifact", *TYPE_HERE)
+    inside = run(warm.python(), "run.py", "--input_artifact", *TYPE_HERE)
     assert "logged clean_data.parquet:v0: 30 rows" in inside.stdout, inside.stderr
     monkeypatch.chdir(home)
     given = ["input_artifact=raw_data.parquet:latest", "artifact_name=other.parquet"]

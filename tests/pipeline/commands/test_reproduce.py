@@ -19,6 +19,7 @@ from pipeline.commands import reproduce
 from pipeline.receipts import reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
 from pipeline.receipts.reading import Code, RecordedVersion
+from tests import warm
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.checkout import commit, copy_place, git, receipts
 from tests.pipeline.trivial_steps import STEPS
@@ -42,11 +43,11 @@ class Scratch:
         self.place, self.folder = place, folder
         folder.mkdir()
 
-    def start(self, receipt: str, *given: str) -> subprocess.Popen:
+    def start(self, python: str, receipt: str, *given: str) -> subprocess.Popen:
         Path(self.place.environment["RAN"]).write_text("")
         environment = {"PYTHONPATH": str(self.place.project), "TMPDIR": str(self.folder)}
         return subprocess.Popen(
-            [sys.executable, "-m", "pipeline.commands.reproduce", f"--receipt={receipt}", *given],
+            [python, "-m", "pipeline.commands.reproduce", f"--receipt={receipt}", *given],
             cwd=self.place.home,
             env={**self.place.environment, **environment},
             stdout=subprocess.PIPE,
@@ -55,7 +56,7 @@ class Scratch:
         )
 
     def run(self, receipt: str, *given: str) -> SimpleNamespace:
-        process = self.start(receipt, *given)
+        process = self.start(warm.python(), receipt, *given)
         out, err = process.communicate(timeout=300)
         return SimpleNamespace(code=process.returncode, out=out, err=err)
 
@@ -133,13 +134,13 @@ def test_another_input_is_named_with_all_that_came_of_it(place, scratch, tmp_pat
 
 
 def test_stopped_it_leaves_nothing_behind(place, scratch):
-    process = scratch.start(LATEST)
+    process = scratch.start(sys.executable, LATEST)
     ran = Path(place.environment["RAN"])
     deadline = time.monotonic() + 120
     while not ran.read_text() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130, out + err
     assert err.splitlines()[-1] == "error: stopped by SIGINT"
     assert scratch.is_clean()

@@ -110,7 +110,7 @@ class Place:
 
     def run(self, *given: str) -> tuple[int, str, str]:
         process = self.begin(*given)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         return process.returncode, out, err
 
     def order(self) -> list[str]:
@@ -202,7 +202,7 @@ def test_a_signal_stops_all_of_them(place):
         time.sleep(0.01)
     steps = [psutil.Process(int(path.read_text())) for path in place.told.glob("*.begun")]
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 143, out + err
     assert len(steps) == 2 and not [step for step in steps if step.is_running()]
     assert out.count("│ stopped │") == 2

@@ -82,7 +82,7 @@ def test_the_clients_of_mlflow_work_unchanged(service, rows, labels):
 
     host, port = service.url.removeprefix("http://").split(":")
     client = ScoringServerClient(host, int(port))
-    client.wait_server_ready(timeout=5)
+    client.wait_server_ready(timeout=120)
     assert client.get_version().count(".") == 2
     assert client.invoke(rows).get_predictions().iloc[:, 0].tolist() == labels
     assert client.invoke(rows, params={"some": 1})["predictions"] == labels

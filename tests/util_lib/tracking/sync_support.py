@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from tests import warm
 from util_lib.tracking.store.database import Store
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -103,10 +104,10 @@ wandb.teardown()
 class Actor:
     """A process that does one run, line by line."""
 
-    def __init__(self, folder, environment):
+    def __init__(self, folder, environment, python=None):
         folder.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", ACTOR],
+            [python or warm.python(), "-c", ACTOR],
             cwd=folder,
             env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
@@ -142,8 +143,8 @@ PROJECTS = ("songs", "other")
 def play(folder, environment):
     """Play it: parallel runs, versions of three kinds, moved aliases, all ways a run can end."""
 
-    def start(line):
-        actor = Actor(folder, {"TRACKING_PUBLISH": "parent", **environment})
+    def start(line, python=None):
+        actor = Actor(folder, {"TRACKING_PUBLISH": "parent", **environment}, python)
         actor(line)
         return actor
 
@@ -171,7 +172,8 @@ def play(folder, environment):
     third('run.use_artifact("songs/table:latest")')
     third('log_artifact("model", {"MLmodel": "x", "code/a.py": "y"}, type="model_export")')
     third.finish()
-    crashed = start('init(project="songs", id="crashed", name="dark-elm-3", config={"a": 1})')
+    crash = 'init(project="songs", id="crashed", name="dark-elm-3", config={"a": 1})'
+    crashed = start(crash, sys.executable)
     crashed('run.use_artifact("table:prod")')
     crashed('log_artifact("table", {"data.txt": "four"}, ["crashed"])')
     crashed.kill()
@@ -189,7 +191,7 @@ def play(folder, environment):
 def snapshot(environment, projects=PROJECTS):
     """Return all that an account shows of these projects, with the client's own read side."""
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SNAPSHOT), json.dumps(projects)],
+        [warm.python(), "-c", textwrap.dedent(SNAPSHOT), json.dumps(projects)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -200,10 +202,10 @@ def snapshot(environment, projects=PROJECTS):
     return json.loads(found[0].removeprefix("SNAPSHOT "), parse_constant=str)
 
 
-def command(*given, environment, folder, **more):
+def command(*given, environment, folder, python=sys.executable, **more):
     """Start `python -m util_lib.tracking`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "util_lib.tracking", *map(str, given)],
+        [python, "-m", "util_lib.tracking", *map(str, given)],
         cwd=folder,
         env={**os.environ, **environment, "PYTHONPATH": str(ROOT), **more},
         stdout=subprocess.PIPE,
@@ -215,7 +217,7 @@ def command(*given, environment, folder, **more):
 
 def run_command(*given, **named):
     """Run it to its end: exit code, stdout, stderr."""
-    process = command(*given, **named)
+    process = command(*given, python=warm.python(), **named)
     stdout, stderr = process.communicate(timeout=300)
     return process.returncode, stdout, stderr
 
@@ -275,7 +277,7 @@ class Plane:
     def elsewhere(self, source):
         """Let somebody else do something at W&B."""
         done = subprocess.run(
-            [sys.executable, "-c", f"from util_lib import tracking\n{source}"],
+            [warm.python(), "-c", f"from util_lib import tracking\n{source}"],
             cwd=self.folder.parent,
             env={**os.environ, **self.account.environment, "PYTHONPATH": str(ROOT)}
             | {"TRACKING_BACKEND": "wandb", "TRACKING_PUBLISH": "parent"},
