@@ -116,10 +116,9 @@ def _commit(uri: str, version: str) -> str:
 def _shared(folder: Path) -> dict[str, str]:
     known = len(_known())
     files = [folder / name.partition("/")[2] for name in _files(folder, "")]
-    found = {
-        path.relative_to(ROOT).as_posix(): _sha256(path)
-        for path in sorted(imports.reached(files, _imported))
-    }
+    modules = _modules()
+    reached = [modules[name] for name in sorted(imports.reached(files, modules, _imported))]
+    found = {path.relative_to(ROOT).as_posix(): _sha256(path) for path in reached}
     if len(_known()) > known:
         record.add_imports(store_directory(), _known())
     return found
@@ -131,8 +130,8 @@ def _modules() -> dict[str, Path]:
 
 
 @functools.cache
-def _imported(path: Path) -> frozenset[Path]:
-    return imports.imported_by(path, _modules(), _mentioned)
+def _imported(path: Path, module: str) -> frozenset[str]:
+    return imports.imported_by(path, module, _modules(), _mentioned)
 
 
 def _mentioned(path: Path) -> list[str]:

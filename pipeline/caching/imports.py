@@ -25,36 +25,37 @@ def modules(root: Path) -> dict[str, Path]:
     return found
 
 
-def reached(files: Iterable[Path], imported: Callable[[Path], frozenset[Path]]) -> set[Path]:
-    """Return the files of util_lib that `files` reach, also by way of each other.
+def reached(
+    files: Iterable[Path], shared: dict[str, Path], imported: Callable[[Path, str], frozenset[str]]
+) -> set[str]:
+    """Return those of the modules `shared` that `files` reach, also by way of each other.
 
     `imported` says which ones a single file imports, as `imported_by` does.
     """
-    found: set[Path] = set()
-    waiting = [*files]
+    found: set[str] = set()
+    waiting = [(path, "") for path in files]
     while waiting:
-        new = imported(waiting.pop()) - found
+        new = imported(*waiting.pop()) - found
         found |= new
-        waiting += new
+        waiting += [(shared[module], module) for module in new]
     return found
 
 
 def imported_by(
-    path: Path, shared: dict[str, Path], mentioned: Callable[[Path], list[str]]
-) -> frozenset[Path]:
-    """Return those of the files `shared` that importing a file runs.
+    path: Path, module: str, shared: dict[str, Path], mentioned: Callable[[Path], list[str]]
+) -> frozenset[str]:
+    """Return those of the modules `shared` that importing a file runs.
 
-    Files that are not Python import nothing, but one that names util_lib (a shell script, a
-    command in MLproject) counts as importing all of it. `mentioned` reads a Python file, as `read`
-    does.
+    `module` is the file's own name among them, empty for a file of a step. Files that are not
+    Python import nothing, but one that names util_lib (a shell script, a command in MLproject)
+    counts as importing all of it. `mentioned` reads a Python file, as `read` does.
     """
     if path.suffix == ".py":
         names = mentioned(path)
     else:
         names = [ALL] if SHARED.encode() in path.read_bytes() else []
     if ALL in names:
-        return frozenset(shared.values())
-    module = next((name for name, file in shared.items() if file == path), None)
+        return frozenset(shared)
     return frozenset().union(*(_run_by(_absolute(name, path, module), shared) for name in names))
 
 
@@ -90,15 +91,11 @@ def _given(call: ast.Call) -> list[ast.expr]:
     return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
-def _absolute(name: str, path: Path, module: str | None) -> str:
-    """Return the full name of what a `module` imports.
-
-    Empty for a relative one in a step's own folder, which is no module here: that is covered
-    anyway.
-    """
+def _absolute(name: str, path: Path, module: str) -> str:
+    """Return a module's full name, empty for one of a step's own folder: that is covered anyway."""
     if not name.startswith("."):
         return name
-    if module is None:
+    if not module:
         return ""
     inner = name.lstrip(".")
     up = len(name) - len(inner) - (path.name == "__init__.py")
@@ -106,11 +103,11 @@ def _absolute(name: str, path: Path, module: str | None) -> str:
     return ".".join([*above[: len(above) - up], inner])
 
 
-def _run_by(name: str, shared: dict[str, Path]) -> set[Path]:
-    """Return the files that importing `name` runs: the module and the packages above it.
+def _run_by(name: str, shared: dict[str, Path]) -> set[str]:
+    """Return the modules that importing `name` runs: that one and the packages above it.
 
     The last parts of a name may be a function or a class of the module before them.
     """
     parts = name.split(".")
     above = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
-    return {shared[module] for module in above if module in shared}
+    return {module for module in above if module in shared}

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
 import yaml
 
 from pipeline.planning.step import Outcome, Step
@@ -103,6 +102,8 @@ def _handed_over(
 
 def _wait_for_process(run_id: str, ended: Future[None]) -> None:
     """Wait until a step's process is there, or has been."""
+    import psutil
+
     while not ended.done():
         for child in psutil.Process().children():
             try:

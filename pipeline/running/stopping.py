@@ -1,4 +1,7 @@
-"""Stopping: whoever stops main.py stops the running step and all that it started."""
+"""Stopping: whoever stops main.py stops the running step and all that it started.
+
+psutil is imported where processes are looked at: a run in which every step is cached starts none.
+"""
 
 import os
 import signal
@@ -6,8 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 from util_lib.processes import signals
 
@@ -16,7 +21,7 @@ LOOK_S = 0.05  # between two looks at what has ended
 WATCH_S = 1.0  # between two looks at whether `mlflow run` still lives
 
 
-_told: set[psutil.Process] = set()  # a second SIGTERM would cut short what the first one began
+_told: set["psutil.Process"] = set()  # a second SIGTERM would cut short what the first one began
 
 
 class Stopped(KeyboardInterrupt):
@@ -73,6 +78,8 @@ def signal_children(number: int) -> None:
     Short of SIGKILL the W&B client's service process is left alone: its step needs it to record
     that it was stopped, and ends it.
     """
+    import psutil
+
     for child in _children():
         try:
             if number == signal.SIGKILL:
@@ -98,6 +105,8 @@ def stop_until(done: Callable[[], bool]) -> None:
 
 def end_children() -> None:
     """Wait for the processes below this one to end; kill what is left after `GRACE_S` seconds."""
+    import psutil
+
     children = _children()
     _, alive = psutil.wait_procs(children, timeout=GRACE_S)
     for child in alive:
@@ -119,22 +128,28 @@ def _let_record() -> None:
         time.sleep(0.02)
 
 
-def _children() -> list[psutil.Process]:
+def _children() -> list["psutil.Process"]:
     """List all processes below this one that can be told to stop.
 
     Python's trackers of shared resources cannot; they end with the process that they serve.
     """
+    import psutil
+
     return [child for child in psutil.Process().children(recursive=True) if not _is_tracker(child)]
 
 
-def _is_tracker(process: psutil.Process) -> bool:
+def _is_tracker(process: "psutil.Process") -> bool:
+    import psutil
+
     try:
         return any(".resource_tracker import" in word for word in process.cmdline())
     except psutil.Error:
         return False
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def _is_alive(process: "psutil.Process") -> bool:
+    import psutil
+
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -149,6 +164,8 @@ def _watch_parent(ended: threading.Event) -> None:
     """
     if "PIPELINE_ROOT_RUN" not in os.environ:
         return
+    import psutil
+
     above = psutil.Process().parents()
     if above and above[0].name() in ("bash", "sh"):
         above = above[1:]
