@@ -3,10 +3,13 @@
 Hydra imports this file at every start, so it imports as little as it can.
 """
 
+import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigResult
+from omegaconf.errors import OmegaConfBaseException
 
 from util_lib import yaml_files
+from util_lib.errors import UserError
 
 
 class OwnFiles(FileConfigSource):
@@ -18,7 +21,12 @@ class OwnFiles(FileConfigSource):
         return "own"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Return a file's content; `UserError` for one that stands for more than a person writes."""
+        """Return what a file holds; `UserError` for more than a person would write."""
         path = f"{self.path}/{self._normalize_file_name(config_path)}"
-        yaml_files.text_of(path)
-        return super().load_config(config_path)
+        try:
+            yaml_files.text_of(path)
+            return super().load_config(config_path)
+        except (yaml.YAMLError, OmegaConfBaseException):
+            raise
+        except ValueError as error:  # another encoding, or a number of thousands of digits
+            raise UserError(f"{path} is no YAML file: {error}") from None
