@@ -7,13 +7,16 @@ import email.utils
 import hashlib
 import logging
 import os
+import queue
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import requests
+import urllib3
 
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
@@ -22,7 +25,10 @@ from util_lib.urls import SECRET_URL, file_name, without_secrets
 logger = logging.getLogger("downloads")
 
 CHUNK_BYTES = 2**20  # memory stays near 1 MiB however large the file
-TIMEOUT_S = (10, 60)  # to connect; between two chunks
+TIMEOUT_S = (10, 60)  # to connect; of silence
+ANSWER_S = 120  # until all headers are there, redirects included
+SLOWEST_BYTES_S, LOOK_S = 1_000, 60  # a download that is slower for so long is given up
+MOST_S = 6 * 3600  # for all attempts together
 RETRY_WAITS_S = (1, 3, 9)  # before the second, third and fourth attempt
 PROGRESS_S = 5  # between two progress lines of a long download
 TRY_AGAIN = (429, 500, 502, 503, 504)  # answers that another attempt may change
@@ -101,14 +107,14 @@ def copy(url: str, path: Path, max_bytes: int) -> Received:
 def download(url: str, path: Path, max_bytes: int) -> Received:
     """Stream `url` into `path`.
 
-    A refused or broken connection, a busy server and a truncated body are tried again three
-    times; a page of HTML where data is expected, and all other errors, are final. No message
+    A refused or broken connection, a busy or very slow server and a truncated body are tried again
+    three times; a page of HTML where data is expected, and all other errors, are final. No message
     says more of `url` than `without_secrets` shows.
     """
-    shown = without_secrets(url)
+    shown, until = without_secrets(url), time.monotonic() + MOST_S
     for wait in (*RETRY_WAITS_S, None):
         try:
-            return _attempt(url, path, max_bytes)
+            return _attempt(url, path, max_bytes, until)
         except _Again as failure:
             reason = str(failure)
         if wait is None:
@@ -121,12 +127,10 @@ def download(url: str, path: Path, max_bytes: int) -> Received:
     )
 
 
-def _attempt(url: str, path: Path, max_bytes: int) -> Received:
+def _attempt(url: str, path: Path, max_bytes: int, until: float) -> Received:
     shown = without_secrets(url)
-    # The bytes as they lie on the server: a compressed transfer would have another length.
-    headers = {"Accept-Encoding": "identity"}
     try:
-        with requests.get(url, stream=True, timeout=TIMEOUT_S, headers=headers) as response:
+        with _answer(url) as response:
             if response.status_code in TRY_AGAIN:
                 raise _Again(f"answered {response.status_code} {response.reason}")
             if response.status_code != 200:
@@ -139,7 +143,7 @@ def _attempt(url: str, path: Path, max_bytes: int) -> Received:
                 raise UserError(_too_large(shown, announced, max_bytes))
             with path.open("wb") as writer:
                 n_bytes, sha256, start = _write(
-                    response.iter_content(CHUNK_BYTES), writer, shown, max_bytes, announced
+                    _body(response, shown, until), writer, shown, max_bytes, announced
                 )
             # `tell` counts what came over the wire, also where a server compressed it after all.
             if announced is not None and response.raw.tell() != announced:
@@ -159,13 +163,13 @@ def _attempt(url: str, path: Path, max_bytes: int) -> Received:
             type(error).__name__, "is, or leads to, no valid http(s) address"
         )
         raise UserError(f"file_url {shown} {kind}") from None
-    except requests.exceptions.Timeout:
+    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
         raise _Again(f"was silent for {TIMEOUT_S[0]} s (connecting) or {TIMEOUT_S[1]} s") from None
     except requests.exceptions.ConnectionError:
         raise _Again("cannot be reached, or closed the connection") from None
-    except requests.exceptions.ChunkedEncodingError:
+    except urllib3.exceptions.ProtocolError:
         raise _Again("broke off before the end of the file") from None
-    except requests.exceptions.RequestException as error:
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
         # Its text may hold the address with its secrets.
         raise UserError(f"file_url {shown} cannot be read ({type(error).__name__})") from None
     except UnicodeError:
@@ -176,6 +180,48 @@ def _attempt(url: str, path: Path, max_bytes: int) -> Received:
         ) from error
 
 
+def _answer(url: str) -> requests.Response:
+    """Return the server's answer; its body is not read yet.
+
+    It is waited for in a thread: a server that sends its headers byte by byte is never silent.
+    """
+    answers: queue.Queue[requests.Response | Exception] = queue.Queue()
+
+    def ask() -> None:
+        # The bytes as they lie on the server: a compressed transfer would have another length.
+        headers = {"Accept-Encoding": "identity"}
+        try:
+            answers.put(requests.get(url, stream=True, timeout=TIMEOUT_S, headers=headers))
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=ANSWER_S)
+    except queue.Empty:
+        raise _Again(f"had not answered after {ANSWER_S} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _body(response: requests.Response, shown: str, until: float) -> Iterator[bytes]:
+    """Read a body as it comes; give up where it comes too slowly, or not by `until`."""
+    looked, before = time.monotonic(), 0
+    while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+        yield chunk
+        now, received = time.monotonic(), response.raw.tell()
+        if now > until:
+            raise UserError(
+                f"file_url {shown} was still arriving after {MOST_S / 3600:g} hours: fetch it in "
+                "another way and give its path"
+            )
+        if now - looked >= LOOK_S:
+            if received - before < SLOWEST_BYTES_S * LOOK_S:
+                raise _Again(f"sent {received - before:,} bytes in {now - looked:.0f} s")
+            looked, before = now, received
+
+
 def _write(
     chunks: Iterable[bytes], writer: BinaryIO, shown: str, max_bytes: int, total: int | None
 ) -> tuple[int, str, bytes]:
@@ -183,7 +229,7 @@ def _write(
     n_bytes, digest, start = 0, hashlib.sha256(), b""
     said = time.monotonic()
     for chunk in chunks:
-        start = start or chunk[:512]
+        start += chunk[: 512 - len(start)]
         n_bytes += len(chunk)
         if n_bytes > max_bytes:
             raise UserError(_too_large(shown, n_bytes, max_bytes))

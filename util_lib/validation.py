@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from util_lib import cli
+from util_lib import cli, yaml_files
 from util_lib.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -83,7 +83,7 @@ def read(path: str | Path, section: str) -> Any:
     """Return what a YAML file holds; `section` is what a message says was expected in it."""
     path = Path(path)
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml_files.read(path)
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}): expected a YAML file with the section "

@@ -21,7 +21,7 @@ from pipeline.commands import step_template
 from pipeline.commands.step_template import NewStep
 from pipeline.running.exit_code import exit_code
 from pipeline.settings import surroundings
-from util_lib import cli, safe_files
+from util_lib import cli, safe_files, yaml_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.store.places import store_directory
@@ -67,14 +67,15 @@ def begun() -> str:
 
 def with_entry(path: Path, step: NewStep) -> str:
     """Return the pipeline file at `path` with the step at its end; what is there stays as it is."""
-    before = path.read_text(encoding="utf-8") if path.exists() else begun()
     try:
-        steps = (yaml.safe_load(before) or {}).get("steps") or {}
+        before = yaml_files.text_of(path) if path.exists() else begun()
+        was = yaml_files.parse(before, str(path)) or {}
+        steps = was.get("steps") or {}
         if step.name in steps:
             raise UserError(f"{path} already has a step {step.name!r}: choose another name")
         after = f"{before.rstrip()}\n\n{step.entry}"
         added = {**steps, **yaml.safe_load(step.entry)}
-        if yaml.safe_load(after) != {**(yaml.safe_load(before) or {}), "steps": added}:
+        if yaml.safe_load(after) != {**was, "steps": added}:
             raise yaml.YAMLError
     except (yaml.YAMLError, AttributeError, TypeError, UnicodeDecodeError):
         raise UserError(

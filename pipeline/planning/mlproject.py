@@ -7,11 +7,10 @@ from typing import Any
 import yaml
 
 from pipeline.planning.step import Step
-from util_lib import validation
+from util_lib import validation, yaml_files
 from util_lib.errors import UserError
 
 NO_MAPPING = (KeyError, TypeError, AttributeError, IndexError)
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # six files cost a cached run too much else
 
 
 def refuse_misfit(step: Step, folder: Path) -> None:
@@ -35,7 +34,7 @@ def _parameters(step: Step, path: Path) -> dict[str, Any]:
     """Return what the entry point `main` declares; MLflow would raise for another shape."""
     where = f"config: steps.{step.name}: {path}"
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        content = yaml_files.read(path)
         entry = content["entry_points"]["main"]
         declared: dict[str, Any] = entry.get("parameters", {})
         command = entry.get("command")

@@ -100,7 +100,7 @@ def _own_conf() -> str:
     The project's own where there is none: Hydra would warn of a folder that does not exist.
     """
     folder = Path(os.environ.get("PIPELINE_HOME", ".")).absolute() / "conf"
-    return f"file://{folder}" if folder.is_dir() else "pkg://conf"
+    return f"own://{folder}" if folder.is_dir() else "pkg://conf"
 
 
 def _text_features(*, _root_: DictConfig) -> ListConfig:

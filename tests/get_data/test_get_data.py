@@ -34,6 +34,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def _drip(self):
+        """Send a byte now and then, for as long as the other side listens."""
+        self.close_connection = True
+        for _ in range(1000):
+            self.wfile.write(b"1")
+            self.wfile.flush()
+            time.sleep(0.05)
+
     def do_GET(self):
         self.server.asked.append(self.path)
         path = self.path.partition("?")[0]
@@ -71,6 +79,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(b"", 302, Location="/circle.parquet?token=T0KEN")
         elif path == "/silent.parquet":
             time.sleep(1)
+        elif path == "/drips.csv":
+            self.answer(b"", length=1000)
+            self._drip()
+        elif path == "/drips_headers.csv":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            self._drip()
         elif path == "/packed.csv":
             self.answer(gzip.compress(b"a,b\n1,2\n"), Content_Encoding="gzip")
         elif path == "/bomb.csv":
@@ -158,6 +172,25 @@ def test_a_silent_server_is_left_after_four_attempts(web, steps, monkeypatch):
     monkeypatch.setattr(downloads, "TIMEOUT_S", (0.2, 0.2))
     with pytest.raises(UserError, match="was silent .* 4 times"):
         get(f"{web.url}/silent.parquet")
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [("drips", r"sent \d+ bytes in \d s, 4 times"), ("drips_headers", "had not answered after")],
+)
+def test_a_server_that_sends_a_byte_at_a_time_is_left(web, steps, monkeypatch, path, sentence):
+    monkeypatch.setattr(downloads, "LOOK_S", 0.2)
+    monkeypatch.setattr(downloads, "ANSWER_S", 0.2)
+    with pytest.raises(UserError, match=sentence):
+        get(f"{web.url}/{path}.csv")
+
+
+def test_a_download_has_an_end_however_steadily_it_comes(web, steps, monkeypatch):
+    monkeypatch.setattr(downloads, "MOST_S", 0.2)
+    monkeypatch.setattr(downloads, "SLOWEST_BYTES_S", 0)
+    with pytest.raises(UserError, match="still arriving after .* hours: fetch it in another way"):
+        get(f"{web.url}/drips.csv")
+    assert web.asked == ["/drips.csv"]
 
 
 def test_nobody_listening_is_one_sentence(web, steps):

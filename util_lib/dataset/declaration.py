@@ -191,6 +191,14 @@ class Data(Section):
         Field(description="64 hexadecimal digits (`sha256sum FILE`); another content is refused"),
     ] = None
     max_bytes: Annotated[int, Field(gt=0, description="a longer file is refused")] = 2_000_000_000
+    max_rows: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="a table with more rows, or more than 20 times as many values, is refused "
+            "while it is read: a small file can stand for a large table",
+        ),
+    ] = 10_000_000
     format: Annotated[
         Literal["auto", "parquet", "csv", "json", "excel", "arrow"],
         Field(

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from util_lib import yaml_files
 from util_lib.errors import UserError
 from util_lib.model import skops_file
 from util_lib.model.skops_file import DamagedModelError
@@ -34,7 +35,6 @@ EXAMPLE_ROWS = 2
 EXAMPLE_FILE = "example.json"  # the input example as MLflow reads it
 SKOPS_FILE = "model.skops"  # as MLflow calls it
 NO_TIME = "1970-01-01 00:00:00"  # the run that made a version knows when
-MOST_DESCRIPTION = 10_000_000  # bytes of an MLmodel file
 
 
 class PickleError(UserError):
@@ -146,10 +146,8 @@ def _described(directory: Path) -> dict[str, Any]:
 
     path = directory / "MLmodel"
     try:
-        if path.stat().st_size > MOST_DESCRIPTION:
-            raise _no_model(directory)
-        described = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        described = yaml_files.read(path)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, UserError):
         raise _no_model(directory) from None
     if not isinstance(described, dict) or not isinstance(described.get("metadata") or {}, dict):
         raise _no_model(directory)

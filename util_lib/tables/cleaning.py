@@ -33,7 +33,9 @@ def read(path: str | Path, data: Data) -> pd.DataFrame:
     names = names_in_file(data)
     declared = [column for name, column in data.columns.items() if name not in data.derived]
     columns = dict(zip(names, declared, strict=True))
-    return reading.read(path, columns, data.csv, data.format, names, data.sheet)
+    return reading.read(
+        path, columns, data.csv, data.format, names, data.sheet, max_rows=data.max_rows
+    )
 
 
 def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:

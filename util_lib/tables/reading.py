@@ -4,13 +4,13 @@ A file is read in pieces, as what it holds (`pieces`); a declaration says what t
 (`typed`). No row index is ever written.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from util_lib.dataset.columns import Column
-from util_lib.dataset.declaration import Csv
+from util_lib.dataset.declaration import Csv, Data
 from util_lib.errors import UserError
 from util_lib.tables import csv_files, packed_files
 from util_lib.tables.csv_files import PARQUET_MAGIC
@@ -34,6 +34,9 @@ FORMATS = {
 KNOWN = "parquet, CSV, JSON, Excel or Arrow"
 OURS = Csv()  # how `write` writes a CSV file
 PIECE_ROWS = 2**17
+MOST_ROWS: int = Data.model_fields["max_rows"].default
+VALUES_PER_ROW = 20  # a table may have so many times `max_rows` values
+MOST_GAPS = 20_000_000  # of a piece whose records have few keys in common
 HOW_WRITTEN = ("missing", "decimal", "thousands", "strip", "date_format")  # keys of a column
 
 
@@ -85,15 +88,26 @@ def shape(path: str | Path) -> tuple[list[str], int]:
     """Return the column names of a file and its number of rows; `UserError` if it is no table."""
     path = Path(path)
     check_file(path)
-    if is_parquet(path):
-        from util_lib.tables import parquet_files
-
-        with parquet_files.opened(path) as file:
-            names, n_rows = file.schema_arrow.names, file.metadata.num_rows
-    else:
-        names, n_rows = csv_files.check(path, OURS)
+    names, n_rows = _parquet_shape(path) if is_parquet(path) else csv_files.check(path, OURS)
     _check_shape(path, len(names), n_rows)
     return names, n_rows
+
+
+def _parquet_shape(path: Path) -> tuple[list[str], int]:
+    from util_lib.tables import parquet_files
+
+    with parquet_files.opened(path) as file:
+        return file.schema_arrow.names, file.metadata.num_rows
+
+
+def _refuse_large(path: Path, names: Collection[str], n_rows: int, max_rows: int) -> None:
+    """Raise `UserError` for a table larger than `max_rows` allows."""
+    if n_rows > max_rows or n_rows * len(names) > VALUES_PER_ROW * max_rows:
+        raise UserError(
+            f"{path.name} has {n_rows:,} rows or more of {len(names):,} columns: expected at most "
+            f"{max_rows:,} rows, and {VALUES_PER_ROW} times as many values; raise data.max_rows if "
+            "it is the right file and the memory is there"
+        )
 
 
 def read(
@@ -103,8 +117,9 @@ def read(
     format: str = "auto",
     names: list[str] | None = None,
     sheet: str | None = None,
+    max_rows: int | None = MOST_ROWS,
 ) -> "pd.DataFrame":
-    """Return the table in a file; `UserError` if it holds none.
+    """Return the table in a file; `UserError` if it holds none, or one larger than `max_rows` says.
 
     `columns` declares those that are known, by their names in the file: they come in the declared
     type, integers with gaps and booleans with gaps in pandas' nullable types. A declared column in
@@ -117,7 +132,13 @@ def read(
     path, columns = Path(path), columns or {}
     gathered: dict[str, list[Any]] = {}
     written, n_rows = False, 0
+    check_file(path)
+    if max_rows is not None and is_parquet(path, format):
+        _refuse_large(path, *_parquet_shape(path), max_rows)
     for piece in pieces(path, csv, format, names, sheet):
+        if max_rows is not None:
+            known = gathered.keys() | piece.columns.keys()
+            _refuse_large(path, known, n_rows + len(piece.numbers), max_rows)
         for number, reason in piece.unread:
             raise UserError(f"{path.name} cannot be read: record {number}, from 0: {reason}")
         written = piece.written
@@ -217,7 +238,7 @@ def own(columns: Mapping[str, Column]) -> dict[str, Column]:
 
 def read_own(path: str | Path, columns: Mapping[str, Column]) -> "pd.DataFrame":
     """Return a table that the pipeline has written; text that is missing is empty."""
-    frame = read(path, own(columns))
+    frame = read(path, own(columns), max_rows=None)
     texts = [n for n, column in columns.items() if column.role == "text" and n in frame.columns]
     return frame.assign(**{n: frame[n].fillna("") for n in texts if frame[n].dtype == "str"})
 
@@ -278,6 +299,11 @@ def _of_json(path: Path, n_rows: int) -> Iterator[Piece]:
         unread = [(n, row.reason) for n, row in rows if isinstance(row, json_files.Unread)]
         records = [(n, row) for n, row in rows if isinstance(row, dict)]
         names = dict.fromkeys(name for _, row in records for name in row)
+        if (n_gaps := len(names) * len(records) - sum(len(row) for _, row in records)) > MOST_GAPS:
+            raise UserError(
+                f"{path.name} has {len(names):,} keys in {len(records):,} records, which have few "
+                f"in common ({n_gaps:,} gaps): expected records of one table"
+            )
         columns = {name: [row.get(name) for _, row in records] for name in names}
         yield Piece(columns, [n for n, _ in records], unread)
 

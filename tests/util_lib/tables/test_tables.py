@@ -2,6 +2,8 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from util_lib.dataset.columns import Column
@@ -121,3 +123,30 @@ def test_reading_csv_uses_nothing_that_pandas_gives_up(file):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         reading.read(file("a,b\n1,\n2,x\n"))
+
+
+def test_a_small_file_that_stands_for_a_large_table_is_refused_unread(tmp_path):
+    path = tmp_path / "large.parquet"
+    pq.write_table(pa.table({"x": pa.nulls(40_000_000, pa.float64())}), path, compression="zstd")
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(UserError, match="40,000,000 rows or more of 1 columns: expected at most"):
+        reading.read(path)
+
+
+def test_rows_and_values_are_bounded_in_every_format(file, tmp_path):
+    table = pd.DataFrame({f"c{place}": range(5) for place in range(30)})
+    table.to_parquet(tmp_path / "t.parquet")
+    table.to_feather(tmp_path / "t.arrow")
+    table.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    for name in ("t.parquet", "t.arrow", "t.jsonl", "t.csv"):
+        assert reading.read(tmp_path / name, max_rows=8).shape == (5, 30)
+        for max_rows in (4, 7):
+            with pytest.raises(UserError, match="5 rows or more of 30 columns.*data.max_rows"):
+                reading.read(tmp_path / name, max_rows=max_rows)
+
+
+def test_records_with_few_keys_in_common_do_not_become_a_huge_table(file):
+    records = "\n".join(f'{{"k{place}": 1}}' for place in range(20_000))
+    with pytest.raises(UserError, match="20,000 keys in 20,000 records"):
+        reading.read(file(records, "odd.jsonl"))
