@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS results (
     outputs TEXT NOT NULL, metrics TEXT NOT NULL, seconds REAL NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID
 """
+DAMAGE = (ValueError, TypeError, AttributeError)  # what reading a damaged row raises
 IMPORTS = "CREATE TABLE IF NOT EXISTS imports (content TEXT PRIMARY KEY, names TEXT NOT NULL)"
 
 
@@ -65,7 +66,7 @@ class CacheEntry(NamedTuple):
 
 
 def find(directory: Path, fingerprint: str) -> Result | None:
-    """Return the result recorded under `fingerprint`, or None."""
+    """Return the result recorded under `fingerprint`, or None: of a damaged row nobody knows."""
     return _first(directory, "fingerprint = ?", fingerprint)
 
 
@@ -109,18 +110,13 @@ def entries(directory: Path) -> list[CacheEntry]:
             "SELECT fingerprint, at, project, step, outputs, length(fingerprint) + length(parts)"
             " + length(outputs) + length(metrics), parts FROM results ORDER BY at DESC"
         ).fetchall()
-    return [
-        CacheEntry(
-            key,
-            at,
-            project,
-            step,
-            [(name, number) for name, number, _ in json.loads(outputs)],
-            size,
-            json.loads(parts).get(PLACE, ""),
-        )
-        for key, at, project, step, outputs, size, parts in rows
-    ]
+    found = []
+    for key, at, project, step, outputs, size, parts in rows:
+        with suppress(*DAMAGE):
+            made = [(name, number) for name, number, _ in json.loads(outputs)]
+            place = json.loads(parts).get(PLACE, "")
+            found.append(CacheEntry(key, at, project, step, made, size, place))
+    return found
 
 
 def imports(directory: Path) -> dict[str, list[str]]:
@@ -128,7 +124,11 @@ def imports(directory: Path) -> dict[str, list[str]]:
     with _database(directory) as db:
         db.execute(IMPORTS)
         rows = db.execute("SELECT content, names FROM imports").fetchall()
-    return {content: json.loads(names) for content, names in rows}
+    found = {}
+    for content, names in rows:
+        with suppress(*DAMAGE):
+            found[content] = [str(name) for name in json.loads(names)]
+    return found
 
 
 def add_imports(directory: Path, found: dict[str, list[str]]) -> None:
@@ -160,8 +160,13 @@ def _first(directory: Path, where: str, *values: str) -> Result | None:
     if row is None:
         return None
     fingerprint, parts, outputs, metrics, seconds = row
-    made = [Version(*output) for output in json.loads(outputs)]
-    return Result(fingerprint, json.loads(parts), made, json.loads(metrics), seconds)
+    try:
+        made = [Version(*output) for output in json.loads(outputs)]
+        known = {str(k): str(v) for k, v in json.loads(parts).items()}
+        measured = {str(name): value for name, value in json.loads(metrics).items()}
+        return Result(str(fingerprint), known, made, measured, float(seconds))
+    except DAMAGE:
+        return None
 
 
 @contextmanager
@@ -173,7 +178,7 @@ def _database(directory: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as db, db:
             db.execute(SCHEMA)
             yield db
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # of a damaged schema's own text
         raise UserError(
             f"cannot use the record of finished steps {path}: {error}; delete that file (every "
             "step then runs once more), or use main.cache=false"

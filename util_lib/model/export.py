@@ -25,6 +25,7 @@ from util_lib.errors import UserError
 from util_lib.model import skops_file
 from util_lib.model.skops_file import DamagedModelError
 from util_lib.project import ROOT
+from util_lib.safe_files import writing
 
 # What a prediction needs to be installed, in the versions that trained the model.
 REQUIREMENTS = ("numpy", "pandas", "scikit-learn", "scipy")
@@ -73,7 +74,11 @@ def save(
         [ColSpec(kind, name, required=False) for name, kind in zip(columns, types, strict=True)]
     )
     outputs = Schema([ColSpec(_mlflow_type(pd.Series(labels)))])
-    with tempfile.TemporaryDirectory() as tmp, _quiet("mlflow.sklearn", "mlflow.utils"):
+    with (
+        _disk_errors(directory),
+        tempfile.TemporaryDirectory() as tmp,
+        _quiet("mlflow.sklearn", "mlflow.utils"),
+    ):
         code = Path(tmp, "util_lib")
         code.mkdir()
         for name in CODE:
@@ -170,6 +175,22 @@ def _inside(directory: str | Path, name: Any) -> Path:
             "that it is made of; nothing of it was loaded"
         )
     return path
+
+
+@contextmanager
+def _disk_errors(directory: Path) -> Iterator[None]:
+    """Say of a full disk that it is full: MLflow takes it for code that cannot be copied."""
+    from mlflow.exceptions import MlflowException
+
+    way_out = "the model was not written: free space there, or set TMPDIR to another directory"
+    with writing(directory, way_out):
+        try:
+            yield
+        except MlflowException as error:
+            if not isinstance(cause := error.__cause__, OSError):
+                raise
+            reason = cause.args[0][0][2] if isinstance(cause, shutil.Error) else cause.strerror
+            raise UserError(f"cannot write {directory}: {reason}; {way_out}") from error
 
 
 @contextmanager

@@ -222,17 +222,15 @@ def _errors(record: RunRecord) -> Iterator[None]:
 
 
 def _create_run(client: "MlflowClient", record: RunRecord) -> str:
-    environ = os.environ
-    experiment_id = environ.get("MLFLOW_EXPERIMENT_ID")
+    experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
     if not experiment_id:
-        name = environ.get("MLFLOW_EXPERIMENT_NAME") or record.project
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or record.project
         experiment = client.get_experiment_by_name(name)
         experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
-    tags = {
+    tags = mlflow_runs.tags(record.store.directory) | {
         "mlflow.source.name": record.environment.get("program") or "",
         "mlflow.source.type": "LOCAL",
         "tracking.created_for": record.id,
-        **mlflow_runs.tags(record.store.directory),
     }
     if commit := record.environment["git"].get("commit"):
         tags["mlflow.source.git.commit"] = commit

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from util_lib.errors import UserError, UserValueError
+from util_lib.urls import LONGEST
 
 DEFAULT_PROJECT = "songs_demo"
 ENTITY = "local"  # the embedded store has one owner; an entity in a reference is ignored
@@ -28,6 +29,9 @@ NOUNS = (
     "night oasis ocean paper pine planet pond rain ridge river sea sky smoke snow sound spring "
     "star stone sun surf thunder tree valley violet voice water wave wind wood"
 ).split()
+
+
+LONGEST_PATH = 1024  # bytes inside an artifact; a folder that it is fetched to comes before it
 
 
 class Reference(NamedTuple):
@@ -168,6 +172,20 @@ def check_path(path: str | os.PathLike) -> str:
     parts = {*PurePosixPath(text).parts, *windows.parts}
     if text == "." or text.startswith("/") or windows.anchor or ".." in parts:
         raise UserValueError(f"Invalid artifact path: {os.fspath(path)!r}")
+    return text
+
+
+def check_new_path(path: str | os.PathLike) -> str:
+    """Return the path of a file that is to be logged, which must also be possible to fetch."""
+    text = check_path(path)
+    parts = [os.fsencode(part) for part in text.split("/")]
+    if max(map(len, parts)) > LONGEST or len(os.fsencode(text)) > LONGEST_PATH:
+        shown = f"{text[:40]}...{text[-20:]}"
+        raise UserValueError(
+            f"Invalid artifact path {shown!r}: a name has at most {LONGEST} bytes, found "
+            f"{max(map(len, parts))}, and a path {LONGEST_PATH}, found {len(os.fsencode(text))}, "
+            "because no disk could take it when it is fetched: use a shorter one"
+        )
     return text
 
 

@@ -279,3 +279,21 @@ def test_one_step_alone_is_reused_too(place):
     done = place.run("main.execute_steps=train_random_forest", "--explain")
     assert done.returncode == 0, done.stderr
     assert "[1/1] train_random_forest: cached, has model_export:v0" in done.stdout
+
+
+@pytest.mark.parametrize("column", ["parts", "outputs", "metrics"])
+@pytest.mark.parametrize("content", ['{"a', "[1, 2]", "null"])
+def test_a_damaged_row_of_the_record_makes_its_step_run_again(place, column, content):
+    with sqlite3.connect(place.store / "cache.db") as record:
+        record.execute(f"UPDATE results SET {column} = ? WHERE step = 'segregate'", (content,))
+        record.execute("UPDATE imports SET names = '[' || names")
+    assert place.ran() == ["segregate"]
+    assert place.ran() == []
+
+
+def test_a_record_whose_schema_is_damaged_says_which_file_to_delete(place):
+    path = place.store / "cache.db"
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE results", b"CREAT\xc3 TABLE results"))
+    done = place.run()
+    assert done.returncode == 1 and f"{path}" in done.stderr and "delete that file" in done.stderr
+    assert "Traceback" not in done.stderr

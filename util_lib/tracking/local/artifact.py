@@ -192,7 +192,7 @@ class Artifact:
     ) -> Iterator[IO]:
         """Open a file that is added to the artifact when it is closed."""
         self._changeable("new_file")
-        path = names.check_path(name)
+        path = names.check_new_path(name)
         local = self._make_workspace() / "new" / path
         local.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -374,7 +374,7 @@ class Artifact:
             raise UserValueError(
                 f"Invalid policy {policy!r}. Policy may only be `mutable` or `immutable`."
             )
-        inside = names.check_path(name)
+        inside = names.check_new_path(name)
         staged = self._make_workspace() / os.urandom(8).hex()
         with safe_files.writing(staged):
             try:

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ from util_lib import safe_files
 from util_lib.errors import UserError, UserValueError
 from util_lib.tracking import names
 from util_lib.tracking.store import contents as files
-from util_lib.tracking.store import values
+from util_lib.tracking.store import damage, values
 from util_lib.tracking.store.places import store_directory
 from util_lib.tracking.store.records import FileRecord, RunRecord, VersionRecord
 from util_lib.tracking.store.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, upgrade
 
+OF_ANOTHER_PROJECT = (
+    "SELECT c.project FROM collections c JOIN versions v ON v.collection_id = c.id LEFT JOIN"
+    " aliases a ON a.version_id = v.id WHERE c.name = ? AND v.removed_at IS NULL"
+    " AND (a.alias = ? OR 'v' || v.number = ?) ORDER BY v.id DESC LIMIT 1"
+)
 BUSY_TIMEOUT_S = 60  # a writer waits this long for the others
 
 _open: dict[Path, "Store"] = {}
@@ -394,13 +399,8 @@ class Store:
                 self.refuse_removed(removed.id)
             except UserError as error:
                 return error
-        known = {
-            row["name"]: row["project"]
-            for row in self._rows(
-                "SELECT name, project FROM collections ORDER BY project = ?", project
-            )
-        }
-        here = [other for other, where in known.items() if where == project]
+        rows = self._rows("SELECT name FROM collections WHERE project = ?", project)
+        here = [row["name"] for row in rows]
         way_out = "run the step that logs it first"
         if versions := self.versions(project, name):
             held = [
@@ -411,8 +411,9 @@ class Store:
             )
             if versions[0].type == "model_export" and not re.fullmatch(r"v\d+", alias):
                 way_out = f"mlflow run serving -e promote -P alias={alias} gives a model its alias"
-        elif name in known:
-            found = f"project {known[name]!r} has it: write '{known[name]}/{name}:{alias}'"
+        elif elsewhere := self._rows(OF_ANOTHER_PROJECT, name, alias, alias):
+            other = elsewhere[0]["project"]
+            found = f"there is one in project {other!r}: write '{other}/{name}:{alias}' for that"
         elif close := difflib.get_close_matches(name, here, 1):
             found = f"the nearest name there is {close[0]!r}"
         elif here:
@@ -466,16 +467,8 @@ class Store:
             self._connections[os.getpid()] = db
         return self._connections[os.getpid()]
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-                raise
-            raise UserError(
-                f"cannot use the tracking store {self.path}: {error}; {safe_files.STORE_WAY_OUT}"
-            ) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return damage.explained(self.path)
 
     def _create(self) -> None:
         folder, lock = self.files.workspace()
@@ -527,12 +520,14 @@ class Store:
 
     def _run_record(self, row: sqlite3.Row) -> RunRecord:
         columns = dict(row)
-        columns["group"] = columns.pop("group_name")
-        for column in ("config", "summary", "tags", "environment"):
-            columns[column] = values.loads(columns[column])
-        if columns["state"] == "running" and not safe_files.is_held(self._run_lock(columns["id"])):
-            columns["state"] = self._state_of_ended(columns["id"])
-        return RunRecord(store=self, **columns)
+        with damage.rows_read(self.path):
+            columns["group"] = columns.pop("group_name")
+            for column in ("config", "summary", "tags", "environment"):
+                columns[column] = values.loads(columns[column])
+            ended = not safe_files.is_held(self._run_lock(columns["id"]))
+            if columns["state"] == "running" and ended:
+                columns["state"] = self._state_of_ended(columns["id"])
+            return RunRecord(store=self, **columns)
 
     def _state_of_ended(self, run_id: str) -> str:
         # It may have finished between our reading its row and our looking for its lock.
@@ -549,16 +544,17 @@ class Store:
             f"{'' if removed else ' AND v.removed_at IS NULL'} ORDER BY v.number DESC",
             *parameters,
         )
-        return [
-            VersionRecord(
-                **{
-                    **dict(row),
-                    "metadata": values.loads(row["metadata"]),
-                    "aliases": row["aliases"].split(":") if row["aliases"] else [],
-                }
-            )
-            for row in rows
-        ]
+        with damage.rows_read(self.path):
+            return [
+                VersionRecord(
+                    **{
+                        **dict(row),
+                        "metadata": values.loads(row["metadata"]),
+                        "aliases": row["aliases"].split(":") if row["aliases"] else [],
+                    }
+                )
+                for row in rows
+            ]
 
 
 def check_type(name: str, existing: str | None, type: str) -> None:

@@ -136,7 +136,9 @@ def test_an_entity_is_accepted_and_ignored(run):
         ("model:best", "it has v0 to v1"),
         ("modle:latest", "the nearest name there is 'model'"),
         ("zzz:latest", "there are 'model'"),
-        ("other/model:prod", "project 'songs' has it: write 'songs/model:prod'"),
+        ("other/model:prod", "there is one in project 'songs': write 'songs/model:prod' for that"),
+        ("other/model:best", "that project holds no artifacts"),
+        ("other/model:v1", "there is one in project 'songs': write 'songs/model:v1' for that"),
         ("other/zzz:latest", "that project holds no artifacts"),
     ],
 )
@@ -150,6 +152,20 @@ def test_an_unknown_artifact_is_an_error_that_says_what_there_is(run, store, ref
     assert f"artifact '{reference.split('/')[-1]}' not found in project" in message
     assert "must have been already created and stored" in message
     assert str(store.directory) in message
+
+
+@pytest.mark.parametrize("path", ["x" * 256, "ä" * 128, "deep/" * 300 + "x"])
+def test_a_file_that_no_disk_could_take_when_it_is_fetched_is_refused_at_logging(tmp_path, path):
+    source = tmp_path / "file"
+    source.write_text("x")
+    draft = tracking.Artifact("model", type="model")
+    with pytest.raises(UserError, match="a name has at most 255 bytes, found"):
+        draft.add_file(str(source), name=path)
+    with pytest.raises(UserError, match="a name has at most 255 bytes, found"):
+        with draft.new_file(path):
+            pass
+    draft.add_file(str(source), name="x" * 255)
+    assert [*draft.manifest.entries] == ["x" * 255]
 
 
 def test_an_error_leaves_no_lineage(run, store):
