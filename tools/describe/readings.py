@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tools.describe import census, dates, numbers, sentinels
+from tools.describe import census, date_forms, number_forms, sentinels
 from tools.describe.census import Census, Kind, shown
-from tools.describe.dates import Dates
-from tools.describe.numbers import Numbers
+from tools.describe.date_forms import Dates
+from tools.describe.number_forms import Numbers
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
 from util_lib.tables import typed
@@ -65,12 +65,12 @@ class Reading(NamedTuple):
             if self.numbers.around:
                 keys["strip"] = self.numbers.around
                 keys["unit"] = " ".join(self.numbers.around)
-        if self.dates and self.kind == "datetime" and self.dates.format != dates.ISO:
+        if self.dates and self.kind == "datetime" and self.dates.format != date_forms.ISO:
             keys["date_format"] = self.dates.format
         return keys
 
 
-class Read(NamedTuple):
+class Meant(NamedTuple):
     """A table with its values as they are meant, how its texts were read, and its CSV form."""
 
     frame: pd.DataFrame
@@ -78,7 +78,7 @@ class Read(NamedTuple):
     csv: Csv | None
 
 
-def read(columns: dict[str, Any], csv: Csv | None = None) -> Read:
+def read(columns: dict[str, Any], csv: Csv | None = None) -> Meant:
     """Return the values of columns, texts of which may be numbers and dates.
 
     A CSV file is written as `csv` says, and all its columns are texts; other tables have some.
@@ -101,7 +101,7 @@ def read(columns: dict[str, Any], csv: Csv | None = None) -> Read:
         if found := sentinels.find(frame[name]):
             frame[name] = sentinels.without(frame[name], found)
             readings[name] = _with_sentinels(reading or Reading(""), column, found)
-    return Read(pd.DataFrame(frame), readings, csv)
+    return Meant(pd.DataFrame(frame), readings, csv)
 
 
 def _texts(column: Any) -> pa.Array | None:
@@ -167,11 +167,11 @@ def _reading(name: str, column: pa.Array, counted: Census, usual: str | None) ->
         return Reading("string")
     if {kind.example.lower() for kind in shapes.values()} <= {"true", "false"}:
         return Reading("bool", missing=dict(_as_written(counted)))
-    if found := numbers.read(shapes, usual):
+    if found := number_forms.read(shapes, usual):
         return _of_numbers(name, column, counted, found)
-    if found_dates := dates.read(census.different(column.filter(_among(column, shapes)))):
+    if found_dates := date_forms.read(census.different(column.filter(_among(column, shapes)))):
         return _of_dates(column, counted, found_dates)
-    if forms := dates.mixed(census.different(column.filter(_among(column, shapes)))):
+    if forms := date_forms.mixed(census.different(column.filter(_among(column, shapes)))):
         listed = ", ".join(map(repr, forms))
         return Reading("string", notes=[f"dates in forms that no one format reads: {listed}"])
     return Reading("string", notes=_nearly(shapes, usual))
@@ -279,7 +279,7 @@ def _fits_64_bits(column: pa.Array) -> bool:
 def _of_dates(column: pa.Array, counted: Census, found: Dates) -> Reading:
     if found.other:
         different = census.different(column)
-        first, second = (dates.parse(different, way) for way in (found.format, found.other))
+        first, second = (date_forms.parse(different, way) for way in (found.format, found.other))
         example = different[first.notna() & (first != second)].iloc[0]
         return Reading(
             "string",
@@ -301,7 +301,7 @@ def _of_dates(column: pa.Array, counted: Census, found: Dates) -> Reading:
 
 
 def _spelled(text: str, written: str) -> str:
-    return str(dates.parse(pd.Series([text]), written).iloc[0].date())
+    return str(date_forms.parse(pd.Series([text]), written).iloc[0].date())
 
 
 def _place(column: pa.Array, text: str) -> Kind:
@@ -326,7 +326,7 @@ def _as_written(counted: Census) -> list[tuple[str, Kind]]:
 def _nearly(shapes: dict[str, Kind], usual: str | None) -> list[str]:
     """Say of texts that many of them are numbers, though too few to be a column of numbers."""
     total = sum(kind.times for kind in shapes.values())
-    found = numbers.read(shapes, usual, most_odd=0.5)
+    found = number_forms.read(shapes, usual, most_odd=0.5)
     if found is None:
         return []
     return [f"{found.n_numbers:,} of {total:,} are numbers; others: {shown(found.odd)}"]
