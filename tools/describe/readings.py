@@ -19,7 +19,8 @@ from util_lib.dataset.declaration import Csv
 from util_lib.tables import typed
 from util_lib.tables.reading import HOW_WRITTEN, as_declared
 
-FEW_VERSIONS = 50  # different values, of which 1.1 and 1.10 may be two
+FEW_VALUES = 50  # different ones, which may be categories; 1.1 and 1.10 among them are two
+SELDOM = 0.01  # share of rows: a word that is seldom among many different texts is one of them
 CODE_NAME = re.compile(
     r"(.*[\s_.-])?(zip|zip_?code|post_?code|postal_?code|plz|cap|phone|tel|telephone|mobile|fax|ssn|"
     r"isbn|ean|upc|gtin|barcode|fips|iban|version|sku)",
@@ -141,6 +142,8 @@ def _has_blanks(column: pa.Array) -> bool:
         return False
     if n_padded > 0.5 * len(column):
         return True
+    if pc.count_distinct(column).as_py() > 2 * FEW_VALUES:
+        return False
     bare = pc.unique(column.filter(pc.invert(padded)))
     twice = pc.is_in(pc.unique(trimmed.filter(padded)), value_set=bare)
     return bool(pc.any(twice).as_py())
@@ -169,18 +172,18 @@ def _reading(name: str, column: pa.Array, counted: Census, usual: str | None) ->
         return Reading("bool", missing=dict(_as_written(counted)))
     if found := number_forms.read(shapes, usual):
         return _of_numbers(name, column, counted, found)
-    if found_dates := date_forms.read(census.different(column.filter(_among(column, shapes)))):
+    if found_dates := date_forms.read(census.different(column.filter(_among(column)))):
         return _of_dates(column, counted, found_dates)
-    if forms := date_forms.mixed(census.different(column.filter(_among(column, shapes)))):
+    if forms := date_forms.mixed(census.different(column.filter(_among(column)))):
         listed = ", ".join(map(repr, forms))
         return Reading("string", notes=[f"dates in forms that no one format reads: {listed}"])
     return Reading("string", notes=_nearly(shapes, usual))
 
 
-def _among(column: pa.Array, shapes: dict[str, Kind]) -> pa.Array:
+def _among(column: pa.Array) -> pa.Array:
     """Mark the values that are neither empty nor words for a missing value."""
     trimmed = pc.utf8_trim_whitespace(column)
-    word = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted({*census.MISSING, ""})))
+    word = pc.is_in(trimmed, value_set=pa.array(sorted({*census.MISSING, ""})))
     return pc.fill_null(pc.invert(word), False)
 
 
@@ -225,7 +228,7 @@ def _as_meant(reading: Reading, column: pa.Array) -> Reading:
     found = reading.numbers
     if not found or found.odd or found.around or found.thousands:
         return reading
-    if len(census.different(column)) > FEW_VERSIONS:
+    if len(census.different(column)) > FEW_VALUES:
         return reading
     return Reading("string", notes=["digits, but texts in the file: as numbers write dtype: int"])
 
@@ -257,7 +260,7 @@ def _as_codes(name: str, column: pa.Array, found: Numbers) -> str:
             return "more digits than 64 bits hold"
         return ""
     different = census.different(column)
-    if len(different) <= FEW_VERSIONS:
+    if len(different) <= FEW_VALUES:
         by_number: dict[str, list[str]] = {}
         for text in different:
             by_number.setdefault(text.rstrip("0") if "." in text else text, []).append(text)
@@ -350,39 +353,45 @@ def _missing(
             decided[name] = reading
             continue
         missing, notes = {}, list(reading.notes)
+        different: list[str] = []
+        if pc.count_distinct(texts[name]).as_py() <= FEW_VALUES:
+            different = census.different(texts[name].filter(_among(texts[name]))).tolist()
         for word, kind in _as_written(column):
-            why_value = _is_value(word, column, texts[name], among)
-            if why_value:
-                notes.append(f"{shown([kind])} is a value here: {why_value}")
+            why = _is_value(word, kind, column, different, among)
+            if why is not None:
+                notes += [f"{shown([kind])} is a value here: {why}"] if why else []
                 continue
             missing[word] = kind
             other = among.get(word.lower())
-            why = f", as among the numbers of {other}" if other else ""
-            notes.append(f"{shown([kind])} is taken as missing{why}")
+            beside = f", as among the numbers of {other}" if other else ""
+            notes.append(f"{shown([kind])} is taken as missing{beside}")
         decided[name] = reading._replace(missing=missing, notes=notes)
     return decided
 
 
-def _is_value(word: str, column: Census, texts: pa.Array, among: dict[str, str]) -> str:
-    """Say why a word is a value of a text column; empty where it stands for a missing one."""
+def _is_value(
+    word: str, kind: Kind, column: Census, different: list[str], among: dict[str, str]
+) -> str | None:
+    """Say why a word is a value of a text column; None where it stands for a missing one.
+
+    `different` are the other values where they are few; a word that is seldom among many is one of
+    them, and nothing is said of it.
+    """
     small = word.lower()
-    different = census.different(texts.filter(_among(texts, {}))) if column.shapes else pd.Series()
-    if small in census.MARKS:
-        others = [text for text in different if any(map(str.isalnum, text))]
-        return "" if others else "the others are such marks too"
-    if small == "na" and len(different) and all(map(CODES.fullmatch, different)):
-        return (
-            "the others are codes of two letters too, and empty fields are there"
-            if (column.n_empty)
-            else ("the others are codes of two letters too" if small not in among else "")
-        )
-    if small in among:
+    if not different and small not in among and kind.times < SELDOM * column.n_rows:
         return ""
+    if different and small in census.MARKS and not any(map(str.isalnum, "".join(different))):
+        return "the others are such marks too"
+    if different and small == "na" and all(map(CODES.fullmatch, different)):
+        if column.n_empty:
+            return "the others are codes of two letters too, and empty fields are there"
+        if small not in among:
+            return "the others are codes of two letters too"
+    if small in among:
+        return None
     if small == "na" and column.n_empty:
         return "empty fields are there besides"
-    if small in OFTEN_CLASSES:
-        return f"if it is a missing one, write missing: [{word!r}]"
-    return ""
+    return f"if it is a missing one, write missing: [{word!r}]" if small in OFTEN_CLASSES else None
 
 
 def _everywhere(readings: dict[str, Reading], counted: dict[str, Census]) -> list[str]:
