@@ -17,7 +17,12 @@ WORDS = frozenset(
     + ["1.#qnan", "s/d", "k.a.", "k. a.", "s.o.", "nd", "n.d.", "n/d", "tbd", "(blank)", "nat"]
     + ["not applicable", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!", "\\n"]
 )
-MISSING = MARKS | WORDS
+# Nan, Nat and Na are people: programs write such words in one case, but for these.
+NAMES = ("Na", "Nan", "Nat", "Nd", "Nil")
+SPELLED = frozenset(
+    {spelled for word in WORDS for spelled in (word, word.upper(), word.capitalize())} - {*NAMES}
+) | {"NaN", "NaT", "-NaN", "N.a.", "Not Available", "Not Applicable"}
+MISSING = MARKS | SPELLED
 # What makes a shape of a value: a zero before a decimal mark stays, for 0.968 is less than one.
 MASKS = ((r"(^|[^0-9])0([.,])", r"\1§\2"), ("[0-9]", "9"), ("9{5,}", "9999"), ("§", "0"))
 
@@ -56,8 +61,7 @@ def take(column: pa.Array) -> Census:
     trimmed = pc.utf8_trim_whitespace(column)
     empty = pc.fill_null(pc.equal(trimmed, ""), False)
     n_empty += pc.sum(empty).as_py() or 0
-    known = pa.array(sorted(MISSING))
-    is_word = pc.fill_null(pc.is_in(pc.utf8_lower(trimmed), value_set=known), False)
+    is_word = pc.fill_null(pc.is_in(trimmed, value_set=pa.array(sorted(MISSING))), False)
     _count(words, trimmed, trimmed, pc.and_not(is_word, empty))
     others = pc.and_(pc.is_valid(trimmed), pc.invert(pc.or_(is_word, empty)))
     masked = trimmed

@@ -13,7 +13,7 @@ from tools.describe import repeats as repeated
 from tools.describe import target as targets
 from tools.describe.columns import FEWEST_VALUES, Proposal, asks, propose
 from tools.describe.repeats import Repeats
-from tools.describe.tables import Table
+from tools.describe.table_files import Table
 from tools.describe.target import TargetGuess
 from util_lib import validation
 from util_lib.checks import leakage

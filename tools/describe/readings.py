@@ -10,16 +10,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tools.describe import census, dates, numbers, sentinels
+from tools.describe import census, date_forms, number_forms, sentinels
 from tools.describe.census import Census, Kind, shown
-from tools.describe.dates import Dates
-from tools.describe.numbers import Numbers
+from tools.describe.date_forms import Dates
+from tools.describe.number_forms import Numbers
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
 from util_lib.tables import typed
 from util_lib.tables.reading import HOW_WRITTEN, as_declared
 
-FEW_VERSIONS = 50  # different values, of which 1.1 and 1.10 may be two
+FEW_VALUES = 50  # different ones, which may be categories; 1.1 and 1.10 among them are two
+SELDOM = 0.01  # share of rows: a word that is seldom among many different texts is one of them
 CODE_NAME = re.compile(
     r"(.*[\s_.-])?(zip|zip_?code|post_?code|postal_?code|plz|cap|phone|tel|telephone|mobile|fax|ssn|"
     r"isbn|ean|upc|gtin|barcode|fips|iban|version|sku)",
@@ -65,12 +66,12 @@ class Reading(NamedTuple):
             if self.numbers.around:
                 keys["strip"] = self.numbers.around
                 keys["unit"] = " ".join(self.numbers.around)
-        if self.dates and self.kind == "datetime" and self.dates.format != dates.ISO:
+        if self.dates and self.kind == "datetime" and self.dates.format != date_forms.ISO:
             keys["date_format"] = self.dates.format
         return keys
 
 
-class Read(NamedTuple):
+class Meant(NamedTuple):
     """A table with its values as they are meant, how its texts were read, and its CSV form."""
 
     frame: pd.DataFrame
@@ -78,7 +79,7 @@ class Read(NamedTuple):
     csv: Csv | None
 
 
-def read(columns: dict[str, Any], csv: Csv | None = None) -> Read:
+def read(columns: dict[str, Any], csv: Csv | None = None) -> Meant:
     """Return the values of columns, texts of which may be numbers and dates.
 
     A CSV file is written as `csv` says, and all its columns are texts; other tables have some.
@@ -101,7 +102,7 @@ def read(columns: dict[str, Any], csv: Csv | None = None) -> Read:
         if found := sentinels.find(frame[name]):
             frame[name] = sentinels.without(frame[name], found)
             readings[name] = _with_sentinels(reading or Reading(""), column, found)
-    return Read(pd.DataFrame(frame), readings, csv)
+    return Meant(pd.DataFrame(frame), readings, csv)
 
 
 def _texts(column: Any) -> pa.Array | None:
@@ -141,6 +142,8 @@ def _has_blanks(column: pa.Array) -> bool:
         return False
     if n_padded > 0.5 * len(column):
         return True
+    if pc.count_distinct(column).as_py() > 2 * FEW_VALUES:
+        return False
     bare = pc.unique(column.filter(pc.invert(padded)))
     twice = pc.is_in(pc.unique(trimmed.filter(padded)), value_set=bare)
     return bool(pc.any(twice).as_py())
@@ -167,20 +170,20 @@ def _reading(name: str, column: pa.Array, counted: Census, usual: str | None) ->
         return Reading("string")
     if {kind.example.lower() for kind in shapes.values()} <= {"true", "false"}:
         return Reading("bool", missing=dict(_as_written(counted)))
-    if found := numbers.read(shapes, usual):
+    if found := number_forms.read(shapes, usual):
         return _of_numbers(name, column, counted, found)
-    if found_dates := dates.read(census.different(column.filter(_among(column, shapes)))):
+    if found_dates := date_forms.read(census.different(column.filter(_among(column)))):
         return _of_dates(column, counted, found_dates)
-    if forms := dates.mixed(census.different(column.filter(_among(column, shapes)))):
+    if forms := date_forms.mixed(census.different(column.filter(_among(column)))):
         listed = ", ".join(map(repr, forms))
         return Reading("string", notes=[f"dates in forms that no one format reads: {listed}"])
     return Reading("string", notes=_nearly(shapes, usual))
 
 
-def _among(column: pa.Array, shapes: dict[str, Kind]) -> pa.Array:
+def _among(column: pa.Array) -> pa.Array:
     """Mark the values that are neither empty nor words for a missing value."""
     trimmed = pc.utf8_trim_whitespace(column)
-    word = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(sorted({*census.MISSING, ""})))
+    word = pc.is_in(trimmed, value_set=pa.array(sorted({*census.MISSING, ""})))
     return pc.fill_null(pc.invert(word), False)
 
 
@@ -225,7 +228,7 @@ def _as_meant(reading: Reading, column: pa.Array) -> Reading:
     found = reading.numbers
     if not found or found.odd or found.around or found.thousands:
         return reading
-    if len(census.different(column)) > FEW_VERSIONS:
+    if len(census.different(column)) > FEW_VALUES:
         return reading
     return Reading("string", notes=["digits, but texts in the file: as numbers write dtype: int"])
 
@@ -257,7 +260,7 @@ def _as_codes(name: str, column: pa.Array, found: Numbers) -> str:
             return "more digits than 64 bits hold"
         return ""
     different = census.different(column)
-    if len(different) <= FEW_VERSIONS:
+    if len(different) <= FEW_VALUES:
         by_number: dict[str, list[str]] = {}
         for text in different:
             by_number.setdefault(text.rstrip("0") if "." in text else text, []).append(text)
@@ -279,7 +282,7 @@ def _fits_64_bits(column: pa.Array) -> bool:
 def _of_dates(column: pa.Array, counted: Census, found: Dates) -> Reading:
     if found.other:
         different = census.different(column)
-        first, second = (dates.parse(different, way) for way in (found.format, found.other))
+        first, second = (date_forms.parse(different, way) for way in (found.format, found.other))
         example = different[first.notna() & (first != second)].iloc[0]
         return Reading(
             "string",
@@ -301,7 +304,7 @@ def _of_dates(column: pa.Array, counted: Census, found: Dates) -> Reading:
 
 
 def _spelled(text: str, written: str) -> str:
-    return str(dates.parse(pd.Series([text]), written).iloc[0].date())
+    return str(date_forms.parse(pd.Series([text]), written).iloc[0].date())
 
 
 def _place(column: pa.Array, text: str) -> Kind:
@@ -326,7 +329,7 @@ def _as_written(counted: Census) -> list[tuple[str, Kind]]:
 def _nearly(shapes: dict[str, Kind], usual: str | None) -> list[str]:
     """Say of texts that many of them are numbers, though too few to be a column of numbers."""
     total = sum(kind.times for kind in shapes.values())
-    found = numbers.read(shapes, usual, most_odd=0.5)
+    found = number_forms.read(shapes, usual, most_odd=0.5)
     if found is None:
         return []
     return [f"{found.n_numbers:,} of {total:,} are numbers; others: {shown(found.odd)}"]
@@ -350,39 +353,45 @@ def _missing(
             decided[name] = reading
             continue
         missing, notes = {}, list(reading.notes)
+        different: list[str] = []
+        if pc.count_distinct(texts[name]).as_py() <= FEW_VALUES:
+            different = census.different(texts[name].filter(_among(texts[name]))).tolist()
         for word, kind in _as_written(column):
-            why_value = _is_value(word, column, texts[name], among)
-            if why_value:
-                notes.append(f"{shown([kind])} is a value here: {why_value}")
+            why = _is_value(word, kind, column, different, among)
+            if why is not None:
+                notes += [f"{shown([kind])} is a value here: {why}"] if why else []
                 continue
             missing[word] = kind
             other = among.get(word.lower())
-            why = f", as among the numbers of {other}" if other else ""
-            notes.append(f"{shown([kind])} is taken as missing{why}")
+            beside = f", as among the numbers of {other}" if other else ""
+            notes.append(f"{shown([kind])} is taken as missing{beside}")
         decided[name] = reading._replace(missing=missing, notes=notes)
     return decided
 
 
-def _is_value(word: str, column: Census, texts: pa.Array, among: dict[str, str]) -> str:
-    """Say why a word is a value of a text column; empty where it stands for a missing one."""
+def _is_value(
+    word: str, kind: Kind, column: Census, different: list[str], among: dict[str, str]
+) -> str | None:
+    """Say why a word is a value of a text column; None where it stands for a missing one.
+
+    `different` are the other values where they are few; a word that is seldom among many is one of
+    them, and nothing is said of it.
+    """
     small = word.lower()
-    different = census.different(texts.filter(_among(texts, {}))) if column.shapes else pd.Series()
-    if small in census.MARKS:
-        others = [text for text in different if any(map(str.isalnum, text))]
-        return "" if others else "the others are such marks too"
-    if small == "na" and len(different) and all(map(CODES.fullmatch, different)):
-        return (
-            "the others are codes of two letters too, and empty fields are there"
-            if (column.n_empty)
-            else ("the others are codes of two letters too" if small not in among else "")
-        )
-    if small in among:
+    if not different and small not in among and kind.times < SELDOM * column.n_rows:
         return ""
+    if different and small in census.MARKS and not any(map(str.isalnum, "".join(different))):
+        return "the others are such marks too"
+    if different and small == "na" and all(map(CODES.fullmatch, different)):
+        if column.n_empty:
+            return "the others are codes of two letters too, and empty fields are there"
+        if small not in among:
+            return "the others are codes of two letters too"
+    if small in among:
+        return None
     if small == "na" and column.n_empty:
         return "empty fields are there besides"
-    if small in OFTEN_CLASSES:
-        return f"if it is a missing one, write missing: [{word!r}]"
-    return ""
+    return f"if it is a missing one, write missing: [{word!r}]" if small in OFTEN_CLASSES else None
 
 
 def _everywhere(readings: dict[str, Reading], counted: dict[str, Census]) -> list[str]:

@@ -9,6 +9,7 @@ from tools.describe.target import TargetGuess
 
 LONG_TEXT = 30  # letters on average
 DIGITS = 12  # of doubles, all together: so many do not come again by chance
+SHARE_OF_DOUBLES = 0.1  # different values of such a double among the different rows
 SHARE_OF_IDS = 0.9  # different values among the different rows: then a column names the row
 
 
@@ -71,14 +72,21 @@ def _many_digits(
     """Say whether the numbers of a row have so many digits that no two things share them all."""
     digits, names = 0, []
     for name, values in different.items():
-        if name != target and pd.api.types.is_float_dtype(values):
-            looked_at = values.dropna().head(1_000).map(lambda v: len(f"{abs(v):.15g}".strip("0.")))
-            digits += max(0, int(looked_at.median()) if len(looked_at) else 0)
+        if name == target or not pd.api.types.is_float_dtype(values):
+            continue
+        filled = values.dropna()
+        if filled.nunique() >= SHARE_OF_DOUBLES * len(different):
+            digits += int(filled.head(1_000).map(_significant_digits).median())
             names.append(str(name))
     if digits < DIGITS or len(names) < 2:
         return None
     listed = ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")
-    return f"the numbers {listed} have {digits} digits in a row"
+    return f"the numbers {listed} have {digits} digits together"
+
+
+def _significant_digits(number: float) -> int:
+    mantissa = f"{abs(number):.15g}".partition("e")[0]
+    return len(mantissa.replace(".", "").strip("0"))
 
 
 def _shares(before: pd.Series, after: pd.Series, target: TargetGuess) -> str:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pandas as pd
 
-from tools.describe import draft, tables
+from tools.describe import draft, table_files
 from tools.describe.columns import ASK
 from tools.describe.draft import Draft, Source
 from util_lib import cli, downloads, tracking
@@ -241,7 +241,7 @@ def main(argv: list[str] | None = None) -> None:
         address = downloads.whole_address(args.file_url)
         file = Path(tmp, file_name(args.file_url, "table"))
         received = downloads.fetch(address, file, args.max_bytes)
-        table = tables.read(file)
+        table = table_files.read(file)
         frame = table.frame
         secret = None if without_secrets(address) == address else f"{name.upper()}_URL"
         source = Source(locate(shown), file_name(shown, shown), received.sha256, secret)

@@ -12,7 +12,7 @@ from step_support import steps
 
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
-from tools.describe import draft, run, tables
+from tools.describe import draft, run, table_files
 from tools.describe.draft import Source
 from util_lib import tracking
 from util_lib.dataset import declaration
@@ -68,7 +68,7 @@ class Drafts:
     def draft(self, content, target: str | None = None, file: str = "customers.csv") -> Data:
         """Draft a table without its profile, and return what the draft declares."""
         path = self.table(content, file)
-        table = tables.read(path)
+        table = table_files.read(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         source = Source(str(path), file, sha256)
         name = file.partition(".")[0]

@@ -1,11 +1,13 @@
 """A declaration that cannot be meant is refused in one sentence, whatever reads it."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pipeline.settings import resolvers
+from util_lib import validation
 from util_lib.dataset import declaration, expressions
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
@@ -152,3 +154,49 @@ def test_a_base_that_is_not_there_is_one_sentence(tmp_path):
 def test_a_bound_that_no_value_can_be_compared_with_is_refused(dtype, bound, words):
     with pytest.raises(ValueError, match=words):
         Column(dtype=dtype, role="ignore", min=bound)
+
+
+@pytest.mark.parametrize(
+    ("column", "sentence"),
+    [
+        (
+            "{dtype: string, role: categorical, allowed: [NO, SE]}",
+            "columns.c: allowed holds False (YAML reads NO, no, off and false as false: quote it), "
+            "expected dtype string",
+        ),
+        (
+            "{dtype: string, role: ignore, allowed: [a, 007]}",
+            "allowed holds 7 (YAML reads it so: q",
+        ),
+        (
+            "{dtype: string, role: ignore, allowed: [a, null]}",
+            "allowed holds None (YAML reads null",
+        ),
+        (
+            "{dtype: int, role: categorical, allowed: [1, yes]}",
+            "allowed holds True (YAML reads YES",
+        ),
+        (
+            "{dtype: float, role: categorical, allowed: [1, '2']}",
+            "allowed holds '2', expected float",
+        ),
+        ("{dtype: bool, role: categorical, allowed: [true, 1]}", "allowed holds 1 (YAML reads it"),
+    ],
+)
+def test_allowed_values_of_another_type_are_refused_as_yaml_read_them(column, sentence):
+    content = yaml.safe_load(f"c: {column}\nt: {{dtype: int, role: target}}")
+    mapping = {"file_url": "x.csv", "target": "t", "columns": content}
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        validation.check(declaration.Data, mapping, "x")
+
+
+def test_kept_values_of_another_type_are_refused_too():
+    columns = {
+        "t": {"dtype": "string", "role": "target"},
+        "x": {"dtype": "int", "role": "numerical"},
+    }
+    mapping = {"file_url": "x.csv", "target": "t", "columns": columns}
+    kept = mapping | {"clean": {"keep_rows": {"t": {"allowed": ["yes", False]}}}}
+    with pytest.raises(UserError, match=r"keep_rows.t.allowed holds False \(YAML reads NO"):
+        validation.check(declaration.Data, kept, "x")
+    assert validation.check(declaration.Data, mapping, "x").target == "t"

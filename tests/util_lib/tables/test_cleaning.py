@@ -80,6 +80,9 @@ def test_rows_with_gaps_go_where_it_is_said(clean):
 def test_columns_are_left_out_before_rows_are_compared(clean):
     table = clean(drop_columns=["id"], drop_duplicates=True)
     assert "id" not in table and len(table) == 4
+
+
+def test_rows_that_repeat_stay_unless_it_is_said(clean):
     assert len(clean(drop_columns=["id"])) == 5
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from tools.describe.numbers import MOST_ODD
+from tools.describe.number_forms import MOST_ODD
 
 ISO = "ISO8601"
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?")
