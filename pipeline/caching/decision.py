@@ -59,6 +59,17 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
     return Decision(parts, result, "", inputs)
 
 
+def has_passed(step: Step, settings: Settings, versions: Versions, made: dict[str, str]) -> bool:
+    """Say whether a step has finished on what it would read now, with all that it depends on."""
+    inputs = _inputs(step, settings.main.project_name, versions, made)
+    source = _source(step, step.source, settings) if step.source else ""
+    try:
+        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
+    except fingerprint.UnknownFingerprint:
+        return False
+    return cache.find(versions.directory, fingerprint.digest(parts)) is not None
+
+
 def take(settings: Settings, versions: Versions, result: Result) -> dict[str, str] | None:
     """Make a result's outputs the latest ones, as logging them again would.
 
@@ -99,6 +110,19 @@ def record(
             fingerprint.digest(parts), parts, found, outcome.metrics, outcome.seconds or 0.0
         )
         cache.add(versions.directory, project, step.name, result)
+
+
+def remember_verdict(
+    step: Step, settings: Settings, versions: Versions, decision: Decision, why: str | None
+) -> None:
+    """Keep why a gate refused what it looked at, or with None that it let it pass."""
+    looked_at = [
+        f"{reference.rpartition(':')[0]} {found['digest']}"
+        for reference, found in decision.inputs.items()
+        if found and reference not in step.may_be_absent
+    ]
+    project = settings.main.project_name
+    cache.refuse(versions.directory, project, step.name, versions.place, looked_at, why)
 
 
 def _ask_for_outputs(step: Step, project: str, versions: Versions, outcome: Outcome) -> None:

@@ -28,6 +28,10 @@ CREATE TABLE IF NOT EXISTS results (
 ) WITHOUT ROWID
 """
 DAMAGE = (ValueError, TypeError, AttributeError)  # what reading a damaged row raises
+REFUSED = (
+    "CREATE TABLE IF NOT EXISTS refused (project TEXT, step TEXT, place TEXT, input TEXT,"
+    " why TEXT NOT NULL, PRIMARY KEY (project, step, place, input)) WITHOUT ROWID"
+)
 IMPORTS = "CREATE TABLE IF NOT EXISTS imports (content TEXT PRIMARY KEY, names TEXT NOT NULL)"
 
 
@@ -117,6 +121,32 @@ def entries(directory: Path) -> list[CacheEntry]:
             place = json.loads(parts).get(PLACE, "")
             found.append(CacheEntry(key, at, project, step, made, size, place))
     return found
+
+
+def refuse(
+    directory: Path, project: str, step: str, place: str, inputs: list[str], why: str | None
+) -> None:
+    """Record why a step refused its `inputs` (name and digest), or with None that it does not."""
+    rows = [(project, step, place, each, why) for each in inputs]
+    with _database(directory) as db:
+        db.execute(REFUSED)
+        db.executemany(
+            "DELETE FROM refused WHERE project = ? AND step = ? AND place = ? AND input = ?",
+            [row[:4] for row in rows],
+        )
+        if why is not None:
+            db.executemany("INSERT INTO refused VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def refusal(directory: Path, project: str, step: str, place: str, given: str) -> str | None:
+    """Return why a step refused an input (name and digest) when it last looked at it, or None."""
+    with _database(directory) as db:
+        db.execute(REFUSED)
+        row = db.execute(
+            "SELECT why FROM refused WHERE project = ? AND step = ? AND place = ? AND input = ?",
+            (project, step, place, given),
+        ).fetchone()
+    return row and str(row[0])
 
 
 def imports(directory: Path) -> dict[str, list[str]]:

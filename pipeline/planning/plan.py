@@ -19,6 +19,15 @@ def plan(settings: Settings) -> list[Step]:
     return steps
 
 
+def gates(settings: Settings) -> list[Step]:
+    """Return the gates of the pipeline, whether they run or not."""
+    return [
+        _step(name, entry, settings)
+        for name, entry in settings.steps.items()
+        if entry.gate and None not in entry.inputs.values()
+    ]
+
+
 def _step(name: str, entry: StepEntry, settings: Settings) -> Step:
     for key, reference in entry.inputs.items():
         if reference is None:

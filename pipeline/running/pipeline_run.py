@@ -16,6 +16,7 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.receipts import code_state, writing
 from pipeline.running import failures, mlflow_session, preview, step_process
 from pipeline.running.failures import StepFailed
+from pipeline.running.gates import ask_gates
 from pipeline.running.mlflow_session import Session, Under
 from pipeline.running.scheduler import Execute, Work, position, walk
 from pipeline.running.screen import Screen
@@ -41,6 +42,9 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     with shown(settings.main, lambda s: s.table(outcomes)) as screen, ExitStack() as stack:
         found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE]))
         _refuse_missing_inputs(settings, steps, found)
+        for line in ask_gates(settings, steps, found):
+            screen.say(line)
+            screen.closing.append(line)
         execute = executor(settings, steps, outcomes, screen, job, stack)
         with _receipt_kept(settings, steps, outcomes, found, screen):
             walk(settings, steps, outcomes, found, screen.say, execute)

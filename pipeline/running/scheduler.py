@@ -70,7 +70,12 @@ def walk(
             work.finish(False)
         except UserError as error:
             failures.append(error)
+            if steps[place].gate:
+                why = failures[-1].args[0]
+                reuse.remember_verdict(steps[place], settings, versions, decision, why)
             return
+        if steps[place].gate:
+            reuse.remember_verdict(steps[place], settings, versions, decision, None)
         reuse.record(steps[place], settings, versions, decision, before, outcome)
         end(place)
 

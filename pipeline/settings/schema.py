@@ -44,6 +44,7 @@ class Main(Section):
     env_manager: EnvManager
     tracking: Literal["auto", "wandb", "local"]
     cache: bool
+    allow_unchecked: bool = False  # receipts of before do not hold it
     trust_pickle: bool = False  # receipts of before do not hold it
     explain: bool
     plan: bool | Literal["mermaid"]

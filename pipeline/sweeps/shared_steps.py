@@ -11,6 +11,7 @@ from pipeline.caching import versions
 from pipeline.environments import making
 from pipeline.planning.step import Outcome, Step
 from pipeline.running import pipeline_run
+from pipeline.running.gates import ask_gates
 from pipeline.running.mlflow_session import Under
 from pipeline.running.scheduler import walk
 from pipeline.running.screen import Screen
@@ -34,6 +35,8 @@ def run_steps(
     under = Under(sweep.mlflow_run, sweep.manager) if sweep else None
     with ExitStack() as stack:
         versions_ = stack.enter_context(versions.opened(choice.choose().backend))
+        for line in ask_gates(found, steps, versions_):
+            screen.say(line)
         execute = pipeline_run.executor(found, steps, outcomes, screen, None, stack, under)
         walk(found, steps, outcomes, versions_, screen.say, execute, made)
     return outcomes

@@ -297,3 +297,30 @@ def test_a_record_whose_schema_is_damaged_says_which_file_to_delete(place):
     done = place.run()
     assert done.returncode == 1 and f"{path}" in done.stderr and "delete that file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_table_that_the_gate_has_refused_stays_refused_until_it_passes(place):
+    place.table.write_text("a,b\n1,3\n")
+    failed = place.run(FAILS=CHECK)
+    assert failed.returncode == 1 and f"step {CHECK} failed: told to fail" in failed.stderr
+    alone = place.run(f"main.execute_steps={SPLIT}")
+    assert alone.returncode == 1 and Path(place.environment["RAN"]).read_text() == ""
+    assert (
+        f"{SPLIT} would take preprocessed_data.parquet:v1, which {CHECK} refused (told to fail): "
+        f"correct the data or the declaration and add {CHECK} to main.execute_steps"
+    ) in alone.stderr
+    allowed = place.run(f"main.execute_steps={SPLIT}", "main.allow_unchecked=true")
+    assert allowed.returncode == 0
+    assert f"although {CHECK} refused it: main.allow_unchecked" in allowed.stdout
+    assert place.ran(f"main.execute_steps={CHECK}") == [CHECK]
+    passed = place.run(f"main.execute_steps={SPLIT}")
+    assert passed.returncode == 0 and "refused" not in passed.stdout
+    assert "has not checked" not in passed.stdout
+
+
+def test_a_table_that_nobody_has_checked_as_declared_now_is_taken_and_that_is_said(place):
+    done = place.run(f"main.execute_steps={SPLIT}", "data.ks_alpha=0.01")
+    assert done.returncode == 0, done.stderr
+    said = f"{SPLIT} takes preprocessed_data.parquet:v0, which {CHECK} has not checked as declared"
+    assert said in " ".join(done.stdout.split())
+    assert "has not checked" not in place.run(f"main.execute_steps={SPLIT}").stdout

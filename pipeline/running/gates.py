@@ -1,0 +1,61 @@
+"""What a gate has refused stays refused: a later run without the gate does not take it."""
+
+from pipeline.caching import decision, record
+from pipeline.caching.versions import Versions
+from pipeline.planning.plan import gates
+from pipeline.planning.step import Step
+from pipeline.settings.schema import Settings
+from util_lib.errors import UserError
+from util_lib.tracking.names import parse_reference
+
+
+def ask_gates(settings: Settings, steps: list[Step], versions: Versions) -> list[str]:
+    """Return what is to be said of tables that `steps` take past a gate which does not run.
+
+    A table that passed by today's declaration is taken without a word, one that nobody has checked
+    with a line. One that the gate refused when it last looked is a `UserError`, unless
+    `main.allow_unchecked`.
+    """
+    running, order = {step.name for step in steps}, [*settings.steps]
+    made = {name for step in steps for name in step.outputs}
+    said = []
+    for gate in gates(settings):
+        if gate.name in running:
+            continue
+        looked_at = {
+            parse_reference(reference).name
+            for reference in gate.inputs
+            if reference not in gate.may_be_absent
+        }
+        for step in steps:
+            if order.index(step.name) < order.index(gate.name):
+                continue
+            for reference in step.inputs:
+                name = parse_reference(reference).name
+                if name in looked_at and name not in made:
+                    said += _verdict(settings, gate, step, reference, versions)
+    return list(dict.fromkeys(said))
+
+
+def _verdict(
+    settings: Settings, gate: Step, step: Step, reference: str, versions: Versions
+) -> list[str]:
+    project = settings.main.project_name
+    version = versions.find(reference, project)
+    if version is None:
+        return []
+    name = f"{version.name}:v{version.number}"
+    if decision.has_passed(gate, settings, versions, {version.name: name}):
+        return []
+    given = f"{version.name} {version.digest}"
+    why = record.refusal(versions.directory, project, gate.name, versions.place, given)
+    if why is None:
+        return [f"{step.name} takes {name}, which {gate.name} has not checked as declared now"]
+    if not settings.main.allow_unchecked:
+        why = why.removeprefix(f"step {gate.name} failed: ")
+        raise UserError(
+            f"{step.name} would take {name}, which {gate.name} refused ({why}): correct the data "
+            f"or the declaration and add {gate.name} to main.execute_steps, or set "
+            "main.allow_unchecked=true, which the receipt will tell"
+        )
+    return [f"{step.name} takes {name} although {gate.name} refused it: main.allow_unchecked"]
