@@ -13,11 +13,9 @@ import yaml
 from omegaconf import grammar_parser
 from omegaconf.errors import GrammarParseError
 
-from util_lib import validation
+from util_lib import validation, yaml_files
 from util_lib.errors import UserError
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-MOST_VALUES = 100_000  # aliases of aliases make millions of a few lines
 CHOICE = re.compile(r"\+*(\w+)(?:@[\w.]*)?=(.*)")
 
 
@@ -44,7 +42,7 @@ def refuse_unfit(root: Path, groups: list[str], words: list[str]) -> None:
 def read(path: Path) -> Any:
     """Return what the YAML file at `path` holds; raise `UserError` where that cannot be told."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        return yaml_files.read(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -52,8 +50,6 @@ def read(path: Path) -> Any:
     except yaml.YAMLError as error:
         said = " ".join(str(error).replace('in "<unicode string>", ', "").split())
         raise UserError(f"{path} is no YAML file: {said}") from None
-    except RecursionError:
-        raise UserError(f"{path} is nested too deeply to be read") from None
 
 
 def _look_at(root: Path, group: str, name: str, way: tuple[str, ...]) -> None:
@@ -71,9 +67,7 @@ def _look_at(root: Path, group: str, name: str, way: tuple[str, ...]) -> None:
             raise UserError(
                 f"{path}{part} must be a mapping (key: value), found {validation.shown(found)}"
             )
-    for number, (key, value) in enumerate(_values(path, content, "", ())):
-        if number > MOST_VALUES:
-            raise UserError(f"{path} has more than {MOST_VALUES} values: use fewer aliases (*name)")
+    for key, value in _values(path, content, ""):
         if isinstance(value, str) and "${" in value:
             try:
                 grammar_parser.parse(value)
@@ -89,13 +83,11 @@ def _look_at(root: Path, group: str, name: str, way: tuple[str, ...]) -> None:
         _look_at(root, group, other, (*way, name))
 
 
-def _values(path: Path, node: Any, key: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+def _values(path: Path, node: Any, key: str) -> Iterator[tuple[str, Any]]:
     """Give every value in `node` with its dotted key."""
     if not isinstance(node, dict | list):
         yield key, node
         return
-    if id(node) in above:
-        raise UserError(f"{path}: {key} holds itself by an alias (*name): write it out")
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for name, value in items:
         if name is None:
@@ -103,7 +95,7 @@ def _values(path: Path, node: Any, key: str, above: tuple[int, ...]) -> Iterator
                 f"{path}: {key or 'the file'} has the key null, and a key is a text: write it in "
                 "quotes"
             )
-        yield from _values(path, value, f"{key}.{name}" if key else str(name), (*above, id(node)))
+        yield from _values(path, value, f"{key}.{name}" if key else str(name))
 
 
 def _defaults(root: Path, group: str, path: Path, content: dict[str, Any]) -> list[str]:

@@ -89,15 +89,15 @@ def test_a_pipeline_file_that_can_be_is_planned(home):
     [
         (f"{HEAD}- a\n", "mine.yaml must be a mapping (key: value), found ['a']"),
         (f"{HEAD}3\n", "mine.yaml must be a mapping (key: value), found 3"),
-        (f"{HEAD}{'[' * 2000}", "mine.yaml is"),
+        (f"{HEAD}{'[' * 2000}", "more than 50 levels"),
         (f"{PIPELINE}  : :\n", "mine.yaml is no YAML file: "),
         (replaced("{n: 4", "{null: 4"), "steps.numbers.parameters has the key null"),
         (f"{PIPELINE}null: 3\n", "the file has the key null"),
         (replaced("n: 4", "n: '${nope'"), "parameters.n: '${nope' is no interpolation"),
         (replaced("[numbers.json]", "['${}']"), "outputs.0: '${}' is no interpolation"),
         (replaced("n: 4", "n: '${data.nope}'"), "Interpolation key 'data.nope' not found"),
-        (f"{HEAD}steps: &a\n  x: *a\n", "steps.x holds itself by an alias"),
-        (f"{PIPELINE}extra: &a [*a]\n", "extra.0 holds itself by an alias"),
+        (f"{HEAD}steps: &a\n  x: *a\n", "no configuration is so large"),
+        (f"{PIPELINE}extra: &a [*a]\n", "no configuration is so large"),
         (f"{PIPELINE}hydra: null\n", "hydra must be a mapping"),
         (f"{PIPELINE}hydra: {{mode: FOO}}\n", "Invalid value 'FOO', expected one of [RUN, MULTI"),
         (f"{PIPELINE}hydra: {{hydra_logging: {{version: 7}}}}\n", "Unsupported version: 7"),
@@ -148,10 +148,10 @@ def test_files_that_begin_with_each_other_are_refused(home):
 
 def test_aliases_of_aliases_do_not_grow_without_end(home):
     more = [
-        f"{a}: &{a} [{','.join([f'*{b}'] * 9)}]" for b, a in zip("abcdef", "bcdefg", strict=True)
+        f"{a}: &{a} [{','.join([f'*{b}'] * 9)}]" for b, a in zip("abcdefg", "bcdefgh", strict=True)
     ]
     home.write("\n".join([f"{PIPELINE}a: &a [1, 1]", *more]))
-    assert "more than 100000 values" in home.refusal()
+    assert "more than 500,000 values" in home.refusal()
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-8-sig"])
@@ -171,7 +171,7 @@ def test_another_encoding_is_named(home, encoding):
         ("entry_points: {main: {command: [a]}}", "'main' has no command"),
         ("entry_points: {main: {command: 'echo {nope}'}}", "has 'nope' in braces"),
         ("entry_points: {main: {command: 'echo {'}}", "has '{' in braces"),
-        ("entry_points: &a {main: *a}", "'main' has no command"),
+        ("entry_points: &a {main: *a}", "no configuration is so large"),
         ("entry_points: [main]", "declares no entry point 'main'"),
         ("entry_points: {main: {command: x}, other: 3}", "declares no entry point 'main'"),
         ("3", "declares no entry point 'main'"),
@@ -181,7 +181,7 @@ def test_another_encoding_is_named(home, encoding):
 def test_an_mlproject_of_another_shape_is_refused(home, text, sentence):
     home.declare("total", text)
     said = home.refusal()
-    assert sentence in said and "steps.total" in said and "MLproject" in said
+    assert sentence in said and "total/MLproject" in said
 
 
 @pytest.mark.parametrize(
