@@ -10,7 +10,9 @@ import argparse
 import ipaddress
 import logging
 import os
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,6 +31,16 @@ logger = logging.getLogger("serving")
 
 TOKEN = "SERVING_TOKEN"
 SHORTEST_TOKEN = 16
+# `mlflow run` calls every run FAILED that Ctrl-C ended, also one that has ended well, and does so
+# after this process: somebody has to be there then.
+END_RUN = """
+import sys, time, mlflow
+client = mlflow.MlflowClient()
+for _ in range(60):
+    if client.get_run(sys.argv[1]).info.status != "FINISHED":
+        client.set_terminated(sys.argv[1], "FINISHED")
+    time.sleep(0.5)
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,8 +109,24 @@ def main(argv: list[str] | None = None) -> None:
         server = uvicorn.Server(uvicorn.Config(served, log_config=None, **connection.options()))
         try:
             server.run(sockets=[listener])
-        except KeyboardInterrupt:  # after all requests are answered: this is how it ends
+        except (KeyboardInterrupt, SystemExit) as stop:  # all requests are answered: so it ends
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `mlflow run` sends it after Ctrl-C
+            end_mlflow_run()
+            if isinstance(stop, SystemExit):
+                raise
             logger.info("stopped by Ctrl-C")
+
+
+def end_mlflow_run() -> None:
+    """See to it that the MLflow run of this process, if it has one, ends as finished."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        subprocess.Popen(
+            [sys.executable, "-c", END_RUN, run_id],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
 
 def check_token(host: str, token: str | None) -> str | None:

@@ -21,10 +21,9 @@ from serving.model.rows import Problem, absent_column, check_rows
 from util_lib import tracking
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
-from util_lib.errors import UserError
+from util_lib.errors import DamagedModelError, UserError
 from util_lib.model import export
 from util_lib.model.config import Declaration, Features, described
-from util_lib.model.skops_file import DamagedModelError
 from util_lib.tables import cleaning, computing, reading
 from util_lib.tracking import names
 from util_lib.tracking.local.manifest import directory_digest

@@ -22,15 +22,16 @@ from starlette.routing import Route
 from serving.model.loaded import Loaded
 from serving.model.prediction import Prediction
 from serving.model.row_schema import PIECE
-from serving.service import answers, counters, openapi, protocol
+from serving.request_body import protocol
+from serving.request_body.reader import Reader, Task
+from serving.request_body.refusals import RequestError, body_of, broken
+from serving.service import answers, counters, openapi
 from serving.service.batching import FEW_ROWS, Batcher
 from serving.service.champion_challenger import Comparison, Routing
 from serving.service.counters import Metrics
 from serving.service.explain import explain
 from serving.service.gate import Gate
 from serving.service.limits import SMALL_BODY, ServiceLimits
-from serving.service.reader import Reader, Task
-from serving.service.refusals import RequestError, body_of, broken
 from serving.service.slots import Slot, follow
 
 logger = logging.getLogger("serving")

@@ -14,7 +14,7 @@ import numpy as np
 
 from serving.model.loaded import Loaded
 from serving.model.prediction import Prediction, predict
-from serving.service.refusals import RequestError
+from serving.request_body.refusals import RequestError
 
 logger = logging.getLogger("serving")
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from serving.model.prediction import Prediction
+from serving.request_body.refusals import RequestError
 from serving.service.counters import Metrics, read
-from serving.service.refusals import RequestError
 from serving.service.slots import Slot
 
 KEY_HEADER = "X-Routing-Key"

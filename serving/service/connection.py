@@ -21,7 +21,7 @@ NEW_SECONDS = 1.0  # so long a new connection is given for its request, before i
 SPARE_FILES = 200  # that a process may open, kept for everything but connections
 
 
-class Places:
+class ConnectionPlaces:
     """The connections that nobody would miss, those first that have been so for longest."""
 
     def __init__(self, most: int):
@@ -62,7 +62,7 @@ class Places:
 class Connection(HttpToolsProtocol):
     """uvicorn's connection with limits on headers, on unread answers and on how many there are."""
 
-    places: Places
+    places: ConnectionPlaces
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Begin to wait for the first request."""
@@ -148,7 +148,7 @@ def options() -> dict[str, Any]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     most = MOST if soft == resource.RLIM_INFINITY else min(MOST, max(1, (soft - SPARE_FILES) // 2))
     return {
-        "http": type("Connection", (Connection,), {"places": Places(most)}),
+        "http": type("Connection", (Connection,), {"places": ConnectionPlaces(most)}),
         "ws": "none",
         "timeout_keep_alive": 30,
         "server_header": False,

@@ -15,9 +15,9 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from serving.request_body.refusals import RequestError, body_of
 from serving.service.counters import Metrics
 from serving.service.limits import SMALL_BODY, ServiceLimits
-from serving.service.refusals import RequestError, body_of
 
 logger = logging.getLogger("serving.requests")
 

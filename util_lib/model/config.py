@@ -17,9 +17,8 @@ from util_lib import validation
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv, TextFeature
-from util_lib.errors import UserError
+from util_lib.errors import DamagedModelError, UserError
 from util_lib.model import hyperparameters
-from util_lib.model.skops_file import DamagedModelError
 from util_lib.tracking.names import check_artifact_name
 from util_lib.validation import Section, null_word
 

@@ -21,9 +21,8 @@ import numpy as np
 import pandas as pd
 
 from util_lib import yaml_files
-from util_lib.errors import UserError
+from util_lib.errors import DamagedModelError, UserError
 from util_lib.model import skops_file
-from util_lib.model.skops_file import DamagedModelError
 from util_lib.project import ROOT
 from util_lib.safe_files import writing
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from util_lib.errors import UserError
+from util_lib.errors import DamagedModelError
 
 # The types and functions of a pipeline beyond those that skops knows to be harmless to make.
 TRUSTED = (
@@ -31,10 +31,6 @@ BOOSTED = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 SCHEMA = "schema.json"
 NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 LEAF = -1
-
-
-class DamagedModelError(UserError):
-    """A model that cannot be loaded, whoever asks: a part is missing, broken or made to harm."""
 
 
 def trusted(pipeline: Any) -> list[str]:

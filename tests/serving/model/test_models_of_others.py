@@ -144,7 +144,14 @@ def test_what_a_model_says_of_its_columns_is_checked_like_a_strangers_file(copy,
         served_model.load(str(copy))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "a: [", "metadata: 7", "flavors: {sklearn: 7}", "\0"])
+BOMB = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]" for n in range(30))
+RECURSIVE = "metadata: &a {a: *a}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "a: [", "metadata: 7", "flavors: {sklearn: 7}", "\0", BOMB, RECURSIVE, "[" * 9_000],
+)
 def test_an_mlmodel_file_that_describes_no_model_is_one_sentence(copy, text):
     (copy / "MLmodel").write_text(text)
     with pytest.raises(UserError, match="describes no scikit-learn model"):

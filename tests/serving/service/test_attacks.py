@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from service_support import ROW, running, until
 
-from serving.service import bounded_json, connection
+from serving.request_body import bounded_json
+from serving.request_body.refusals import RequestError
+from serving.service import connection
 from serving.service.limits import ServiceLimits
-from serving.service.refusals import RequestError
 
 COLUMNS = ", ".join(f'"x{n}": 1' for n in range(200_000))
 WRONG = {name: 7 if isinstance(value, str) else "x" for name, value in ROW.items()}
@@ -95,7 +96,7 @@ def reader() -> psutil.Process:
         child
         for child in psutil.Process().children()
         if child.status() != psutil.STATUS_ZOMBIE
-        and "serving.service.reader" in " ".join(child.cmdline())
+        and "serving.request_body.reader" in " ".join(child.cmdline())
     ]
     return max(found, key=psutil.Process.create_time)  # the other services here began before
 

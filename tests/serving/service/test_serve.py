@@ -7,7 +7,7 @@ import time
 
 import pytest
 import requests
-from service_support import ROW, command
+from service_support import ROW, command, until
 
 from serving import serve
 from util_lib.errors import UserError
@@ -37,6 +37,20 @@ def test_a_signal_ends_it_after_the_requests_that_had_begun(command, number, cod
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"]) == 2_000
     assert "Traceback" not in one.errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_run_of_a_service_that_is_stopped_has_not_failed(command, tmp_path, number):
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = mlflow.MlflowClient(uri)
+    run_id = client.create_run("0").info.run_id
+    one = command(MLFLOW_RUN_ID=run_id, MLFLOW_TRACKING_URI=uri)
+    one.url()
+    assert client.get_run(run_id).info.status == "RUNNING"
+    one.end(number)
+    client.set_terminated(run_id, "FAILED")  # as `mlflow run` does, whatever has become of it
+    until(lambda: client.get_run(run_id).info.status == "FINISHED", 120)
 
 
 def test_a_busy_port_is_told_in_one_sentence_before_the_model_is_loaded(command):

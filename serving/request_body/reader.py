@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serving.service import protocol
-from serving.service.refusals import RequestError
+from serving.request_body import protocol
+from serving.request_body.refusals import RequestError
 
 logger = logging.getLogger("serving")
 
@@ -86,7 +86,7 @@ class Reader:
 async def _start() -> asyncio.subprocess.Process:
     # In a session of its own: Ctrl-C is for the service, which reads what has begun to its end.
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "serving.service.reader"),
+        *(sys.executable, "-m", "serving.request_body.reader"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,

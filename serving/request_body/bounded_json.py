@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from serving.service.refusals import RequestError
+from serving.request_body.refusals import RequestError
 from util_lib.tables import json_files
 
 BLANKS = " \t\n\r"

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from serving.service import bounded_json
-from serving.service.refusals import RequestError
+from serving.request_body import bounded_json
+from serving.request_body.refusals import RequestError
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
 from util_lib.tables import csv_files, json_files, reading, typed
