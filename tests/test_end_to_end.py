@@ -378,7 +378,7 @@ def test_a_tag_of_a_git_address_runs_and_its_results_stay_where_the_user_stands(
     address, rewritten = git_address_of_this_tree(tmp_path, "v0.1.0")
     folder = tmp_path / "empty"
     folder.mkdir()
-    done = run(
+    done = run_warm(
         folder,
         *("mlflow", "run", address, "-v", "v0.1.0", "--env-manager", "local"),
         *("-P", f"hydra_options={LOCAL}", "-P", "execute_steps=get_data,preprocess"),
