@@ -34,7 +34,9 @@ lock: .venv/test ## write every requirements*.lock again: after a pin was change
 	python -m pipeline.commands.lock
 
 audit: .venv/test ## look every locked package up among the known vulnerabilities
-	python -m pipeline.commands.audit
+	rm -f .venv/locked*
+	cat *.lock */*.lock */*/*.lock | grep -oE '^[^ ;]+==[^ ;]+' | sort -u | awk -F== '{ print > ".venv/locked" n[$$1]++ }'
+	for list in .venv/locked*; do uv tool run --quiet pip-audit==2.10.1 --disable-pip --no-deps -r $$list || exit 1; done
 
 clean: ## remove .venv and all that runs left behind here
 	rm -rf .venv .mypy_cache tracking_store mlflow.db sweeps.db mlruns outputs multirun artifacts wandb

@@ -25,6 +25,7 @@ from util_lib import cli
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 
+EVERYTHING = ROOT / "requirements-dev.txt"  # has the packages of all steps
 PYTHON = "3.11.7"  # and newer ones: the locks hold what each version needs
 # A registry's address is everybody's own business.
 COMPILE = (
@@ -69,7 +70,7 @@ def _sources(folders: list[Path]) -> dict[Path, Path]:
         if missing := [path for path in found if not path.is_file()]:
             raise UserError(f"{missing[0]} does not exist: give folders with a conda.yml")
     else:
-        found = [ROOT / "requirements.txt", ROOT / "requirements-dev.txt"]
+        found = [EVERYTHING, ROOT / "requirements.txt"]
         steps = sorted({*ROOT.glob("*/conda.yml"), *ROOT.glob("*/*/conda.yml")})
         found += [path for path in steps if not path.relative_to(ROOT).as_posix().startswith(".")]
     return {path: locks.beside(path) for path in found}
@@ -87,9 +88,12 @@ def _locked(source: Path, target: Path, upgrade: bool) -> str:
         written = folder / locks.NAME
         if target.exists() and not upgrade:
             shutil.copy(target, written)
+        # One version of a package everywhere: what the tests ran with.
+        others = locks.beside(EVERYTHING)
+        same = [] if source == EVERYTHING else ["--constraints", str(others)]
         try:
             done = subprocess.run(
-                [*COMPILE, str(pins), "--output-file", str(written)],
+                [*COMPILE, str(pins), *same, "--output-file", str(written)],
                 capture_output=True,
                 text=True,
                 check=False,
