@@ -50,7 +50,8 @@ UV := uv pip install --quiet --compile-bytecode --python .venv/bin/python
 
 .venv/run: requirements.txt requirements.lock
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock "$$(grep '^uv==' requirements.txt)"
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
 	$(call install,requirements)
 	@touch $@
 

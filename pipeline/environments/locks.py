@@ -1,10 +1,12 @@
-"""The lock of an environment: every package with the digests of its files, used by uv and pip.
+"""The lock of an environment: every package, also those that others ask for, with its digests.
 
-A lock constrains what is installed and its digests are demanded. Conda is left to its pins.
+uv installs those versions and demands the digests; pip, which takes no digests from a constraint,
+the versions. Conda is left to its pins.
 """
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,21 +31,25 @@ def digest(manager: str, config: Path) -> str | None:
 @contextmanager
 def used(lock: Path) -> Iterator[None]:
     """Let uv and pip, started in this block, install what `lock` says and nothing else."""
-    settings = {
-        "UV_CONSTRAINT": str(lock.absolute()),
-        "UV_REQUIRE_HASHES": "1",
-        "PIP_CONSTRAINT": str(lock.absolute()),
-        "PIP_REQUIRE_HASHES": "1",
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+    with tempfile.TemporaryDirectory() as folder:
+        versions = Path(folder, "versions.txt")
+        lines = lock.read_text(encoding="utf-8").splitlines()
+        pins = [line.removesuffix("\\") for line in lines if not line.startswith(" ")]
+        versions.write_text("\n".join(pins) + "\n", encoding="utf-8")
+        settings = {
+            "UV_CONSTRAINT": str(lock.absolute()),
+            "UV_REQUIRE_HASHES": "1",
+            "PIP_CONSTRAINT": str(versions),
+        }
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
 
 
 def is_refused(error: Exception) -> bool:
