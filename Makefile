@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-slow lint clean
+.PHONY: help run test check test-slow lint lock audit clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -30,15 +30,31 @@ test-slow: .venv/test ## the proofs that take minutes: kills, real environments,
 lint: .venv/test ## mend what the linter can mend
 	ruff check --fix . && ruff format .
 
+lock: .venv/test ## write every requirements*.lock again: after a pin was changed
+	python -m pipeline.commands.lock
+
+audit: .venv/test ## look every locked package up among the known vulnerabilities
+	rm -f .venv/locked*
+	cat *.lock */*.lock */*/*.lock | grep -oE '^[^ ;]+==[^ ;]+' | sort -u | awk -F== '{ print > ".venv/locked" n[$$1]++ }'
+	for list in .venv/locked*; do uv tool run --quiet pip-audit==2.10.1 --disable-pip --no-deps -r $$list || exit 1; done
+
 clean: ## remove .venv and all that runs left behind here
 	rm -rf .venv .mypy_cache tracking_store mlflow.db sweeps.db mlruns outputs multirun artifacts wandb
 
-.venv/run: requirements.txt
+# By the lock, digests and all; where it does not fit the platform, by the pins alone.
+define install
+	@$(UV) --require-hashes -c $(1).lock -r $(1).txt 2>.venv/said || { cat .venv/said >&2; \
+	! grep -qi hash .venv/said && echo "$(1).lock does not fit here: installing by the pins alone" && $(UV) -r $(1).txt; }
+endef
+UV := uv pip install --quiet --compile-bytecode --python .venv/bin/python
+
+.venv/run: requirements.txt requirements.lock
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
-	uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.txt
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	$(call install,requirements)
 	@touch $@
 
-.venv/test: requirements.txt requirements-dev.txt | .venv/run
-	uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements-dev.txt
+.venv/test: requirements-dev.txt requirements-dev.lock | .venv/run
+	$(call install,requirements-dev)
 	@touch $@

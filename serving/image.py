@@ -36,6 +36,7 @@ DOCKERFILE = (ROOT / "serving" / "Dockerfile").read_text(encoding="utf-8")
 [BASE] = re.findall(r"^FROM (.*)$", DOCKERFILE, re.M)
 # In serving's environment for the store and for files, which an image does not have.
 NOT_FOR_SERVING = ("mlflow-skinny", "sqlalchemy", "alembic", "wandb", "pyarrow", "packaging")
+SBOM = "sbom.cdx.json"
 MARK = "# Written by serving/image.py"
 COPIED = ("*.py", "page/*")
 
@@ -134,6 +135,8 @@ def write_context(artifact: Any, context: Path, base: str, trust_pickle: bool = 
             refuse_other_versions(new / "model" / "requirements.txt", pins, version)
             lines = [f"{name}=={pin}" for name, pin in sorted(pins.items())]
             (new / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            materials = bill_of_materials(pins, version, artifact.digest)
+            (new / SBOM).write_text(json.dumps(materials, indent=1) + "\n", encoding="utf-8")
             for folder in ("serving", "util_lib"):
                 _copy_code(ROOT / folder, new / folder)
             text = DOCKERFILE.replace(f"\nFROM {BASE}\n", f"\nFROM {base}\n")
@@ -186,6 +189,35 @@ def requirements() -> dict[str, str]:
                     if package.marker is None or package.marker.evaluate({"extra": extra})
                 ]
     return pins
+
+
+def bill_of_materials(pins: dict[str, str], version: str, digest: str) -> dict[str, Any]:
+    """Return what is in the image, as CycloneDX: each package, and the model with its digest."""
+    packages = [
+        {
+            "type": "library",
+            "bom-ref": f"pkg:pypi/{name}@{pin}",
+            "name": name,
+            "version": pin,
+            "purl": f"pkg:pypi/{name}@{pin}",
+        }
+        for name, pin in sorted(pins.items())
+    ]
+    model = {
+        "type": "machine-learning-model",
+        "bom-ref": version,
+        "name": version,
+        "version": version.rpartition(":")[2],
+        "hashes": [{"alg": "MD5", "content": digest}],
+    }
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": model},
+        "components": packages,
+        "dependencies": [{"ref": version, "dependsOn": [each["purl"] for each in packages]}],
+    }
 
 
 def refuse_other_versions(listed: Path, pins: dict[str, str], version: str) -> None:

@@ -11,11 +11,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.environments import locks
 from util_lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def prepare(environments: list[Environment], say: Callable[[str], None]) -> None
         paths = conda_paths() if environments[0].manager == "conda" else {}
         for environment in environments:
             path = paths.get(environment.name, environment.path)
-            if path and (path / MARKER).is_file():
+            if path and _is_whole(environment, path):
                 _use(path)
                 continue
             _make(environment, path, say)
@@ -154,6 +155,15 @@ def prepare(environments: list[Environment], say: Callable[[str], None]) -> None
                 _use(made)
     finally:
         lock.release()
+
+
+def _is_whole(environment: Environment, path: Path) -> bool:
+    """Say whether an environment was made to its end, by the lock that is there now."""
+    try:
+        content = json.loads((path / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return content.get("lock") == locks.digest(environment.manager, environment.config)
 
 
 def _use(path: Path) -> None:
@@ -172,13 +182,25 @@ def _make(environment: Environment, path: Path | None, say: Callable[[str], None
     if path and path.exists():
         if path.resolve() == Path(sys.prefix).resolve():
             return  # main.py runs in it, so MLflow has just made it whole
-        say(f"environment of {name} has no completion marker: making it again")
+        why = "another lock" if (path / MARKER).is_file() else "no completion marker"
+        say(f"environment of {name} has {why}: making it again")
         remove(environment.manager, path)
     say(f"making the environment of {name} with {environment.manager}")
     try:
-        _create(environment)
+        lock = locks.digest(environment.manager, environment.config)
+        try:
+            with locks.used(locks.beside(environment.config)) if lock else nullcontext():
+                _create(environment)
+        except Exception as error:
+            if not lock or locks.is_refused(error):
+                raise
+            said = _last_words(str(error).splitlines())
+            say(f"the lock of {name} does not fit here ({said}): made by its pins alone")
+            if environment.path and environment.path.exists():
+                remove(environment.manager, environment.path)
+            _create(environment)
         path = environment.path or conda_paths()[environment.name]
-        content = {"step": name, "manager": environment.manager}
+        content = {"step": name, "manager": environment.manager, "lock": lock}
         (path / MARKER).write_text(json.dumps(content) + "\n")
     except BaseException as error:
         path = environment.path or conda_paths().get(environment.name)

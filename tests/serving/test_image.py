@@ -87,6 +87,18 @@ def test_nobody_can_read_all_of_it_whatever_the_umask(exported):
     assert modes == {True: 0o755, False: 0o644} and context.stat().st_mode & 0o777 == 0o755
 
 
+def test_the_image_carries_a_bill_of_what_is_in_it(exported):
+    context = write(exported)
+    bill = json.loads((context / "sbom.cdx.json").read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    listed = {f"{each['name']}=={each['version']}" for each in bill["components"]}
+    assert listed == set((context / "requirements.txt").read_text().split())
+    about = json.loads((context / "model.json").read_text())
+    model = bill["metadata"]["component"]
+    assert (model["name"], model["hashes"][0]["content"]) == (about["version"], about["digest"])
+    assert "sbom.cdx.json" in (context / "Dockerfile").read_text()
+
+
 def test_a_context_is_written_anew_and_a_folder_of_somebody_else_is_left_alone(exported):
     context = write(exported)
     (context / "left.txt").write_text("from before")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -157,3 +159,30 @@ def test_a_file_whose_schema_is_cut_or_wrong_is_one_sentence(tmp_path):
         changed(path, lambda name, content, text=text: text if name == "schema.json" else content)
         with pytest.raises(UserError, match="a.skops is no whole skops file"):
             skops_file.load(path)
+
+
+FULL = """
+import resource, sys
+import numpy as np, pandas as pd
+from sklearn.linear_model import LogisticRegression
+from util_lib.errors import UserError
+from util_lib.model import export
+frame = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0]})
+model = LogisticRegression().fit(frame, [0, 1, 0, 1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # as on a disk with little room left
+try:
+    export.save(model, sys.argv[1], frame, np.array([0, 1]), {})
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_is_full_while_a_model_is_written_is_called_full(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "model")],
+        cwd=Path(__file__).resolve().parents[3],
+        capture_output=True,
+        text=True,
+    )
+    assert "free space there, or set TMPDIR to another directory" in done.stdout, done.stderr
+    assert "code path" not in done.stdout
