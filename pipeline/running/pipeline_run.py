@@ -39,8 +39,9 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     _refuse_missing_folders(steps)
     outcomes = [Outcome(step.name) for step in steps]
     with shown(settings.main, lambda s: s.table(outcomes)) as screen, ExitStack() as stack:
-        found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE]))
-        _refuse_missing_inputs(settings, steps, found)
+        with versions.opened(os.environ[choice.VARIABLE]) as found:
+            _refuse_missing_inputs(settings, steps, found)
+        found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE], make=True))
         execute = executor(settings, steps, outcomes, screen, job, stack)
         with _receipt_kept(settings, steps, outcomes, found, screen):
             walk(settings, steps, outcomes, found, screen.say, execute)
