@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Move the alias; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
-    with tracking.init(job_type="accept_reference", config=vars(args)) as run:
+    with tracking.init_reader(job_type="accept_reference", config=vars(args)) as run:
         accept(run.use_artifact(args.sample_artifact), args.reference_alias)
 
 

@@ -69,7 +69,7 @@ def _look(option):
         alpha = cli.fraction(option("ks_alpha"))
         asked = {name: option(name) for name in REQUIRED}
         with (
-            tracking.init(job_type="check_data", config=asked) as run,
+            tracking.init_reader(job_type="check_data", config=asked) as run,
             tempfile.TemporaryDirectory() as tmp,
         ):
             inputs = examine.load_inputs(

@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     data = declaration.load(resolve_path(args.dataset_config))
     with (
-        tracking.init(job_type="check_data", config=vars(args)) as run,
+        tracking.init_reader(job_type="check_data", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         inputs = load_inputs(run, args.sample_artifact, args.reference_artifact, data, tmp)

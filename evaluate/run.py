@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the step; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
     with (
-        tracking.init(job_type="evaluate", config=vars(args)) as run,
+        tracking.init_reader(job_type="evaluate", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         exported = run.use_artifact(args.model_export)

@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     data = declaration.load(resolve_path(args.dataset_config))
     with (
-        tracking.init(job_type="preprocess", config=vars(args)) as run,
+        tracking.init_reader(job_type="preprocess", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         source = run.use_artifact(args.input_artifact)

@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the step; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
     with (
-        tracking.init(job_type="segregate", config=vars(args)) as run,
+        tracking.init_reader(job_type="segregate", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         source = run.use_artifact(args.input_artifact)

@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
             f"base must be an image with a tag or a digest, such as {BASE}, found {args.base!r}"
         )
     move.finish_interrupted_move()
-    with tracking.init(job_type="image", config=vars(args)) as run:
+    with tracking.init_reader(job_type="image", config=vars(args)) as run:
         artifact = run.use_artifact(args.model)
         served_model.refuse_no_model(artifact)
         tag = check_tag(args.tag or artifact.source_name.lower())

@@ -318,8 +318,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run the entry point; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
     keep = [name.strip() for name in (cli.optional(args.keep) or "").split(",") if name.strip()]
+    begin = tracking.init if Path(args.model).is_dir() else tracking.init_reader
     with (
-        tracking.init(job_type="predict", config=vars(args)) as run,
+        begin(job_type="predict", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         served = served_model.load(args.model, run=run, trust_pickle=args.trust_pickle)

@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError('force=true needs a reason, which is recorded: -P reason="..."')
     move.finish_interrupted_move()
     with (
-        tracking.init(job_type="promote", config=vars(args)) as run,
+        tracking.init_reader(job_type="promote", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         candidate = run.use_artifact(args.model)

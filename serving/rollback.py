@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
             "the alias says which one is next"
         )
     move.finish_interrupted_move()
-    with tracking.init(job_type="rollback", config=vars(args)) as run:
+    with tracking.init_reader(job_type="rollback", config=vars(args)) as run:
         project, name, _ = names.parse_reference(f"{args.model}:{args.alias}", run.project)
         now = run.use_artifact(f"{project}/{name}:{args.alias}")
         current = history.full_name(now)

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     pipeline = inference_pipeline.make_inference_pipeline(config)
     run_config = vars(args) | {config.SECTION: training.parameters_of(config)}
     with (
-        tracking.init(job_type=TRAINER.name, config=run_config) as run,
+        tracking.init_reader(job_type=TRAINER.name, config=run_config) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         data = run.use_artifact(args.train_data)

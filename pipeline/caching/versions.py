@@ -5,12 +5,15 @@ say which version a reference names and whether a recorded one can still be used
 latest. References are `name:alias` or `project/name:alias`.
 """
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from pipeline.caching.versions_in_store import Local
-from util_lib.tracking.store.database import open_store
+from util_lib.tracking.store.database import Store, open_store
+from util_lib.tracking.store.places import has_store, store_directory
 
 if TYPE_CHECKING:
     from pipeline.caching.versions_on_wandb import Online
@@ -20,12 +23,17 @@ Versions: TypeAlias = "Local | Online"
 
 
 @contextmanager
-def opened(backend: str) -> Iterator[Versions]:
-    """Give the versions of a backend, `local` or `wandb`, for the length of a pipeline run."""
+def opened(backend: str, make: bool = False) -> Iterator[Versions]:
+    """Give the versions of a backend, `local` or `wandb`, for the length of a pipeline run.
+
+    Who only looks makes no store: where there is none, an empty one stands in for it.
+    """
     if backend == "local":
-        store = open_store()
-        with store.files.under_way():
-            yield Local(store)
+        with tempfile.TemporaryDirectory() as empty:
+            here = make or has_store(store_directory())
+            store = open_store(make=make) if here else Store(Path(empty))
+            with store.files.under_way():
+                yield Local(store)
         return
     from pipeline.caching import versions_on_wandb  # imports the client
 

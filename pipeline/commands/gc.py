@@ -18,7 +18,7 @@ from util_lib.processes import temporary
 from util_lib.project import ROOT
 from util_lib.tracking import choice, mlflow_mirror, mlflow_runs
 from util_lib.tracking.store.database import Store
-from util_lib.tracking.store.places import refuse_no_store, store_directory
+from util_lib.tracking.store.places import has_store, refuse_no_store, store_directory
 
 KEEP = "10"
 
@@ -50,7 +50,7 @@ def go(argv: list[str]) -> None:
     chosen = choice.choose()
     if chosen.backend == "wandb":
         print(f"runs and artifacts go to W&B ({chosen.reason}): gc looks after the embedded store")
-    if chosen.backend == "local" or (store_directory() / "tracking.db").exists():
+    if chosen.backend == "local" or has_store(store_directory()):
         refuse_no_store()
         store = Store(store_directory(), sweep=False)
         print(f"the store {store.directory}", flush=True)

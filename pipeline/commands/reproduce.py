@@ -33,7 +33,7 @@ from util_lib.errors import UserError
 from util_lib.processes import temporary
 from util_lib.project import ROOT
 from util_lib.tracking.store.database import Store, open_store
-from util_lib.tracking.store.places import store_directory
+from util_lib.tracking.store.places import has_store, store_directory
 from util_lib.urls import HIDDEN
 
 # What leads runs elsewhere, or makes steps take other data, is not for the run in the scratch
@@ -102,7 +102,7 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
         rows = differences.rows(receipt, again)
         differing = [row for row in rows if not row.same]
         if differing:
-            before = open_store(user_store) if (user_store / "tracking.db").exists() else None
+            before = open_store(user_store) if has_store(user_store) else None
             manager = config["main"]["env_manager"]
             rows = differences.explained(rows, receipt.project, before, store, manager, folder)
         screen.show(differences.table(rows))

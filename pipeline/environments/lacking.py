@@ -2,9 +2,11 @@
 
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import yaml
+
+from util_lib import yaml_files
+from util_lib.errors import UserError
 
 
 def lacking(project: Path) -> list[str]:
@@ -22,16 +24,12 @@ def said_of_lack(packages: list[str]) -> str:
 
 def _asked_for(project: Path) -> list[str]:
     try:
-        file = _yaml(project / "MLproject").get("conda_env") or "conda.yml"
-        asked = _yaml(project / file).get("dependencies") or []
+        file = yaml_files.read(project / "MLproject").get("conda_env") or "conda.yml"
+        asked = yaml_files.read(project / file).get("dependencies") or []
         lists = [one.get("pip") or [] for one in asked if isinstance(one, dict)]
         return [text for texts in lists for text in texts if isinstance(text, str)]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, UserError, AttributeError, TypeError):
         return []  # whoever makes an environment of it says so
-
-
-def _yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 def _is_installed(text: str) -> bool:

@@ -9,7 +9,7 @@ from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference
 from util_lib.tracking.store.database import Store, open_store
-from util_lib.tracking.store.places import store_directory
+from util_lib.tracking.store.places import has_store, store_directory
 from util_lib.tracking.store.records import VersionRecord
 from util_lib.validation import Section
 
@@ -90,7 +90,7 @@ def find(text: str) -> Receipt:
             "of a JSON file, or a reference such as songs_demo/receipt:latest"
         )
     reference = parse_reference(text)
-    if not (store_directory() / "tracking.db").exists():
+    if not has_store(store_directory()):
         raise UserError(
             f"receipt {text} is not here: there is no store at {store_directory()}; go to the "
             "directory where the run was started, or give the path of the receipt's JSON file"

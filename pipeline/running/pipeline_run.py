@@ -40,8 +40,9 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     _refuse_missing_folders(steps)
     outcomes = [Outcome(step.name) for step in steps]
     with shown(settings.main, lambda s: s.table(outcomes)) as screen, ExitStack() as stack:
-        found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE]))
-        _refuse_missing_inputs(settings, steps, found)
+        with versions.opened(os.environ[choice.VARIABLE]) as found:
+            _refuse_missing_inputs(settings, steps, found)
+        found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE], make=True))
         for line in ask_gates(settings, steps, found):
             screen.say(line)
             screen.closing.append(line)

@@ -34,7 +34,7 @@ def run_steps(
     sweep = context.current()
     under = Under(sweep.mlflow_run, sweep.manager) if sweep else None
     with ExitStack() as stack:
-        versions_ = stack.enter_context(versions.opened(choice.choose().backend))
+        versions_ = stack.enter_context(versions.opened(choice.choose().backend, make=True))
         for line in ask_gates(found, steps, versions_):
             screen.say(line)
         execute = pipeline_run.executor(found, steps, outcomes, screen, None, stack, under)

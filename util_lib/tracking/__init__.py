@@ -26,12 +26,24 @@ _MODULES = {"local": "util_lib.tracking.local", "wandb": "util_lib.tracking.onli
 
 _SHARED = ("Api", "Artifact", "Image", "Run", "active_run", "init")
 
-__all__ = ["DEFAULT_PROJECT", "log_file", *_SHARED]
+__all__ = ["DEFAULT_PROJECT", "init_reader", "log_file", *_SHARED]
 
 
 def backend() -> ModuleType:
     """Return the module that does the work in this process."""
     return importlib.import_module(_MODULES[choose().backend])
+
+
+def init_reader(**about: Any) -> Any:
+    """Begin a run whose inputs are artifacts, as `init` does.
+
+    Raises `UserError` where there is no store: an empty one, made now, would not have them.
+    """
+    if choose().backend == "local":
+        from util_lib.tracking.store.places import refuse_no_store
+
+        refuse_no_store()
+    return backend().init(**about)
 
 
 def log_file(

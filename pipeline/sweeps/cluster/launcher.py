@@ -90,7 +90,7 @@ def launch(engine: str, settings: dict[str, Any], jobs: list[Job]) -> Sequence[J
     with _marked() as mark:
         surroundings = Surroundings(mark, kernel(), code(), _variables())
         if found.check(surroundings) and mark:
-            open_store().share()
+            open_store(make=True).share()
         values = _follow(found, [replace(job, surroundings=surroundings) for job in jobs])
     return [_returned(job, values[job.number]) for job in jobs]
 
@@ -107,7 +107,7 @@ def _marked() -> Iterator[str | None]:
     if os.environ[choice.VARIABLE] != "local":
         yield None
         return
-    path = open_store().files.tmp / f"cluster-{secrets.token_hex(8)}"
+    path = open_store(make=True).files.tmp / f"cluster-{secrets.token_hex(8)}"
     lock = safe_files.hold(path)
     try:
         yield str(path)

@@ -124,7 +124,14 @@ class World:
 
         outcomes = [Outcome(step.name) for step in steps]
         try:
-            walk(checked, list(steps), outcomes, Local(open_store()), lambda text: None, execute)
+            walk(
+                checked,
+                list(steps),
+                outcomes,
+                Local(open_store(make=True)),
+                lambda text: None,
+                execute,
+            )
         except Killed:
             assert killed
 
@@ -159,7 +166,7 @@ class World:
         return self.folder / "tracking_store" / "files"
 
     def move_latest(self) -> None:
-        store, project = open_store(), planned(tuple(self.chosen))[0].main.project_name
+        store, project = open_store(make=True), planned(tuple(self.chosen))[0].main.project_name
         name = self.random.choice([name for step in self.steps for name in step.outputs])
         if versions := store.versions(project, name):
             version = self.random.choice(versions)
@@ -176,7 +183,7 @@ def test_any_sequence_ends_with_what_a_run_from_scratch_makes(tmp_path, monkeypa
             if world.random.random() < 0.5:
                 world.run(killed=world.random.random() < 0.5)
         world.run(killed=False)
-        store, project = open_store(), planned(tuple(world.chosen))[0].main.project_name
+        store, project = open_store(make=True), planned(tuple(world.chosen))[0].main.project_name
         for name, text in world.from_scratch().items():
             version = store.version(parse_reference(f"{name}:latest", project))
             (file,) = store.version_files(version.id)

@@ -54,7 +54,7 @@ def store(tmp_path, monkeypatch) -> Store:
     monkeypatch.setenv("TRACKING_PUBLISH", "parent")
     monkeypatch.setenv("WANDB_PROJECT", "p")
     monkeypatch.setenv("MLFLOW_ENV_ROOT", str(tmp_path / "envs"))
-    return open_store()
+    return open_store(make=True)
 
 
 def log(name: str, text: str, *aliases: str, type: str = "text") -> str:
@@ -289,7 +289,7 @@ def test_whatever_is_logged_and_killed_what_is_needed_is_whole_and_a_number_has_
         folder.mkdir()
         monkeypatch.chdir(folder)
         monkeypatch.setenv("TRACKING_STORE", str(folder / "store"))
-        killed += random_history(open_store(), seed)
+        killed += random_history(open_store(make=True), seed)
     assert killed > 8
 
 

@@ -122,7 +122,7 @@ def test_what_a_pipeline_has_made_stays_until_it_ends_and_not_when_it_was_killed
             log_text(tracking, run, "songs", "two")
         assert remove(store) == []
     begun = "import os, sys; from util_lib.tracking.store.database import open_store\n"
-    begun += "with open_store().files.under_way(): os.kill(os.getpid(), 9)"
+    begun += "with open_store(make=True).files.under_way(): os.kill(os.getpid(), 9)"
     assert answer(begun)[0] == -9
     assert remove(store) == ["p/songs:v0"]
 

@@ -26,7 +26,7 @@ def plane(tmp_path, wandb_account, monkeypatch, log_text):
 
 
 def test_what_was_removed_before_it_was_sent_is_told_and_the_rest_goes(plane):
-    remove(open_store())
+    remove(open_store(make=True))
     said = plane.sync()
     for number in (0, 1):
         assert f"v{number} is not at W&B: it was removed by gc on 20" in said
@@ -40,7 +40,7 @@ def test_uses_of_what_is_at_wandb_are_sent_and_pull_brings_its_content_back(plan
     plane.sync()
     with local.init(project="p", id="late") as run:
         run.use_artifact("songs:v0")
-    store = open_store()
+    store = open_store(make=True)
     assert remove(store) == ["p/songs:v0", "p/songs:v1"]
     assert "is not at W&B" not in plane.sync()
     assert plane.snapshot("p")["artifacts"]["p/songs:v0"]["used_by"] == ["late", "user"]

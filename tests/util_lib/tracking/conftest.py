@@ -62,7 +62,7 @@ def store():
     """Give the store that this test's runs write to."""
     from util_lib.tracking.store.database import open_store
 
-    return open_store()
+    return open_store(make=True)
 
 
 @pytest.fixture

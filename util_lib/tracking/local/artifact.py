@@ -363,7 +363,7 @@ class Artifact:
 
     def _make_workspace(self) -> Path:
         if self._workspace is None:
-            store = open_store()
+            store = open_store(make=True)
             with safe_files.writing(store.files.tmp):
                 self._workspace, lock = store.files.workspace()
             self._clear = weakref.finalize(self, _remove, self._workspace, lock, os.getpid())

@@ -60,7 +60,7 @@ def init(
     environ = os.environ
     if tags is None and environ.get("WANDB_TAGS"):
         tags = [tag.strip() for tag in environ["WANDB_TAGS"].split(",")]
-    store = open_store()
+    store = open_store(make=True)
     record, lock = store.start_run(
         names.check_run_id(id) if id else names.new_run_id(),
         names.check_project(project if project is not None else names.default_project()),

@@ -21,7 +21,7 @@ from util_lib import safe_files
 from util_lib.errors import UserError, UserValueError
 from util_lib.tracking import names
 from util_lib.tracking.store import contents as files
-from util_lib.tracking.store import damage, values
+from util_lib.tracking.store import damage, places, values
 from util_lib.tracking.store.places import store_directory
 from util_lib.tracking.store.records import FileRecord, RunRecord, VersionRecord
 from util_lib.tracking.store.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, upgrade
@@ -36,15 +36,21 @@ BUSY_TIMEOUT_S = 60  # a writer waits this long for the others
 _open: dict[Path, "Store"] = {}
 
 
-def open_store(directory: str | os.PathLike | None = None) -> "Store":
-    """Return the store in `directory` (default `store_directory()`), made if it isn't there.
+def open_store(directory: str | os.PathLike | None = None, make: bool = False) -> "Store":
+    """Return the store in `directory` (default `store_directory()`); a process opens it once.
 
-    A process opens each store once.
+    Where there is none, `make` makes it: for those who write. Others get a `UserError`.
     """
     directory = Path(directory or store_directory()).absolute()
     store = _open.get(directory)
     if store is None or not store.is_current():
+        if not make:
+            places.refuse_no_store(directory)
+        elif not places.has_store(directory):
+            places.refuse_lost_store(directory)
         store = _open[directory] = Store(directory)
+        if make:
+            places.note_store(directory)
     return store
 
 
@@ -57,7 +63,7 @@ class Store:
         Without `sweep` left-overs of dead processes stay where they are.
         """
         self.directory = directory
-        self.path = directory / "tracking.db"
+        self.path = directory / places.DATABASE
         self.files = files.Files(directory)
         self._lock = threading.RLock()
         self._connections: dict[int, sqlite3.Connection] = {}

@@ -1,10 +1,14 @@
 """Where the embedded store lies, and who refuses to go on without one."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from util_lib.errors import UserError
 from util_lib.project import ROOT
+
+DATABASE = "tracking.db"
+NOTE = ".tracking_stores"  # lists the stores that were made, beside MLflow's database
 
 
 def store_directory() -> Path:
@@ -50,10 +54,49 @@ def _beside_the_database() -> Path:
     return Path.cwd()
 
 
-def refuse_no_store() -> None:
-    """Raise `UserError` where there is no store to look into."""
-    if not (store_directory() / "tracking.db").exists():
+def refuse_no_store(directory: Path | None = None) -> None:
+    """Raise `UserError` where there is no store to look into; by default at the usual place."""
+    directory = directory or store_directory()
+    if not has_store(directory):
         raise UserError(
-            f"there is no store at {store_directory()}: go to the directory where the runs were "
+            f"there is no store at {directory}: go to the directory where the runs were "
             "started, or set TRACKING_STORE or MLFLOW_TRACKING_URI as it was for them"
         )
+
+
+def has_store(directory: Path) -> bool:
+    """Say whether there is a store in a directory."""
+    return (directory / DATABASE).exists()
+
+
+def refuse_lost_store(directory: Path) -> None:
+    """Raise `UserError` where a store is to be made in the place of one that was there.
+
+    Its disk may not be mounted. That it was there is noted where results are kept, beside
+    `mlflow.db`: whoever begins anew removes that file too, and nothing is asked.
+    """
+    for home in _homes(directory):
+        if (home / "mlflow.db").exists() and str(directory) in _noted(home):
+            raise UserError(
+                f"there is no store at {directory}, and there was one: mount its disk, or set "
+                f"TRACKING_STORE to where it is now; to begin anew, remove {home / NOTE}"
+            )
+
+
+def note_store(directory: Path) -> None:
+    """Note that there is a store, so that another one is not made in its place."""
+    for home in _homes(directory):
+        if str(directory) not in _noted(home):
+            with suppress(OSError), (home / NOTE).open("a", encoding="utf-8") as file:
+                file.write(f"{directory}\n")
+
+
+def _homes(directory: Path) -> set[Path]:
+    return {directory.parent, _beside_the_database()}
+
+
+def _noted(home: Path) -> list[str]:
+    try:
+        return (home / NOTE).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []

@@ -50,7 +50,7 @@ def pull(artifact: str, project: str | None = None, versions: str | None = None)
         artifact if ":" in artifact or not everything else f"{artifact}:latest"
     )
     target = names.check_project(project or wanted.project)
-    store = open_store()
+    store = open_store(make=True)
     with store.files.work_folder() as folder, connected(folder, AGAIN) as service:
         if artifact.count("/") == 2:
             service.entity = artifact.partition("/")[0]

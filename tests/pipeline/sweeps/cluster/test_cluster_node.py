@@ -17,7 +17,7 @@ from util_lib.tracking.store.database import open_store
 @pytest.fixture
 def launched(tmp_path):
     """What a launching process on this machine hands over: a store, and a mark that it holds."""
-    store = open_store()
+    store = open_store(make=True)
     mark = store.files.tmp / "cluster-mark"
     lock = safe_files.hold(mark)
     variables = {"TRACKING_STORE": str(store.directory), "PIPELINE_HOME": str(tmp_path)}
@@ -78,8 +78,8 @@ def test_a_store_with_a_write_ahead_log_is_for_one_machine_and_a_shared_one_is_f
     answer = node.run(job)
     assert "has a write-ahead log, which works on one machine only" in answer.machine.refusal
 
-    open_store().share()
-    database = open_store().path
+    open_store(make=True).share()
+    database = open_store(make=True).path
     assert not node.has_wal(database)
     assert node.refusal_of_journal(other, answer.machine) is None
 
@@ -88,7 +88,7 @@ def test_a_store_that_others_use_right_now_is_not_changed_under_their_hands(laun
     import sqlite3
 
     monkeypatch.setattr("util_lib.tracking.store.database.BUSY_TIMEOUT_S", 0.1)
-    store = open_store()
+    store = open_store(make=True)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     store._connections.clear()  # the next one has the shorter patience

@@ -169,7 +169,7 @@ def test_parameters_with_the_same_last_word_are_told_apart(local):
 def test_an_unknown_sweep_is_one_sentence_with_the_nearest_name(local):
     with pytest.raises(UserError, match="there is no store"):
         ranking.read("night")
-    open_store()
+    open_store(make=True)
     with pytest.raises(UserError, match="there is no sweep 'night', nor any other"):
         ranking.read("night")
     put(0, {DEPTH: 5}, **scored(0.8))

@@ -390,6 +390,6 @@ def test_an_unknown_filter_is_an_error_that_lists_the_known_ones(sweep):
         tracking.Api().runs("p", {"group": {"$near": 1}})
 
 
-def test_an_unknown_run_is_an_error_that_names_it():
+def test_an_unknown_run_is_an_error_that_names_it(store):
     with pytest.raises(UserError, match="Could not find run p/absent"):
         tracking.Api().run("p/absent")

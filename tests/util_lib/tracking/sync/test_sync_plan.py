@@ -29,7 +29,7 @@ def order(planned):
 
 
 def test_events_of_parallel_runs_interleave_by_time():
-    store = open_store()
+    store = open_store(make=True)
     add_run(store, "a"), add_run(store, "b")
     add_version(store, "a", "0", at=1.0)
     add_version(store, "b", "1", at=2.0)
@@ -38,7 +38,7 @@ def test_events_of_parallel_runs_interleave_by_time():
 
 
 def test_numbers_count_more_than_clocks_that_contradict_them():
-    store = open_store()
+    store = open_store(make=True)
     add_run(store, "a"), add_run(store, "b")
     add_version(store, "a", "0", at=5.0)
     later = add_version(store, "b", "1", at=4.0)  # it read the clock first and got the lock last
@@ -48,7 +48,7 @@ def test_numbers_count_more_than_clocks_that_contradict_them():
 
 
 def test_what_cannot_go_before_a_run_that_still_runs_waits_with_it():
-    store = open_store()
+    store = open_store(make=True)
     for run_id, state in {"a": "finished", "b": "running", "c": "finished", "d": "failed"}.items():
         add_run(store, run_id, state)
     add_version(store, "a", "0", at=1.0)

@@ -1,0 +1,35 @@
+"""Addresses of SQLite databases, `sqlite:////path/mlflow.db`: made and read in one place.
+
+SQLAlchemy, by which MLflow and Optuna open them, takes `?` for the end of the path and `%41` for A.
+A folder may have both in its name.
+"""
+
+from pathlib import Path
+from urllib.parse import unquote
+
+from util_lib.errors import UserError
+
+PREFIX = "sqlite:///"
+
+
+def address_of(path: Path) -> str:
+    """Return the address of the database at `path`."""
+    return PREFIX + str(path).replace("%", "%25").replace("?", "%3F")
+
+
+def path_of(address: str) -> Path | None:
+    """Return the path of the database at `address`; None where it is no file.
+
+    Raises `UserError` for the address that MLflow makes of a folder with a `?` in its name: MLflow
+    itself would go to another place.
+    """
+    path, _, query = address.removeprefix(PREFIX).partition("?")
+    if not address.startswith(PREFIX) or path in ("", ":memory:"):
+        return None
+    if "/" in query:
+        meant = Path(address.removeprefix(PREFIX))
+        raise UserError(
+            f"{address} leads to {path}, because of the ? in the folder's name: set "
+            f"MLFLOW_TRACKING_URI='{address_of(meant)}', or go to a folder without"
+        )
+    return Path(unquote(path))
