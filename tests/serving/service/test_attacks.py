@@ -1,7 +1,6 @@
 """One request never blocks the service, and who sends nothing keeps nobody out."""
 
 import json
-import math
 import os
 import signal
 import socket
@@ -19,6 +18,7 @@ from serving.request_body import bounded_json
 from serving.request_body.refusals import RequestError
 from serving.service import connection
 from serving.service.limits import ServiceLimits
+from util_lib.tables import json_files
 
 COLUMNS = ", ".join(f'"x{n}": 1' for n in range(200_000))
 WRONG = {name: 7 if isinstance(value, str) else "x" for name, value in ROW.items()}
@@ -235,17 +235,11 @@ def as_json(text: str, read) -> str:
 )
 def test_counted_json_is_what_python_reads(value, indent, cut, window):
     whole = json.dumps(value, indent=indent, ensure_ascii=False)
-    nothing = {"NaN": None}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounded_json, "WINDOW", window)
         for text in (whole, whole[:cut], f"{whole[:cut]}]{whole[cut:]}", f"[{whole},{whole}]"):
             found = as_json(text, lambda text: bounded_json.loads(text, 1_000, 1_000))
-            assert found == as_json(
-                text,
-                lambda text: json.loads(
-                    text, parse_constant=lambda word: nothing.get(word, math.inf)
-                ),
-            )
+            assert found == as_json(text, json_files.loads)
 
 
 @pytest.mark.parametrize("text", ["[1, 2, 3]", '{"a": 1, "b": 2, "c": 3}', "[[1, 2, 3]]"])
