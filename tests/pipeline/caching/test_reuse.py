@@ -135,6 +135,7 @@ def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_o
         ("downloads.py", [GET]),
         ("model/held_out.py", [TEST]),
         ("model/metrics.py", [TRAIN, TEST]),
+        ("processes/signals.py", list(STEPS)),
         ("tables/cleaning.py", [CLEAN]),
         ("tables/reading.py", [CLEAN, CHECK, SPLIT, TRAIN, TEST]),
         ("tracking/__main__.py", []),
