@@ -37,7 +37,7 @@ MODULES = (
     *("pandas", "pyarrow.parquet", "sklearn.ensemble", "sklearn.compose", "sklearn.pipeline"),
     *("sklearn.feature_extraction.text", "sklearn.model_selection", "skops.io", "scipy.stats"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.pyplot"),
-    *("wandb",),
+    *("optuna", "wandb"),
 )
 _waiting: list[tuple[subprocess.Popen, Path]] = []
 
@@ -84,7 +84,7 @@ def end() -> None:
 def _wait(place: str) -> dict:
     """Fork for everybody who asks, until standard input ends; return, in a fork, what was asked."""
     for name in MODULES:
-        with contextlib.suppress(ImportError):  # some tests do without W&B's client
+        with contextlib.suppress(ImportError):  # no test needs all of them
             importlib.import_module(name)
     sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
