@@ -44,7 +44,7 @@ clean: ## remove .venv and all that runs left behind here
 # By the lock, digests and all; where it does not fit the platform, by the pins alone.
 define install
 	@$(UV) --require-hashes -c $(1).lock -r $(1).txt 2>.venv/said || { cat .venv/said >&2; \
-	! grep -qi hash .venv/said && echo "$(1).lock does not fit here: installing by the pins alone" && $(UV) -r $(1).txt; }
+	! grep -qiE 'hash mismatch|computed:' .venv/said && echo "$(1).lock does not fit here: installing by the pins alone" && $(UV) -r $(1).txt; }
 endef
 UV := uv pip install --quiet --compile-bytecode --python .venv/bin/python
 

@@ -54,4 +54,5 @@ def used(lock: Path) -> Iterator[None]:
 
 def is_refused(error: Exception) -> bool:
     """Say whether a package was not what the lock says, which no other way of making it mends."""
-    return "hash" in str(error).lower()
+    said = str(error).lower()
+    return any(words in said for words in ("hash mismatch", "computed:", "not match the hashes"))

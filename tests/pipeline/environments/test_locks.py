@@ -41,7 +41,7 @@ def test_a_lock_holds_every_pin_and_a_digest_of_every_package_and_no_address(pat
     else:
         lines = path.read_text().splitlines()
         pins = [line for line in lines if re.match(r"[a-z]", line)]
-    assert {re.sub(r"\[.*\]", "", pin).partition(" ")[0] for pin in pins} <= held
+    assert {re.sub(r"\[.*\]", "", pin).partition(" ")[0].lower() for pin in pins} <= held
 
 
 def write_lock(project: Path, lines: str) -> None:
