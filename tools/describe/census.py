@@ -54,36 +54,44 @@ class Census(NamedTuple):
 
 
 def take(column: pa.Array) -> Census:
-    """Count the values of a column of texts; an empty one is a missing one."""
-    n_empty = column.null_count
-    words: dict[str, Kind] = {}
-    shapes: dict[str, Kind] = {}
-    trimmed = pc.utf8_trim_whitespace(column)
-    empty = pc.fill_null(pc.equal(trimmed, ""), False)
-    n_empty += pc.sum(empty).as_py() or 0
-    is_word = pc.fill_null(pc.is_in(trimmed, value_set=pa.array(sorted(MISSING))), False)
-    _count(words, trimmed, trimmed, pc.and_not(is_word, empty))
-    others = pc.and_(pc.is_valid(trimmed), pc.invert(pc.or_(is_word, empty)))
-    masked = trimmed
+    """Count the values of a column of texts; an empty one is a missing one.
+
+    Each different value is looked at once.
+    """
+    encoded = pc.utf8_trim_whitespace(column).dictionary_encode()
+    values, n_rows = encoded.dictionary, len(column)
+    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(codes >= 0)
+    times = np.bincount(codes[rows], minlength=len(values))
+    first = np.zeros(len(values), dtype=np.int64)
+    first[codes[rows][::-1]] = rows[::-1]  # of several rows the first is written last
+    empty = pc.equal(values, "")
+    n_empty = int(n_rows - len(rows) + times[empty.to_numpy(zero_copy_only=False)].sum())
+    is_word = pc.and_not(pc.is_in(values, value_set=pa.array(sorted(MISSING))), empty)
+    masked = values
     for pattern, mark in MASKS:
         masked = pc.replace_substring_regex(masked, pattern, mark)
-    _count(shapes, masked, trimmed, others)
-    n_rows = len(column)
-    return Census(n_rows, n_empty, words, shapes if len(shapes) <= MOST_SHAPES else None)
+    words = _counted(values, values, is_word, times, first) or {}
+    others = pc.invert(pc.or_(is_word, empty))
+    return Census(n_rows, n_empty, words, _counted(masked, values, others, times, first))
 
 
-def _count(found: dict[str, Kind], keys: pa.Array, values: pa.Array, chosen: pa.Array) -> None:
-    """Count the `chosen` rows by key, up to one key more than `MOST_SHAPES`."""
-    rows = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
-    if not len(rows):
-        return
-    encoded = keys.take(pa.array(rows)).dictionary_encode()
-    codes, first, counts = np.unique(
-        encoded.indices.to_numpy(), return_index=True, return_counts=True
-    )
-    for code, at, times in zip(codes, first, counts[: MOST_SHAPES + 1], strict=False):
-        row = int(rows[at])
-        found[encoded.dictionary[int(code)].as_py()] = Kind(int(times), values[row].as_py(), row)
+def _counted(
+    keys: pa.Array, values: pa.Array, chosen: pa.Array, times: np.ndarray, first: np.ndarray
+) -> dict[str, Kind] | None:
+    """Count rows by key, over the different values that are `chosen`; None for too many keys."""
+    places = np.flatnonzero(chosen.to_numpy(zero_copy_only=False))
+    places = places[np.argsort(first[places], kind="stable")]
+    encoded = keys.take(pa.array(places)).dictionary_encode()
+    if len(encoded.dictionary) > MOST_SHAPES:
+        return None
+    groups = encoded.indices.to_numpy()
+    totals = np.bincount(groups, weights=times[places], minlength=len(encoded.dictionary))
+    begins = np.unique(groups, return_index=True)[1]
+    return {
+        key: Kind(int(total), values[int(places[at])].as_py(), int(first[places[at]]))
+        for key, total, at in zip(encoded.dictionary.to_pylist(), totals, begins, strict=True)
+    }
 
 
 def shape_of(text: str) -> str:

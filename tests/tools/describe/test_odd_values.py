@@ -316,3 +316,16 @@ def test_two_offsets_are_one_instant(drafts):
     data, frame, _ = drafted(drafts, rows(at, X, LEFT))
     assert (data.columns["c0"].dtype, data.columns["c0"].role) == ("datetime", "date")
     assert set(frame["c0"].dt.hour) == {6, 7}
+
+
+def test_the_draft_of_an_offices_file_runs_as_it_is(drafts, monkeypatch):
+    day = [f"{1 + i % 28:02}.{1 + i % 12:02}.2024" for i in range(N)]
+    temperature = ["-999" if i % 9 == 0 else f"{20 + 5 * x:.1f} °C" for i, x in enumerate(X)]
+    temperature = [text.replace(".", ",") for text in temperature]
+    fee = [f"{1000 + i}".replace("1", "1.", 1) if i % 2 else str(100 + i) for i in range(N)]
+    words = np.where(np.arange(N) % 30 == 0, "k.A.", RANDOM.choice(["NO", "SE", "DK"], N))
+    content = rows(day, temperature, fee, words, LEFT, separator="; ")
+    drafted(drafts, content + "\n* Stand: 2024\n")
+    text = drafts.text("table")
+    assert "footer_lines: 1" in text and "trim: true" in text
+    assert drafts.run_pipeline("table", monkeypatch)["test_accuracy"] > 0.6
