@@ -7,13 +7,12 @@ and the steps' environments; without --delete=true nothing is changed. The rules
 import argparse
 import shutil
 import sys
-from pathlib import Path
 
 from pipeline.environments import unused
 from pipeline.environments.unused import Found
 from pipeline.housekeeping.unneeded import Removable, clean, day
 from pipeline.running.exit_code import exit_code
-from util_lib import cli
+from util_lib import cli, databases
 from util_lib.processes import temporary
 from util_lib.project import ROOT
 from util_lib.tracking import choice, mlflow_mirror, mlflow_runs
@@ -72,8 +71,8 @@ def _of_killed_pipelines(store: Store, delete: bool) -> list[Removable]:
         rows.append(Removable(str(path), why, size))
         if delete:
             shutil.rmtree(path, ignore_errors=True)
-    database = mlflow_mirror.tracking_uri(store.directory).partition("sqlite:///")[2]
-    if not database or Path(database).exists():  # it is not made for being asked
+    database = databases.path_of(mlflow_mirror.tracking_uri(store.directory))
+    if database is None or database.exists():  # it is not made for being asked
         with mlflow_mirror.connect(store.directory) as client:
             for run in mlflow_runs.left_behind(client, store.directory):
                 rows.append(Removable(f"MLflow run {run.info.run_name}, RUNNING", why, 0))

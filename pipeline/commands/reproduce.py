@@ -28,7 +28,7 @@ from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, end_children, stoppable
 from pipeline.settings.schema import EnvManager
 from pipeline.settings.surroundings import ROOT_RUN, SCRATCH, step_folder
-from util_lib import safe_files, validation
+from util_lib import databases, safe_files, validation
 from util_lib.errors import UserError
 from util_lib.processes import temporary
 from util_lib.project import ROOT
@@ -189,7 +189,7 @@ def surroundings(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in KEPT or not k.startswith(OTHERS)}
     return kept | {
         "TRACKING_STORE": str(home / "tracking_store"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": databases.address_of(home / "mlflow.db"),
         "PIPELINE_LOG": str(home / "ml_pipeline.log"),
         SCRATCH: "true",
     }

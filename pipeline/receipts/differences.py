@@ -11,6 +11,7 @@ from rich.table import Table
 from pipeline.environments import making
 from pipeline.receipts import store_copy
 from pipeline.receipts.reading import Receipt, RecordedStep
+from util_lib import databases
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.store.database import Store
@@ -122,7 +123,7 @@ def _compare(work: Path, setting: str, folder: Path) -> dict[str, str]:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         os.environ.pop(name, None)  # of another database
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'home' / 'mlflow.db'}")
+    mlflow.set_tracking_uri(databases.address_of(folder / "home" / "mlflow.db"))
     try:
         mlflow.run(
             str(COMPARE),

@@ -5,7 +5,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from util_lib import safe_files
+from util_lib import databases, safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.store.places import store_directory
@@ -33,9 +33,9 @@ def adopt_surroundings(home: Path) -> None:
     os.environ["TRACKING_STORE"] = str(store_directory())
     os.environ.setdefault("PIPELINE_LOG", str(home / "ml_pipeline.log"))
     if not uri:
-        uri = f"sqlite:///{home / 'mlflow.db'}"
-    elif uri.startswith("sqlite:///"):  # steps have another working directory
-        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+        uri = databases.address_of(home / "mlflow.db")
+    elif path := databases.path_of(uri):  # steps have another working directory
+        uri = databases.address_of(path.absolute()) + uri[uri.find("?") :] * ("?" in uri)
     os.environ["MLFLOW_TRACKING_URI"] = uri
     # The client's own copies of runs; otherwise they would lie in the steps' folders.
     os.environ.setdefault("WANDB_DIR", str(home))
@@ -69,9 +69,10 @@ def step_folder(uri: str) -> Path:
 
 def _refuse_another_relative_database(uri: str) -> None:
     """A relative path, read here, is not what `mlflow run <this folder>` read where it started."""
-    path = uri.removeprefix("sqlite:///").partition("?")[0]
-    relative = path != uri and path and not Path(path).is_absolute()
-    if relative and "MLFLOW_RUN_ID" in os.environ and not Path(path).exists():
+    path = databases.path_of(uri)
+    if path is None or path.is_absolute() or path.exists():
+        return
+    if "MLFLOW_RUN_ID" in os.environ:
         raise UserError(
             f"MLFLOW_TRACKING_URI={uri} is relative, and {path} is not in {Path.cwd()}, where the "
             "project runs: give the whole path, for example "

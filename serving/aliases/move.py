@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from serving.aliases import history
-from util_lib import safe_files, tracking
+from util_lib import databases, safe_files, tracking
 from util_lib.errors import UserError
 from util_lib.tracking import choice, mlflow_mirror
 from util_lib.tracking.store.database import open_store
@@ -205,10 +205,9 @@ def _make_sure_it_is_registered(target: Any) -> None:
 def _follow(plan: Move) -> None:
     """Give the registered model's alias to what has it in the backend; else take it away."""
     directory = store_directory()
-    uri = mlflow_mirror.tracking_uri(directory)
-    if _on_wandb() and uri.startswith("sqlite:///"):
-        if not Path(uri.removeprefix("sqlite:///").partition("?")[0]).exists():
-            return
+    database = databases.path_of(mlflow_mirror.tracking_uri(directory))
+    if _on_wandb() and database is not None and not database.exists():
+        return
     found = holder(plan.project, plan.name, plan.alias)
     with mlflow_mirror.connect(directory) as client:
         model = f"{plan.project}.{plan.name}"

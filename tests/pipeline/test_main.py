@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -213,6 +214,19 @@ def test_a_dataset_file_that_is_no_yaml_is_named(place):
     assert done.returncode == 1
     assert "no YAML file" in done.stderr and "mine.yaml" in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_file_of_ones_own_that_stands_for_more_than_it_shows_is_one_line(place):
+    own = place.folder / "conf" / "dataset"
+    own.mkdir(parents=True)
+    lists = [f"  {a}: &{a} [{', '.join([f'*{b}'] * 9)}]" for a, b in pairwise("jihgfedcba")]
+    bomb = "\n".join(["data:", "  a: &a [x, x, x]", *reversed(lists)])
+    for name, text in {"bomb": bomb, "deep": "[" * 5_000, "number": f"x: {'9' * 5_000}"}.items():
+        (own / f"{name}.yaml").write_text(text)
+        done = place.main(f"dataset={name}")
+        assert done.returncode == 1
+        assert f"{name}.yaml" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert place.ran() == []
 
 
 def test_a_section_of_the_configuration_is_printed_resolved(place):

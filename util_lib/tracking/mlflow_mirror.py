@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from util_lib import safe_files
+from util_lib import databases, safe_files
 from util_lib.errors import UserError
 from util_lib.tracking import mlflow_runs
 from util_lib.tracking.store import values
@@ -143,7 +143,7 @@ def mirror_aliases(store: Store, version: VersionRecord) -> None:
 
 def tracking_uri(directory: Path) -> str:
     """Return `MLFLOW_TRACKING_URI`, else the database beside the store in `directory`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(directory)}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or databases.address_of(_database(directory))
 
 
 @contextlib.contextmanager
@@ -169,13 +169,13 @@ def make_database(uri: str) -> None:
     MLflow builds it in place, in seconds; broken off, half a database is there, which MLflow never
     mends. Call it under `mlflow_lock`.
     """
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
-    if not uri.startswith("sqlite:///") or path.exists():
+    path = databases.path_of(uri)
+    if path is None or path.exists():
         return
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient as Client
 
     safe_files.make_database(
-        path, lambda draft: MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+        path, lambda draft: Client(databases.address_of(draft)).search_experiments(max_results=1)
     )
 
 

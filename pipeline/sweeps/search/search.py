@@ -28,7 +28,7 @@ from pipeline.sweeps import context, record
 from pipeline.sweeps.record import is_maximised
 from pipeline.sweeps.search import distributions
 from pipeline.sweeps.search.distributions import SearchSpace
-from util_lib import safe_files
+from util_lib import databases, safe_files
 from util_lib.errors import UserError
 from util_lib.tracking.store.places import store_directory
 
@@ -255,11 +255,11 @@ def _open(settings: SearchSettings, space: SearchSpace, path: Path) -> optuna.St
     """Return the study, made if it is not there; raise `UserError` if it was begun as another."""
     try:
         safe_files.make_database(
-            path, lambda draft: RDBStorage(f"sqlite:///{draft}").engine.dispose()
+            path, lambda draft: RDBStorage(databases.address_of(draft)).engine.dispose()
         )
         study = optuna.create_study(
             study_name=f"{settings.project}/{settings.sweep}",
-            storage=f"sqlite:///{path}",
+            storage=databases.address_of(path),
             directions=["maximize" if is_maximised(o) else "minimize" for o in settings.objectives],
             load_if_exists=True,
         )

@@ -44,10 +44,7 @@ def open_store(directory: str | os.PathLike | None = None, make: bool = False) -
     directory = Path(directory or store_directory()).absolute()
     store = _open.get(directory)
     if store is None or not store.is_current():
-        if not make:
-            places.refuse_no_store(directory)
-        elif not places.has_store(directory):
-            places.refuse_lost_store(directory)
+        (places.refuse_lost_store if make else places.refuse_no_store)(directory)
         store = _open[directory] = Store(directory)
         if make:
             places.note_store(directory)

@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from util_lib import databases
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 
@@ -48,10 +49,8 @@ def is_step_folder(path: Path) -> bool:
 
 
 def _beside_the_database() -> Path:
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri.startswith("sqlite:///") and (path := uri.removeprefix("sqlite:///")):
-        return Path(path.partition("?")[0]).absolute().parent
-    return Path.cwd()
+    path = databases.path_of(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    return path.absolute().parent if path else Path.cwd()
 
 
 def refuse_no_store(directory: Path | None = None) -> None:
@@ -75,7 +74,7 @@ def refuse_lost_store(directory: Path) -> None:
     Its disk may not be mounted. That it was there is noted where results are kept, beside
     `mlflow.db`: whoever begins anew removes that file too, and nothing is asked.
     """
-    for home in _homes(directory):
+    for home in () if has_store(directory) else _homes(directory):
         if (home / "mlflow.db").exists() and str(directory) in _noted(home):
             raise UserError(
                 f"there is no store at {directory}, and there was one: mount its disk, or set "
