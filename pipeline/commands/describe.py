@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--file_url", required=True, help="http(s) address or path of the table")
     parser.add_argument("--target", default="", help="column to predict; empty = guessed")
     parser.add_argument("--name", default="", help="of the dataset; empty = the file's name")
+    parser.add_argument("--sheet", default="", help="of an Excel file; empty = its only one")
     parser.add_argument("--overwrite", default="false", help="true: replace an existing file")
     parser.add_argument("--env_manager", default="auto", help="as main.env_manager")
     parser.add_argument("--tracking", default="auto", help="as main.tracking")
@@ -67,6 +68,7 @@ def plan(arguments: argparse.Namespace) -> Step:
         "file_url": url,
         "target": arguments.target,
         "name": arguments.name or table_name(url),
+        "sheet": arguments.sheet,
         "overwrite": arguments.overwrite,
         "folder": str(home() / "conf" / "dataset") if is_fetched() else "conf/dataset",
     }

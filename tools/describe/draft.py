@@ -225,6 +225,8 @@ def _location(source: Source, given: Table) -> list[str]:
         lines = [f"file_url: {scalar(source.file_url)}"]
     lines.append(f"sha256: {scalar(source.sha256)} # another content is refused; null: not checked")
     lines.append(f"format: {given.format}")
+    if given.sheet:
+        lines.append(f"sheet: {scalar(given.sheet)}")
     if given.csv:
         lines += [line for reason in given.reasons for line in _wrapped("", reason, LINE - 2)]
         usual = Csv().model_dump()

@@ -416,9 +416,9 @@ def values(column: Any, reading: Reading | None, csv: Csv | None) -> pd.Series:
                 column = pa.array(column)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 return pd.Series(column, dtype=object)
-        if not pa.types.is_decimal(column.type):
+        if not pa.types.is_decimal(column.type) and not pa.types.is_date(column.type):
             return typed.for_pandas(column)
-        reading = Reading("float")
+        reading = Reading("float" if pa.types.is_decimal(column.type) else "datetime")
     keys = {key: value for key, value in reading.keys(csv).items() if key in HOW_WRITTEN}
     whole = {"dtype": reading.kind, "role": "ignore", "nullable": True, **keys}
     declared = Column.model_validate(whole)

@@ -207,6 +207,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="name of the dataset and of its project; empty = the file's name",
     )
     parser.add_argument(
+        "--sheet", default="", help="sheet of an Excel file with the table; empty = its only one"
+    )
+    parser.add_argument(
         "--overwrite",
         type=cli.true_or_false,
         default="false",
@@ -241,7 +244,7 @@ def main(argv: list[str] | None = None) -> None:
         address = downloads.whole_address(args.file_url)
         file = Path(tmp, file_name(args.file_url, "table"))
         received = downloads.fetch(address, file, args.max_bytes)
-        table = table_files.read(file)
+        table = table_files.read(file, args.sheet or None)
         frame = table.frame
         secret = None if without_secrets(address) == address else f"{name.upper()}_URL"
         source = Source(locate(shown), file_name(shown, shown), received.sha256, secret)

@@ -21,6 +21,7 @@ class Table(NamedTuple):
     format: str
     csv: Csv | None
     reasons: list[str]
+    sheet: str | None = None
 
     @property
     def named(self) -> bool:
@@ -28,8 +29,8 @@ class Table(NamedTuple):
         return self.csv is None or self.csv.header
 
 
-def read(path: Path) -> Table:
-    """Return the table in a file, packed or not."""
+def read(path: Path, sheet: str | None = None) -> Table:
+    """Return the table in a file, packed or not; in Excel, the one on `sheet`."""
     reading.check_file(path)
     kind = _format(path)
     csv: Csv | None = None
@@ -41,9 +42,9 @@ def read(path: Path) -> Table:
         if blanks and not csv.trim:
             csv = csv.model_copy(update={"trim": True})
             reasons = [*reasons, "blanks around a field are no part of it"]
-    columns = _columns(path, kind, csv or Csv(), names)
+    columns = _columns(path, kind, csv or Csv(), names, sheet)
     read = readings.read(columns, csv)
-    return Table(read.frame, read.readings, kind, read.csv, reasons)
+    return Table(read.frame, read.readings, kind, read.csv, reasons, sheet)
 
 
 def _format(path: Path) -> str:
@@ -59,11 +60,13 @@ def _format(path: Path) -> str:
     return "json" if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") else "csv"
 
 
-def _columns(path: Path, kind: str, csv: Csv, names: list[str] | None) -> dict[str, Any]:
+def _columns(
+    path: Path, kind: str, csv: Csv, names: list[str] | None, sheet: str | None = None
+) -> dict[str, Any]:
     """Return the columns as the file has them: Arrow's, or lists where values are of any type."""
     gathered: dict[str, list[Any]] = {}
     n_rows = 0
-    for piece in reading.pieces(path, csv, kind, names):
+    for piece in reading.pieces(path, csv, kind, names, sheet):
         for number, reason in piece.unread:
             raise UserError(f"{path.name} cannot be read: record {number}, from 0: {reason}")
         for name in piece.columns:  # a record of JSON may be the first with a column

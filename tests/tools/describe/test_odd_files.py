@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from excel_support import write_sheets
 from odd_tables import LEFT, RANDOM, N, X, drafted, rows
+
+from util_lib.dataset import declaration
+from util_lib.errors import UserError
+from util_lib.tables import cleaning
 
 
 def test_blanks_around_fields_make_no_class(drafts):
@@ -179,3 +184,16 @@ def test_repeats_go_where_a_column_says_that_they_are_the_same_thing(drafts, col
     assert data.drop_duplicates and len(frame) == N
     assert f"50 of {N + 50} rows equal an earlier one" in text and why in text
     assert "The shares of 'left' change most for" in text
+
+
+def test_a_sheet_of_excel_is_drafted(drafts):
+    kept = [["age", "fee", "left"]]
+    kept += [[i, "n.a." if i == 7 else f"{i},5 kg", str(LEFT[i])] for i in range(N)]
+    write_sheets(drafts.folder / "book.xlsx", Notes=[["nothing"], ["here"]], Data=kept)
+    with pytest.raises(UserError, match="has 2 sheets"):
+        drafts.describe(drafts.folder / "book.xlsx")
+    drafts.describe(drafts.folder / "book.xlsx", "--sheet", "Data")
+    data = declaration.load(drafts.drafts / "book.yaml")
+    frame = cleaning.clean(cleaning.read(drafts.folder / "book.xlsx", data), data)
+    assert (data.format, data.sheet, data.columns["fee"].strip) == ("excel", "Data", ["kg"])
+    assert frame["fee"].isna().sum() == 1 and frame["fee"][8] == 8.5
