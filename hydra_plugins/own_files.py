@@ -28,5 +28,5 @@ class OwnFiles(FileConfigSource):
             return super().load_config(config_path)
         except (yaml.YAMLError, OmegaConfBaseException):
             raise
-        except ValueError as error:  # another encoding, or a number of thousands of digits
+        except yaml_files.UNREADABLE as error:
             raise UserError(f"{path} is no YAML file: {error}") from None

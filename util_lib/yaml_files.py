@@ -12,6 +12,9 @@ import yaml
 from util_lib.errors import UserError
 
 MOST_BYTES, MOST_VALUES, MOST_LEVELS = 10_000_000, 500_000, 50
+# What PyYAML lets through: for the date 2019-02-31, a number of thousands of digits, `!!int`,
+# `!!bool x` or `!!timestamp x`.
+UNREADABLE = (ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
 # Written in C, many times as fast; not on every platform.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -41,7 +44,7 @@ def parse(text: str, name: str) -> Any:
     _refuse_bomb(text, name)
     try:
         return yaml.load(text, Loader=LOADER)
-    except ValueError as error:  # a date such as 2019-02-31, or a number of thousands of digits
+    except UNREADABLE as error:
         raise yaml.YAMLError(f"a value cannot be read ({error})") from None
 
 
