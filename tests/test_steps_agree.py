@@ -1,4 +1,6 @@
 import importlib
+import subprocess
+import sys
 
 import pytest
 from step_support import ROOT, steps
@@ -51,6 +53,51 @@ def test_an_entry_point_of_the_root_passes_on_what_its_module_reads(module):
     assert declared["command"].strip() == f"python -m pipeline.commands.{name} {passed}"
     for action in actions:
         assert declared["parameters"][action.dest].get("default") == action.default
+
+
+ONLY_PINNED = """
+import importlib.metadata as metadata, re, sys
+
+def plain(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+module, *waiting = sys.argv[1:]
+there = set()
+while waiting:
+    name = plain(waiting.pop())
+    if name in there:
+        continue
+    there.add(name)
+    try:
+        needed = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:  # of another platform
+        continue
+    waiting += [re.match(r"[\\w.-]+", text)[0] for text in needed if "extra ==" not in text]
+holds = metadata.packages_distributions()
+
+class OnlyPinned:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in holds and not {plain(each) for each in holds[top]} & there:
+            raise ModuleNotFoundError(f"No module named {top!r}", name=top)
+
+sys.meta_path.insert(0, OnlyPinned())
+__import__(module)
+"""
+
+
+@pytest.mark.parametrize(("step", "entry", "module"), ENTRIES)
+def test_a_step_begins_with_nothing_but_what_its_own_environment_holds(step, entry, module):
+    module = f"{step.replace('/', '.')}.{module}"
+    pinned = [text.partition("==")[0] for text in packages(ROOT / step / "conda.yml")[1]]
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY_PINNED, module, *pinned],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("step", PROJECTS)

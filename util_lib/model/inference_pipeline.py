@@ -32,6 +32,7 @@ RandomForest: TypeAlias = RandomForestClassifier | RandomForestRegressor
 Booster: TypeAlias = HistGradientBoostingClassifier | HistGradientBoostingRegressor
 Treatments = list[tuple[str, Any, list[str]]]
 UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
+FEW_ROWS = 20_000  # boosted trees fit them in one thread as quickly as in two
 NODE_BYTES = 64  # of a tree's node in scikit-learn, without its value
 
 
@@ -214,6 +215,10 @@ def fit_estimator(
     has_jobs = isinstance(estimator, RandomForest)
     if threads and has_jobs and (wanted := estimator.n_jobs) not in (None, 1):
         estimator.set_params(n_jobs=threads if wanted < 0 else min(wanted, threads))
+    if not has_jobs and len(frame) < FEW_ROWS:
+        # OpenMP's threads wait for each other by running in circles, thousands of times in a fit:
+        # on a busy machine a second thread took 20 times the seconds of one alone.
+        threads = 1
     with _refusals(), nullcontext() if has_jobs else _at_most(threads):
         estimator.fit(features, frame[config.target].to_numpy())
     if has_jobs:

@@ -19,10 +19,11 @@ import pandas as pd
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserValueError
-from util_lib.transformers import as_dates
+from util_lib.tables import typed
 
 LONGEST_TEXT, MOST_TEXT = 100_000, 2**30  # characters that `+` makes: in one row, in all
 WHOLE, NUMBERS, TRUTH, TEXTS, DATES = "whole numbers", "numbers", "truth values", "texts", "dates"
+DATE = Column(dtype="datetime", role="date", nullable=True)
 EMPTY = {"int": WHOLE, "bool": TRUTH, "string": TEXTS}  # the kind of a column without a value
 ARRAYS: dict[str, type] = {WHOLE: np.int64, NUMBERS: np.float64, TRUTH: np.bool_, TEXTS: object}
 
@@ -110,7 +111,7 @@ def _column(column: pd.Series, declared: Column | None) -> _Values:
     elif isinstance(present.dtype, pd.CategoricalDtype):
         present = present.astype(present.cat.categories.dtype)
     if dtype == "datetime" or pd.api.types.is_datetime64_any_dtype(present.dtype):
-        dates = as_dates(column).to_numpy(dtype="datetime64[us]")
+        dates = _moments(column)
         return _Values(DATES, dates, np.isnat(dates))
     kind, found = _plain(present, dtype)
     values = np.full(len(column), "" if kind == TEXTS else 0, dtype=found.dtype)
@@ -281,8 +282,22 @@ def _date(part: _Values) -> _Values:
     if part.kind == DATES:
         return part
     texts = pd.Series(part.values, dtype="str", name="of texts").mask(part.missing)
-    dates = as_dates(texts).to_numpy(dtype="datetime64[us]")
+    dates = _moments(texts)
     return _Values(DATES, dates, np.isnat(dates))
+
+
+def _moments(column: pd.Series) -> np.ndarray:
+    """Return dates in microseconds, in UTC where they have a time zone; `ValueError` for others."""
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        naive = column.dt.tz_convert(None) if column.dt.tz is not None else column
+        return naive.to_numpy(dtype="datetime64[us]")
+    found = typed.read_objects([None if pd.isna(value) else value for value in column], DATE)
+    if found.wrong.any():
+        example = column[found.wrong].tolist()[0]
+        raise ValueError(
+            f"column {column.name!r} must hold dates as in 2019-05-26, found {example!r}"
+        )
+    return found.values.to_numpy(zero_copy_only=False).astype("datetime64[us]")
 
 
 def _function(name: str, part: _Values, places: list[Any]) -> _Values:
