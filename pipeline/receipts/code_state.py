@@ -102,7 +102,7 @@ def _changes(root: Path, folder: str) -> Iterator[_Change]:
         if path := os.fsdecode(line[3:]):
             inside, is_new = PurePosixPath(path.removeprefix(folder)), line.startswith(b"??")
             # What it says (a drafted dataset) is composed: the config of the receipt has it.
-            if is_new and inside.parts[0] == "conf" and inside.parts[1] in GROUPS:
+            if is_new and inside.match("conf/*/*.yaml") and inside.parts[1] in GROUPS:
                 continue
             yield _Change(path, inside, is_new)
 
