@@ -26,7 +26,7 @@ GIT_TIMEOUT_S = 60
 # What the project itself leaves where its user stands, which may be a folder inside the checkout.
 LEFT_THERE = (
     *("tracking_store", "mlflow.db*", "mlruns", "mlartifacts", "outputs", "multirun", "wandb"),
-    *("artifacts", "ml_pipeline.log", "serving_image", "conf/best"),
+    *("artifacts", "ml_pipeline.log", "serving_image", "conf/best", ".tracking_stores"),
 )
 # Code of the project; the folders of steps, which have an MLproject, are code too.
 CODE = ("conf/*", "pipeline/*", "util_lib/*", "hydra_plugins/*")
