@@ -12,8 +12,8 @@ from pipeline.environments import unused
 from pipeline.environments.unused import Found
 from pipeline.housekeeping.unneeded import Removable, clean, day
 from pipeline.running.exit_code import exit_code
+from pipeline.settings import temporary
 from util_lib import cli, databases
-from util_lib.processes import temporary
 from util_lib.project import ROOT
 from util_lib.tracking import choice, mlflow_mirror, mlflow_runs
 from util_lib.tracking.store.database import Store

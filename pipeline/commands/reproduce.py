@@ -26,11 +26,11 @@ from pipeline.receipts.reading import OwnCode, Receipt
 from pipeline.running.exit_code import fail
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, end_children, stoppable
+from pipeline.settings import temporary
 from pipeline.settings.schema import EnvManager
 from pipeline.settings.surroundings import ROOT_RUN, SCRATCH, step_folder
 from util_lib import databases, safe_files, validation
 from util_lib.errors import UserError
-from util_lib.processes import temporary
 from util_lib.project import ROOT
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.places import has_store, store_directory

@@ -26,7 +26,7 @@ GIT_TIMEOUT_S = 60
 # What the project itself leaves where its user stands, which may be a folder inside the checkout.
 LEFT_THERE = (
     *("tracking_store", "mlflow.db*", "mlruns", "mlartifacts", "outputs", "multirun", "wandb"),
-    *("artifacts", "ml_pipeline.log", "serving_image", "conf/best"),
+    *("artifacts", "ml_pipeline.log", "serving_image", "conf/best", ".tracking_stores"),
 )
 # Code of the project; the folders of steps, which have an MLproject, are code too.
 CODE = ("conf/*", "pipeline/*", "util_lib/*", "hydra_plugins/*")
@@ -102,7 +102,7 @@ def _changes(root: Path, folder: str) -> Iterator[_Change]:
         if path := os.fsdecode(line[3:]):
             inside, is_new = PurePosixPath(path.removeprefix(folder)), line.startswith(b"??")
             # What it says (a drafted dataset) is composed: the config of the receipt has it.
-            if is_new and inside.parts[0] == "conf" and inside.parts[1] in GROUPS:
+            if is_new and inside.match("conf/*/*.yaml") and inside.parts[1] in GROUPS:
                 continue
             yield _Change(path, inside, is_new)
 

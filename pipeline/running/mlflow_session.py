@@ -23,12 +23,13 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.running.failures import is_from, not_fetched, one_line
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import LOOK_S, stop_until
+from pipeline.settings import temporary
 from pipeline.settings.redacted import shown_config, without_variables
 from pipeline.settings.schema import Main, Settings
 from pipeline.settings.surroundings import ROOT_RUN, step_folder
 from util_lib import git_state
 from util_lib.errors import UserError
-from util_lib.processes import signals, temporary
+from util_lib.processes import signals
 from util_lib.project import ROOT
 from util_lib.redaction import redacted
 from util_lib.tracking import choice, mlflow_runs

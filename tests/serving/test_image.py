@@ -35,7 +35,8 @@ def command(context):
 def test_the_context_holds_the_model_its_code_and_exact_requirements(exported):
     context = write(exported)
     assert {path.name for path in context.iterdir()} == {
-        *("Dockerfile", "requirements.txt", "model.json", "model", "serving", "util_lib")
+        *("Dockerfile", "requirements.txt", "sbom.cdx.json"),
+        *("model.json", "model", "serving", "util_lib"),
     }
     model = exported.artifact("model_export:prod")
     assert json.loads((context / "model.json").read_text()) == {
@@ -110,7 +111,7 @@ def test_a_context_is_written_anew_and_a_folder_of_somebody_else_is_left_alone(e
         write(exported, "--context", "mine")
     assert [path.name for path in other.iterdir()] == ["notes.txt"]
     left = {path.name for path in (exported.folder / "store").iterdir()}
-    assert left == {"tracking_store", "serving_image", "mine"}
+    assert left == {"tracking_store", ".tracking_stores", "serving_image", "mine"}
 
 
 @pytest.fixture

@@ -184,9 +184,9 @@ def test_new_datasets_and_winners_of_sweeps_are_in_the_configuration_and_no_chan
         path = place.project / "conf" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("main: {experiment_name: mine}\n")
-    assert writing.code(place.project)["dirty"] is False
+    assert code_state.describe(place.project)["dirty"] is False
     (place.project / "segregate" / "new.py").write_text("x = 1\n")
-    diff = writing.code(place.project)["diff"]
+    diff = code_state.describe(place.project)["diff"]
     assert "new.py" in diff and "conf/" not in diff
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands import gc
+from pipeline.settings import temporary
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.running.test_interrupts import template  # noqa: F401 - a fixture
-from util_lib.processes import living, temporary
+from util_lib.processes import living
 from util_lib.tracking import mlflow_runs
 
 WAITS = "import time; Path(os.environ['TMPDIR'], 'copy').write_text('of a model'); time.sleep(60)"

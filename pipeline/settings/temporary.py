@@ -47,7 +47,8 @@ def left_behind(store: Path) -> list[Path]:
     One that a process still uses, though its own has been killed, is not among them.
     """
     found = []
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    places = {tempfile.gettempdir(), os.environ.get("TMPDIR") or tempfile.gettempdir()}
+    for path in (path for place in places for path in Path(place).glob(f"{PREFIX}*")):
         with suppress(OSError, ValueError):  # gone meanwhile, another user's, or something else
             process, _, whose = (path / _OWNER).read_text(encoding="utf-8").partition("\n")
             if whose == str(store) and living.has_ended(process) and not is_held(path):
