@@ -296,6 +296,14 @@ class Data(Section):
         Field(description="what is done about columns that give the target away"),
     ] = "warn"
     checks: Annotated[Checks, Field(description="what is asked of the table as a whole")] = Checks()
+    large_rows: Annotated[
+        int, Field(gt=0, description="a longer table is worked on in batches (docs/large.md)")
+    ] = 5_000_000
+    memory: Annotated[
+        str,
+        AfterValidator(validation.check_memory),
+        Field(description="what a step takes of it for a large table, such as `500MB`"),
+    ] = "2GB"
     raw_artifact: Annotated[
         str,
         AfterValidator(check_artifact_name),
