@@ -375,6 +375,12 @@ def guess(texts: pa.Array, form: Csv, dtype: str) -> pa.Array | None:
     return None if found.wrong.any() else found.values
 
 
+def texts_as_they_are(texts: pa.Array, form: Csv) -> pa.Array:
+    """Return the texts of a declared column in which some are of another type."""
+    column = Column.model_validate({"dtype": "string", "role": "ignore"})
+    return read(texts, column, form, written=True).values
+
+
 def beyond_doubles(values: pa.Array) -> int:
     """Return how many whole numbers a double cannot hold exactly."""
     if not pa.types.is_integer(values.type):
