@@ -18,12 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
+from preprocess import in_batches
 from util_lib import cli, tracking
 from util_lib.dataset import declaration
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
-from util_lib.tables import cleaning, reading
+from util_lib.tables import cleaning, large, reading
 
 logger = logging.getLogger("preprocess")
 
@@ -59,17 +60,21 @@ def labels_of(frame: pd.DataFrame, data: Data) -> pd.Series | None:
     return frame[name]
 
 
-def log_table(run: Any, frame: pd.DataFrame, name: str, kind: str, text: str, tmp: str) -> None:
-    """Log a table as the artifact `name`, of type `kind` and description `text`."""
+def file_of(name: str, tmp: str) -> Path:
+    """Return where the table of the artifact `name` is written."""
     suffix = "" if Path(name).suffix in (".csv", ".parquet") else ".parquet"
     path = Path(tmp, "out", f"{name}{suffix}")
     path.parent.mkdir(exist_ok=True)
-    reading.write(frame, path)
-    metadata = {"rows": len(frame), "columns": len(frame.columns)}
+    return path
+
+
+def log_table(
+    run: Any, path: Path, shape: tuple[int, int], name: str, kind: str, text: str
+) -> None:
+    """Log a table, of `shape`, as the artifact `name`, of type `kind` and description `text`."""
+    metadata = {"rows": shape[0], "columns": shape[1]}
     logged = tracking.log_file(run, path, name, kind, text, metadata)
-    logger.info(
-        "logged %s: %s rows, %d columns", logged.name, f"{len(frame):,}", len(frame.columns)
-    )
+    logger.info("logged %s: %s rows, %d columns", logged.name, f"{shape[0]:,}", shape[1])
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -120,18 +125,35 @@ def main(argv: list[str] | None = None) -> None:
         tracking.init_reader(job_type="preprocess", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
-        source = run.use_artifact(args.input_artifact)
-        frame = cleaning.read(reading.fetch(source, tmp), data)
+        path = Path(reading.fetch(run.use_artifact(args.input_artifact), tmp))
+        name, kind, text = args.artifact_name, args.artifact_type, args.artifact_description
+        target = file_of(name, tmp)
+        reading.check_file(path)
+        if large.is_large(in_batches.n_rows_of(path, data), data.large_rows):
+            if data.reference_half:
+                raise UserError(
+                    f"reference_half needs the whole table in memory, and it has more than "
+                    f"large_rows ({data.large_rows:,}) rows: raise data.large_rows, or set "
+                    "data.reference_half to false"
+                )
+            log_table(
+                run, target, in_batches.clean(path, data, target, Path(tmp)), name, kind, text
+            )
+            return
+        frame = cleaning.read(path, data)
         reference = None
         if data.reference_half:
             frame, other = halves(frame, args.random_state, labels_of(frame, data))
             logger.info("reference_half: %s rows are set aside", f"{len(other):,}")
             reference = cleaning.clean(other, data)
         frame = cleaning.clean(frame, data)
-        kind = args.artifact_type
-        log_table(run, frame, args.artifact_name, kind, args.artifact_description, tmp)
+        reading.write(frame, target)
+        log_table(run, target, frame.shape, name, kind, text)
         if reference is not None:
-            log_table(run, reference, REFERENCE, kind, "The half of the data set aside", tmp)
+            target = file_of(REFERENCE, tmp)
+            reading.write(reference, target)
+            text = "The half of the data set aside"
+            log_table(run, target, reference.shape, REFERENCE, kind, text)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 """Split a table into training rows and test rows; log both as artifacts.
 
 Step 4 of 6. Reads a table, parquet or CSV; writes `<root>_train<suffix>` and `<root>_test<suffix>`.
-The rows and their order are those of scikit-learn's train_test_split on the whole table. Only the
+The rows and their order are those of scikit-learn's train_test_split on the whole table; above
+`large_rows` those of `util_lib.tables.drawing`, in the order of the table, in batches. Only the
 column to stratify by is looked into; no value is changed or given another type.
 """
 
@@ -12,60 +13,101 @@ import json
 import logging
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sklearn.model_selection import train_test_split
 
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
-from util_lib.tables import reading
+from util_lib.tables import drawing, large, reading
 
 logger = logging.getLogger("segregate")
 
+PARTS = ("train", "test")
+PIECE_ROWS = 2**17
 
-def read_labels(path: Path, name: str) -> list[Any]:
+
+class Labels(NamedTuple):
+    """The classes of a column, in the order of their values, and which of them each row has."""
+
+    column: str
+    values: list[Any]
+    codes: np.ndarray
+
+
+def read_labels(path: Path, name: str) -> Labels:
     """Return one column of a table; None stands for a missing value."""
     names, _ = reading.shape(path)
     if name not in names:
         raise UserError(f"stratify: {validation.choose('column', name, names)}")
-    if reading.is_parquet(path):
-        labels = pq.read_table(path, columns=[name]).column(0).to_pylist()
-        return [None if label != label else label for label in labels]
-    position = names.index(name)
-    return [row[position] or None for row in _csv_rows(path)]
+    known: dict[Any, int] = {}
+    parts = []
+    for values in _values(path, names.index(name)):
+        places = [known.setdefault(v, len(known)) for v in values.dictionary.to_pylist()]
+        parts.append(np.array(places, dtype=np.int32)[values.indices.to_numpy()])
+    codes = np.concatenate(parts)
+    sizes = dict(zip(known, np.bincount(codes).tolist(), strict=True))
+    _check_sizes(sizes, name)
+    ordered = sorted(known, key=_sort_key)
+    places_of = {known[value]: place for place, value in enumerate(ordered)}
+    order = np.array([places_of[code] for code in range(len(known))], dtype=np.int32)
+    return Labels(name, ordered, order[codes])
+
+
+def _values(path: Path, position: int) -> Iterator[pa.DictionaryArray]:
+    """Yield the values of a column, some rows at a time; what is missing, NaN too, is null."""
+    if not reading.is_parquet(path):
+        for rows in _csv_pieces(path):
+            column = pa.array([row[position] or None for row in rows], pa.string())
+            yield column.dictionary_encode(null_encoding="encode")
+        return
+    with pq.ParquetFile(path) as file:
+        name = file.schema_arrow.names[position]
+        for batch in file.iter_batches(PIECE_ROWS, columns=[name]):
+            column = batch.column(0)
+            if isinstance(column.type, pa.DictionaryType):
+                column = column.dictionary_decode()
+            if pa.types.is_floating(column.type):
+                column = pc.if_else(pc.is_nan(column), None, column)
+            yield column.dictionary_encode(null_encoding="encode")
 
 
 def split(
-    n_rows: int,
-    test_size: float,
-    seed: int,
-    labels: list[Any] | None = None,
-    column: str | None = None,
+    n_rows: int, test_size: float, seed: int, labels: Labels | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the training rows and of the test rows.
+    """Return the numbers of the training rows and of the test rows, in scikit-learn's order.
 
-    `labels`, the values of `column`, keep their shares in both parts; None = a plain split.
+    `labels` keep their shares in both parts; None = a plain split.
     """
-    rows = np.arange(n_rows)
-    if labels is not None:
-        _check_labels(labels, column)
-        codes = {label: code for code, label in enumerate(sorted(set(labels), key=_sort_key))}
-        labels = [codes[label] for label in labels]
+    from sklearn.model_selection import train_test_split  # a large table does without
+
     try:
         train, test = train_test_split(
-            rows, test_size=test_size, random_state=seed, shuffle=True, stratify=labels
+            np.arange(n_rows),
+            test_size=test_size,
+            random_state=seed,
+            shuffle=True,
+            stratify=labels.codes if labels else None,
         )
     except ValueError as error:
-        raise UserError(_why_not(n_rows, test_size, labels, column)) from error
+        raise UserError(_why_not(n_rows, test_size, labels)) from error
     return train, test
+
+
+def draw_test(n_rows: int, test_size: float, seed: int, labels: Labels | None = None) -> np.ndarray:
+    """Mark the test rows of a large table; `labels` keep their shares in both parts."""
+    n_test = int(np.ceil(test_size * n_rows))
+    if min(n_test, n_rows - n_test) < (len(labels.values) if labels else 1):
+        raise UserError(_why_not(n_rows, test_size, labels))
+    return drawing.drawn(n_rows, n_test, seed, labels.codes if labels else None)
 
 
 def take(path: Path, rows: np.ndarray, target: Path) -> None:
@@ -81,11 +123,40 @@ def take(path: Path, rows: np.ndarray, target: Path) -> None:
     pq.write_table(table.take(pa.array(rows)), target)
 
 
+def divide(path: Path, is_test: np.ndarray, train: Path, test: Path) -> None:
+    """Write the rows of a large table to two files, in its order and some at a time."""
+    if not reading.is_parquet(path):
+        with train.open("w", encoding="utf-8", newline="") as one:
+            with test.open("w", encoding="utf-8", newline="") as other:
+                writers = [csv.writer(file, lineterminator="\n") for file in (one, other)]
+                for writer in writers:
+                    writer.writerow(reading.shape(path)[0])
+                for part, row in zip(is_test.tolist(), _csv_rows(path), strict=True):
+                    writers[part].writerow(row)
+        return
+    with pq.ParquetFile(path) as file:
+        schema = _without_index(file.schema_arrow.empty_table()).schema
+        with pq.ParquetWriter(train, schema) as one, pq.ParquetWriter(test, schema) as other:
+            start = 0
+            for batch in file.iter_batches(PIECE_ROWS, columns=schema.names):
+                marks = is_test[start : start + batch.num_rows]
+                start += batch.num_rows
+                for writer, mask in ((one, ~marks), (other, marks)):
+                    part = pa.Table.from_batches([batch.filter(pa.array(mask))])
+                    writer.write_table(part.cast(schema))
+
+
 def _csv_rows(path: Path) -> Iterator[list[str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
         next(rows)
         yield from (row for row in rows if row)
+
+
+def _csv_pieces(path: Path) -> Iterator[list[list[str]]]:
+    rows = _csv_rows(path)
+    while piece := list(islice(rows, PIECE_ROWS)):
+        yield piece
 
 
 def _without_index(table: pa.Table) -> pa.Table:
@@ -112,13 +183,13 @@ def _sort_key(label: Any) -> tuple[str, Any]:
     return (type(label).__name__, label)
 
 
-def _check_labels(labels: list[Any], column: str | None) -> None:
-    if n_missing := sum(label is None for label in labels):
+def _check_sizes(sizes: dict[Any, int], column: str) -> None:
+    if n_missing := sizes.get(None, 0):
         raise UserError(
             f"stratify column {column!r} must have a value in every row, {n_missing:,} of "
-            f"{len(labels):,} rows have none"
+            f"{sum(sizes.values()):,} rows have none"
         )
-    rarest, count = min(Counter(labels).items(), key=lambda item: (item[1], str(item[0])))
+    rarest, count = min(sizes.items(), key=lambda item: (item[1], str(item[0])))
     if count < 2:
         raise UserError(
             f"stratify column {column!r}: class {rarest!r} has {count} row and a stratified split "
@@ -126,14 +197,14 @@ def _check_labels(labels: list[Any], column: str | None) -> None:
         )
 
 
-def _why_not(n_rows: int, test_size: float, labels: list[int] | None, column: str | None) -> str:
+def _why_not(n_rows: int, test_size: float, labels: Labels | None) -> str:
     n_test = int(np.ceil(test_size * n_rows))
     found = f"{n_rows:,} rows split into {n_rows - n_test:,} for training and {n_test:,} for test"
     if labels is None or min(n_test, n_rows - n_test) < 1:
         return f"{found} (test_size {test_size}): both need at least one"
     return (
         f"{found} (test_size {test_size}): both need at least one row for each of the "
-        f"{len(set(labels))} classes of {column!r}"
+        f"{len(labels.values)} classes of {labels.column!r}"
     )
 
 
@@ -171,6 +242,12 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="column whose classes keep their shares in both parts, or null",
     )
+    parser.add_argument(
+        "--large_rows",
+        type=cli.positive_int,
+        default="5000000",
+        help="a table with more rows is split in batches, its rows drawn by a hash",
+    )
     return parser
 
 
@@ -185,20 +262,25 @@ def main(argv: list[str] | None = None) -> None:
         path = Path(reading.fetch(source, tmp))
         _, n_rows = reading.shape(path)
         labels = read_labels(path, args.stratify) if args.stratify else None
-        train, test = split(n_rows, args.test_size, args.random_state, labels, args.stratify)
         suffix = ".parquet" if reading.is_parquet(path) else ".csv"
-        parts = {
-            part: (rows, Path(tmp, "out", f"{args.artifact_root}_{part}{suffix}"))
-            for part, rows in (("train", train), ("test", test))
-        }
-        for rows, target in parts.values():
-            target.parent.mkdir(exist_ok=True)
-            take(path, rows, target)
-        for part, (rows, target) in parts.items():
+        targets = [Path(tmp, "out", f"{args.artifact_root}_{part}{suffix}") for part in PARTS]
+        targets[0].parent.mkdir()
+        if large.is_large(n_rows, args.large_rows):
+            large.check_room(tmp, path.stat().st_size)
+            is_test = draw_test(n_rows, args.test_size, args.random_state, labels)
+            divide(path, is_test, *targets)
+            n_test = int(is_test.sum())
+            sizes = [n_rows - n_test, n_test]
+        else:
+            parts = split(n_rows, args.test_size, args.random_state, labels)
+            for rows, target in zip(parts, targets, strict=True):
+                take(path, rows, target)
+            sizes = [*map(len, parts)]
+        for part, size, target in zip(PARTS, sizes, targets, strict=True):
             text = f"{part} split of dataset {args.input_artifact}"
-            metadata = {"rows": len(rows), "dataset": source.source_name}
+            metadata = {"rows": size, "dataset": source.source_name}
             logged = tracking.log_file(run, target, target.name, args.artifact_type, text, metadata)
-            logger.info("logged %s: %s rows", logged.name, f"{len(rows):,}")
+            logger.info("logged %s: %s rows", logged.name, f"{size:,}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from util_lib import cli, yaml_files
 from util_lib.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
+MEMORY_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+LEAST_MEMORY = 500 * 10**6
 
 
 class Section(BaseModel):
@@ -140,3 +142,18 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
         if found := _model_of(part):
             return found
     return None
+
+
+def bytes_of(memory: str) -> int:
+    """Return how many bytes a text such as 2GB stands for; `ValueError` for any other."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(MB|GB|TB)", memory)
+    n_bytes = int(float(found[1]) * MEMORY_UNITS[found[2]]) if found else 0
+    if n_bytes < LEAST_MEMORY:
+        raise ValueError(f"must be a size of at least 500MB such as 2GB, found {memory!r}")
+    return n_bytes
+
+
+def check_memory(text: str) -> str:
+    """Return a text that `bytes_of` reads; `ValueError` for any other."""
+    bytes_of(text)
+    return text

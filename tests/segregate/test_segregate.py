@@ -142,3 +142,46 @@ def test_long_texts_in_several_chunks_keep_their_rows(steps, segregate):
     pq.write_table(table, steps.folder / "x.parquet", row_group_size=20)
     train, _ = segregate((steps.folder / "x.parquet").read_bytes(), stratify="null")
     assert (train["text"] == "t" + train["n"].astype("str")).all()
+
+
+@pytest.mark.parametrize("name", ["songs.parquet", "songs.csv"])
+@pytest.mark.parametrize("stratify", ["genre", "null"])
+def test_a_large_table_is_split_in_its_order_with_the_same_shares(segregate, name, stratify):
+    songs = with_text(make_songs()).reset_index(names="place")
+    small = segregate(songs, name=name, stratify=stratify)
+    large = segregate(songs, name=name, stratify=stratify, large_rows=len(songs) - 1)
+    assert [len(part) for part in large] == [len(part) for part in small]
+    places = [part["place"].tolist() for part in large]
+    assert all(part == sorted(part) for part in places)
+    assert sorted(sum(places, [])) == [*range(len(songs))]
+    if stratify == "genre":
+        expected = songs["genre"].value_counts() * 0.3
+        assert (large[1]["genre"].value_counts().sub(expected).abs() < 1).all()
+    again = pd.concat(large).sort_values("place", ignore_index=True)
+    pd.testing.assert_frame_equal(again, pd.concat(small).sort_values("place", ignore_index=True))
+
+
+def test_a_large_table_loses_its_row_index_and_keeps_its_types(segregate, steps):
+    songs = make_songs(40).assign(when=pd.Timestamp("2024-01-01"), flag=True)
+    songs["genre"] = songs["genre"].astype("category")
+    songs.index = np.arange(40) + 100
+    path = steps.folder / "x.parquet"
+    songs.to_parquet(path)
+    small = segregate(path.read_bytes())
+    large = segregate(path.read_bytes(), large_rows=1)
+    for ours, theirs in zip(large, small, strict=True):
+        assert (ours.dtypes == theirs.dtypes).all() and list(ours.columns) == list(theirs.columns)
+
+
+def test_the_seed_decides_which_rows_of_a_large_table_are_test(segregate):
+    songs = make_songs(60)
+    first, again, other = (
+        segregate(songs, large_rows=1, random_state=seed)[1]["tempo"].tolist() for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_parts_too_small_for_the_classes_of_a_large_table_are_refused(segregate):
+    songs = make_songs(30).assign(key=np.arange(30) % 15)
+    with pytest.raises(UserError, match="3 for test .* each of the 15 classes of 'key'"):
+        segregate(songs, test_size=0.1, stratify="key", large_rows=1)

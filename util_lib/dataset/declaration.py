@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from util_lib import validation
-from util_lib.dataset import expressions
+from util_lib.dataset import expressions, key_table
 from util_lib.dataset.columns import Column, Limits, Mark, Share, check_date_format, not_of_type
 from util_lib.errors import UserError
 from util_lib.tracking.names import check_artifact_name, parse_reference
@@ -296,6 +296,14 @@ class Data(Section):
         Field(description="what is done about columns that give the target away"),
     ] = "warn"
     checks: Annotated[Checks, Field(description="what is asked of the table as a whole")] = Checks()
+    large_rows: Annotated[
+        int, Field(gt=0, description="a longer table is worked on in batches (docs/large.md)")
+    ] = 5_000_000
+    memory: Annotated[
+        str,
+        AfterValidator(validation.check_memory),
+        Field(description="what a step takes of it for a large table, such as `500MB`"),
+    ] = "2GB"
     raw_artifact: Annotated[
         str,
         AfterValidator(check_artifact_name),
@@ -409,7 +417,6 @@ def _merged(base: Any, changes: Any) -> Any:
 
 def reference() -> str:
     """Return the keys of `data` and of its parts as Markdown tables: key, meaning, default."""
-    parts = []
     sections: dict[str, type[Section]] = {
         "Keys of `data`": Data,
         "Keys of a column": Column,
@@ -418,32 +425,7 @@ def reference() -> str:
         "Keys of `data.text_feature`": TextFeature,
         "Keys of `data.checks`": Checks,
     }
-    for title, model in sections.items():
-        rows = ["| key | meaning | default |", "|---|---|---|"]
-        for key, field in model.model_fields.items():
-            default = "required" if field.is_required() else _shown(field.default)
-            rows.append(f"| `{key}` | {_choices(field)}{field.description} | {default} |")
-        parts.append(f"## {title}\n" + "\n".join(rows))
-    return "\n\n".join(parts) + "\n"
-
-
-def _choices(field: Any) -> str:
-    words = getattr(field.annotation, "__args__", ())
-    if not all(isinstance(word, str) for word in words) or not words:
-        return ""
-    return f"{', '.join(f'`{word}`' for word in words)}: "
-
-
-def _shown(default: Any) -> str:
-    if default is None:
-        return "none"
-    if isinstance(default, Section):
-        return "see below"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    if isinstance(default, int):
-        return f"{default:,}"
-    return "none" if default in ({}, []) else f"`{default}`"
+    return "\n\n".join(key_table.written(title, one) for title, one in sections.items()) + "\n"
 
 
 if __name__ == "__main__":

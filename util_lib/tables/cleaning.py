@@ -21,6 +21,8 @@ from util_lib.tables import computing, csv_files, reading
 
 logger = logging.getLogger("cleaning")
 
+DUPLICATES = "drop_duplicates"
+
 
 def names_in_file(data: Data) -> list[str]:
     """Return the declared columns as the file calls them: without those that are derived."""
@@ -28,13 +30,17 @@ def names_in_file(data: Data) -> list[str]:
     return [old.get(name, name) for name in data.columns if name not in data.derived]
 
 
+def columns_in_file(data: Data) -> dict[str, Column]:
+    """Return the declared columns by their names in the file: without those that are derived."""
+    declared = [column for name, column in data.columns.items() if name not in data.derived]
+    return dict(zip(names_in_file(data), declared, strict=True))
+
+
 def read(path: str | Path, data: Data) -> pd.DataFrame:
     """Return the raw table in a file that is written as `data` declares, in the declared types."""
-    names = names_in_file(data)
-    declared = [column for name, column in data.columns.items() if name not in data.derived]
-    columns = dict(zip(names, declared, strict=True))
+    columns = columns_in_file(data)
     return reading.read(
-        path, columns, data.csv, data.format, names, data.sheet, max_rows=data.max_rows
+        path, columns, data.csv, data.format, [*columns], data.sheet, max_rows=data.max_rows
     )
 
 
@@ -44,20 +50,43 @@ def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
     In this order: rename, keep_rows, drop_nulls, drop_columns, duplicates, derived columns, missing
     text, text feature.
     """
-    rules = data.clean
-    frame = rename(frame.reset_index(drop=True), rules.rename)
-    for name in rules.drop_columns:
-        _known(frame, "clean.drop_columns", name)
-    for name, keep in rules.keep_rows.items():
-        rule = f"clean.keep_rows.{name}"
-        frame = _logged(frame, rule, partial(keep_rows, name=name, keep=keep))
-    if rules.drop_nulls:
-        frame = _logged(frame, "clean.drop_nulls", lambda rows: drop_nulls(rows, rules.drop_nulls))
-    frame = frame.drop(columns=rules.drop_columns)
-    check_columns(frame, data)
-    frame = narrow(frame)
+    frame = named(frame, data)
+    for rule, select in row_rules(data).items():
+        frame = _logged(frame, rule, select)
+    frame = narrow(declared_only(frame, data))
     if data.drop_duplicates:
-        frame = _logged(frame, "drop_duplicates", drop_duplicates)
+        frame = _logged(frame, DUPLICATES, drop_duplicates)
+    return with_new_columns(frame, data)
+
+
+def named(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """Return `frame` with its columns called as `data` says, its rows counted from 0."""
+    frame = rename(frame.reset_index(drop=True), data.clean.rename)
+    for name in data.clean.drop_columns:
+        _known(frame, "clean.drop_columns", name)
+    return frame
+
+
+def row_rules(data: Data) -> dict[str, Callable[[pd.DataFrame], pd.DataFrame]]:
+    """Return what drops rows for what stands in them alone, by its key, in this order."""
+    rules: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+        f"clean.keep_rows.{name}": partial(keep_rows, name=name, keep=keep)
+        for name, keep in data.clean.keep_rows.items()
+    }
+    if data.clean.drop_nulls:
+        rules["clean.drop_nulls"] = partial(drop_nulls, names=data.clean.drop_nulls)
+    return rules
+
+
+def declared_only(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """Return `frame` without the columns that `data` drops; the declared ones must be there."""
+    frame = frame.drop(columns=data.clean.drop_columns)
+    check_columns(frame, data)
+    return frame
+
+
+def with_new_columns(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """Return `frame` with the derived columns, missing text as '' and the text feature."""
     for name, expression in data.derived.items():
         frame = frame.assign(**{name: derive(frame, name, expression, data.columns)})
     return add_text_feature(fill_missing_text(frame, data.columns), data.text_feature)
@@ -168,11 +197,16 @@ def drop_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
                 lambda value: isinstance(value, list | dict) or hasattr(value, "shape")
             ).any()
         ]
-        raise UserError(
-            f"column {nested[0]!r} holds lists or records: expected one value in each cell"
-            if nested
-            else "rows cannot be compared: expected one value in each cell"
-        ) from None
+        raise not_comparable(nested) from None
+
+
+def not_comparable(nested: list[Any]) -> UserError:
+    """Return why rows cannot be compared, of which the `nested` columns hold more than a value."""
+    return UserError(
+        f"column {nested[0]!r} holds lists or records: expected one value in each cell"
+        if nested
+        else "rows cannot be compared: expected one value in each cell"
+    )
 
 
 def derive(
@@ -227,11 +261,15 @@ def _known(frame: pd.DataFrame, rule: str, name: str) -> None:
 def _logged(
     frame: pd.DataFrame, rule: str, select: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
-    """Apply a rule that drops rows and say how many; `UserError` if none is left."""
+    """Apply a rule that drops rows and say how many."""
     kept = select(frame).reset_index(drop=True)
-    kind = " duplicates" if rule == "drop_duplicates" else ""
-    dropped, n_rows = f"{len(frame) - len(kept):,}", f"{len(frame):,}"
-    if kept.empty:
-        raise UserError(f"{rule} leaves no row of {n_rows}: correct the rule, or the data")
-    logger.info("%s: dropped %s%s of %s rows", rule, dropped, kind, n_rows)
+    log_dropped(rule, len(frame), len(kept))
     return kept
+
+
+def log_dropped(rule: str, n_rows: int, n_kept: int) -> None:
+    """Say how many of the rows a rule dropped; `UserError` if none is left."""
+    kind = " duplicates" if rule == DUPLICATES else ""
+    if not n_kept:
+        raise UserError(f"{rule} leaves no row of {n_rows:,}: correct the rule, or the data")
+    logger.info("%s: dropped %s%s of %s rows", rule, f"{n_rows - n_kept:,}", kind, f"{n_rows:,}")

@@ -100,7 +100,7 @@ def _parquet_shape(path: Path) -> tuple[list[str], int]:
         return file.schema_arrow.names, file.metadata.num_rows
 
 
-def _refuse_large(path: Path, names: Collection[str], n_rows: int, max_rows: int) -> None:
+def refuse_large(path: Path, names: Collection[str], n_rows: int, max_rows: int) -> None:
     """Raise `UserError` for a table larger than `max_rows` allows."""
     if n_rows > max_rows or n_rows * len(names) > VALUES_PER_ROW * max_rows:
         raise UserError(
@@ -134,11 +134,11 @@ def read(
     written, n_rows = False, 0
     check_file(path)
     if max_rows is not None and is_parquet(path, format):
-        _refuse_large(path, *_parquet_shape(path), max_rows)
+        refuse_large(path, *_parquet_shape(path), max_rows)
     for piece in pieces(path, csv, format, names, sheet):
         if max_rows is not None:
             known = gathered.keys() | piece.columns.keys()
-            _refuse_large(path, known, n_rows + len(piece.numbers), max_rows)
+            refuse_large(path, known, n_rows + len(piece.numbers), max_rows)
         for number, reason in piece.unread:
             raise UserError(f"{path.name} cannot be read: record {number}, from 0: {reason}")
         written = piece.written
@@ -189,8 +189,7 @@ def _column(source: Any, column: Column | None, csv: Csv, written: bool, typed: 
         return typed.for_pandas(source)
     if column is None:
         return typed.for_pandas(typed.guessed(source, csv))
-    as_text = Column.model_validate({"dtype": "string", "role": "ignore"})
-    return typed.for_pandas(typed.read(source, as_text, csv, written=True).values)
+    return typed.for_pandas(typed.texts_as_they_are(source, csv))
 
 
 def as_declared(source: Any, column: Column, csv: Csv = OURS, written: bool = False) -> Any:

@@ -34,6 +34,8 @@ TYPES = {
     "string": pa.string(),
     "datetime": pa.timestamp("us"),
 }
+GUESSES = ("bool", "int", "float", "string")
+TRUTH_WORDS = {"", "True", "False", "true", "false", "TRUE", "FALSE"}
 INTEGER = r"^[+-]?[0-9]+$"
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 INFINITE = r"^[+-]?(?i:inf|infinity)$"
@@ -357,17 +359,26 @@ def guessed(texts: pa.Array, form: Csv) -> pa.Array:
 
     Booleans, whole numbers, numbers; else texts. Words such as NA are missing among numbers only.
     """
-    kinds = {"int": "ignore", "float": "ignore", "string": "ignore"}
-    known = texts.unique().to_pylist()
-    if known and {*known} - {""} <= {"True", "False", "true", "false", "TRUE", "FALSE"}:
-        if {*known} != {""}:
-            kinds = {"bool": "ignore"}
-    for dtype, role in kinds.items():
-        column = Column.model_validate({"dtype": dtype, "role": role, "nullable": True})
-        found = read(texts, column, form, written=True)
-        if not found.wrong.any() and (dtype == "string" or found.values.null_count < len(texts)):
-            return found.values
+    for dtype in GUESSES:
+        values = guess(texts, form, dtype)
+        if values is not None and (dtype == "string" or values.null_count < len(texts)):
+            return values
     return texts
+
+
+def guess(texts: pa.Array, form: Csv, dtype: str) -> pa.Array | None:
+    """Return texts as values of a type, None where they are not all of it."""
+    if dtype == "bool" and not {*texts.unique().to_pylist()} <= TRUTH_WORDS:
+        return None
+    column = Column.model_validate({"dtype": dtype, "role": "ignore", "nullable": True})
+    found = read(texts, column, form, written=True)
+    return None if found.wrong.any() else found.values
+
+
+def texts_as_they_are(texts: pa.Array, form: Csv) -> pa.Array:
+    """Return the texts of a declared column in which some are of another type."""
+    column = Column.model_validate({"dtype": "string", "role": "ignore"})
+    return read(texts, column, form, written=True).values
 
 
 def beyond_doubles(values: pa.Array) -> int:

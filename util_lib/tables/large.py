@@ -1,0 +1,26 @@
+"""Tables with more rows than `data.large_rows`, which steps work on in batches."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from util_lib.errors import UserError
+
+logger = logging.getLogger("large")
+
+
+def is_large(n_rows: int, large_rows: int) -> bool:
+    """Say, also in the log, whether a table is to be worked on in batches."""
+    if n_rows > large_rows:
+        logger.info("%s rows, above large_rows (%s): in batches", f"{n_rows:,}", f"{large_rows:,}")
+    return n_rows > large_rows
+
+
+def check_room(folder: str | Path, n_bytes: int) -> None:
+    """Raise `UserError` where the disk of a temporary folder lacks the room that is needed."""
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise UserError(
+            f"the table needs about {n_bytes / 1e9:,.1f} GB of temporary files and {folder} has "
+            f"{free / 1e9:,.1f} GB free: make room, or set TMPDIR to a folder on a larger disk"
+        )
