@@ -150,7 +150,9 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
             _draw(run, pipeline, draw)
             logged = [_log_file(run, request, config)]
             name, aliases = args.export_artifact, ["latest", "best"]
-            logged += [training.export(run, name, pipeline, train, data, config, args, aliases)]
+            logged += [
+                training.export(run, name, pipeline, train, val, data, config, args, aliases)
+            ]
             return {"run": run.id, "artifacts": [version.name for version in logged]}
 
 
@@ -263,7 +265,8 @@ def _fit_and_log(
         summary |= scores
     summary |= {"fit_seconds": seconds, "model_mb": inference_pipeline.megabytes(pipeline)}
     if args.export_artifact:
-        logged = training.export(run, args.export_artifact, pipeline, train, data, config, args)
+        name = args.export_artifact
+        logged = training.export(run, name, pipeline, train, val, data, config, args)
         summary["model"] = logged.name
     summary |= objective_of(summary, sweep["objectives"])
     if request.get("figures"):
