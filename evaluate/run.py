@@ -4,7 +4,7 @@
 Step 6 of 6. Reads a model directory and the test rows; writes the metrics `test_roc_auc_ovo_macro`,
 `test_accuracy`, `test_f1_macro` and the figure `confusion_matrix`, or of a model that predicts
 numbers `test_r2`, `test_mae`, `test_rmse` and `residuals`. The model gets the columns it was fitted
-on and no other.
+on and no other. Rows that training has seen are left out, and counted as `n_test_rows_seen`.
 """
 
 import argparse
@@ -39,6 +39,12 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="the test rows, e.g. data_test.parquet:latest",
     )
+    parser.add_argument(
+        "--min_rows",
+        type=cli.positive_int,
+        default=held_out.MIN_ROWS,
+        help="rows that must be left where training has seen some of them",
+    )
     cli.add_trust_pickle(parser)
     return parser
 
@@ -52,13 +58,32 @@ def main(argv: list[str] | None = None) -> None:
     ):
         exported = run.use_artifact(args.model_export)
         data = run.use_artifact(args.test_data)
-        model, metadata = export.load(exported.download(str(Path(tmp, "model"))), args.trust_pickle)
+        directory = exported.download(str(Path(tmp, "model")))
+        model, metadata = export.load(directory, args.trust_pickle)
         about = described(metadata, f"model {exported.source_name}")
         features, target, task = about.features, about.target, about.task
         columns = about.declaration.of_table(features, target)
         frame = reading.read_own(reading.fetch(data, Path(tmp, "data")), columns)
         held_out.check_columns(frame, features.names(), target, task)
         model_name, data_name = exported.source_name, data.source_name
+        digests = held_out.read_digests(directory)
+        if digests is None:
+            logger.warning(
+                "%s is of a version that kept no digests of its training rows: whether "
+                "these rows are among them is not known",
+                model_name,
+            )
+        elif held_out.split_off_together(held_out.training_rows(exported), data):
+            run.summary["n_test_rows_seen"] = 0
+        else:
+            seen = held_out.seen(frame, digests, [*features.names(), target])
+            frame, n_seen = frame[~seen], int(seen.sum())
+            run.summary["n_test_rows_seen"] = n_seen
+            held_out.refuse_few(len(frame), n_seen, data_name, args.min_rows)
+            if n_seen:
+                logger.warning(
+                    "%s was trained on %s of these rows: left out", model_name, f"{n_seen:,}"
+                )
         logger.info("measuring %s on %s, %s rows", model_name, data_name, f"{len(frame):,}")
 
         rows, truth = frame[features.names()], frame[target].to_numpy()

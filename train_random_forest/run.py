@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
         if args.export_artifact is None:
             logger.info("export_artifact is null: nothing is exported")
             return
-        logged = training.export(run, args.export_artifact, pipeline, train, data, config, args)
+        name = args.export_artifact
+        logged = training.export(run, name, pipeline, train, val, data, config, args)
         logger.info("exported %s, %.1f MB", logged.name, logged.size / 1e6)
 
 

@@ -24,9 +24,10 @@ class Sweep:
     `keys` are swept; `objectives` are what trials are compared by, the first one decides.
     `made` maps the digest of a chain of steps (`sweep_space.chain`) to the artifacts (`name:vN`)
     that they made, `failed` to why they failed. `pinned` are the versions of artifacts that no step
-    of this sweep makes. `n_jobs` is None where the sweeper decides. `threads` is how many cores one
-    trial may use. `uri` is where the step lies whose runs are trials. `first` is added to a job's
-    number, so that two trials never share one.
+    of this sweep makes. `question` is the digest of what all its trials depend on (question.py),
+    `stands_on` those parts of it that no setting shows. `n_jobs` is None where the sweeper decides.
+    `threads` is how many cores one trial may use. `uri` is where the step lies whose runs are
+    trials. `first` is added to a job's number, so that two trials never share one.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Sweep:
     failed: dict[str, str] = field(default_factory=dict)
     pinned: dict[str, str] = field(default_factory=dict)
     mlflow_run: str | None = None
+    question: str = ""
+    stands_on: dict[str, str] = field(default_factory=dict)
 
     def publish(self) -> None:
         """Tell it to jobs that are started from now on."""

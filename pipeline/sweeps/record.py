@@ -2,11 +2,11 @@
 
 A trial is a run in the group that is called like the sweep, of the step that the sweep names. Its
 config holds `sweep`: name, trial (a number from 1), overrides (swept key: value), arguments (the
-same as Hydra reads them), objectives, cv, made (artifact: version that the trial used) and
-fingerprint. Its summary holds what was measured, `fit_seconds`, `model_mb`, `model` and
-`objective`, or `error`.
-Several runs may have the same overrides (one was killed, or failed, and was repeated): the latest
-finished one counts.
+same as Hydra reads them), objectives, question (the digest of all that a trial depends on beside
+them), cv, made (artifact: version that the trial used) and fingerprint. Its summary holds what was
+measured, `fit_seconds`, `model_mb`, `model` and `objective`, or `error`.
+Several runs may have the same question and overrides (one was killed, or failed, and was repeated):
+the latest finished one counts.
 """
 
 import json
@@ -38,6 +38,11 @@ class Trial:
     config: dict[str, Any] = field(default_factory=dict)
     url: str | None = None
 
+    @property
+    def question(self) -> str:
+        """Tell trials that compare from others; empty for those of versions that knew of none."""
+        return self.sweep.get("question", "")
+
     def value(self, metric: str) -> float:
         """Return what was measured, NaN where nothing was."""
         found = self.summary.get(metric)
@@ -51,8 +56,11 @@ def as_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def trials(project: str, name: str) -> list[Trial]:
-    """Return the trials of a sweep by their number; of those with the same overrides, one."""
+def trials(project: str, name: str, question: str | None = None) -> list[Trial]:
+    """Return the trials of a sweep by their number; of those with the same overrides, one.
+
+    With a `question` only those that answer it.
+    """
     runs = tracking.Api().runs(project, filters={"group": name})
     found: dict[str, Trial] = {}
     for run in runs:  # oldest first
@@ -72,10 +80,18 @@ def trials(project: str, name: str) -> list[Trial]:
             config,
             run.url,
         )
-        key = as_text(trial.overrides)
+        key = as_text([trial.question, trial.overrides])
         if key not in found or trial.state == "finished" or found[key].state != "finished":
             found[key] = trial
-    return sorted(found.values(), key=lambda trial: trial.number)
+    asked = [trial for trial in found.values() if question in (None, trial.question)]
+    return sorted(asked, key=lambda trial: trial.number)
+
+
+def latest_question(project: str, name: str) -> str:
+    """Return the question of the sweep's newest run, be it a trial or its winner's."""
+    runs = tracking.Api().runs(project, filters={"group": name})
+    asked = [dict(run.config).get("sweep") or {} for run in runs]
+    return next((sweep.get("question", "") for sweep in reversed(asked) if sweep), "")
 
 
 def objectives(metric: str | list[str] | None, task: str, cv: int, val_size: float) -> list[str]:

@@ -16,13 +16,14 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from pipeline.caching import fingerprint
 from pipeline.planning.step import Step
 from pipeline.running import mlflow_session, pipeline_run
 from pipeline.running.failures import StepFailed
 from pipeline.running.screen import Screen
 from pipeline.settings.redacted import remember_addresses
 from pipeline.settings.schema import Settings
-from pipeline.sweeps import context, record, shared_steps, space, warm_worker, winner
+from pipeline.sweeps import context, question, record, shared_steps, space, warm_worker, winner
 from pipeline.sweeps.cluster import launcher as cluster
 from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.space import Composer, Space
@@ -141,9 +142,9 @@ def _prepare(found: Sweep, swept: Space, base: Settings, compose: Composer, scre
     if swept.is_grid:
         for arguments in space.combinations(swept, early):
             _run_before(found, arguments, compose, screen)
-    else:
-        if same := before[: space.first_early(swept, early, base, compose)]:
-            shared_steps.run_chain(found, same, base, screen)
+    first = space.first_early(swept, early, base, compose)
+    if before[:first] and not swept.is_grid:
+        shared_steps.run_chain(found, before[:first], base, screen)
     project = base.main.project_name
     training = space.trial_step(base)
     outputs = {name for step in before for name in step.outputs}
@@ -151,6 +152,10 @@ def _prepare(found: Sweep, swept: Space, base: Settings, compose: Composer, scre
         if reference.removesuffix(":latest") not in outputs:
             artifact = tracking.Api().artifact(f"{project}/{reference}")
             found.pinned[reference.removesuffix(":latest")] = artifact.source_name
+    made = [name for digest in space.chain(before)[:first] for name in found.made.get(digest, [])]
+    versions = found.pinned | {name.partition(":")[0]: name for name in made}
+    parts = question.parts(found.keys, base, [*before[first:], training], versions)
+    found.question, found.stands_on = fingerprint.digest(parts), question.of_no_setting(parts)
     if swept.is_grid:
         _number(found, swept, record.trials(project, found.name))
 
@@ -177,11 +182,11 @@ def _run_before(found: Sweep, arguments: list[str], compose: Composer, screen: S
 
 def _number(found: Sweep, swept: Space, recorded: list[record.Trial]) -> None:
     """See that no trial gets the number of another one: a grid may have grown since."""
-    known = {trial.number: trial.overrides for trial in recorded}
+    known = {trial.number: (trial.question, trial.overrides) for trial in recorded}
     jobs = space.combinations(swept, [*swept.values])
     for number, arguments in enumerate(jobs, start=1):
-        overrides = {space.key_of(a): space.value_of(a) for a in arguments}
-        if known.get(number, overrides) != overrides:
+        trial = found.question, {space.key_of(a): space.value_of(a) for a in arguments}
+        if known.get(number, trial) != trial:
             found.first = max(known)
             return
 

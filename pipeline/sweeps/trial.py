@@ -59,6 +59,7 @@ def _about(sweep: Sweep, arguments: list[str], job: int) -> dict[str, Any]:
         "overrides": {key_of(a): value_of(a) for a in arguments if key_of(a) in sweep.keys},
         "arguments": [a for a in arguments if key_of(a) in sweep.keys],
         "objectives": sweep.objectives,
+        "question": sweep.question,
     }
 
 

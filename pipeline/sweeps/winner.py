@@ -47,7 +47,8 @@ class Ending:
         The test rows are looked at here alone, once: who picks a model by them learns nothing.
         """
         found = record.trials(self._project, self._sweep.name)
-        winner = self._winner = record.best(found, self._sweep.objectives)
+        sweep = ranking.ordered(self._project, self._sweep.name, found, self._sweep.question)
+        winner = self._winner = record.best(sweep.trials, self._sweep.objectives)
         if not winner:
             return
         settings = self._compose(*winner.sweep["arguments"])
@@ -59,7 +60,7 @@ class Ending:
             return
         made = winner.sweep["made"]
         made = {name.removesuffix(":latest"): version for name, version in made.items()}
-        about = {key: winner.sweep[key] for key in ("name", "overrides", "arguments")}
+        about = {key: winner.sweep[key] for key in ("name", "overrides", "arguments", "question")}
         about |= {"winner": winner.number, "objectives": self._sweep.objectives}
         screen.now("fitting the winner again, to export it")
         request = sweep_trial.training_request(self._sweep, about, settings, training, made, export)
@@ -87,7 +88,6 @@ class Ending:
             for outcome in shared_steps.run_steps(settings, after, screen, made):
                 for name, value in outcome.metrics.items():
                     screen.say(f"{outcome.step}: {name} {value:.4f}")
-        sweep = ranking.ordered(self._project, self._sweep.name, found)
         with tracking.whole_step():
             version, run_id = report.log(sweep)
         self._runs.append(run_id)
@@ -132,11 +132,14 @@ class Ending:
             screen.say(f"the trials cannot be read: {error}")
             return
         if found:
-            report.show(ranking.ordered(self._project, self._sweep.name, found), screen)
+            name = self._sweep.name
+            # none where it ended before its steps were done
+            question = self._sweep.question or record.latest_question(self._project, name)
+            report.show(ranking.ordered(self._project, name, found, question), screen)
 
     def refuse_failures(self) -> None:
         """Raise `UserError` where a trial failed: the others count, and the exit code says so."""
-        found = record.trials(self._project, self._sweep.name)
+        found = record.trials(self._project, self._sweep.name, self._sweep.question)
         failed = [trial for trial in found if trial.state not in ("finished", "pruned")]
         if not failed:
             return

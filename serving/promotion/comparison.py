@@ -62,7 +62,7 @@ def test_split(candidate: Any) -> str:
     Raises `NotComparableError` where the lineage does not lead to one.
     """
     way_out = "name it: -P test_data=data_test.parquet:latest"
-    if (trained := training_rows(candidate)) is None:
+    if (trained := held_out.training_rows(candidate)) is None:
         raise NotComparableError(
             f"the lineage of {candidate.source_name} names no training data that are still there, "
             f"so there is no test split to find: {way_out}"
@@ -79,15 +79,6 @@ def test_split(candidate: Any) -> str:
             f"together with one test split that is still there: {way_out}"
         )
     return f"{found[0].project}/{found[0].source_name}"
-
-
-def training_rows(artifact: Any) -> Any | None:
-    """Return the artifact with the rows that a model was fitted on, None where it is gone."""
-    reference = ((artifact.metadata or {}).get("data") or {}).get("artifact")
-    api = tracking.Api()
-    if not reference or ":" not in reference or not api.artifact_exists(reference):
-        return None
-    return api.artifact(reference)
 
 
 def refuse_unlike(candidate: ServedModel, champion: ServedModel) -> None:
@@ -119,33 +110,45 @@ def leave_out_seen(rows: Rows, models: list[tuple[ServedModel, Any]], folder: Pa
     """
     seen, notes = np.zeros(len(rows.frame), dtype=bool), []
     for model, artifact in models:
-        trained = training_rows(artifact)
-        if trained is None:
-            notes.append(f"the training rows of {model.version} are gone: not looked for here")
-            continue
-        if trained.digest == rows.digest:
+        trained = held_out.training_rows(artifact)
+        if trained is not None and trained.digest == rows.digest:
             raise NotComparableError(
                 f"{model.version} was trained on {rows.version} itself: compare on rows that it "
                 "has not seen"
             )
-        path = reading.fetch(trained, folder / f"training_of_{_name(artifact)}_{artifact.version}")
-        training = reading.read_own(path, _columns(model))
-        columns = [
-            name
-            for name in [*model.features.names(), model.target]
-            if name in training.columns and name in rows.frame.columns
-        ]
-        same = held_out.seen(rows.frame, training, columns)
+        if held_out.split_off_together(trained, tracking.Api().artifact(rows.version)):
+            continue
+        names = model.features.names()
+        held_out.check_columns(rows.frame, names, model.target, model.task)
+        columns = [*names, model.target]
+        digests = _digests(model, artifact, trained, columns, folder)
+        if digests is None:
+            notes.append(f"the training rows of {model.version} are gone: not looked for here")
+            continue
+        same = held_out.seen(rows.frame, digests, columns)
         if same.any():
             notes.append(f"{model.version} was trained on {same.sum():,} of them: left out")
         seen |= same
-    left = rows.frame[~seen]
-    if seen.any() and (len(left) < 2 or len(left) < len(rows.frame) / 100):
-        raise NotComparableError(
-            f"{seen.sum():,} of the {len(rows.frame):,} rows of {rows.version} were trained on by "
-            "one of the models: compare on rows that neither has seen"
-        )
-    return left, int(seen.sum()), notes
+    left, n_seen = rows.frame[~seen], int(seen.sum())
+    try:
+        held_out.refuse_few(len(left), n_seen, rows.version)
+    except UserError as error:
+        raise NotComparableError(str(error)) from error
+    return left, n_seen, notes
+
+
+def _digests(
+    model: ServedModel, artifact: Any, trained: Any | None, columns: list[str], folder: Path
+) -> np.ndarray | None:
+    """Return the digests of a model's training rows: its own, else those of the rows themselves."""
+    folder = folder / f"training_of_{_name(artifact)}_{artifact.version}"
+    if held_out.ROWS_FILE in artifact.manifest.entries:
+        artifact.get_entry(held_out.ROWS_FILE).download(folder)
+        return held_out.read_digests(folder)
+    if trained is None:
+        return None
+    training = reading.read_own(reading.fetch(trained, folder), _columns(model))
+    return held_out.hashes(training, columns) if {*columns} <= {*training.columns} else None
 
 
 def read_rows(artifact: Any, chosen: str, candidate: ServedModel, folder: Path) -> Rows:

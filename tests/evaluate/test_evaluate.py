@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 from step_support import MODEL, ROOT, make_songs, with_text
@@ -9,9 +10,10 @@ from evaluate import run
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
-from util_lib.model import export, inference_pipeline
+from util_lib.model import export, held_out, inference_pipeline
 
 TEST = "data_test.parquet"
+FEATURES = model_config.RandomForestPipeline.model_validate(MODEL).features
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +119,54 @@ def test_missing_inputs_are_said_to_be_missing(steps):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("evaluate: ") and "must have been already created and stored" in last
+
+
+@pytest.fixture(scope="module")
+def with_digests(fitted, tmp_path_factory):
+    """The model, exported with the digests of its 300 rows."""
+    pipeline, _ = fitted
+    table = with_text(make_songs())
+    columns = [*FEATURES.names(), "genre"]
+    directory = tmp_path_factory.mktemp("digests") / "model"
+    example = pipeline["columns"].transform(table)
+    about = {"target": "genre", "features": MODEL["features"]}
+    rows = held_out.hashes(table, columns)
+    export.save(pipeline, directory, example, pipeline.classes_, about, rows=rows)
+    return directory
+
+
+def measure(steps, directory, table, *given):
+    artifact = tracking.Artifact("model_export", type="model_export")
+    artifact.add_dir(str(directory))
+    with tracking.init(job_type="test") as started:
+        started.log_artifact(artifact)
+    reference = steps.put(table, TEST)
+    run.main(["--model_export", "model_export:latest", "--test_data", reference, *given])
+    return steps.run("evaluate").summary
+
+
+def test_rows_that_training_has_seen_are_left_out_and_counted(steps, with_digests, caplog):
+    old, new = with_text(make_songs()), with_text(make_songs(seed=9))
+    alone = measure(steps, with_digests, new)
+    assert alone["n_test_rows_seen"] == 0
+    mixed = pd.concat([old.iloc[50:170], new]).sample(frac=1, random_state=3)
+    found = measure(steps, with_digests, mixed)
+    assert found["n_test_rows_seen"] == 120
+    assert "model_export:v0 was trained on 120 of these rows: left out" in caplog.text
+    for name in ("test_roc_auc_ovo_macro", "test_accuracy"):
+        assert found[name] == pytest.approx(alone[name])
+
+
+def test_too_few_rows_that_training_has_not_seen_are_refused(steps, with_digests):
+    mixed = pd.concat([with_text(make_songs()), with_text(make_songs(seed=9)).head(20)])
+    with pytest.raises(UserError, match="300 of the 320 rows of .* were trained on: 20 are left"):
+        measure(steps, with_digests, mixed)
+    assert measure(steps, with_digests, mixed, "--min_rows", "20")["n_test_rows_seen"] == 300
+
+
+def test_a_model_that_kept_no_digests_is_measured_on_all_rows_and_that_is_said(
+    steps, fitted, caplog
+):
+    found = measure(steps, fitted[1], with_text(make_songs()))
+    assert "n_test_rows_seen" not in found and found["test_accuracy"] > 0.5
+    assert "kept no digests of its training rows" in caplog.text

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from util_lib import cli, git_state, tracking, validation
 from util_lib.errors import UserError
 from util_lib.model import export as model_export
-from util_lib.model import inference_pipeline
+from util_lib.model import held_out, inference_pipeline
 from util_lib.model.config import AnyPipeline
 from util_lib.project import ROOT
 from util_lib.tables import reading
@@ -154,6 +154,7 @@ def export(
     name: str,
     pipeline: Pipeline,
     train: pd.DataFrame,
+    val: pd.DataFrame,
     data: tracking.Artifact,
     config: AnyPipeline,
     args: argparse.Namespace,
@@ -186,7 +187,11 @@ def export(
         answers = pipeline.predict(train.head(1))
         names = config.features.names()
         whole = [n for n in names if is_integer_dtype(train[n]) and train[n].notna().all()]
-        model_export.save(pipeline, directory, example, answers, about, config.export_format, whole)
+        columns = [*names, config.target]
+        # a model is chosen by its validation rows, so they have been looked at too
+        rows = np.concatenate([held_out.hashes(part, columns) for part in (train, val)])
+        export_format = config.export_format
+        model_export.save(pipeline, directory, example, answers, about, export_format, whole, rows)
         metadata = about | {
             "parameters": parameters,
             "data": about["data"] | {"artifact": f"{data.project}/{data.source_name}"},

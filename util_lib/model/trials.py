@@ -91,17 +91,19 @@ def recorded(project: str, trainer: Trainer) -> dict[str, dict[str, Any]]:
 def take(request: dict[str, Any], known: dict[str, Any], trainer: Trainer) -> dict[str, Any] | None:
     """Return the answer that an earlier trial gave, None where it wrote a model that is gone.
 
-    A trial of another sweep becomes a run of this one too, with what was measured then.
+    A trial of another sweep or question becomes a run of this one too, with what was measured
+    then.
     """
     summary, sweep = known["summary"], request["sweep"]
+    is_same = all(known["sweep"].get(key) == sweep.get(key) for key in ("name", "question"))
     project, model = request["project"], summary.get("model")
     if model and not tracking.Api().artifact_exists(f"{project}/{model}"):
         return None
     if not summary.get("pruned"):
         summary = summary | objective_of(summary, sweep["objectives"])
-    elif known["sweep"]["name"] != sweep["name"]:
+    elif not is_same:
         return None  # given up for what that sweep had reached
-    if known["sweep"]["name"] == sweep["name"]:
+    if is_same:
         return {"run": known["run"], "summary": summary, "recorded": known["sweep"]["trial"]}
     with tempfile.TemporaryDirectory() as tmp:
         args, config = _arguments(request, tmp, trainer)
@@ -148,7 +150,9 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
             _draw(run, pipeline, draw)
             logged = [_log_file(run, request, config)]
             name, aliases = args.export_artifact, ["latest", "best"]
-            logged += [training.export(run, name, pipeline, train, data, config, args, aliases)]
+            logged += [
+                training.export(run, name, pipeline, train, val, data, config, args, aliases)
+            ]
             return {"run": run.id, "artifacts": [version.name for version in logged]}
 
 
@@ -261,7 +265,8 @@ def _fit_and_log(
         summary |= scores
     summary |= {"fit_seconds": seconds, "model_mb": inference_pipeline.megabytes(pipeline)}
     if args.export_artifact:
-        logged = training.export(run, args.export_artifact, pipeline, train, data, config, args)
+        name = args.export_artifact
+        logged = training.export(run, name, pipeline, train, val, data, config, args)
         summary["model"] = logged.name
     summary |= objective_of(summary, sweep["objectives"])
     if request.get("figures"):

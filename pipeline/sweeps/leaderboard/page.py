@@ -5,7 +5,7 @@ from html import escape
 
 from pipeline.sweeps import record
 from pipeline.sweeps.leaderboard import importance, pictures
-from pipeline.sweeps.leaderboard.ranking import RankedSweep, explained, marks
+from pipeline.sweeps.leaderboard.ranking import RankedSweep, explained, marks, told_apart
 from pipeline.sweeps.record import Trial
 from util_lib.page import Number, Verdict, document, table
 
@@ -39,6 +39,7 @@ def html(sweep: RankedSweep) -> str:
         f"<p>{escape(explained(sweep))}</p>",
         f'<div class="wide">{table(heads(sweep), [_cells(sweep, t) for t in sweep.trials])}</div>',
     ]
+    parts += [f"<p>{escape(line)}</p>" for line in told_apart(sweep)]
     if n_finished > 1:
         parts += _pictures(sweep)
     return document(f"Sweep {sweep.name}", STYLE, parts)

@@ -15,12 +15,16 @@ from util_lib.tracking.store.places import refuse_no_store
 
 
 class RankedSweep(NamedTuple):
-    """A sweep: what its trials are judged by, and the trials, best first, unmeasured ones last."""
+    """A sweep: what its trials are judged by, and the trials, best first, unmeasured ones last.
+
+    `apart` are trials of its name that answer another question: they are not compared.
+    """
 
     project: str
     name: str
     objectives: list[str]
     trials: list[Trial]
+    apart: list[Trial]
 
     @property
     def varied(self) -> list[str]:
@@ -74,18 +78,21 @@ def read(name: str, project: str = "") -> RankedSweep:
             f"project={min(found)}"
         )
     [(place, trials)] = found.items()
-    return ordered(place, name, trials)
+    return ordered(place, name, trials, record.latest_question(place, name))
 
 
-def ordered(project: str, name: str, trials: list[Trial]) -> RankedSweep:
+def ordered(project: str, name: str, found: list[Trial], question: str) -> RankedSweep:
     """Return the sweep with its trials in order; of several objectives the front stands first.
 
-    The objectives are those of the latest trial: a sweep that goes on may be told others.
+    Trials of another question than `question` stand apart. The objectives are those of the latest
+    trial: a sweep that goes on may be told others.
     """
-    objectives = [*max(trials, key=lambda trial: trial.number).sweep["objectives"]]
+    trials = [trial for trial in found if trial.question == question]
+    apart = [trial for trial in found if trial.question != question]
+    objectives = [*max(trials or found, key=lambda trial: trial.number).sweep["objectives"]]
     measured = record.ranked(trials, objectives)
     others = [trial for trial in trials if trial not in measured]
-    sweep = RankedSweep(project, name, objectives, [*measured, *others])
+    sweep = RankedSweep(project, name, objectives, [*measured, *others], apart)
     front = pareto(sweep) if len(objectives) > 1 else set()
     first = sorted(sweep.trials, key=lambda trial: trial.number not in front)
     return sweep._replace(trials=first) if front else sweep
@@ -150,6 +157,21 @@ def marks(sweep: RankedSweep) -> dict[int, str]:
     if (small := simplest(sweep)) is not None:
         found.setdefault(small.number, []).append("simplest within 1 SE")
     return {number: ", ".join(words) for number, words in found.items()}
+
+
+def told_apart(sweep: RankedSweep) -> list[str]:
+    """Say which trials are not compared, and what they reached; nothing where all are."""
+    if not sweep.apart:
+        return []
+    said = [
+        f"{len(sweep.apart)} of the trials of this name are not compared: their data, settings or "
+        "code are not today's"
+    ]
+    for trial in sweep.apart:
+        value = trial.value(sweep.objectives[0])
+        reached = trial.state if math.isnan(value) else f"{sweep.objectives[0]} {value:.4f}"
+        said.append(f"  trial {trial.number} ({record.described(trial.overrides)}): {reached}")
+    return said
 
 
 def explained(sweep: RankedSweep) -> str:

@@ -11,6 +11,7 @@ from pipeline.running.screen import Screen
 from pipeline.sweeps import record
 from pipeline.sweeps.leaderboard import page, ranking
 from pipeline.sweeps.leaderboard.ranking import RankedSweep
+from pipeline.sweeps.record import Trial
 from util_lib import tracking
 
 REPORT = "sweep_report"
@@ -38,6 +39,8 @@ def show(sweep: RankedSweep, screen: Screen) -> None:
         if reason := trial.summary.get("error"):
             screen.say(f"  trial {trial.number} {trial.state}: {reason}")
     screen.say(ranking.explained(sweep))
+    for line in ranking.told_apart(sweep):
+        screen.say(line)
 
 
 def log(sweep: RankedSweep) -> tuple[str, str]:
@@ -67,15 +70,16 @@ def as_json(sweep: RankedSweep) -> dict:
     marked = ranking.marks(sweep)
     return {
         **{"project": sweep.project, "sweep": sweep.name, "objectives": [*sweep.objectives]},
-        "trials": [
-            {
-                "trial": trial.number,
-                "run": trial.run_id,
-                "state": trial.state,
-                "overrides": trial.overrides,
-                "summary": trial.summary,
-                "mark": marked.get(trial.number),
-            }
-            for trial in sweep.trials
-        ],
+        "trials": [_trial(trial) | {"mark": marked.get(trial.number)} for trial in sweep.trials],
+        "apart": [_trial(trial) for trial in sweep.apart],
+    }
+
+
+def _trial(trial: Trial) -> dict:
+    return {
+        "trial": trial.number,
+        "run": trial.run_id,
+        "state": trial.state,
+        "overrides": trial.overrides,
+        "summary": trial.summary,
     }

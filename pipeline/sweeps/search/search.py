@@ -52,6 +52,7 @@ class SearchSettings(NamedTuple):
     batch: int
     judged_by: dict[str, Any]
     prune: bool = False
+    question: str | None = None
 
 
 def settings(
@@ -92,8 +93,10 @@ def settings(
             "main.random_seed": config.main.random_seed,
             "sweep.cv": config.sweep.cv,
             "sweep.metric": under_way.objectives,
+            **under_way.stands_on,
         },
         prune and len(under_way.objectives) == 1 and under_way.objectives[0].startswith("cv_"),
+        under_way.question,
     )
 
 
@@ -204,7 +207,7 @@ def _limits(
         for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         if trial.number < first
     }
-    recorded = record.trials(settings.project, settings.sweep)
+    recorded = record.trials(settings.project, settings.sweep, settings.question)
     return medians(
         [
             trial.summary["cv_scores"]
