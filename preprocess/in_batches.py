@@ -82,7 +82,7 @@ def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[int, int]
         cleaning.log_dropped(cleaning.DUPLICATES, n_rows, int((~repeated).sum()))
     with pq.ParquetFile(staged) as file, _writer(target, schema) as writer:
         start = 0
-        for batch in file.iter_batches(ROWS):
+        for batch in parquet_files.record_batches(file, ROWS):
             kept = ~repeated[start : start + batch.num_rows]
             start += batch.num_rows
             columns = batch.columns if kept.all() else batch.filter(pa.array(kept)).columns

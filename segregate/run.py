@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
-from util_lib.tables import drawing, large, reading
+from util_lib.tables import drawing, large, parquet_files, reading
 
 logger = logging.getLogger("segregate")
 
@@ -60,7 +60,7 @@ def _values(path: Path, position: int) -> Iterator[pa.Array]:
         return
     with pq.ParquetFile(path) as file:
         name = file.schema_arrow.names[position]
-        for batch in file.iter_batches(PIECE_ROWS, columns=[name]):
+        for batch in parquet_files.record_batches(file, PIECE_ROWS, [name]):
             yield batch.column(0)
 
 
@@ -122,7 +122,7 @@ def divide(path: Path, is_test: np.ndarray, train: Path, test: Path) -> None:
         schema = _without_index(file.schema_arrow.empty_table()).schema
         with pq.ParquetWriter(train, schema) as one, pq.ParquetWriter(test, schema) as other:
             start = 0
-            for batch in file.iter_batches(PIECE_ROWS, columns=schema.names):
+            for batch in parquet_files.record_batches(file, PIECE_ROWS, schema.names):
                 marks = is_test[start : start + batch.num_rows]
                 start += batch.num_rows
                 for writer, mask in ((one, ~marks), (other, marks)):
