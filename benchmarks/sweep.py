@@ -33,7 +33,7 @@ LOCAL = "main.env_manager=local"  # the environments' making is not what is meas
 # Fits what the single run with these values would fit, and prints its CPU seconds. With `optuna`
 # the same values are handed to a study, whose objective fits and scores on the validation rows.
 FITS = """
-import json, sys, tempfile, time, warnings
+import argparse, json, sys, tempfile, time, warnings
 sys.path.insert(0, {root!r})
 from train_random_forest import run as step
 from util_lib import tracking
@@ -45,7 +45,7 @@ section = last.config["random_forest_pipeline"]
 data = tracking.Api().artifact(f"{{given['project']}}/data_train.parquet:latest")
 config = model_config.RandomForestPipeline.model_validate(section)
 with tempfile.TemporaryDirectory() as folder:
-    frame = training.read_rows(data, config, folder)
+    frame, _ = training.read_rows(data, config, folder, argparse.Namespace())
 train, val = training.split(frame, last.config["val_size"], 42, last.config["stratify"])
 cpu, wall = time.process_time(), time.perf_counter()
 def fit(depth, words):

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from check_data import table_schema
+from check_data.columns_of_file import ColumnsOfFile
 from util_lib import tracking
 from util_lib.checks import drift, leakage
 from util_lib.checks.drift import ColumnDrift
 from util_lib.checks.findings import Finding
 from util_lib.dataset.declaration import Data
-from util_lib.tables import reading
+from util_lib.tables import large, reading
 from util_lib.tracking.names import parse_reference
 
 logger = logging.getLogger("check_data")
@@ -20,6 +21,7 @@ logger = logging.getLogger("check_data")
 # The same words whether the sample is the reference or becomes it: a later run on the same data
 # then makes the same log and report.
 NOT_TESTED = "drift not tested: there is nothing but the sample itself to compare it with"
+Table = pd.DataFrame | ColumnsOfFile
 FIRST_ALIAS = "reference"  # the only alias that the first good data get by themselves
 
 
@@ -29,8 +31,8 @@ class Inputs(NamedTuple):
     `becomes_reference` is the alias that the sample gets once it has passed, or None.
     """
 
-    sample: pd.DataFrame
-    reference: pd.DataFrame | None
+    sample: Table
+    reference: Table | None
     no_reference: str = ""
     becomes_reference: str | None = None
     artifact: Any = None
@@ -52,7 +54,7 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     same artifact and the alias asked for is `reference`. Any other missing reference is an error.
     """
     ours = run.use_artifact(sample)
-    table = reading.read_own(reading.fetch(ours, Path(directory, "sample")), data.table_columns)
+    table = _opened(ours, Path(directory, "sample"), data)
     wanted = parse_reference(reference, run.project)
     same_artifact = (wanted.project, wanted.name) == tuple(parse_reference(sample, run.project))[:2]
     known = tracking.Api().artifact_exists(f"{wanted.project}/{wanted.name}:{wanted.alias}")
@@ -62,13 +64,19 @@ def load_inputs(run: Any, sample: str, reference: str, data: Data, directory: st
     theirs = run.use_artifact(reference)
     if theirs.id == ours.id:
         return Inputs(table, None, NOT_TESTED, None, ours)
-    path = reading.fetch(theirs, Path(directory, "reference"))
-    return Inputs(table, reading.read_own(path, data.table_columns), "", None, ours, theirs)
+    other = _opened(theirs, Path(directory, "reference"), data)
+    return Inputs(table, other, "", None, ours, theirs)
 
 
-def examine(
-    sample: pd.DataFrame, reference: pd.DataFrame | None, data: Data, ks_alpha: float
-) -> Results:
+def _opened(artifact: Any, folder: Path, data: Data) -> Table:
+    """Fetch a table and read it; a large one is read a column at a time, when it is asked for."""
+    path = Path(reading.fetch(artifact, folder))
+    if reading.is_parquet(path) and large.is_large(reading.shape(path)[1], data.large_rows):
+        return ColumnsOfFile(path, data.table_columns)
+    return reading.read_own(path, data.table_columns)
+
+
+def examine(sample: Table, reference: Table | None, data: Data, ks_alpha: float) -> Results:
     """Look at the sample alone, at the sample beside the reference, and for leaks of the target.
 
     Columns with values of another type than declared have a fault, and are not looked at further.

@@ -30,38 +30,62 @@ def build(data: Data) -> "pa.DataFrameSchema":
     """
     pa = _pandera()
     columns = {name: _column(pa, column) for name, column in data.columns.items()}
+    return _of_table(pa, columns, data, _whole(pa, data))
+
+
+def _of_table(pa: Any, columns: dict[str, Any], data: Data, checks: list[Any]) -> Any:
     if data.text_feature:
         columns[data.text_feature.name] = pa.Column(nullable=True, required=False)
     asked = data.checks
-    whole = {
+    return pa.DataFrameSchema(
+        columns, checks=checks, strict=not asked.other_columns, ordered=asked.column_order
+    )
+
+
+def _whole(pa: Any, data: Data) -> list[Any]:
+    """Return the checks of the table as a whole."""
+    rules = {
         "row count": checks.rows_are_enough,
         "target varies": checks.target_varies,
         "class share": checks.classes_are_large,
     }
-    return pa.DataFrameSchema(
-        columns,
-        checks=[_check(pa, rule, judge, data=data) for rule, judge in whole.items()],
-        strict=not asked.other_columns,
-        ordered=asked.column_order,
-    )
+    return [_check(pa, rule, judge, data=data) for rule, judge in rules.items()]
 
 
-def faults(frame: pd.DataFrame, data: Data) -> list[Finding]:
-    """Return what is wrong with `frame`: the columns as declared, then the table as a whole."""
-    schema, frame = build(data), _plain(frame)
+def faults(frame: Any, data: Data) -> list[Finding]:
+    """Return what is wrong with `frame`: the columns as declared, then the table as a whole.
+
+    One column at a time is looked at, and no other needs to be in memory.
+    """
+    pa = _pandera()
+    found: dict[tuple[str, str | None], Finding] = {}
+
+    def look(schema: Any, part: pd.DataFrame) -> None:
+        for finding in _found(schema, part, data):
+            found.setdefault((finding.rule, finding.column), finding)
+
+    there = [name for name in data.columns if name in frame.columns]
+    header = pd.DataFrame({name: [] for name in frame.columns}, dtype=object)
+    look(_of_table(pa, {n: pa.Column(nullable=True) for n in data.columns}, data, []), header)
+    for name in there:
+        schema = pa.DataFrameSchema({name: _column(pa, data.columns[name])})
+        look(schema, _plain(frame[name]))
+    rows = pd.DataFrame(index=pd.RangeIndex(len(frame)))
+    target = _plain(frame[data.target]) if data.target in there else rows
+    look(pa.DataFrameSchema(checks=_whole(pa, data)), target)
+    order = [*data.columns, None]
+    return sorted(found.values(), key=lambda finding: order.index(finding.column))
+
+
+def _found(schema: Any, frame: pd.DataFrame, data: Data) -> Iterator[Finding]:
     from pandera.errors import SchemaErrors
 
     try:
         # In place: pandera changes nothing here, and would copy the table otherwise.
         schema.validate(frame, lazy=True, inplace=True)
     except SchemaErrors as errors:
-        found: dict[tuple[str, str | None], Finding] = {}
         for error in _without_echoes(errors.schema_errors):
-            finding = _finding(frame, data, error)
-            found.setdefault((finding.rule, finding.column), finding)
-        order = [*data.columns, None]
-        return sorted(found.values(), key=lambda finding: order.index(finding.column))
-    return []
+            yield _finding(frame, data, error)
 
 
 def _without_echoes(errors: "list[SchemaError]") -> "Iterator[SchemaError]":
@@ -113,14 +137,11 @@ def _pandera() -> Any:
     return pandera.pandas
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `frame` with its rows counted from 0 and categories as the values they stand for."""
-    plain = {
-        str(name): values.astype(values.cat.categories.dtype)
-        for name, values in frame.items()
-        if isinstance(values.dtype, pd.CategoricalDtype)
-    }
-    return frame.reset_index(drop=True).assign(**plain) if plain else frame.reset_index(drop=True)
+def _plain(values: pd.Series) -> pd.DataFrame:
+    """Return a column with its rows counted from 0 and categories as the values they stand for."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    return values.reset_index(drop=True).to_frame()
 
 
 def _column(pa: Any, column: Column) -> "pa.Column":

@@ -22,12 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
-from util_lib.tables import drawing, large, reading
+from util_lib.tables import drawing, large, parquet_files, reading
 
 logger = logging.getLogger("segregate")
 
@@ -48,36 +47,21 @@ def read_labels(path: Path, name: str) -> Labels:
     names, _ = reading.shape(path)
     if name not in names:
         raise UserError(f"stratify: {validation.choose('column', name, names)}")
-    known: dict[Any, int] = {}
-    parts = []
-    for values in _values(path, names.index(name)):
-        places = [known.setdefault(v, len(known)) for v in values.dictionary.to_pylist()]
-        parts.append(np.array(places, dtype=np.int32)[values.indices.to_numpy()])
-    codes = np.concatenate(parts)
-    sizes = dict(zip(known, np.bincount(codes).tolist(), strict=True))
-    _check_sizes(sizes, name)
-    ordered = sorted(known, key=_sort_key)
-    places_of = {known[value]: place for place, value in enumerate(ordered)}
-    order = np.array([places_of[code] for code in range(len(known))], dtype=np.int32)
-    return Labels(name, ordered, order[codes])
+    values, codes = drawing.codes_of(_values(path, names.index(name)))
+    _check_sizes(dict(zip(values, np.bincount(codes).tolist(), strict=True)), name)
+    return Labels(name, values, codes)
 
 
-def _values(path: Path, position: int) -> Iterator[pa.DictionaryArray]:
-    """Yield the values of a column, some rows at a time; what is missing, NaN too, is null."""
+def _values(path: Path, position: int) -> Iterator[pa.Array]:
+    """Yield the values of a column, some rows at a time."""
     if not reading.is_parquet(path):
         for rows in _csv_pieces(path):
-            column = pa.array([row[position] or None for row in rows], pa.string())
-            yield column.dictionary_encode(null_encoding="encode")
+            yield pa.array([row[position] or None for row in rows], pa.string())
         return
     with pq.ParquetFile(path) as file:
         name = file.schema_arrow.names[position]
-        for batch in file.iter_batches(PIECE_ROWS, columns=[name]):
-            column = batch.column(0)
-            if isinstance(column.type, pa.DictionaryType):
-                column = column.dictionary_decode()
-            if pa.types.is_floating(column.type):
-                column = pc.if_else(pc.is_nan(column), None, column)
-            yield column.dictionary_encode(null_encoding="encode")
+        for batch in parquet_files.record_batches(file, PIECE_ROWS, [name]):
+            yield batch.column(0)
 
 
 def split(
@@ -138,7 +122,7 @@ def divide(path: Path, is_test: np.ndarray, train: Path, test: Path) -> None:
         schema = _without_index(file.schema_arrow.empty_table()).schema
         with pq.ParquetWriter(train, schema) as one, pq.ParquetWriter(test, schema) as other:
             start = 0
-            for batch in file.iter_batches(PIECE_ROWS, columns=schema.names):
+            for batch in parquet_files.record_batches(file, PIECE_ROWS, schema.names):
                 marks = is_test[start : start + batch.num_rows]
                 start += batch.num_rows
                 for writer, mask in ((one, ~marks), (other, marks)):
@@ -177,10 +161,6 @@ def _without_index(table: pa.Table) -> pa.Table:
     described["columns"] = [c for c in described["columns"] if c["field_name"] not in nameless]
     metadata[b"pandas"] = json.dumps(described).encode()
     return table.drop_columns(nameless).replace_schema_metadata(metadata)
-
-
-def _sort_key(label: Any) -> tuple[str, Any]:
-    return (type(label).__name__, label)
 
 
 def _check_sizes(sizes: dict[Any, int], column: str) -> None:

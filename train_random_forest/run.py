@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         data = run.use_artifact(args.train_data)
-        frame = training.read_rows(data, config, tmp)
+        frame, share = training.read_rows(data, config, tmp, args)
         training.check_columns(frame, config, args.stratify)
         train, val = training.split(frame, args.val_size, args.random_seed, args.stratify)
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.val_size:
             truth = val[config.target].to_numpy()
             scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
+        scores |= training.learning_curve(share, train, val, config, scores)
         for name, value in scores.items():
             run.summary[name] = value
             logger.info("%s %.4f", name, value)

@@ -23,6 +23,8 @@ TOP_CATEGORIES = 50  # the most frequent of both tables; the others count as one
 LENGTH_BINS = 10  # of text lengths, at the quantiles of both tables together
 MIN_EXPECTED = 5  # rows that chi-square needs in each cell (Cochran's rule)
 OTHERS = "(others)"
+MOST_EXACT = 10_000  # rows up to which scipy's p-value is exact
+PIECE_ROWS = 2**17
 
 
 class ColumnDrift(NamedTuple):
@@ -245,13 +247,7 @@ def _categories(name: str, kind: str, counts: pd.DataFrame, data: Data) -> _Test
 
 
 def _numbers(name: str, kind: str, sample: pd.Series, reference: pd.Series, data: Data) -> _Test:
-    from scipy import stats
-
-    with warnings.catch_warnings():
-        # Where the exact p-value overflows, scipy says so and takes the asymptotic one.
-        warnings.filterwarnings("ignore", "ks_2samp: Exact calculation", RuntimeWarning)
-        ks = stats.ks_2samp(sample.to_numpy(), reference.to_numpy())
-    statistic, p = float(ks.statistic), float(ks.pvalue)
+    statistic, p = kolmogorov_smirnov(sample.to_numpy(), reference.to_numpy())
     enough = statistic >= data.min_effect
     medians = [np.median(values.to_numpy()) for values in (sample, reference)]
     if data.columns[name].dtype == "datetime":
@@ -268,6 +264,33 @@ def _numbers(name: str, kind: str, sample: pd.Series, reference: pd.Series, data
         f"KS statistic {statistic:.3f} {'>=' if enough else '<'} {data.min_effect:g}",
         f"medians {shown[0]} and {shown[1]}",
     )
+
+
+def kolmogorov_smirnov(sample: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """Return the statistic and the p-value of the two-sided test, as scipy's `ks_2samp` does.
+
+    Of many rows scipy would make several tables of the length of both; this one sorts each.
+    """
+    from scipy import stats
+
+    n, m = len(sample), len(reference)
+    if max(n, m) <= MOST_EXACT:
+        with warnings.catch_warnings():
+            # Where the exact p-value overflows, scipy says so and takes the asymptotic one.
+            warnings.filterwarnings("ignore", "ks_2samp: Exact calculation", RuntimeWarning)
+            ks = stats.ks_2samp(sample, reference)
+        return float(ks.statistic), float(ks.pvalue)
+    sample, reference = np.sort(sample), np.sort(reference)
+    low = high = 0.0
+    for values in (sample, reference):
+        for start in range(0, len(values), PIECE_ROWS):
+            part = values[start : start + PIECE_ROWS]
+            gaps = np.searchsorted(sample, part, "right") / n
+            gaps -= np.searchsorted(reference, part, "right") / m
+            low, high = min(low, gaps.min()), max(high, gaps.max())
+    statistic = float(min(max(-low, high), 1.0))
+    p = stats.kstwo.sf(statistic, np.round(n * m / (n + m)))
+    return statistic, float(np.clip(p, 0, 1))
 
 
 def _null_rates(name: str, n_missing: list[int], n_rows: tuple[int, int], data: Data) -> _Test:

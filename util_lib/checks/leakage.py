@@ -6,17 +6,19 @@ the model is used may be as good as it looks. docs/data_gate.md says what is loo
 the thresholds lie.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from util_lib.checks import leakage_columns, leakage_rows
 from util_lib.checks.findings import Finding
-from util_lib.checks.leakage_columns import MIN_ROWS, Feature, Target
+from util_lib.checks.leakage_columns import MIN_ROWS, Features, Target
 from util_lib.dataset.declaration import Data
 from util_lib.tables.column_values import as_numbers
 
 
-def find(sample: pd.DataFrame, data: Data) -> list[Finding]:
+def find(sample: Any, data: Data) -> list[Finding]:
     """Return what was found: of the rows first, then of the columns as they are declared.
 
     Empty where `data.leakage` is `off`. A finding is fatal where it is `fail`, except for the order
@@ -30,14 +32,13 @@ def find(sample: pd.DataFrame, data: Data) -> list[Finding]:
     known = ~np.isnan(target.values)
     if known.sum() < MIN_ROWS or len(np.unique(target.values[known])) < 2:
         return []
-    sample = sample.reset_index(drop=True)[known]
     target = target._replace(values=target.values[known])
-    features = _features(sample, data)
+    features = Features(sample, _roles(sample, data), np.flatnonzero(known))
     copies, first = leakage_rows.copies(features, target)
     found = [*leakage_rows.order(features, target), *copies]
     # A copy of a row says nothing new of a column, and would make chance look like a rule.
     target = target._replace(values=target.values[first])
-    features = {name: feature.at(first) for name, feature in features.items()}
+    features = features.at(first)
     found += leakage_columns.sums(features, target)
     for name, feature in features.items():
         found += leakage_columns.alone(name, feature, target)
@@ -55,11 +56,12 @@ def _target(values: pd.Series, data: Data) -> Target:
     return Target(data.target, np.where(codes < 0, np.nan, codes), list(classes))
 
 
-def _features(sample: pd.DataFrame, data: Data) -> dict[str, Feature]:
+def _roles(sample: Any, data: Data) -> dict[str, str]:
+    """Return what a model gets, and as what each column is used."""
     joined = data.text_feature.columns if data.text_feature else []
-    found = {}
-    for name, column in data.columns.items():
-        role = "text" if name in joined else column.role
-        if name in sample.columns and name != data.target and role != "ignore":
-            found[name] = leakage_columns.feature(sample[name], role)
-    return found
+    roles = {name: "text" if name in joined else c.role for name, c in data.columns.items()}
+    return {
+        name: role
+        for name, role in roles.items()
+        if name in sample.columns and name != data.target and role != "ignore"
+    }

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,43 @@ class Feature(NamedTuple):
         return np.where(self.missing, codes.max(initial=-1) + 1, codes)
 
 
+class Features(Mapping[str, Feature]):
+    """The columns of a frame at some of its rows; `roles` says how each is used.
+
+    A frame that reads its columns when they are asked for is asked each time: none is kept.
+    """
+
+    def __init__(self, frame: Any, roles: dict[str, str], rows: np.ndarray):
+        """Look at no column yet."""
+        self.roles, self._frame, self._rows = roles, frame, rows
+        self._kept: dict[str, Feature] = {}
+
+    def __getitem__(self, name: str) -> Feature:
+        """Return a column; its index numbers the rows of the frame from 0."""
+        if name in self._kept:
+            return self._kept[name]
+        found = feature(self._frame[name].reset_index(drop=True), self.roles[name])
+        if len(self._rows) < len(self._frame):
+            found = found.at(self._rows)
+        if isinstance(self._frame, pd.DataFrame):
+            self._kept[name] = found
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names."""
+        return iter(self.roles)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.roles)
+
+    def at(self, chosen: np.ndarray) -> "Features":
+        """Return the columns at the chosen ones of their rows."""
+        if chosen.all():
+            return self
+        return Features(self._frame, self.roles, self._rows[chosen])
+
+
 def feature(values: pd.Series, role: str) -> Feature:
     """Return a column as its role says that it is used."""
     if role in ("numerical", "date"):
@@ -70,23 +107,23 @@ def feature(values: pd.Series, role: str) -> Feature:
     return Feature(role, values, missing(values, text=role == "text").to_numpy(), None)
 
 
-def sums(features: dict[str, Feature], target: Target) -> Iterator[Finding]:
+def sums(features: Features, target: Target) -> Iterator[Finding]:
     """Say whether a number to predict is a weighted sum of numerical features (least squares).
 
     Columns that are mostly missing are left out, and rows where one of the others is.
     """
-    numeric = {
-        name: one.numbers
-        for name, one in features.items()
-        if one.role == "numerical" and one.numbers is not None and one.missing.mean() < 0.5
-    }
-    if target.classes is not None or len(numeric) < 2:
+    if target.classes is not None:
         return
-    names = list(numeric)
-    table = np.column_stack([*numeric.values()])
-    whole = np.isfinite(table).all(axis=1)
+    names, whole = [], np.ones(len(target.values), dtype=bool)
+    for name in (name for name, role in features.roles.items() if role == "numerical"):
+        if (gone := features[name].missing).mean() < 0.5:
+            names.append(name)
+            whole &= ~gone
+    if len(names) < 2:
+        return
     drawn = np.flatnonzero(whole)[_draw(int(whole.sum()))]
-    table, y = table[drawn], target.values[drawn]
+    table = np.column_stack([features[name].at(drawn).numbers for name in names])
+    y = target.values[drawn]
     if len(y) < 2 * len(names) + MIN_ROWS:
         return
     scale = table.std(axis=0)

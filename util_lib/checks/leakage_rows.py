@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from util_lib.checks.findings import Finding
-from util_lib.checks.leakage_columns import Feature, Target
+from util_lib.checks.leakage_columns import Feature, Features, Target
 
 ROW_ORDER = "row order"
 COPIES = "repeated rows"
@@ -17,7 +17,7 @@ MIN_COPIES = 0.05  # of the rows
 MAX_BY_CHANCE = 0.1  # of the copies
 
 
-def order(features: dict[str, Feature], target: Target) -> Iterator[Finding]:
+def order(features: Features, target: Target) -> Iterator[Finding]:
     """Say whether neighbouring rows have like targets, and which columns count the rows.
 
     Classes: the number of runs of equal classes against that of shuffled rows (Wald and Wolfowitz;
@@ -61,25 +61,27 @@ def order(features: dict[str, Feature], target: Target) -> Iterator[Finding]:
         )
 
 
-def copies(features: dict[str, Feature], target: Target) -> tuple[list[Finding], np.ndarray]:
+def copies(features: Features, target: Target) -> tuple[list[Finding], np.ndarray]:
     """Say how many rows equal another in every feature but text; mark the rows that come first.
 
     First are rows without an earlier one that equals it in these and in the target. Where values
     are so few that rows must meet by chance, nothing is said and every row is marked.
     """
     n = len(target.values)
-    plain = {name: feature for name, feature in features.items() if feature.role != "text"}
+    plain = [name for name, role in features.roles.items() if role != "text"]
     everything = np.ones(n, dtype=bool)
     if not plain:
         return [], everything
-    keys = pd.DataFrame({i: feature.codes() for i, feature in enumerate(plain.values())})
-    rows = pd.util.hash_pandas_object(keys, index=False).to_numpy()
+    rows, agree = np.zeros(n, dtype=np.uint64), 1.0
+    for name in plain:
+        codes = features[name].codes()
+        rows = pd.util.hash_array(rows + pd.util.hash_array(codes))
+        each = np.bincount(codes) / n
+        agree *= float(each @ each)
     _, group, sizes = np.unique(rows, return_inverse=True, return_counts=True)
     shared = sizes[group] > 1
     share = float(shared.mean())
     # How many would share theirs if columns were independent: no more than n * P(two rows agree).
-    shares = [np.bincount(keys[i]) / n for i in keys]
-    agree = float(np.prod([each @ each for each in shares]))
     if share < MIN_COPIES or min(1.0, n * agree) > MAX_BY_CHANCE * share:
         return [], everything
     pairs = pd.DataFrame({"group": group, "target": target.values})
@@ -93,7 +95,9 @@ def copies(features: dict[str, Feature], target: Target) -> tuple[list[Finding],
             f"({n_groups:,} groups, {n_conflicting:,} of them with several targets): a random "
             "split puts some on both sides; keep one of each, or mind it when reading scores",
             count=int(shared.sum()),
-            examples=[{"row": int(row), "value": None} for row in _rows(plain)[shared][:3]],
+            examples=[
+                {"row": int(row), "value": None} for row in _rows(features[plain[0]])[shared][:3]
+            ],
             strength={
                 "share": share,
                 "groups": float(n_groups),
@@ -103,8 +107,8 @@ def copies(features: dict[str, Feature], target: Target) -> tuple[list[Finding],
     ], first
 
 
-def _rows(features: dict[str, Feature]) -> np.ndarray:
-    return next(iter(features.values())).values.index.to_numpy()
+def _rows(feature: Feature) -> np.ndarray:
+    return feature.values.index.to_numpy()
 
 
 def _with_several(pairs: pd.DataFrame, first: np.ndarray) -> int:

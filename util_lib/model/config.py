@@ -128,6 +128,7 @@ class ModelPipeline(Section):
     export_format: Literal["skops", "cloudpickle"] = "skops"
     features: Features
     declaration: Declaration = Declaration()
+    max_rows: Annotated[int, Field(ge=10)] | None = None  # of the training data; None = all
     category_orders: dict[str, list[Any]] = {}  # from low to high; other categories are sorted
 
     @model_validator(mode="after")

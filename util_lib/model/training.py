@@ -14,10 +14,10 @@ from sklearn.pipeline import Pipeline
 from util_lib import cli, git_state, tracking, validation
 from util_lib.errors import UserError
 from util_lib.model import export as model_export
-from util_lib.model import held_out, inference_pipeline
+from util_lib.model import held_out, inference_pipeline, measuring, metric_names
 from util_lib.model.config import AnyPipeline
 from util_lib.project import ROOT
-from util_lib.tables import reading
+from util_lib.tables import drawing, reading
 
 
 class Trainer(NamedTuple):
@@ -131,13 +131,57 @@ def split(
 
 def parameters_of(config: AnyPipeline) -> dict[str, Any]:
     """Return what a run records of the model's configuration."""
-    return config.model_dump(exclude={"export_artifact", "declaration"})
+    all_rows = {"max_rows"} if config.max_rows is None else set()
+    return config.model_dump(exclude={"export_artifact", "declaration", *all_rows})
 
 
-def read_rows(data: tracking.Artifact, config: AnyPipeline, folder: str) -> pd.DataFrame:
-    """Fetch the training rows into `folder` and read them."""
+def read_rows(
+    data: tracking.Artifact, config: AnyPipeline, folder: str, args: argparse.Namespace
+) -> tuple[pd.DataFrame, float]:
+    """Fetch the training rows into `folder`; return those that are used, and their share.
+
+    More than `max_rows` are drawn from: the classes of `stratify` keep their shares, the others are
+    never in memory all at once.
+    """
     columns = config.declaration.of_table(config.features, config.target)
-    return reading.read_own(reading.fetch(data, folder), columns)
+    path = Path(reading.fetch(data, folder))
+    names, n_rows = reading.shape(path)
+    if config.max_rows is None or n_rows <= config.max_rows:
+        return reading.read_own(path, columns), 1.0
+    codes = None
+    if args.stratify in names:
+        pieces = reading.pieces(path, wanted={args.stratify})
+        codes = drawing.codes_of(piece.columns[args.stratify] for piece in pieces)[1]
+    marks = drawing.drawn(n_rows, config.max_rows, args.random_seed, codes)
+    return reading.read_own(path, columns, marks), config.max_rows / n_rows
+
+
+def learning_curve(
+    share: float,
+    train: pd.DataFrame,
+    val: pd.DataFrame,
+    config: AnyPipeline,
+    scores: dict[str, float],
+) -> dict[str, float]:
+    """Return what a run says where `max_rows` left rows out, by name; nothing where it did not.
+
+    The share of the rows that are used, and the first metric of models fitted on a quarter, half
+    and all of those: would more rows make a better model? `scores` are those of all, measured
+    already; the rows of `train` are in random order.
+    """
+    if share == 1:
+        return {}
+    said = {"share_of_rows_used": share}
+    if val.empty:
+        return said
+    metric = f"val_{metric_names.of_task(config.task)[0]}"
+    truth = val[config.target].to_numpy()
+    for part in (0.25, 0.5):
+        pipeline = inference_pipeline.make_inference_pipeline(config)
+        inference_pipeline.fit(pipeline, train.iloc[: int(len(train) * part)], config)
+        found, _ = measuring.score(pipeline, val, truth, config.task, "val")
+        said[f"{metric}_at_{part:g}_of_rows"] = found[metric]
+    return said | {f"{metric}_at_1_of_rows": scores[metric]}
 
 
 def draw_importance(pipeline: Pipeline) -> Any:

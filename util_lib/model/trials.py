@@ -143,8 +143,10 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
         name = f"{sweep['name']}-winner"
         with _run(request, name, WINNER_JOB_TYPE, args, config) as run:
             data = run.use_artifact(args.train_data)
-            train, val = _split(_rows(data, config, warm), data, args, config, warm)
-            pipeline, _ = _fit(train, config, warm, _key(data, args), request.get("threads"))
+            train, val = _split(_rows(data, config, warm, args), data, args, config, warm)
+            pipeline, _ = _fit(
+                train, config, warm, _key(data, args, config), request.get("threads")
+            )
             scores, draw = _score(pipeline, val, config, "val")
             _told(run, request["summary"] | scores)
             _draw(run, pipeline, draw)
@@ -235,7 +237,7 @@ def _fit_and_log(
 ) -> dict[str, Any]:
     sweep, threads = request["sweep"], request.get("threads")
     data = run.use_artifact(args.train_data)
-    frame = _rows(data, config, warm)
+    frame = _rows(data, config, warm, args)
     training.check_columns(frame, config, args.stratify)
     train, val = _split(frame, data, args, config, warm)
     summary: dict[str, Any] = {}
@@ -258,7 +260,7 @@ def _fit_and_log(
         summary |= measured
         if measured["pruned"]:
             return _told(run, summary)
-    pipeline, seconds = _fit(train, config, warm, _key(data, args), threads)
+    pipeline, seconds = _fit(train, config, warm, _key(data, args, config), threads)
     draw: Callable[[], dict[str, Any]] = dict
     if args.val_size:
         scores, draw = _score(pipeline, val, config, "val")
@@ -274,9 +276,9 @@ def _fit_and_log(
     return _told(run, summary)
 
 
-def _key(data: Any, args: argparse.Namespace) -> list[Any]:
+def _key(data: Any, args: argparse.Namespace, config: AnyPipeline) -> list[Any]:
     """Return what the rows that a processor is fitted on depend on."""
-    return [data.source_name, args.val_size, args.random_seed, args.stratify]
+    return [data.source_name, config.max_rows, args.val_size, args.random_seed, args.stratify]
 
 
 def _told(run: Any, summary: dict[str, Any]) -> dict[str, Any]:
@@ -318,14 +320,14 @@ def _any_score(config: AnyPipeline) -> str:
     return f"cv_{metric_names.of_task(config.task)[0]}"
 
 
-def _rows(data: Any, config: AnyPipeline, warm: Warm) -> pd.DataFrame:
+def _rows(data: Any, config: AnyPipeline, warm: Warm, args: argparse.Namespace) -> pd.DataFrame:
     texts = [*config.features.nlp, *config.features.dates]
 
     def read() -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as folder:
-            return training.read_rows(data, config, folder)
+            return training.read_rows(data, config, folder, args)[0]
 
-    return warm.get("rows", [data.source_name, texts], read)
+    return warm.get("rows", [texts, *_key(data, args, config)], read)
 
 
 def _split(
@@ -336,7 +338,7 @@ def _split(
     warm: Warm,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     texts = [*config.features.nlp, *config.features.dates]
-    key = [data.source_name, texts, args.val_size, args.random_seed, args.stratify]
+    key = [texts, *_key(data, args, config)]
     return warm.get(
         "split", key, lambda: training.split(frame, args.val_size, args.random_seed, args.stratify)
     )

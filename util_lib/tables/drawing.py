@@ -5,8 +5,9 @@ with the smallest hashes of seed and row number; a hash is a permutation of the 
 (splitmix64: Steele, Lea and Flood 2014), so no two rows tie.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,31 @@ def _mixed(values: np.ndarray) -> np.ndarray:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
+
+
+def codes_of(pieces: Iterable[Any]) -> tuple[list[Any], np.ndarray]:
+    """Return the different values of a column that comes in pieces of Arrow, and its codes.
+
+    The values are in their own order; a code is the place of a row's value. What is missing, NaN
+    too, is None.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known: dict[Any, int] = {}
+    parts = [np.zeros(0, dtype=np.int32)]
+    for values in pieces:
+        if isinstance(values.type, pa.DictionaryType):
+            values = values.dictionary_decode()
+        if pa.types.is_floating(values.type):
+            values = pc.if_else(pc.is_nan(values), None, values)
+        encoded = values.dictionary_encode(null_encoding="encode")
+        places = [known.setdefault(v, len(known)) for v in encoded.dictionary.to_pylist()]
+        parts.append(np.array(places, dtype=np.int32)[encoded.indices.to_numpy()])
+    ordered = sorted(known, key=lambda value: (type(value).__name__, value))
+    place_of = np.zeros(len(known), dtype=np.int32)
+    place_of[[known[value] for value in ordered]] = np.arange(len(known))
+    return ordered, place_of[np.concatenate(parts)]
 
 
 def drawn(n_rows: int, n_drawn: int, seed: int, codes: np.ndarray | None = None) -> np.ndarray:

@@ -30,10 +30,24 @@ def batches(
         yield _with_counted(schema.empty_table(), order, counted, 0), []
         chosen = [name for name in order if wanted is None or name in wanted]
         start = 0
-        for batch in file.iter_batches(batch_size=n_rows, columns=chosen):
+        for batch in record_batches(file, n_rows, chosen):
             numbers = [*range(start, start + batch.num_rows)]
             yield _with_counted(batch, chosen, counted, start), numbers
             start += batch.num_rows
+
+
+def record_batches(file: Any, n_rows: int, columns: list[str] | None = None) -> Iterator[Any]:
+    """Yield the rows of an open file, at most `n_rows` at a time.
+
+    Some row groups are asked for at a time: of all, pyarrow keeps what it has read until the end.
+    """
+    groups: list[int] = []
+    for group in range(file.metadata.num_row_groups):
+        groups.append(group)
+        held = sum(file.metadata.row_group(each).num_rows for each in groups)
+        if held >= n_rows or group == file.metadata.num_row_groups - 1:
+            yield from file.iter_batches(n_rows, row_groups=groups, columns=columns)
+            groups = []
 
 
 def _index(schema: Any) -> tuple[list[str], dict[str, tuple[int, int]]]:

@@ -16,6 +16,7 @@ from util_lib.tables import csv_files, packed_files
 from util_lib.tables.csv_files import PARQUET_MAGIC
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 FORMATS = {
@@ -118,6 +119,7 @@ def read(
     names: list[str] | None = None,
     sheet: str | None = None,
     max_rows: int | None = MOST_ROWS,
+    rows: "np.ndarray | None" = None,
 ) -> "pd.DataFrame":
     """Return the table in a file; `UserError` if it holds none, or one larger than `max_rows` says.
 
@@ -125,7 +127,7 @@ def read(
     type, integers with gaps and booleans with gaps in pandas' nullable types. A declared column in
     which a value is of another type is left as the file has it. Others come as they are; texts of a
     CSV file as what all of a column are. `csv` says how a CSV file is written, and where it has no
-    header `names` are its columns.
+    header `names` are its columns. `rows` marks those that are wanted, None = all.
     """
     from util_lib.tables import typed
 
@@ -136,6 +138,8 @@ def read(
     if max_rows is not None and is_parquet(path, format):
         refuse_large(path, *_parquet_shape(path), max_rows)
     for piece in pieces(path, csv, format, names, sheet):
+        if rows is not None:
+            piece = _marked(piece, rows)
         if max_rows is not None:
             known = gathered.keys() | piece.columns.keys()
             refuse_large(path, known, n_rows + len(piece.numbers), max_rows)
@@ -155,6 +159,14 @@ def read(
     import pandas as pd
 
     return pd.DataFrame(frame)
+
+
+def _marked(piece: Piece, rows: "np.ndarray") -> Piece:
+    import pyarrow as pa
+
+    marks = pa.array(rows[piece.numbers].astype(bool))
+    columns = {name: values.filter(marks) for name, values in piece.columns.items()}
+    return piece._replace(columns=columns, numbers=[n for n in piece.numbers if rows[n]])
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -235,9 +247,11 @@ def own(columns: Mapping[str, Column]) -> dict[str, Column]:
     return {name: column.model_copy(update=usual) for name, column in columns.items()}
 
 
-def read_own(path: str | Path, columns: Mapping[str, Column]) -> "pd.DataFrame":
-    """Return a table that the pipeline has written; text that is missing is empty."""
-    frame = read(path, own(columns), max_rows=None)
+def read_own(
+    path: str | Path, columns: Mapping[str, Column], rows: "np.ndarray | None" = None
+) -> "pd.DataFrame":
+    """Return a table that the pipeline has written, or marked rows; missing text is empty."""
+    frame = read(path, own(columns), max_rows=None, rows=rows)
     texts = [n for n, column in columns.items() if column.role == "text" and n in frame.columns]
     return frame.assign(**{n: frame[n].fillna("") for n in texts if frame[n].dtype == "str"})
 
