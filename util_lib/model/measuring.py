@@ -71,7 +71,8 @@ def said_of(scores: dict[str, float], split: str, before: dict[str, Any]) -> lis
         if abs(value - before[other]) > ours + theirs:
             said.append(
                 f"{name} {value:.4f} and {other} {before[other]:.4f} differ by more than their "
-                f"standard errors together ({ours + theirs:.4f}): chance, or rows that are not alike"
+                f"standard errors together ({ours + theirs:.4f}): chance, or rows that are not "
+                "alike"
             )
     return said
 
