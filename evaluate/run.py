@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--min_rows",
         type=cli.positive_int,
-        default=held_out.MIN_ROWS,
+        default=str(held_out.MIN_ROWS),
         help="rows that must be left where training has seen some of them",
     )
     cli.add_trust_pickle(parser)

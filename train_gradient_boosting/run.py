@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         data = run.use_artifact(args.train_data)
         frame = training.read_rows(data, config, tmp)
         training.check_columns(frame, config, args.stratify)
-        train, val = training.split(frame, args.val_size, args.random_seed, args.stratify)
+        train, val = training.split(frame, args)
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
         inference_pipeline.fit(pipeline, train, config)
 
