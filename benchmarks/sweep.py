@@ -46,7 +46,7 @@ data = tracking.Api().artifact(f"{{given['project']}}/data_train.parquet:latest"
 config = model_config.RandomForestPipeline.model_validate(section)
 with tempfile.TemporaryDirectory() as folder:
     frame, _ = training.read_rows(data, config, folder, argparse.Namespace())
-train, val = training.split(frame, last.config["val_size"], 42, last.config["stratify"])
+train, val = training.split(frame, argparse.Namespace(**{{**last.config, "random_seed": 42}}))
 cpu, wall = time.process_time(), time.perf_counter()
 def fit(depth, words):
     forest = section["random_forest"] | {{"max_depth": depth, "n_estimators": given["trees"]}}

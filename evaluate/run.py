@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from util_lib import cli, tracking
 from util_lib.errors import UserError
-from util_lib.model import export, held_out, measuring
+from util_lib.model import export, held_out, measuring, metric_names
 from util_lib.model.config import described
 from util_lib.tables import reading
 
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--min_rows",
         type=cli.positive_int,
-        default=held_out.MIN_ROWS,
+        default=str(held_out.MIN_ROWS),
         help="rows that must be left where training has seen some of them",
     )
     cli.add_trust_pickle(parser)
@@ -93,7 +93,12 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"model {model_name} cannot predict {data_name}: {error}") from error
         for name, value in scores.items():
             run.summary[name] = value
-            logger.info("%s %.4f", name, value)
+        for line in metric_names.lines(scores):
+            logger.info(line)
+        trained = exported.logged_by()
+        before = dict(trained.summary) if trained else {}
+        for line in measuring.said_of(scores, "test", before):
+            logger.warning(line)
         run.log({name: tracking.Image(figure) for name, figure in figures.items()})
 
 

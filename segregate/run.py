@@ -3,8 +3,9 @@
 
 Step 4 of 6. Reads a table, parquet or CSV; writes `<root>_train<suffix>` and `<root>_test<suffix>`.
 The rows and their order are those of scikit-learn's train_test_split on the whole table; above
-`large_rows` those of `util_lib.tables.drawing`, in the order of the table, in batches. Only the
-column to stratify by is looked into; no value is changed or given another type.
+`large_rows` those of `util_lib.tables.drawing`, in the order of the table, in batches; by group or
+time those of `util_lib.tables.splitting`. Only the columns to divide and stratify by are looked
+into; no value is changed or given another type.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
-from util_lib.tables import drawing, large, parquet_files, reading
+from util_lib.tables import drawing, large, parquet_files, reading, splitting
 
 logger = logging.getLogger("segregate")
 
@@ -84,6 +85,26 @@ def split(
     except ValueError as error:
         raise UserError(_why_not(n_rows, test_size, labels)) from error
     return train, test
+
+
+def split_by_column(
+    path: Path, args: argparse.Namespace, labels: Labels | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the training rows and of the test rows, by group or by time."""
+    how = splitting.rule(args)
+    names, n_rows = reading.shape(path)
+    splitting.check_column(names, how)
+    if how.gap and large.is_large(n_rows, args.large_rows):
+        raise UserError(
+            f"split by time: {n_rows:,} rows are split in batches, without a gap: set 0"
+        )
+    if reading.is_parquet(path):
+        values = pq.read_table(path, columns=[how.column])[how.column]
+    else:
+        place = names.index(str(how.column))
+        values = pa.array([row[place] or None for row in _csv_rows(path)], pa.string())
+    codes = None if labels is None else labels.codes
+    return splitting.part(values, how, args.test_size, args.random_state, codes)
 
 
 def draw_test(n_rows: int, test_size: float, seed: int, labels: Labels | None = None) -> np.ndarray:
@@ -222,6 +243,7 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="column whose classes keep their shares in both parts, or null",
     )
+    splitting.add_arguments(parser)
     parser.add_argument(
         "--large_rows",
         type=cli.positive_int,
@@ -245,14 +267,21 @@ def main(argv: list[str] | None = None) -> None:
         suffix = ".parquet" if reading.is_parquet(path) else ".csv"
         targets = [Path(tmp, "out", f"{args.artifact_root}_{part}{suffix}") for part in PARTS]
         targets[0].parent.mkdir()
+        divided = None
+        if args.split_column:
+            divided = split_by_column(path, args, labels)
         if large.is_large(n_rows, args.large_rows):
             large.check_room(tmp, path.stat().st_size)
-            is_test = draw_test(n_rows, args.test_size, args.random_state, labels)
+            is_test = (
+                draw_test(n_rows, args.test_size, args.random_state, labels)
+                if divided is None
+                else np.isin(np.arange(n_rows), divided[1])
+            )
             divide(path, is_test, *targets)
             n_test = int(is_test.sum())
             sizes = [n_rows - n_test, n_test]
         else:
-            parts = split(n_rows, args.test_size, args.random_state, labels)
+            parts = divided or split(n_rows, args.test_size, args.random_state, labels)
             for rows, target in zip(parts, targets, strict=True):
                 take(path, rows, target)
             sizes = [*map(len, parts)]

@@ -1,5 +1,6 @@
 """A sweep is one question: trials of other data, settings or code never win under its name."""
 
+import itertools
 import re
 import shutil
 
@@ -11,6 +12,7 @@ from tests import warm
 
 STEP = "train_random_forest"
 OWN = f"steps.{STEP}.uri=./mine"  # a training step whose code lies where the user stands
+SEEDS = itertools.count(5)  # of rows that were not there before
 SEARCH = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2")
 
 
@@ -24,7 +26,7 @@ def place(tmp_path_factory) -> Place:
 
 def other_data(place: Place) -> list[str]:
     path = place.folder / "data_train.parquet"
-    with_text(make_songs(300, seed=5)).to_parquet(path, index=False)
+    with_text(make_songs(300, seed=next(SEEDS))).to_parquet(path, index=False)
     done = place.call(warm.python(), "-c", LOG_ROWS, PROJECT, str(path), TRACKING_PUBLISH="parent")
     assert done.returncode == 0, done.stderr
     return []

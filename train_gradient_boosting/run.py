@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from util_lib import cli, tracking
 from util_lib.model import config as model_config
-from util_lib.model import inference_pipeline, measuring, training
+from util_lib.model import inference_pipeline, measuring, metric_names, training
 from util_lib.model.config import GradientBoostingPipeline
 from util_lib.project import resolve_path
 
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         data = run.use_artifact(args.train_data)
         frame, share = training.read_rows(data, config, tmp, args)
         training.check_columns(frame, config, args.stratify)
-        train, val = training.split(frame, args.val_size, args.random_seed, args.stratify)
+        train, val = training.split(frame, args)
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
         inference_pipeline.fit(pipeline, train, config)
 
@@ -56,7 +56,8 @@ def main(argv: list[str] | None = None) -> None:
         scores |= training.learning_curve(share, train, val, config, scores)
         for name, value in scores.items():
             run.summary[name] = value
-            logger.info("%s %.4f", name, value)
+        for line in metric_names.lines(scores):
+            logger.info(line)
         figures["feature_importance"] = training.draw_importance(pipeline)
         run.log({name: tracking.Image(figure) for name, figure in figures.items()})
 

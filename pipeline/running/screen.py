@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.planning.step import Outcome
+from util_lib.model import metric_names
 from util_lib.redaction import redacted
 
 PIPE_WIDTH = 120  # columns of the table where there is no terminal to ask
@@ -208,7 +209,7 @@ class Screen:
                 Text(row.outcome, style=COLOURS[row.outcome]),
                 "" if row.seconds is None else f"{row.seconds:.1f}",
                 "\n".join(row.artifacts),
-                "\n".join(_measured(row)),
+                "\n".join(metric_names.lines(row.metrics)),
             )
         unbounded = self._console.options.update(max_width=10_000)
         needed = self._console.measure(table, options=unbounded).maximum
@@ -218,7 +219,7 @@ class Screen:
         for row in outcomes:
             took = "" if row.seconds is None else f", {row.seconds:.1f} s"
             self.say(f"{row.step}: {row.outcome}{took}")
-            for line in (*row.artifacts, *_measured(row)):
+            for line in (*row.artifacts, *metric_names.lines(row.metrics)):
                 self.say(f"  {line}")
 
     def show(self, table: Table) -> None:
@@ -249,14 +250,6 @@ def _without_interrupts(lines: Iterable[bytes]) -> Iterator[bytes]:
                 yield line
             held = []
     yield from held
-
-
-def _measured(row: Outcome) -> list[str]:
-    return [f"{name} {_figure(value)}" for name, value in row.metrics.items()]
-
-
-def _figure(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _write_all(descriptor: int, data: bytes) -> bool:

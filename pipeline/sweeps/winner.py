@@ -18,6 +18,7 @@ from pipeline.sweeps.record import Trial
 from pipeline.sweeps.space import Composer, trial_step
 from util_lib import safe_files, tracking
 from util_lib.errors import UserError
+from util_lib.model import metric_names
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -86,8 +87,8 @@ class Ending:
                 names = self._sweep.made.get(digest, [])
                 made |= {name.partition(":")[0]: name for name in names}
             for outcome in shared_steps.run_steps(settings, after, screen, made):
-                for name, value in outcome.metrics.items():
-                    screen.say(f"{outcome.step}: {name} {value:.4f}")
+                for line in metric_names.lines(outcome.metrics):
+                    screen.say(f"{outcome.step}: {line}")
         with tracking.whole_step():
             version, run_id = report.log(sweep)
         self._runs.append(run_id)

@@ -185,3 +185,24 @@ def test_parts_too_small_for_the_classes_of_a_large_table_are_refused(segregate)
     songs = make_songs(30).assign(key=np.arange(30) % 15)
     with pytest.raises(UserError, match="3 for test .* each of the 15 classes of 'key'"):
         segregate(songs, test_size=0.1, stratify="key", large_rows=1)
+
+
+@pytest.mark.parametrize("name", ["preprocessed_data.parquet", "preprocessed_data.csv"])
+@pytest.mark.parametrize("large_rows", [1, 1000])
+def test_groups_stay_together_and_the_newest_rows_are_test(segregate, name, large_rows):
+    songs = make_songs(120).assign(
+        album=[f"A{i // 4}" for i in range(120)],
+        day=pd.date_range("2024-01-01", periods=120).astype(str),
+    )
+    songs = songs.sample(frac=1, random_state=2, ignore_index=True)
+    given = {"name": name, "large_rows": large_rows}
+    train, test = segregate(songs, split_by="group", split_column="album", **given)
+    assert not {*train["album"]} & {*test["album"]} and (len(train), len(test)) == (84, 36)
+    train, test = segregate(songs, split_by="time", split_column="day", **given)
+    days = train["day"].astype(str).max(), test["day"].astype(str).min()
+    assert days[0][:10] == "2024-03-24" and days[1][:10] == "2024-03-25"
+
+
+def test_a_column_to_split_by_that_is_not_there_is_refused(segregate):
+    with pytest.raises(UserError, match="split: unknown column 'albun'"):
+        segregate(make_songs(30), split_by="group", split_column="albun")

@@ -209,7 +209,7 @@ def test_measuring_on_training_rows_is_refused(models):
         go("--test_data", "data_train.parquet:latest")
     table = models.table("data_train.parquet:latest").iloc[::-1]
     models.put(table, "data_test.parquet", "segregated_data")
-    with pytest.raises(UserError, match="180 of the 180 rows .* were trained on by one of"):
+    with pytest.raises(UserError, match="180 of the 180 rows .* were trained on: 0 are left"):
         go("--test_data", "data_test.parquet:latest")
     assert holder() is None
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from util_lib import validation
 from util_lib.dataset import expressions, key_table
 from util_lib.dataset.columns import Column, Limits, Mark, Share, check_date_format, not_of_type
+from util_lib.dataset.splits import Split
 from util_lib.errors import UserError
 from util_lib.tracking.names import check_artifact_name, parse_reference
 from util_lib.validation import Section, null_word
@@ -245,6 +246,7 @@ class Data(Section):
             "(config.yaml: the target of a classification)"
         ),
     ] = None
+    split: Annotated[Split, Field(description="by what rows are divided")] = Split()
     test_size: Annotated[
         Fraction, Field(description="fraction of all rows kept for `evaluate`, between 0 and 1")
     ] = 0.3
@@ -347,6 +349,7 @@ class Data(Section):
         named = {
             "target": [self.target],
             "stratify": [self.stratify] if self.stratify else [],
+            "split.column": [self.split.column] if self.split.column else [],
             "derived": list(self.derived),
         }
         if self.text_feature:
@@ -421,6 +424,7 @@ def reference() -> str:
         "Keys of `data`": Data,
         "Keys of a column": Column,
         "Keys of `data.csv`": Csv,
+        "Keys of `data.split`": Split,
         "Keys of `data.clean`": Clean,
         "Keys of `data.text_feature`": TextFeature,
         "Keys of `data.checks`": Checks,

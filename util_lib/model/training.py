@@ -17,7 +17,7 @@ from util_lib.model import export as model_export
 from util_lib.model import held_out, inference_pipeline, measuring, metric_names
 from util_lib.model.config import AnyPipeline
 from util_lib.project import ROOT
-from util_lib.tables import drawing, reading
+from util_lib.tables import drawing, reading, splitting
 
 
 class Trainer(NamedTuple):
@@ -62,6 +62,7 @@ def build_parser(trainer: Trainer, description: str | None = None) -> argparse.A
         required=True,
         help="column whose classes keep their shares in both parts, or null",
     )
+    splitting.add_arguments(parser)
     return parser
 
 
@@ -113,12 +114,19 @@ def _refuse_infinite(column: pd.Series, what: str) -> None:
         raise UserError(f"{what} must be finite, {n_infinite:,} of {len(column):,} rows are not")
 
 
-def split(
-    frame: pd.DataFrame, val_size: float, seed: int, stratify: str | None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows to fit on and the validation rows, of which `val_size` 0 gives none."""
+def split(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows to fit on and the validation rows, of which `val_size` 0 gives none.
+
+    `args` are those of a training step: they divide as segregate does.
+    """
+    val_size, seed, stratify = args.val_size, args.random_seed, args.stratify
     if val_size == 0:
         return frame, frame.iloc[:0]
+    if (how := splitting.rule(args)).column is not None:
+        splitting.check_column([*map(str, frame.columns)], how)
+        codes = pd.factorize(frame[stratify])[0] if stratify else None
+        places = splitting.part(frame[how.column], how, val_size, seed, codes)
+        return frame.iloc[places[0]], frame.iloc[places[1]]
     labels = frame[stratify] if stratify else None
     try:
         return train_test_split(frame, test_size=val_size, random_state=seed, stratify=labels)
@@ -223,6 +231,7 @@ def export(
             "val_size": args.val_size,
             "random_seed": args.random_seed,
             "stratify": args.stratify,
+            **splitting.rule(args).about(),
         },
     }
     with tempfile.TemporaryDirectory() as tmp:

@@ -25,6 +25,7 @@ from util_lib.model import config as model_config
 from util_lib.model import inference_pipeline, measuring, metric_names, training
 from util_lib.model.config import AnyPipeline
 from util_lib.model.training import Trainer
+from util_lib.tables import splitting
 
 KEPT = 8  # of each kind: tables, splits, and fitted processors with the features they made
 WINNER_JOB_TYPE = "sweep"  # of the run that logs the winner
@@ -164,6 +165,7 @@ def cross_validate(
     folds: int,
     seed: int,
     stratify: str | None,
+    how: splitting.Rule,
     warm: Warm,
     key: Any,
     go_on: GoOn,
@@ -172,15 +174,18 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Return `cv_<metric>_mean` and `cv_<metric>_std` over `folds` folds of `frame`.
 
-    The folds are shuffled by `seed` and keep the shares of `stratify`, as the split does. The
-    deviation is that of the folds' scores (divisor folds - 1); `cv_scores` are those of
-    `objective`. `cv_folds` is how many there were:
-    fewer than asked for, with `pruned` true, where `go_on` said no after one.
+    The folds are shuffled by `seed` and keep the shares of `stratify`, or are made by group or
+    time as `how` says. The deviation is that of the folds' scores (divisor folds - 1); `cv_scores`
+    are those of `objective`. `cv_folds` is how many there were: fewer than
+    asked for, with `pruned` true, where `go_on` said no after one.
     """
     labels = frame[stratify] if stratify else None
     splitter = (StratifiedKFold if stratify else KFold)(folds, shuffle=True, random_state=seed)
     try:
-        parts = list(splitter.split(frame, labels))
+        if how.column is None:
+            parts = list(splitter.split(frame, labels))
+        else:
+            parts = list(splitting.folds(frame[how.column], how, folds, seed, labels))
     except ValueError as error:
         raise UserError(f"sweep.cv={folds}: {error}") from error
     scores: list[dict[str, float]] = []
@@ -243,7 +248,8 @@ def _fit_and_log(
     summary: dict[str, Any] = {}
     if sweep["cv"]:
         folds, seed, by = sweep["cv"], args.random_seed, args.stratify
-        key, objective = [data.source_name, by, seed], sweep["objectives"][0]
+        how = splitting.rule(args)
+        key, objective = [data.source_name, by, seed, *how], sweep["objectives"][0]
         objective = objective.removesuffix("_mean") if objective.startswith("cv_") else ""
         measured = cross_validate(
             frame,
@@ -251,6 +257,7 @@ def _fit_and_log(
             folds,
             seed,
             by,
+            how,
             warm,
             key,
             _go_on(request.get("give_up") if objective else None),
@@ -278,7 +285,9 @@ def _fit_and_log(
 
 def _key(data: Any, args: argparse.Namespace, config: AnyPipeline) -> list[Any]:
     """Return what the rows that a processor is fitted on depend on."""
-    return [data.source_name, config.max_rows, args.val_size, args.random_seed, args.stratify]
+    how = splitting.rule(args)
+    seed = (args.random_seed, args.stratify)
+    return [data.source_name, config.max_rows, args.val_size, *seed, *how]
 
 
 def _told(run: Any, summary: dict[str, Any]) -> dict[str, Any]:
@@ -338,10 +347,8 @@ def _split(
     warm: Warm,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     texts = [*config.features.nlp, *config.features.dates]
-    key = [texts, *_key(data, args, config)]
-    return warm.get(
-        "split", key, lambda: training.split(frame, args.val_size, args.random_seed, args.stratify)
-    )
+    key = [*_key(data, args, config), texts]
+    return warm.get("split", key, lambda: training.split(frame, args))
 
 
 def _fit(

@@ -189,7 +189,10 @@ def explained(sweep: RankedSweep) -> str:
             "The simplest model within one standard error of the best is not marked: no standard "
             f"error of {objective} was recorded (sweep.cv=5 gives one)."
         )
-    over = "the validation rows' score"
+    first = measured[0].summary
+    over = f"the score of the {first.get('val_rows', '')} validation rows".replace("  ", " ")
+    if f"{objective}_baseline" in first:
+        over += f" (the same answer for all rows: {first[f'{objective}_baseline']:.4f})"
     if objective.startswith("cv_"):
         over = f"the mean over {measured[0].value('cv_folds'):.0f} folds"
     return (

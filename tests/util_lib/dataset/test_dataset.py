@@ -200,3 +200,13 @@ def test_kept_values_of_another_type_are_refused_too():
     with pytest.raises(UserError, match=r"keep_rows.t.allowed holds False \(YAML reads NO"):
         validation.check(declaration.Data, kept, "x")
     assert validation.check(declaration.Data, mapping, "x").target == "t"
+
+
+def test_a_split_names_a_declared_column_and_what_it_is_by(tmp_path):
+    for keys, said in (
+        ("  split: {by: group}\n", "split: by 'group' needs a column"),
+        ("  split: {column: size}\n", "split: by 'random' takes no column"),
+        ("  split: {by: group, column: sise}\n", "split.column: unknown column 'sise'"),
+        ("  split: {by: group, column: size, gap: 3}\n", "gap belongs to by: time"),
+    ):
+        assert said in refusal(tmp_path, keys)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from util_lib.errors import UserError
-from util_lib.model import metric_names, metrics, plots
+from util_lib.model import measuring, metric_names, metrics, plots
 
 CLASSES = np.array(["a", "b", "c"], dtype=object)
 
@@ -128,3 +128,50 @@ def test_figures_need_no_pyplot(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.png")], cwd=ROOT)
     assert done.returncode == 0 and (tmp_path / "x.png").stat().st_size > 1000
+
+
+class Answers:
+    """A model that gives the answers it was made with."""
+
+    def __init__(self, predicted, probabilities=None):
+        self.classes_ = CLASSES
+        self.predict, self.predict_proba = lambda _: predicted, lambda _: probabilities
+
+
+def test_every_score_stands_beside_its_error_its_rows_and_what_one_answer_for_all_reaches(answers):
+    truth, probabilities = answers
+    truth = np.where(np.arange(60) < 30, "a", truth)
+    model = Answers(None, probabilities)
+    found, _ = measuring.score(model, truth, truth, "classification", "test", errors=True)
+    for name in metric_names.of_task("classification"):
+        assert found[f"test_{name}_se"] > 0
+    assert found["test_accuracy_baseline"] == pytest.approx(40 / 60)
+    assert found["test_f1_macro_baseline"] == pytest.approx(2 * 40 / (40 + 60) / 3)
+    assert (found["test_rows"], found["test_rarest_class_rows"]) == (60, 10)
+    numbers = np.array([1.0, 2.0, 3.0, 6.0])
+    found, _ = measuring.score(
+        Answers(numbers + [0, 1, 0, -1]), numbers, numbers, "regression", "test", errors=True
+    )
+    assert found["test_mae_baseline"] == np.abs(numbers - 3).mean()
+    assert found["test_rmse_baseline"] == pytest.approx(np.std(numbers))
+    assert found["test_r2_baseline"] == 0 and found["test_mae_se"] > 0
+
+
+def test_a_line_says_a_score_with_its_error_and_its_baseline():
+    found = {"test_mae": 2.0, "test_rows": 8, "test_mae_se": 0.25, "test_mae_baseline": 3.5}
+    assert metric_names.lines(found) == [
+        "test_mae 2.0000 ± 0.2500 (baseline 3.5000)",
+        "test_rows 8",
+    ]
+
+
+def test_few_rows_of_a_class_and_a_split_unlike_the_other_are_said():
+    test = {"test_accuracy": 0.9, "test_accuracy_se": 0.02, "test_rarest_class_rows": 9}
+    assert "the rarest class has 9 rows in the test split" in measuring.said_of(test, "test", {})[0]
+    enough = test | {"test_rarest_class_rows": 10}
+    near, far = ({"val_accuracy": v, "val_accuracy_se": 0.02} for v in (0.87, 0.85))
+    assert measuring.said_of(enough, "test", near) == []
+    assert measuring.said_of(enough, "test", far) == [
+        "test_accuracy 0.9000 and val_accuracy 0.8500 differ by more than their standard errors "
+        "together (0.0400): chance, or rows that are not alike"
+    ]

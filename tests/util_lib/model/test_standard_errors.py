@@ -71,3 +71,29 @@ def test_a_class_without_rows_is_left_out_as_in_the_score():
     wider = np.column_stack([probabilities, np.zeros(300)])
     three = standard_errors.of_roc_auc(truth, probabilities, [0, 1, 2])
     assert standard_errors.of_roc_auc(truth, wider, [0, 1, 2, 3]) == pytest.approx(three)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "f1_macro"])
+def test_the_errors_of_shares_of_right_answers_are_what_resampling_the_rows_gives(name):
+    truth, probabilities = answers(4, 400)
+    predicted = probabilities.argmax(axis=1)
+
+    def score(rows):
+        found = metrics.scores(truth[rows], probabilities[rows], np.arange(4), "val")
+        return found[f"val_{name}"]
+
+    error = getattr(standard_errors, f"of_{name}")(truth, predicted)
+    assert error == pytest.approx(resampled(score, 400), rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["mae", "rmse"])
+def test_the_errors_of_distances_are_what_resampling_the_rows_gives(name):
+    random = np.random.default_rng(3)
+    truth = random.normal(10, 3, 500)
+    predicted = truth + random.normal(0, 2, 500)
+
+    def score(rows):
+        return metrics.regression_scores(truth[rows], predicted[rows], "val")[f"val_{name}"]
+
+    error = getattr(standard_errors, f"of_{name}")(truth, predicted)
+    assert error == pytest.approx(resampled(score, 500), rel=0.15)
