@@ -6,9 +6,10 @@ A file is read as what it is: texts. What they stand for is `typed`'s to say.
 import codecs
 import csv
 import io
+import re
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
@@ -271,6 +272,8 @@ def _bytes(path: Path | bytes, options: Csv) -> Iterator[BinaryIO]:
         if not (options.comment or options.footer_lines):
             for _ in range(options.skip_lines):
                 file.readline()
+        if options.trim:
+            file = io.BufferedReader(packed_files.Pieces(_tight(file, options)), PIECE_BYTES)
         yield file
 
 
@@ -305,6 +308,32 @@ def _table_lines(lines: Iterator[bytes], options: Csv) -> Iterator[bytes]:
         held.append(line)
         if len(held) > options.footer_lines:
             yield held.popleft()
+
+
+def _tight(lines: Iterable[bytes], options: Csv) -> Iterator[bytes]:
+    """Yield rows without the blanks around quoted fields, beside which a quote would be a value."""
+    mark = options.quote.encode()
+    quote, separator = re.escape(mark), re.escape(options.separator.encode())
+    blanks = rb" *" if options.separator == "\t" else rb"[ \t]*"
+    inside, escaped = rb"[^%b]*+(?:%b%b[^%b]*+)*+" % ((quote,) * 4), None
+    if options.escape:
+        escape = re.escape(options.escape.encode())
+        inside = rb"(?:[^%b%b]|%b.)*+" % (quote, escape, escape)
+        escaped = re.compile(escape + rb".", re.DOTALL)
+    field = rb"%b(%b%b%b)%b(?=[%b\r\n]|\Z)" % (blanks, quote, inside, quote, blanks, separator)
+    parts = re.compile(rb"%b|([^%b\r\n]+|.)" % (field, separator), re.DOTALL)
+    row: list[bytes] = []
+    n_bytes, is_open = 0, False
+    for line in lines:
+        row.append(line)
+        n_bytes += len(line)
+        n_quotes = (escaped.sub(b"", line) if escaped else line).count(mark)
+        is_open ^= n_quotes % 2 == 1
+        if not is_open or n_bytes > BLOCK_BYTES:  # else the field goes on in the next line
+            whole = b"".join(row)
+            yield parts.sub(rb"\1\2", whole) if mark in whole else whole
+            row, n_bytes, is_open = [], 0, False
+    yield b"".join(row)
 
 
 def _has_quotes(path: Path, options: Csv) -> bool:

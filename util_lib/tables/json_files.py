@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -66,10 +67,13 @@ def records(path: Path) -> Iterator[dict[str, Any] | Unread]:
     """
     with packed_files.opened(path) as binary:
         try:
-            # the way in which it is written is seen on its first line, and then read from the start
-            start = binary.read(PIECE_CHARS).decode("utf-8-sig", errors="replace").lstrip()
-            binary.seek(0)
-            file = io.TextIOWrapper(binary, encoding="utf-8-sig")
+            # the way in which it is written is seen at its start, which is read again: what is packed
+            # may not go back
+            seen = binary.read(PIECE_CHARS)
+            pieces = chain([seen], iter(lambda: binary.read(PIECE_CHARS), b""))
+            start = seen.decode("utf-8-sig", errors="replace").lstrip()
+            whole = io.BufferedReader(packed_files.Pieces(pieces), PIECE_CHARS)
+            file = io.TextIOWrapper(whole, encoding="utf-8-sig")
             for element in _elements(file, start, path):
                 yield element if isinstance(element, dict | Unread) else NO_OBJECT
         except UnicodeDecodeError as error:

@@ -22,6 +22,13 @@ def suffix_of(path: str | Path) -> str:
     return Path(path.stem if path.suffix.lower() in PACKED else path.name).suffix.lower()
 
 
+def kind_of(path: Path) -> str | None:
+    """Return how a file is packed by its first bytes; None where it is not."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    return next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
+
+
 @contextmanager
 def opened(path: Path | bytes) -> Iterator[BinaryIO]:
     """Open a file to read its content, unpacked where it is packed; `UserError` if it is damaged.
@@ -32,10 +39,8 @@ def opened(path: Path | bytes) -> Iterator[BinaryIO]:
         yield io.BytesIO(path)
         return
     with ExitStack() as stack:
+        kind = kind_of(path)
         file: BinaryIO = stack.enter_context(path.open("rb"))
-        start = file.read(4)
-        file.seek(0)
-        kind = next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
         try:
             if kind == "gzip":
                 file = cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=file)))
@@ -48,12 +53,9 @@ def opened(path: Path | bytes) -> Iterator[BinaryIO]:
             elif kind == "zip":
                 file = stack.enter_context(_only_member(zipfile.ZipFile(file), path))
             yield file
-        except (
-            EOFError,
-            zlib.error,
-            gzip.BadGzipFile,
-            zipfile.BadZipFile,
-        ) as error:
+        except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the disk, not the file
+                raise
             raise UserError(
                 f"{path.name} is no complete {kind} file ({error}): make or download it again"
             ) from error

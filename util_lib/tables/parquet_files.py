@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import feather
 
 from util_lib.errors import UserError
+from util_lib.tables import packed_files
 from util_lib.tables.csv_files import PARQUET_MAGIC, refuse_repeated
 
 Columns = dict[str, Any]
@@ -84,9 +85,7 @@ def arrow_columns(path: Path) -> Columns:
     try:
         table = feather.read_table(path, memory_map=False)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path.name} is no complete Arrow file ({_reason(error)}): make or download it again"
-        ) from error
+        raise _incomplete(path, "Arrow", error, "make or download it again") from error
     refuse_repeated(path, table.schema.names)
     named, counted = _index(table.schema)
     order = [*named, *(n for n in table.schema.names if n not in named)]
@@ -103,11 +102,16 @@ def opened(path: Path) -> Iterator[Any]:
     except (pa.ArrowException, OSError) as error:
         with path.open("rb") as start:
             other = start.read(len(PARQUET_MAGIC)) != PARQUET_MAGIC
-        raise UserError(
-            f"{path.name} is no complete parquet file ({_reason(error)}): "
-            + ("if it is CSV, set data.format to csv; else " if other else "")
-            + "make or download it again"
-        ) from error
+        way_out = "if it is CSV, set data.format to csv; else " if other else ""
+        raise _incomplete(path, "parquet", error, f"{way_out}make or download it again") from error
+
+
+def _incomplete(path: Path, kind: str, error: Exception, way_out: str) -> UserError:
+    if packed := packed_files.kind_of(path):
+        return UserError(
+            f"{path.name} is packed with {packed}: unpack it, {kind} files are read as they are"
+        )
+    return UserError(f"{path.name} is no complete {kind} file ({_reason(error)}): {way_out}")
 
 
 def _reason(error: Exception) -> str:

@@ -129,9 +129,26 @@ def read(
     CSV file as what all of a column are. `csv` says how a CSV file is written, and where it has no
     header `names` are its columns. `rows` marks those that are wanted, None = all.
     """
-    from util_lib.tables import typed
+    import pandas as pd
 
-    path, columns = Path(path), columns or {}
+    columns = columns or {}
+    found, written = columns_of(Path(path), csv, format, names, sheet, max_rows)
+    frame = {n: _column(values, columns.get(n), csv, written) for n, values in found.items()}
+    return pd.DataFrame(frame)
+
+
+def columns_of(
+    path: Path,
+    csv: Csv = OURS,
+    format: str = "auto",
+    names: list[str] | None = None,
+    sheet: str | None = None,
+    max_rows: int | None = None,
+) -> tuple[dict[str, Any], bool]:
+    """Return the columns of a file as it has them: Arrow's, or lists where values are of any type.
+
+    And whether all are texts because the file has nothing else (CSV).
+    """
     gathered: dict[str, list[Any]] = {}
     written, n_rows = False, 0
     check_file(path)
@@ -152,13 +169,7 @@ def read(
             parts.append(piece.columns.get(name, [None] * len(piece.numbers)))
         n_rows += len(piece.numbers)
     _check_shape(path, len(gathered), n_rows)
-    frame = {}
-    for name, parts in gathered.items():
-        source = _joined(parts)
-        frame[name] = _column(source, columns.get(name), csv, written, typed)
-    import pandas as pd
-
-    return pd.DataFrame(frame)
+    return {name: _joined(parts) for name, parts in gathered.items()}, written
 
 
 def _marked(piece: Piece, rows: "np.ndarray") -> Piece:
@@ -183,10 +194,12 @@ def _joined(parts: list[Any]) -> Any:
     ]
 
 
-def _column(source: Any, column: Column | None, csv: Csv, written: bool, typed: Any) -> Any:
+def _column(source: Any, column: Column | None, csv: Csv, written: bool) -> Any:
     """Return one column for pandas."""
     import pandas as pd
     import pyarrow as pa
+
+    from util_lib.tables import typed
 
     if column is not None:
         found = as_declared(source, column, csv, written)
