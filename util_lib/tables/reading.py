@@ -132,7 +132,7 @@ def read(
     import pandas as pd
 
     columns = columns or {}
-    found, written = columns_of(Path(path), csv, format, names, sheet, max_rows)
+    found, written = columns_of(Path(path), csv, format, names, sheet, max_rows, rows)
     frame = {n: _column(values, columns.get(n), csv, written) for n, values in found.items()}
     return pd.DataFrame(frame)
 
@@ -144,10 +144,11 @@ def columns_of(
     names: list[str] | None = None,
     sheet: str | None = None,
     max_rows: int | None = None,
+    rows: "np.ndarray | None" = None,
 ) -> tuple[dict[str, Any], bool]:
     """Return the columns of a file as it has them: Arrow's, or lists where values are of any type.
 
-    And whether all are texts because the file has nothing else (CSV).
+    And whether all are texts because the file has nothing else (CSV). `rows` marks those wanted.
     """
     gathered: dict[str, list[Any]] = {}
     written, n_rows = False, 0
