@@ -29,7 +29,7 @@ class ColumnsOfFile:
         """Return the number of rows."""
         return self._n_rows
 
-    def drop(self, columns: list[str]) -> "ColumnsOfFile":
+    def drop(self, columns: list[Any]) -> "ColumnsOfFile":
         """Return the table without some columns."""
         gone = [name for name in reading.shape(self._path)[0] if name not in self.columns]
         return ColumnsOfFile(self._path, self._declared, [*gone, *columns])

@@ -4,6 +4,8 @@ Drawn by hand: a few lines that need no plotting library in the step's environme
 the same, byte for byte, for the same data.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -24,7 +26,7 @@ SHORT = 22  # characters of a name
 REFERENCE, SAMPLE = "#b7bec7", "#c2374f"
 
 
-def draw(compared: ColumnDrift, sample: pd.DataFrame, reference: pd.DataFrame, data: Data) -> str:
+def draw(compared: ColumnDrift, sample: Any, reference: Any, data: Data) -> str:
     """Return the picture that belongs to a comparison; its title is the sentence."""
     column = data.columns[compared.column]
     is_text = column.role == "text"

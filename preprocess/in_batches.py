@@ -243,7 +243,7 @@ def repeats(path: Path, n_columns: int, folder: Path, memory: str) -> np.ndarray
     fields = [schema.field(place) for place in range(n_columns)]
     columns = ", ".join(f'"{f.name}"' for f in fields if not pa.types.is_null(f.type)) or "0"
     spilled = folder / "duckdb"
-    settings = {
+    settings: dict[str, Any] = {
         "memory_limit": f"{validation.bytes_of(memory) // ITS_SHARE // 10**6}MB",
         "temp_directory": str(spilled),
         "threads": 2,  # each takes memory of its own

@@ -10,7 +10,7 @@ tables differ, and in large tables everything does: so a verdict needs an effect
 import warnings
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -66,9 +66,7 @@ class _Untested(NamedTuple):
     reason: str
 
 
-def compare(
-    sample: pd.DataFrame, reference: pd.DataFrame, data: Data, ks_alpha: float
-) -> list[ColumnDrift]:
+def compare(sample: Any, reference: Any, data: Data, ks_alpha: float) -> list[ColumnDrift]:
     """Compare each declared column that is not ignored, in the order of the declaration.
 
     `ks_alpha` is the chance of at least one false alarm over all tests together; each test is held
@@ -104,7 +102,7 @@ def divergence(counts: np.ndarray) -> float:
 
 
 def _tests(
-    sample: pd.DataFrame, reference: pd.DataFrame, name: str, column: Column, data: Data
+    sample: Any, reference: Any, name: str, column: Column, data: Data
 ) -> Iterator[_Test | _Untested]:
     kind = _kind(column, data)
     for frame, which in ((sample, "sample"), (reference, "reference")):

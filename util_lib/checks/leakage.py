@@ -13,7 +13,7 @@ import pandas as pd
 
 from util_lib.checks import leakage_columns, leakage_rows
 from util_lib.checks.findings import Finding
-from util_lib.checks.leakage_columns import MIN_ROWS, Features, Target
+from util_lib.checks.leakage_columns import MIN_ROWS, LookedAt, Target
 from util_lib.dataset.declaration import Data
 from util_lib.tables.column_values import as_numbers
 
@@ -33,7 +33,7 @@ def find(sample: Any, data: Data) -> list[Finding]:
     if known.sum() < MIN_ROWS or len(np.unique(target.values[known])) < 2:
         return []
     target = target._replace(values=target.values[known])
-    features = Features(sample, _roles(sample, data), np.flatnonzero(known))
+    features = LookedAt(sample, _roles(sample, data), np.flatnonzero(known))
     copies, first = leakage_rows.copies(features, target)
     found = [*leakage_rows.order(features, target), *copies]
     # A copy of a row says nothing new of a column, and would make chance look like a rule.

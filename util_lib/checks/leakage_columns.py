@@ -62,7 +62,7 @@ class Feature(NamedTuple):
         return np.where(self.missing, codes.max(initial=-1) + 1, codes)
 
 
-class Features(Mapping[str, Feature]):
+class LookedAt(Mapping[str, Feature]):
     """The columns of a frame at some of its rows; `roles` says how each is used.
 
     A frame that reads its columns when they are asked for is asked each time: none is kept.
@@ -92,11 +92,11 @@ class Features(Mapping[str, Feature]):
         """Return the number of columns."""
         return len(self.roles)
 
-    def at(self, chosen: np.ndarray) -> "Features":
+    def at(self, chosen: np.ndarray) -> "LookedAt":
         """Return the columns at the chosen ones of their rows."""
         if chosen.all():
             return self
-        return Features(self._frame, self.roles, self._rows[chosen])
+        return LookedAt(self._frame, self.roles, self._rows[chosen])
 
 
 def feature(values: pd.Series, role: str) -> Feature:
@@ -107,7 +107,7 @@ def feature(values: pd.Series, role: str) -> Feature:
     return Feature(role, values, missing(values, text=role == "text").to_numpy(), None)
 
 
-def sums(features: Features, target: Target) -> Iterator[Finding]:
+def sums(features: LookedAt, target: Target) -> Iterator[Finding]:
     """Say whether a number to predict is a weighted sum of numerical features (least squares).
 
     Columns that are mostly missing are left out, and rows where one of the others is.
@@ -122,7 +122,8 @@ def sums(features: Features, target: Target) -> Iterator[Finding]:
     if len(names) < 2:
         return
     drawn = np.flatnonzero(whole)[_draw(int(whole.sum()))]
-    table = np.column_stack([features[name].at(drawn).numbers for name in names])
+    columns: list[Any] = [features[name].at(drawn).numbers for name in names]
+    table = np.column_stack(columns)
     y = target.values[drawn]
     if len(y) < 2 * len(names) + MIN_ROWS:
         return

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from util_lib.checks.findings import Finding
-from util_lib.checks.leakage_columns import Feature, Features, Target
+from util_lib.checks.leakage_columns import Feature, LookedAt, Target
 
 ROW_ORDER = "row order"
 COPIES = "repeated rows"
@@ -17,7 +17,7 @@ MIN_COPIES = 0.05  # of the rows
 MAX_BY_CHANCE = 0.1  # of the copies
 
 
-def order(features: Features, target: Target) -> Iterator[Finding]:
+def order(features: LookedAt, target: Target) -> Iterator[Finding]:
     """Say whether neighbouring rows have like targets, and which columns count the rows.
 
     Classes: the number of runs of equal classes against that of shuffled rows (Wald and Wolfowitz;
@@ -61,7 +61,7 @@ def order(features: Features, target: Target) -> Iterator[Finding]:
         )
 
 
-def copies(features: Features, target: Target) -> tuple[list[Finding], np.ndarray]:
+def copies(features: LookedAt, target: Target) -> tuple[list[Finding], np.ndarray]:
     """Say how many rows equal another in every feature but text; mark the rows that come first.
 
     First are rows without an earlier one that equals it in these and in the target. Where values
