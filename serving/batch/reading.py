@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from serving.model.served_model import ServedModel
-from util_lib.tables import csv_files, packed_files, reading, typed
+from util_lib.tables import csv_forms, packed_files, reading, typed
 
 logger = logging.getLogger("serving")
 
@@ -49,10 +49,9 @@ def chunks(path: Path, served: ServedModel, keep: list[str], n_rows: int) -> Ite
     form = served.declaration.csv
     reading.check_file(path)
     if reading.format_of(path) == "csv":
-        form, differs = csv_files.form_of(path, form, {*declared})
+        form, declared, differs = csv_forms.of(path, form, declared)
         if differs:
             logger.warning("%s: %s", path.name, differs)
-            declared = reading.ordinary(declared)
     pieces = reading.pieces(path, form, wanted={*declared, *keep}, n_rows=n_rows, skip_damaged=True)
     for piece in pieces:
         index = range(len(piece.numbers))

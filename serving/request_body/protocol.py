@@ -17,7 +17,8 @@ from serving.request_body import bounded_json
 from serving.request_body.refusals import RequestError
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
-from util_lib.tables import csv_files, json_files, reading, typed
+from util_lib.tables import csv_files, csv_forms, json_files, typed
+from util_lib.tables.csv_forms import Form
 
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 JSON, CSV = "application/json", "text/csv"
@@ -183,10 +184,8 @@ def _columns(content: dict[str, Any], form: str, max_rows: int) -> list[Row]:
 
 
 def _csv(text: str, known: Known) -> list[Row]:
-    columns, body = known.sources | known.columns, text.encode()
-    form, differs = csv_form(body, known)
-    if differs:
-        columns = reading.ordinary(columns)
+    body = text.encode()
+    form, columns, _ = csv_form(body, known)
     rows: list[list[str]] = []
     header: list[str] = []
     try:
@@ -195,11 +194,11 @@ def _csv(text: str, known: Known) -> list[Row]:
             for line in csv_files.rows_of(file, form):
                 if not line:
                     continue
-                if form.trailing_separator and rows and len(line) == len(header) + 1:
-                    line = line[:-1] if not line[-1] else line
                 if not header:
                     header = _header(line, form, known)
                     continue
+                if form.trailing_separator and len(line) == len(header) + 1 and not line[-1]:
+                    line = line[:-1]
                 if len(line) != len(header):
                     raise RequestError(
                         400,
@@ -218,10 +217,10 @@ def _csv(text: str, known: Known) -> list[Row]:
     return [dict(zip(header, row, strict=True)) for row in zip(*read, strict=True)]
 
 
-def csv_form(body: bytes, known: Known) -> tuple[Csv, str]:
+def csv_form(body: bytes, known: Known) -> Form:
     """Return how a CSV body is written, and how that differs from the model's own file."""
     form = known.form.model_copy(update={"encoding": "utf-8"})
-    return csv_files.form_of(body, form, {*known.columns, *known.sources})
+    return csv_forms.of(body, form, known.sources | known.columns)
 
 
 def _header(line: list[str], form: Csv, known: Known) -> list[str]:

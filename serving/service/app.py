@@ -100,7 +100,7 @@ class Service:
     ) -> list[str]:
         warnings = loaded.schema.warnings(rows)
         if "csv" in request.headers.get("content-type", ""):
-            _, differs = protocol.csv_form(body, self._known(loaded))
+            differs = protocol.csv_form(body, self._known(loaded)).differs
             warnings += [f"the body is read in another form: {differs}"] if differs else []
         return warnings
 

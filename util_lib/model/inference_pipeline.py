@@ -220,13 +220,38 @@ def fit_estimator(
         # on a busy machine a second thread took 20 times the seconds of one alone.
         threads = 1
     with _refusals(), nullcontext() if has_jobs else _at_most(threads):
-        estimator.fit(features, frame[config.target].to_numpy())
+        _fit(estimator, features, frame[config.target].to_numpy())
     if has_jobs:
         # Threads add up the trees' answers in any order, and their sums differ in the last digit:
         # what is measured and exported predicts in one, however many have made it.
         estimator.set_params(n_jobs=None)
     else:
         _forget_encoder_and_threads(estimator)
+
+
+def _fit(estimator: RandomForest | Booster, features: Any, target: np.ndarray) -> None:
+    """Fit on numbers for classes, and answer with the classes as they are.
+
+    scikit-learn mistakes texts such as "1" for numbers where it weighs classes.
+    """
+    if isinstance(estimator, RandomForestRegressor | HistGradientBoostingRegressor):
+        estimator.fit(features, target)
+        return
+    classes, codes = np.unique(target, return_inverse=True)
+    weights = estimator.class_weight
+    if isinstance(weights, dict):
+        estimator.set_params(class_weight=_weights_of_codes(weights, classes.tolist()))
+    estimator.fit(features, codes)
+    estimator.set_params(class_weight=weights)
+    estimator.classes_ = classes
+
+
+def _weights_of_codes(weights: dict[Any, float], classes: list[Any]) -> dict[int, float]:
+    for label in weights:
+        if label not in classes:
+            listed = ", ".join(map(repr, classes[:20]))
+            raise UserError(f"class_weight: {label!r} is none of the classes {listed}")
+    return {code: weights[name] for code, name in enumerate(classes) if name in weights}
 
 
 def _at_most(threads: int | None) -> AbstractContextManager[Any]:

@@ -24,6 +24,7 @@ def confusion_matrix(
     labels = [*classes, *sorted(set(map(str, truth)) - set(map(str, classes)))]
     names = [str(label) for label in labels]
     counts = count([str(t) for t in truth], [str(p) for p in predicted], labels=names)
+    ticks = [_as_written(name) for name in names]
     totals = counts.sum(axis=1, keepdims=True)
     fractions = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
 
@@ -31,8 +32,8 @@ def confusion_matrix(
     axes = figure.add_subplot()
     image = axes.imshow(fractions, cmap="viridis", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.8)
-    axes.set_xticks(range(len(names)), names, rotation=90)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), ticks, rotation=90)
+    axes.set_yticks(range(len(names)), ticks)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title("Fraction of each true class")
@@ -70,7 +71,12 @@ def feature_importance(importances: dict[str, float]) -> Figure:
     ordered = sorted(importances.items(), key=lambda item: item[1])
     figure = Figure(figsize=(10, max(4.0, 0.35 * len(ordered))), layout="constrained")
     axes = figure.add_subplot()
-    axes.barh([name for name, _ in ordered], [value for _, value in ordered])
+    axes.barh([_as_written(name) for name, _ in ordered], [value for _, value in ordered])
     axes.set_xlabel("importance (all together 1)")
     axes.set_title("Feature importance")
     return figure
+
+
+def _as_written(name: str) -> str:
+    """Return a name for a figure that is no formula, as what is between two $ would be."""
+    return name.replace("$", r"\$")

@@ -95,7 +95,7 @@ def _pyarrow(file: BinaryIO, header: list[str], options: Csv, damaged: Any) -> I
         pa.csv.ParseOptions(
             delimiter=options.separator,
             quote_char=options.quote,
-            double_quote=options.escape is None,
+            double_quote=True,
             escape_char=options.escape or False,
             newlines_in_values=True,
             invalid_row_handler=damaged,
@@ -124,7 +124,8 @@ def _no_rows(header: list[str]) -> "pa.RecordBatch":
     return pa.RecordBatch.from_arrays([pa.array([], pa.string())] * len(header), header)
 
 
-def _first_row(path: Path | bytes, options: Csv) -> list[str]:
+def first_row(path: Path | bytes, options: Csv) -> list[str]:
+    """Return the fields of the header, or of the first row where there is none."""
     with opened(path, options) as file:
         first: list[str] = next(rows_of(file, options), [])
     return [name.strip() for name in first] if options.trim else first
@@ -136,7 +137,7 @@ def _header(path: Path, options: Csv, names: list[str] | None) -> list[str]:
         if start.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
             raise UserError(f"{path.name} is a parquet file: give it a name ending in .parquet")
     try:
-        first = _first_row(path, options)
+        first = first_row(path, options)
     except UnicodeError as error:
         raise UserError(_undecodable(path, options, error)) from error
     except csv.Error as error:
@@ -196,35 +197,6 @@ def _incomplete(path: Path, line: int, error: Exception) -> UserError:
     return UserError(f"{path.name} is no complete CSV file (line {line}: {error})")
 
 
-def form_of(path: Path | bytes, form: Csv, known: set[str]) -> tuple[Csv, str]:
-    """Return how a file, or its content, is written that should be as `form` says; how it differs.
-
-    It differs where another form shows more of the `known` columns in the header: it begins at its
-    first line, or has another separator. What then cannot be known is taken to be as usual.
-    """
-    begins = form.model_copy(
-        update={"header": True, "skip_lines": 0, "footer_lines": 0, "trailing_separator": False}
-    )
-    usual = [Csv(separator=separator, missing=form.missing) for separator in reversed(SEPARATORS)]
-    best, most = form, -1
-    for candidate in (form, begins, *usual):
-        if not candidate.header:
-            continue
-        try:
-            n_known = len(known & {*_first_row(path, candidate)})
-        except (csv.Error, UnicodeError):
-            continue
-        if n_known > most:
-            best, most = candidate, n_known
-    if best.separator != form.separator:
-        return best, (
-            f"its fields are separated by {SEPARATORS[best.separator]}, which those of the model's "
-            "own file are not: numbers and dates are read as usual, with a dot and as in ISO 8601"
-        )
-    begun = form.header and best != form
-    return best, "it begins with its header, which the model's own file did not" if begun else ""
-
-
 def refuse_repeated(path: Path, names: list[str]) -> None:
     """Raise `UserError` if two columns have the same name."""
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -238,7 +210,7 @@ def looks_like_values(names: list[str]) -> bool:
     return any(name.strip().replace(".", "", 1).lstrip("+-").isdecimal() for name in names)
 
 
-def rows_of(file: TextIO, options: Csv) -> Any:
+def rows_of(file: Iterable[str], options: Csv) -> Any:
     """Return Python's reader of the rows of a text, as lists of texts."""
     csv.field_size_limit(sys.maxsize)
     return csv.reader(
@@ -246,7 +218,6 @@ def rows_of(file: TextIO, options: Csv) -> Any:
         strict=True,
         delimiter=options.separator,
         quotechar=options.quote,
-        doublequote=options.escape is None,
         escapechar=options.escape,
     )
 
@@ -318,7 +289,7 @@ def _tight(lines: Iterable[bytes], options: Csv) -> Iterator[bytes]:
     inside, escaped = rb"[^%b]*+(?:%b%b[^%b]*+)*+" % ((quote,) * 4), None
     if options.escape:
         escape = re.escape(options.escape.encode())
-        inside = rb"(?:[^%b%b]|%b.)*+" % (quote, escape, escape)
+        inside = rb"(?:[^%b%b]|%b.|%b%b)*+" % (quote, escape, escape, quote, quote)
         escaped = re.compile(escape + rb".", re.DOTALL)
     field = rb"%b(%b%b%b)%b(?=[%b\r\n]|\Z)" % (blanks, quote, inside, quote, blanks, separator)
     parts = re.compile(rb"%b|([^%b\r\n]+|.)" % (field, separator), re.DOTALL)

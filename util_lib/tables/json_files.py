@@ -67,8 +67,7 @@ def records(path: Path) -> Iterator[dict[str, Any] | Unread]:
     """
     with packed_files.opened(path) as binary:
         try:
-            # How it is written is seen at its start, which is read again: a packed file may not go
-            # back.
+            # how it is written is seen at its start; what is packed may not go back to it
             seen = binary.read(PIECE_CHARS)
             pieces = chain([seen], iter(lambda: binary.read(PIECE_CHARS), b""))
             start = seen.decode("utf-8-sig", errors="replace").lstrip()

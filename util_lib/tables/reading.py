@@ -5,6 +5,7 @@ A file is read in pieces, as what it holds (`pieces`); a declaration says what t
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from csv import QUOTE_MINIMAL, QUOTE_NONNUMERIC
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -360,7 +361,11 @@ def write(frame: "pd.DataFrame", path: str | Path) -> None:
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
-        frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+        # Python's writer would leave a text with a carriage return, which ends a row, unquoted.
+        texts = [frame[name] for name in frame if frame[name].dtype in ("str", "object")]
+        ends = any(text.astype("str").str.contains("\r", regex=False).any() for text in texts)
+        quoting: Any = QUOTE_NONNUMERIC if ends else QUOTE_MINIMAL
+        frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8", quoting=quoting)
     else:
         frame.to_parquet(path, index=False, engine="pyarrow")
 
