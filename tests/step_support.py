@@ -10,6 +10,7 @@ import yaml
 
 from util_lib import tracking
 from util_lib.tables import reading
+from util_lib.tracking.store.places import store_directory
 
 ROOT = Path(__file__).resolve().parents[1]
 GENRES = ("Emo", "Pop", "techno")
@@ -98,7 +99,7 @@ class Steps:
         return tracking.Api().artifact(name)
 
     def exists(self, name: str) -> bool:
-        return tracking.Api().artifact_exists(name)
+        return store_directory().exists() and tracking.Api().artifact_exists(name)
 
     def table(self, name: str) -> pd.DataFrame:
         return reading.read(self.artifact(name).file(str(self.folder / "got" / name)))

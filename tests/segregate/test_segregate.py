@@ -79,7 +79,12 @@ def test_the_same_seed_gives_the_same_versions_and_another_one_others(segregate,
 
 def test_nothing_is_left_on_disk(segregate, steps):
     segregate(make_songs(30))
-    assert {path.name for path in steps.folder.iterdir()} <= {"put", "got", "store"}
+    assert {path.name for path in steps.folder.iterdir()} <= {
+        "put",
+        "got",
+        "store",
+        ".tracking_stores",
+    }
 
 
 def test_an_unknown_column_is_answered_with_the_nearest(segregate):
