@@ -1,17 +1,23 @@
 """A row gets one answer, however it comes: the form that the model's own file had goes with it."""
 
+import datetime
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from service_support import running
 from serving_support import export_model
 
 from serving import predict
 from serving.model import served_model
 from util_lib.errors import UserError
+from util_lib.tables import reading, typed
 
 LONG = 1782218195625937920
 COLUMNS = {
@@ -201,3 +207,102 @@ def test_a_spreadsheet_runs_nothing_of_what_is_kept_where_that_is_asked(office):
     assert pd.read_csv("out.csv")["note"].tolist() == texts
     predict.main([*given, "--keep", "note", "--spreadsheet", "true"])
     assert pd.read_csv("out.csv")["note"].tolist() == ["'=1+1", "'@x", "plain"]
+
+
+MARKS = st.sampled_from("aZ04?N\"';,\\\n\r\t =é")
+TEXTS = st.text(
+    MARKS | st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6
+)
+VALUES = {
+    "day": st.dates(datetime.date(1900, 1, 1), datetime.date(2200, 1, 1)).map(
+        lambda day: datetime.datetime(day.year, day.month, day.day)
+    ),
+    "temp": st.floats(-1e9, 1e9),
+    "fee": st.integers(-(2**53), 2**53),
+    "land": TEXTS | st.sampled_from(["NA", "ZA", "NO", "null"]),
+    "code": TEXTS | st.sampled_from(["4", "04", "1e3", "1000"]),
+    "flag": st.booleans(),
+}
+TABLES = st.lists(
+    st.tuples(*(v if name == "fee" else st.none() | v for name, v in VALUES.items())),
+    min_size=1,
+    max_size=8,
+)
+
+
+def _written_by_the_office(rows):
+    """Return rows as the office writes them, every text in quotes."""
+
+    def cell(name, value):
+        if value is None:
+            return {"temp": "-999", "code": "?"}.get(name, "")
+        if isinstance(value, datetime.datetime):
+            return value.strftime("%d.%m.%Y")
+        if isinstance(value, str):
+            return ' "' + value.replace('"', '""') + '" '
+        if name == "fee":
+            return f"EUR {value:,}".replace(",", ".")
+        return str(value).replace(".", ",")
+
+    lines = [";".join(cell(n, v) for n, v in zip(VALUES, row, strict=True)) for row in rows]
+    return "\n".join([";".join(VALUES), *lines, "* preliminary", ""])
+
+
+@pytest.fixture
+def ask_everywhere(office):
+    """Ask the office's model for rows in each way; return the answers by way."""
+    served = served_model.load("model_export:latest")
+
+    def batch(name):
+        Path("out.jsonl").unlink(missing_ok=True)
+        done = predict.predict_file(served, Path(name), Path("out.jsonl"), [], 20_000)
+        assert done.rejected == 0
+        lines = Path("out.jsonl").read_text().splitlines()
+        return [json.loads(line)["probability_yes"] for line in lines]
+
+    with running("model_export:latest") as service:
+
+        def http(**request):
+            found = service.post("/predict", **request).json()
+            return [row["probabilities"]["yes"] for row in found["predictions"]]
+
+        def ask(rows):
+            columns = dict(zip(VALUES, map(list, zip(*rows, strict=True)), strict=True))
+            kinds = {name: typed.TYPES[declared["dtype"]] for name, declared in COLUMNS.items()}
+            table = pa.table({n: pa.array(v, kinds[n]) for n, v in columns.items()})
+            pq.write_table(table, "rows.parquet")
+            named = [dict(zip(VALUES, row, strict=True)) for row in rows]
+            records = [{**r, "day": r["day"] and r["day"].isoformat()} for r in named]
+            Path("rows.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+            Path("rows.csv").write_bytes(_written_by_the_office(rows).encode())
+            reading.write(reading.read("rows.parquet"), "usual.csv")
+            return {
+                **{name: batch(name) for name in ("rows.parquet", "rows.jsonl", "rows.csv")},
+                "usual.csv": batch("usual.csv"),
+                "json": http(json={"dataframe_records": records}),
+                "csv": http(data=Path("rows.csv").read_bytes(), kind="text/csv"),
+                "usual": http(data=Path("usual.csv").read_bytes(), kind="text/csv"),
+            }
+
+        yield ask
+
+
+def _answers_are_the_same(ask_everywhere, rows):
+    answers = ask_everywhere(rows)
+    assert all(found == answers["rows.parquet"] for found in answers.values()), answers
+
+
+WHILE_ONE_MODEL_SERVES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=WHILE_ONE_MODEL_SERVES)
+@given(TABLES)
+def test_random_rows_get_the_same_answers_however_they_come(ask_everywhere, rows):
+    _answers_are_the_same(ask_everywhere, rows)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None, suppress_health_check=WHILE_ONE_MODEL_SERVES)
+@given(TABLES)
+def test_ten_thousand_random_tables_get_the_same_answers(ask_everywhere, rows):
+    _answers_are_the_same(ask_everywhere, rows)

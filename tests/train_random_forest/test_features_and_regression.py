@@ -12,6 +12,7 @@ from evaluate import run as evaluate
 from train_random_forest import run
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
+from util_lib.model import export as model_export
 from util_lib.model import inference_pipeline
 
 DATA = "data_train.parquet"
@@ -224,15 +225,40 @@ def test_values_that_cannot_be_learned_from_are_one_sentence(train, column, valu
         train(make_houses().assign(**{column: values}))
 
 
-@pytest.mark.parametrize("classes", [[0, 1, 2], [False, True], [1.0, 2.0]])
+@pytest.mark.parametrize(
+    "classes", [[0, 1, 2], [False, True], [1.0, 2.0], ["1", "2", "10"], ["04", "4"]]
+)
 def test_classes_of_numbers_and_of_truth_are_fine(train, steps, classes):
     houses = make_houses(360)
     kinds = pd.qcut(houses.pop("price"), len(classes), labels=False).map(dict(enumerate(classes)))
     table = houses.assign(kind=kinds)
     forest = {"criterion": "gini", "max_features": "sqrt", "class_weight": "balanced"}
+    declared = {"dtype": "string", "role": "target"} if isinstance(classes[0], str) else None
     given = {"target": "kind", "task": "classification", "forest": forest}
+    given |= {"declaration": {"target": declared}}
     assert train(table.head(300), export="model_export", **given).summary["val_accuracy"] > 0.5
     for name in ("data_test.parquet", "data_test.csv"):
         test = steps.put(table.tail(60), name)
         evaluate.main(["--model_export", "model_export:latest", "--test_data", test])
         assert steps.run("evaluate").summary["test_accuracy"] > 0.5
+    export, _ = model_export.load(steps.artifact("model_export:latest").download("m"), False)
+    assert export.classes_.tolist() == sorted(classes)
+
+
+def test_weights_are_given_by_class_whatever_classes_are(train, steps):
+    houses = make_houses()
+    kinds = np.where(houses.pop("price").rank(pct=True) > 0.5, "2", "10")
+    forest = {"criterion": "gini", "max_features": "sqrt", "max_depth": 1}
+    given = {"target": "kind", "task": "classification"}
+    for weights, most in (({"2": 50.0}, "2"), ({"2": 0.02, "10": 1.0}, "10")):
+        train(
+            houses.assign(kind=kinds),
+            export="model_export",
+            forest={**forest, "class_weight": weights},
+            **given,
+        )
+        export, _ = model_export.load(steps.artifact("model_export:latest").download(most), False)
+        assert {*export.predict(houses)} == {most}
+        assert export[-1].class_weight == weights
+    with pytest.raises(UserError, match="class_weight: 2 is none of the classes '10', '2'"):
+        train(houses.assign(kind=kinds), forest={**forest, "class_weight": {2: 1.0}}, **given)

@@ -27,13 +27,13 @@ def of(path: Path | bytes, own: Csv, columns: Mapping[str, Column]) -> Form:
     """Return how a file, or its content, is written that should be as `own` and `columns` say.
 
     It is where its header shows the most of `columns`. Where fields are separated in another way
-    nothing else of `own` holds but its words for missing values. Else what `own` has around the
-    table, in its bytes and its quotes may be there or as usual.
+    nothing else of `own` holds but what its texts mean. Else what `own` has around the table, in
+    its bytes and its quotes may be there or as usual.
     """
     own = _decoded(path, own)
     begins = own.model_copy(update={"header": True, "skip_lines": 0})
     usual = [
-        Csv(separator=separator, missing=own.missing)
+        Csv(separator=separator, missing=own.missing, trim=own.trim)
         for separator in reversed(csv_files.SEPARATORS)
         if separator != own.separator
     ]

@@ -1,3 +1,4 @@
+import io
 import sys
 
 import numpy as np
@@ -114,6 +115,22 @@ def test_the_most_important_feature_is_the_uppermost_bar():
     axes = plots.feature_importance({"low": 0.1, "high": 0.7, "mid": 0.2}).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["low", "mid", "high"]
     assert [bar.get_width() for bar in axes.patches] == [0.1, 0.2, 0.7]
+
+
+@pytest.mark.parametrize("name", ["$20% - $30%", "$cost_{1$", "under $5 {incl. $1}", "a_b^c", "$1"])
+def test_names_are_drawn_as_they_are_written(name):
+    def drawn(figure):
+        figure.savefig(picture := io.BytesIO(), format="png", dpi=40)
+        return picture.getvalue()
+
+    bars = plots.feature_importance({name: 1.0})
+    plain = plots.feature_importance({"x": 1.0})
+    plain.axes[0].set_yticks([0], [name], parse_math=False)
+    assert drawn(bars) == drawn(plain)
+    matrix, plain = (plots.confusion_matrix(list(two), list(two), two) for two in ([name], ["x"]))
+    plain.axes[0].set_xticks([0], [name], parse_math=False)
+    plain.axes[0].set_yticks([0], [name], parse_math=False)
+    assert drawn(matrix) == drawn(plain)
 
 
 def test_figures_need_no_pyplot(tmp_path):

@@ -40,6 +40,13 @@ def test_what_is_written_is_read_back_and_always_the_same_bytes(frame, tmp_path,
     assert reading.shape(one) == (["n", "x", "text", "flag"], 2)
 
 
+def test_texts_over_several_lines_are_the_same_after_csv(tmp_path):
+    texts = ["a\rb", "c\nd", 'e "f"', " g ", "NA", "\r\n", "04"]
+    reading.write(pd.DataFrame({"t": texts, "n": [1.5, None] * 3 + [2]}), tmp_path / "t.csv")
+    read = reading.read(tmp_path / "t.csv")
+    assert read["t"].tolist() == texts and read["n"].isna().sum() == 3
+
+
 def test_a_file_without_suffix_is_known_by_its_first_bytes(frame, file, tmp_path):
     reading.write(frame, tmp_path / "x.parquet")
     named = file((tmp_path / "x.parquet").read_bytes(), "download")

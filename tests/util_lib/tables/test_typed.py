@@ -1,5 +1,6 @@
 """One reading of values: whatever they came in, they are what their column declares."""
 
+import bz2
 import datetime
 import gzip
 import json
@@ -121,17 +122,39 @@ def test_a_packed_file_is_read_by_what_it_is(tmp_path, name):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("t.csv", content)
     elif name.endswith("bz2"):
-        import bz2
-
-        path.write_bytes(bz2.compress(content))
+        path.write_bytes(packed(content, "bz2"))
     elif name.endswith("zst"):
-        path.write_bytes(pa.Codec("zstd").compress(content, asbytes=True))
-        with pa.CompressedOutputStream(str(path), "zstd") as file:
-            file.write(content)
+        path.write_bytes(packed(content, "zst"))
     else:
         path.write_bytes(gzip.compress(content))
     frame = reading.read(path)
     assert frame["id"].dtype == "Int64" and frame["x"].tolist() == ["a", "b"]
+
+
+def packed(content, kind):
+    if kind == "zst":
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as file:
+            file.write(content)
+        return sink.getvalue().to_pybytes()
+    return {"gz": gzip.compress, "bz2": bz2.compress}[kind](content)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "zst"])
+def test_packed_json_is_read_and_what_breaks_off_is_one_sentence(tmp_path, kind):
+    contents = {"t.jsonl": b'{"a": 1}\n{"a": 2}\n', "t.json": b'[{"a": 1}, {"a": 2}]'}
+    for name, content in contents.items():
+        path = tmp_path / f"{name}.{kind}"
+        path.write_bytes(packed(content, kind))
+        assert reading.read(path)["a"].tolist() == [1, 2]
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(UserError, match=rf"{name}.{kind} is no complete (gz|bz|zst)"):
+            reading.read(path)
+    for name in ("t.parquet", "t.arrow"):
+        path = tmp_path / f"{name}.{kind}"
+        path.write_bytes(packed(b"PAR1", kind))
+        with pytest.raises(UserError, match="is packed with .*: unpack it"):
+            reading.read(path)
 
 
 def test_a_damaged_archive_and_one_of_several_files_are_one_sentence(tmp_path):
@@ -173,6 +196,10 @@ def test_a_sheet_of_excel_is_a_table(tmp_path):
         ('a,b\n"1\\"",2\n', {"escape": "\\"}, [['1"', 2]]),
         ("a,b\n'1,5',2\n", {"quote": "'", "decimal": ";"}, [["1,5", 2]]),
         ("a, b\nx , y\n", {"trim": True}, [["x", "y"]]),
+        ('a, "b"\n1, "x, y"\n', {"trim": True}, [[1, "x, y"]]),
+        ('a,b\n "x" ,\t"y ""q""\nz" \n', {"trim": True}, [["x", 'y "q"\nz']]),
+        ("a\tb\n'x\ty' \t z\n", {"trim": True, "quote": "'", "separator": "\t"}, [["x\ty", "z"]]),
+        ('a;b\n "x\\"; y" ; 1\n', {"trim": True, "escape": "\\", "separator": ";"}, [['x"; y', 1]]),
     ],
 )
 def test_a_csv_file_is_read_as_it_is_declared_to_be_written(tmp_path, content, form, expected):
