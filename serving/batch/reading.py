@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 
+from serving.model import csv_forms
 from serving.model.served_model import ServedModel
-from util_lib.tables import csv_forms, packed_files, reading, typed
+from util_lib.tables import packed_files, reading, typed
 
 logger = logging.getLogger("serving")
 

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from serving.model import csv_forms
+from serving.model.csv_forms import Form
 from serving.request_body import bounded_json
 from serving.request_body.refusals import RequestError
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
-from util_lib.tables import csv_files, csv_forms, json_files, typed
-from util_lib.tables.csv_forms import Form
+from util_lib.tables import csv_files, json_files, typed
 
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 JSON, CSV = "application/json", "text/csv"

@@ -24,6 +24,7 @@ MOST_SKIPPED = 20  # lines before the table
 AGREEING = 0.95  # share of the lines with as many fields as most
 NONE = {*(word.lower() for word in MISSING), ""}
 CHUNK_BYTES = 2**20
+BLANKS = "blanks around a field are no part of it"
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\d+,\d+")
 NOTE = re.compile(r"[*#†‡(—–]|(Note|Source|Quelle|Total|Fuente)s?\b", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?([ T].*)?|\d\d?[/.]\d\d?[/.]\d{2,4}")
@@ -86,6 +87,8 @@ def sniff(path: Path) -> Sniffed:
     elif not header:
         names = [f"c{number}" for number in range(len(rows[0]))]
         reasons.append("no line names the columns: they are called c0, c1, ... in their order")
+    if trim := _has_quotes_after_blanks(first[skip:], marks):
+        reasons.append(BLANKS)
     if escape:
         reasons.append("quotes within a text have a backslash before them")
     if comment:
@@ -96,6 +99,7 @@ def sniff(path: Path) -> Sniffed:
             "skip_lines": counted,
             "footer_lines": footer,
             "trailing_separator": trailing,
+            "trim": trim,
         }
     )
     return Sniffed(Csv.model_validate(options.model_dump()), names, reasons)
@@ -187,6 +191,14 @@ def _agreement(lines: list[str], marks: Csv, whole: bool) -> float:
     return Counter(counts).most_common(1)[0][1] / len(counts) if counts else 0.0
 
 
+def _has_quotes_after_blanks(lines: list[str], marks: Csv) -> bool:
+    """Say whether fields in quotes stand after a blank, which must be none of their own then."""
+    as_values = csv.reader(lines, **(dialect(marks) | {"skipinitialspace": False}))
+    quoted = csv.reader(lines, **dialect(marks))
+    rows = zip(as_values, quoted, strict=False)
+    return any([f.strip() for f in a] != [f.strip() for f in b] for a, b in rows)
+
+
 def dialect(marks: Csv) -> dict:
     """Return what Python's reader of CSV calls the marks of a file."""
     return {
@@ -194,6 +206,7 @@ def dialect(marks: Csv) -> dict:
         "quotechar": marks.quote,
         "escapechar": marks.escape,
         "doublequote": marks.escape is None,
+        "skipinitialspace": True,  # else a quote after a blank would be a value
     }
 
 

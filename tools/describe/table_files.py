@@ -39,7 +39,7 @@ def read(path: Path, sheet: str | None = None) -> Table:
         blanks = readings.habit_of_blanks(reading.columns_of(path, csv, kind, names)[0])
         if blanks and not csv.trim:
             csv = csv.model_copy(update={"trim": True})
-            reasons = [*reasons, "blanks around a field are no part of it"]
+            reasons = [*reasons, sniff.BLANKS]
     columns, _ = reading.columns_of(path, csv or Csv(), kind, names, sheet)
     read = readings.read(columns, csv)
     return Table(read.frame, read.readings, kind, read.csv, reasons, sheet)

@@ -30,6 +30,16 @@ def test_blanks_around_fields_make_no_class(drafts):
     assert "blanks around a field are no part of it" in text
 
 
+@pytest.mark.parametrize("every", [1, 9])
+def test_quotes_after_a_blank_are_quotes(drafts, every):
+    place = ['"Oslo, the ""old""" ' if i % every == 0 else "Bergen" for i in range(N)]
+    content = rows(X, place, LEFT, separator=",  ")
+    data, frame, text = drafted(drafts, content)
+    assert data.csv.trim and text.count("blanks around a field are no part of it") == 1
+    assert set(frame["c1"]) <= {'Oslo, the "old"', "Bergen"}
+    assert frame["c0"].tolist() == X.tolist()
+
+
 def test_a_blank_behind_some_values_only_makes_two_of_one(drafts):
     land = ["Norge " if i % 40 == 1 else "Norge" if i % 2 else "Sverige" for i in range(N)]
     data, frame, _ = drafted(drafts, rows(land, X, LEFT, separator=";"))

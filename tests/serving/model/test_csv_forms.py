@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
+from serving.model import csv_forms
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
-from util_lib.tables import csv_forms, reading
+from util_lib.tables import reading
 
 NUMBER = Column(dtype="int", role="numerical")
 WORD = Column(dtype="string", role="categorical", nullable=True)
