@@ -18,6 +18,7 @@ from pipeline.planning.plan import plan
 from pipeline.running import preview
 from pipeline.settings import overrides, resolvers, schema
 from tests import warm
+from util_lib import tracking
 from util_lib.tracking import __main__ as tracking_commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,6 +181,8 @@ def test_a_python_block_in_the_documents_runs(block, tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRACKING_PUBLISH": "parent"}
+    with tracking.init(project="songs_demo"):
+        pass  # who only looks makes no store
     done = subprocess.run(
         [warm.python(), "-c", block],
         cwd=folder,

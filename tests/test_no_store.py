@@ -80,6 +80,17 @@ def test_a_store_that_was_there_is_not_made_anew_by_a_writer_either(
     assert len(tracking.Api().runs("p")) == 2 and run.id
 
 
+def test_a_script_beside_no_results_leaves_no_note_where_it_is_run(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "disk" / "store"))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with tracking.init(project="p"):
+        pass
+    assert not any(here.iterdir()) and (tmp_path / "disk" / ".tracking_stores").exists()
+
+
 def test_who_removes_all_results_begins_anew_without_being_asked():
     code = "from util_lib import tracking; tracking.init(project='p').finish()"
     database = store_directory().parent / "mlflow.db"

@@ -163,7 +163,8 @@ def _is_whole(environment: Environment, path: Path) -> bool:
         content = json.loads((path / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return content.get("lock") == locks.digest(environment.manager, environment.config)
+    wanted = locks.digest(environment.manager, environment.config)
+    return not wanted or content.get("lock") == wanted  # a lock's packages fit the pins alone, too
 
 
 def _use(path: Path) -> None:

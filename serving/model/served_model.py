@@ -22,7 +22,7 @@ from util_lib import tracking
 from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.errors import DamagedModelError, UserError
-from util_lib.model import export
+from util_lib.model import export, inference_pipeline
 from util_lib.model.config import Declaration, Features, described
 from util_lib.tables import cleaning, computing, reading
 from util_lib.tracking import names
@@ -169,9 +169,10 @@ class ServedModel:
                 return self.direct.predict(frame)
             except NoFastPath:
                 pass  # the pipeline knows, or says what is wrong
-        if self.classes is None:
-            return self.pipeline.predict(frame)
-        return self.pipeline.predict_proba(frame)
+        with inference_pipeline.predicting(self.pipeline, frame):
+            if self.classes is None:
+                return self.pipeline.predict(frame)
+            return self.pipeline.predict_proba(frame)
 
 
 def _sorted_out(

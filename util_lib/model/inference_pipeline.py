@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -254,10 +255,22 @@ def _weights_of_codes(weights: dict[Any, float], classes: list[Any]) -> dict[int
     return {code: weights[name] for code, name in enumerate(classes) if name in weights}
 
 
-def _at_most(threads: int | None) -> AbstractContextManager[Any]:
-    from threadpoolctl import threadpool_limits  # a forest needs none of it
+def predicting(pipeline: Pipeline, rows: pd.DataFrame) -> AbstractContextManager[Any]:
+    """Return what to ask `pipeline` about `rows` in: few are one thread's work, as in a fit."""
+    few = isinstance(pipeline[-1], Booster) and len(rows) < FEW_ROWS
+    return _at_most(1 if few else None)
 
-    return threadpool_limits(threads, "openmp") if threads else nullcontext()
+
+def _at_most(threads: int | None) -> AbstractContextManager[Any]:
+    return _libraries().limit(limits=threads, user_api="openmp") if threads else nullcontext()
+
+
+@cache
+def _libraries() -> Any:
+    """Return the libraries that compute in threads: looking for them takes as long as a row."""
+    from threadpoolctl import ThreadpoolController  # a forest needs none of it
+
+    return ThreadpoolController()
 
 
 def _forget_encoder_and_threads(booster: Booster) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score
 
-from util_lib.model import metrics, standard_errors
+from util_lib.model import inference_pipeline, metrics, standard_errors
 
 FEW = 10  # rows of a class, of which a measured share is off by up to 0.16 (one standard error)
 
@@ -35,12 +35,14 @@ def score(
     rarest class too. What is not known is left out.
     """
     if task == "regression":
-        predicted = pipeline.predict(rows)
+        with inference_pipeline.predicting(pipeline, rows):
+            predicted = pipeline.predict(rows)
         scores = metrics.regression_scores(truth, predicted, split)
         if errors:
             scores |= _grounds_of_numbers(truth, predicted, split)
         return scores, lambda: {"residuals": _plots().residuals(truth, predicted)}
-    classes, probabilities = pipeline.classes_, pipeline.predict_proba(rows)
+    with inference_pipeline.predicting(pipeline, rows):
+        classes, probabilities = pipeline.classes_, pipeline.predict_proba(rows)
     predicted = classes[probabilities.argmax(axis=1)]
     scores = metrics.scores(truth, probabilities, classes, split)
     if errors:

@@ -237,7 +237,8 @@ def export(
     with tempfile.TemporaryDirectory() as tmp:
         directory = Path(tmp, "model")
         example = pipeline["columns"].transform(train)
-        answers = pipeline.predict(train.head(1))
+        with inference_pipeline.predicting(pipeline, train.head(1)):
+            answers = pipeline.predict(train.head(1))
         names = config.features.names()
         whole = [n for n in names if is_integer_dtype(train[n]) and train[n].notna().all()]
         columns = [*names, config.target]

@@ -91,7 +91,9 @@ def note_store(directory: Path) -> None:
 
 
 def _homes(directory: Path) -> set[Path]:
-    return {directory.parent, _beside_the_database()}
+    beside = _beside_the_database()
+    has_results = os.environ.get("MLFLOW_TRACKING_URI") or (beside / "mlflow.db").exists()
+    return {directory.parent, beside} if has_results else {directory.parent}
 
 
 def _noted(home: Path) -> list[str]:
