@@ -34,6 +34,7 @@ def script(name, options):
     ],
 )
 def test_what_cannot_be_logged_is_one_sentence_and_nothing_is_logged(steps, changed, said):
+    steps.put(b"of somebody else", "other")  # who only looks makes no store
     (steps.folder / "zen.txt").write_text("Beautiful is better than ugly.")
     done = script("upload_artifact.py", UPLOAD | changed)
     assert done.returncode == 1

@@ -11,7 +11,7 @@ from pipeline.planning.step import Step
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
-COPIED = ("main.py", "config.yaml", "conf", "pipeline", "util_lib", "tools")
+COPIED = ("main.py", "config.yaml", "conf", "pipeline", "util_lib", "tools", "hydra_plugins")
 
 RUN = """
 import hashlib, json, os, sys, tempfile

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sklearn.ensemble import HistGradientBoostingClassifier
 from step_support import MODEL, ROOT, make_songs, with_text
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from evaluate import run as evaluate
-from serving.model import fast_path_trial
+from serving.model import fast_path_trial, served_model
 from train_gradient_boosting import run
 from train_random_forest import run as forest_run
 from util_lib.errors import UserError
@@ -98,6 +100,31 @@ def test_a_model_read_from_its_file_gives_the_same_answers_also_without_values(t
     empty = pipeline.predict_proba(rows.assign(tempo=np.nan, key=None))
     np.testing.assert_array_equal(left_out, empty)
     assert fast_path_trial.direct_path(pipeline) is None  # the pipeline itself answers
+
+
+@pytest.mark.parametrize("asked", ["evaluate", "serving", "training"])
+def test_few_rows_are_answered_in_one_thread(asked, train, steps, monkeypatch):
+    """Threads that wait for each other at each tree took 60 times as long beside other programs."""
+    seen = []
+    ask = HistGradientBoostingClassifier.predict_proba
+
+    def counting(self, rows):
+        threads = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "openmp"]
+        seen.append(max(threads))
+        return ask(self, rows)
+
+    train(export="model_export")
+    monkeypatch.setattr(HistGradientBoostingClassifier, "predict_proba", counting)
+    with threadpool_limits(3, "openmp"):
+        if asked == "evaluate":
+            evaluate.main(["--model_export", "model_export:latest", "--test_data", f"{DATA}:v0"])
+        elif asked == "serving":
+            model = served_model.load("model_export:latest")
+            seen.clear()  # the trial of a faster way, which there is not
+            model.predict(model.example)
+        else:
+            train()
+    assert seen and set(seen) == {1}
 
 
 def test_a_missing_number_is_a_value_of_its_own():

@@ -91,6 +91,8 @@ def test_an_environment_is_what_its_lock_says_and_made_again_for_another_lock(
     write_lock(project, "python-dateutil==2.9.0.post0 six==1.17.0")
     assert "has another lock: making it again" in prepare(manager, project)
     assert version_of_six(tmp_path) == "1.17.0"
+    (project / locks.NAME).unlink()  # a step of one's own with the same pins has no lock
+    assert prepare(manager, project) == ""
 
 
 @pytest.mark.environments
