@@ -1,5 +1,6 @@
 """What tests of every room share."""
 
+import logging
 import os
 import subprocess
 from pathlib import Path
@@ -30,6 +31,9 @@ def _own_surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-wandb"))
     before = dict(os.environ)
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False  # which making MLflow's tables does to all that it finds
     yield
     # What a pipeline run in this process left in the environment must not reach the next test.
     os.environ.clear()

@@ -14,7 +14,10 @@ def main(place: str, words: list[str]) -> int:
     """Hand over folder, environment, words and the open files 0, 1 and 2; pass signals on."""
     about = {"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
-        asked.connect(place)
+        try:
+            asked.connect(place)
+        except (ConnectionRefusedError, FileNotFoundError):  # it was killed with others
+            os.execv(sys.executable, [sys.executable, *words])
         socket.send_fds(asked, [json.dumps(about).encode()], [0, 1, 2])
         pid = int(asked.recv(99))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

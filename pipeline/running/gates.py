@@ -22,13 +22,14 @@ def ask_gates(settings: Settings, steps: list[Step], versions: Versions) -> list
     for gate in gates(settings):
         if gate.name in running:
             continue
+        after = order[order.index(gate.name) :]
         looked_at = {
             parse_reference(reference).name
             for reference in gate.inputs
             if reference not in gate.may_be_absent
         }
         for step in steps:
-            if order.index(step.name) < order.index(gate.name):
+            if step.name not in after:
                 continue
             for reference in step.inputs:
                 name = parse_reference(reference).name
