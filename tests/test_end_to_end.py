@@ -304,7 +304,7 @@ def test_every_step_runs_alone_in_its_own_folder_and_finds_what_the_others_made(
     (checkout / "model_config.yaml").write_text(section.stdout)
     early = run_warm(checkout / "preprocess", "python", "run.py", *flags(ALONE["preprocess"]))
     assert early.returncode == 1
-    assert "raw_data.parquet" in early.stderr.splitlines()[-1]
+    assert "preprocess: there is no store at" in early.stderr.splitlines()[-1]
     for step, parameters in ALONE.items():
         if way == "python run.py":
             done = run_warm(checkout / step, "python", "run.py", *flags(parameters))

@@ -109,6 +109,7 @@ def test_a_directory_that_is_no_model_is_refused(steps):
 
 
 def test_missing_inputs_are_said_to_be_missing(steps):
+    steps.put(make_songs(10), "something.parquet")  # else there is no store at all
     done = subprocess.run(
         [sys.executable, "run.py", "--model_export", "model_export:latest"]
         + ["--test_data", f"{TEST}:latest"],

@@ -136,6 +136,7 @@ def test_an_unknown_key_of_the_dataset_file_is_refused_before_anything_is_read(p
 
 def test_an_input_that_was_never_made_is_said_to_be_missing(steps):
     arguments = ["--artifact_name", NAME, "--dataset_config", steps.yaml(DECLARED)]
+    steps.put(make_songs(10), "something.parquet")  # else there is no store at all
     with pytest.raises(UserError, match="already created"):
         run.main(["--input_artifact", "raw_data.parquet:latest", *arguments])
     with pytest.raises(UserError, match="without alias"):
