@@ -133,6 +133,9 @@ def _become(words: list[str], folder: str, environment: dict[str, str]) -> None:
     """Be the Python program that `words` name, from here to the end of this process."""
     os.setsid()
     os.chdir(folder)
+    if media := sys.modules.get("wandb.sdk.data_types._private"):
+        # Its folder for pictures is removed by the first fork that ends: each needs its own.
+        media.MEDIA_TMP.name = tempfile.mkdtemp("wandb-media")
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
