@@ -13,6 +13,7 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
 from util_lib.project import resolve_path
 from util_lib.safe_files import read_content
+from util_lib.tracking.names import parse_reference
 from util_lib.urls import HIDDEN, without_secrets
 
 ABSENT = "absent"  # an input that no version has yet, such as the first reference
@@ -62,8 +63,8 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
 def has_passed(step: Step, settings: Settings, versions: Versions, made: dict[str, str]) -> bool:
     """Say whether a step has finished on what it would read now, with all that it depends on."""
     inputs = _inputs(step, settings.main.project_name, versions, made)
-    source = _source(step, step.source, settings) if step.source else ""
     try:
+        source = _source(step, step.source, settings) if step.source else ""
         parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
     except fingerprint.UnknownFingerprint:
         return False
@@ -117,7 +118,7 @@ def remember_verdict(
 ) -> None:
     """Keep why a gate refused what it looked at, or with None that it let it pass."""
     looked_at = [
-        f"{reference.rpartition(':')[0]} {found['digest']}"
+        f"{parse_reference(reference).name} {found['digest']}"
         for reference, found in decision.inputs.items()
         if found and reference not in step.may_be_absent
     ]

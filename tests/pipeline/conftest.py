@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import resolvers
-
 CONDA = """#!{python}
 import json, os, shutil, sys
 home = {home!r}
@@ -54,18 +52,11 @@ def stand_in_conda(tmp_path, monkeypatch) -> StandInConda:
 @pytest.fixture(scope="session")
 def recorded_run(tmp_path_factory) -> Path:
     """A checkout in which the pipeline has run twice; what was printed is in out1.txt, out2.txt."""
-    from pipeline.planning.plan import plan
-    from pipeline.settings import overrides, schema
-    from tests.pipeline.caching.test_reuse import Place
+    from tests.pipeline.caching.test_reuse import make_place
     from tests.pipeline.checkout import make_checkout
-    from tests.pipeline.trivial_steps import make_project
 
     folder = tmp_path_factory.mktemp("recorded")
-    resolvers.register_resolvers()
-    make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
-    (folder / "home").mkdir()
-    place = Place(folder)
-    place.table.write_text("a,b\n1,2\n")
+    place = make_place(folder)
     make_checkout(place)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("TRACKING_", "MLFLOW_"))]:

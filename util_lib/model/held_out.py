@@ -49,8 +49,8 @@ def split_off_together(trained: Any | None, test: Any) -> bool:
     """Say whether one run made the training rows and the test rows: no row is in both."""
     if trained is None or trained.type != test.type:
         return False
-    runs = [artifact.logged_by() for artifact in (trained, test)]
-    return all(runs) and runs[0].id == runs[1].id
+    maker = tracking.made_by(trained)
+    return maker is not None and maker == tracking.made_by(test)
 
 
 def read_digests(directory: str | Path) -> np.ndarray | None:

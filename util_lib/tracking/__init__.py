@@ -26,7 +26,7 @@ _MODULES = {"local": "util_lib.tracking.local", "wandb": "util_lib.tracking.onli
 
 _SHARED = ("Api", "Artifact", "Image", "Run", "active_run", "init")
 
-__all__ = ["DEFAULT_PROJECT", "init_reader", "log_file", *_SHARED]
+__all__ = ["DEFAULT_PROJECT", "init_reader", "log_file", "made_by", *_SHARED]
 
 
 def backend() -> ModuleType:
@@ -64,6 +64,11 @@ def log_file(
     add = artifact.add_dir if os.path.isdir(path) else artifact.add_file
     add(os.fspath(path))
     return run.log_artifact(artifact, aliases=aliases).wait()
+
+
+def made_by(artifact: Any) -> str | None:
+    """Return the id of the run that logged an artifact version first, None where nobody knows."""
+    return backend().made_by(artifact)
 
 
 @contextmanager

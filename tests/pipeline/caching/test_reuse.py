@@ -61,16 +61,21 @@ class Place:
         return self.home / "tracking_store"
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory) -> Path:
-    """A place where the pipeline has run once."""
-    folder = tmp_path_factory.mktemp("template")
+def make_place(folder: Path) -> Place:
+    """Return a place in which the pipeline can run, and has not yet."""
     resolvers.register_resolvers()
     make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
     (folder / "home").mkdir()
     place = Place(folder)
     place.table.write_text("a,b\n1,2\n")
-    assert place.ran() == list(STEPS)
+    return place
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A place where the pipeline has run once."""
+    folder = tmp_path_factory.mktemp("template")
+    assert make_place(folder).ran() == list(STEPS)
     return folder
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.caching.test_reuse import Place
-from tests.pipeline.trivial_steps import ROOT, make_project
+from tests.pipeline.caching.test_reuse import Place, make_place
+from tests.pipeline.trivial_steps import ROOT
 
 BOUND_S = 60  # the machine may be busy; the slow test prints how long it took
 SWALLOWED = """
@@ -84,16 +84,8 @@ def test_a_step_in_which_an_interrupt_is_swallowed_ends_too():
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> Path:
-    from pipeline.planning.plan import plan
-    from pipeline.settings import overrides, resolvers, schema
-
     folder = tmp_path_factory.mktemp("template")
-    resolvers.register_resolvers()
-    make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
-    (folder / "home").mkdir()
-    place = Place(folder)
-    place.table.write_text("a,b\n1,2\n")
-    done = place.run()  # the database, and a duration
+    done = make_place(folder).run()  # the database, and a duration
     assert done.returncode == 0, done.stderr
     return folder
 
