@@ -83,7 +83,8 @@ class ServedModel:
     def examine(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
         """Return the rows of `frame` that are as declared, with every column, and what others lack.
 
-        A feature that a row lacks is made of its sources where they are there. The rows keep their
+        `frame` is what `read`, or a reader of files, made of values: here nothing is read again. A
+        feature that a row lacks is made of its sources where they are there. The rows keep their
         numbers, counted from 0, as index.
         """
         frame = self._with_absent_sources(frame)

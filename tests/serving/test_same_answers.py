@@ -141,6 +141,17 @@ def test_parquet_csv_json_and_requests_get_the_same_answers(office):
         assert asked(json={"dataframe_records": marked})[0] == expected
 
 
+def test_a_frame_in_python_gets_the_same_answers_as_a_file(office):
+    frame = typed_rows(30).drop(columns="left")
+    frame.to_parquet("rows.parquet")
+    served = served_model.load("model_export:latest")
+    given = frame.assign(temp=frame["temp"].fillna(-999), code=frame["code"].fillna("?"))
+    ready, problems = served.examine(served.read(given.to_dict("list")))
+    assert not problems
+    yes = list(served.classes).index("yes")
+    assert served.predict(ready)[1][:, yes].tolist() == answers_of("rows.parquet")
+
+
 def test_a_column_that_is_absent_is_named_with_the_nearest_that_is_there(office, caplog):
     [row] = as_records(typed_rows(1).drop(columns="left"))
     misspelt = {("laand" if name == "land" else name): value for name, value in row.items()}

@@ -111,8 +111,11 @@ def read_objects(values: list[Any], column: Column, form: Csv = OURS) -> Read:
 
 def _type_of(value: Any) -> pa.DataType | None:
     """Return the Arrow type of one value, None for what no column holds."""
-    if value is None or value != value:
-        return pa.null()
+    try:
+        if value is None or value != value:
+            return pa.null()
+    except (TypeError, ValueError):  # pandas' NA is neither true nor false, and so is an array
+        return pa.null() if type(value).__name__ == "NAType" else None
     if isinstance(value, bool | np.bool_):
         return pa.bool_()
     if isinstance(value, int | np.integer):
