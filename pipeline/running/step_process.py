@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -124,6 +125,9 @@ def _run(
 ) -> None:
     import mlflow
 
+    # Ctrl-C reaches the step as well, and Python answers it with a traceback while it imports. The
+    # step inherits that this thread blocks it; main.py tells it to stop by SIGTERM.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         mlflow.run(
             project,

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -90,8 +91,11 @@ def template(tmp_path_factory) -> Path:
     return folder
 
 
-def interrupt(place: Place, after: float) -> tuple[int, float, str]:
-    """Start a run of all steps, press Ctrl-C; return the code, seconds, and what it said."""
+def interrupt(place: Place, after: float | Path) -> tuple[int, float, str]:
+    """Start a run of all steps, press Ctrl-C `after` seconds, or once that file is there.
+
+    Returns the code, seconds, and what it said.
+    """
     process = subprocess.Popen(
         [sys.executable, str(place.project / "main.py"), "main.env_manager=local"]
         + ["data.file_url=table.csv", "data.sha256=null", "main.cache=false"],
@@ -103,7 +107,12 @@ def interrupt(place: Place, after: float) -> tuple[int, float, str]:
         start_new_session=True,  # the signal reaches main.py and its steps, and nobody else
         preexec_fn=answer_sigint,
     )
-    time.sleep(after)
+    if isinstance(after, Path):
+        waits_until = time.monotonic() + BOUND_S
+        while not after.exists() and time.monotonic() < waits_until:
+            time.sleep(0.02)
+    else:
+        time.sleep(after)
     os.killpg(process.pid, signal.SIGINT)
     pressed = time.monotonic()
     try:
@@ -112,6 +121,16 @@ def interrupt(place: Place, after: float) -> tuple[int, float, str]:
         os.killpg(process.pid, signal.SIGKILL)
         raise
     return process.returncode, time.monotonic() - pressed, said
+
+
+def test_an_interrupt_while_a_step_imports_shows_no_traceback(template, tmp_path):
+    shutil.copytree(template, tmp_path / "place")
+    place, begun = Place(tmp_path / "place"), tmp_path / "begun"
+    pressed = f"import signal, time; signal.raise_signal(signal.SIGINT); open({str(begun)!r}, 'w')"
+    place.edit("get_data/run.py", "import hashlib", f"{pressed}; time.sleep(30)\nimport hashlib")
+    code, _, said = interrupt(place, begun)
+    assert code == 130 and said.endswith("error: stopped by SIGINT\n"), said
+    assert "Traceback" not in said and not running(place), said
 
 
 def running(place: Place) -> list[tuple]:
