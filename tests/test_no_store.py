@@ -3,11 +3,11 @@
 import importlib
 import os
 import subprocess
-import sys
 
 import pytest
 from step_support import ROOT
 
+from tests import warm
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import __main__ as tracking_commands
@@ -99,5 +99,5 @@ def test_who_removes_all_results_begins_anew_without_being_asked():
         if before:
             os.rename(store_directory(), store_directory().with_name("old"))
             database.unlink()
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+        subprocess.run([warm.python(), "-c", code], cwd=ROOT, check=True)
     assert len(tracking.Api().runs("p")) == 1

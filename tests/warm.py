@@ -5,8 +5,9 @@ One process per test session imports the packages of others, never our own modul
 folder, environment, arguments, open files and exit code, and with our code read afresh. Whatever
 starts a `python` from the PATH, as MLflow does for a step, takes it too: see `first_on_path`.
 
-A test of signals, of what is imported when, or of how a user's first run begins uses
-`sys.executable`; so does one run of the whole pipeline by `mlflow run`.
+SIGTERM, SIGINT, SIGHUP and SIGKILL are passed on to the fork. A test of other signals, of what is
+imported when, or of how a user's first run begins uses `sys.executable`; so does one run of the
+whole pipeline by `mlflow run`.
 """
 
 import atexit
@@ -37,7 +38,7 @@ MODULES = (
     *("pandas", "pyarrow.parquet", "sklearn.ensemble", "sklearn.compose", "sklearn.pipeline"),
     *("sklearn.feature_extraction.text", "sklearn.model_selection", "skops.io", "scipy.stats"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.pyplot"),
-    *("optuna", "wandb"),
+    *("fastapi", "optuna", "uvicorn", "wandb"),
 )
 _waiting: list[tuple[subprocess.Popen, Path]] = []
 
@@ -101,9 +102,16 @@ def _wait(place: str) -> dict:
         for key, _ in watched.select():
             if key.fileobj == 0:
                 os._exit(0)
+            if key.data is not None:
+                if forks.get(key.data, (0, None))[1] is key.fileobj:  # who asked was killed
+                    watched.unregister(key.fileobj)
+                    signal.pidfd_send_signal(key.data, signal.SIGKILL)
+                continue
             if key.fileobj is not listening:
                 pid, asking = forks.pop(key.fd)
                 watched.unregister(key.fd)
+                with contextlib.suppress(KeyError):
+                    watched.unregister(asking)
                 os.close(key.fd)
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
                 with contextlib.suppress(OSError), asking:
@@ -126,6 +134,7 @@ def _wait(place: str) -> dict:
             ended = os.pidfd_open(pid)
             forks[ended] = (pid, asking)
             watched.register(ended, selectors.EVENT_READ)
+            watched.register(asking, selectors.EVENT_READ, ended)
             asking.send(str(pid).encode())
 
 

@@ -1,5 +1,4 @@
 import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -7,6 +6,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from step_support import MODEL, ROOT, make_songs, with_text
 
 from evaluate import run
+from tests import warm
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
@@ -111,7 +111,7 @@ def test_a_directory_that_is_no_model_is_refused(steps):
 def test_missing_inputs_are_said_to_be_missing(steps):
     steps.put(make_songs(10), "something.parquet")  # else there is no store at all
     done = subprocess.run(
-        [sys.executable, "run.py", "--model_export", "model_export:latest"]
+        [warm.python(), "run.py", "--model_export", "model_export:latest"]
         + ["--test_data", f"{TEST}:latest"],
         cwd=ROOT / "evaluate",
         capture_output=True,

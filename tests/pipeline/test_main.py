@@ -77,7 +77,7 @@ def template(tmp_path_factory) -> Path:
         Path(home, "outputs.json").write_text(json.dumps(step.outputs))
     code = "import mlflow, sys; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
     subprocess.run(
-        [sys.executable, "-c", code, f"sqlite:///{folder / 'mlflow.db'}"], check=True, cwd=folder
+        [warm.python(), "-c", code, f"sqlite:///{folder / 'mlflow.db'}"], check=True, cwd=folder
     )
     return folder
 

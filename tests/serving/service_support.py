@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from serving.service import app, connection
 from serving.service.champion_challenger import Routing
 from serving.service.limits import ServiceLimits
 from serving.service.slots import Slot
+from tests import warm
 
 ROW = {"energy": 0.4, "loudness": -8.5, "tempo": 120.0, "key": 3, "text_feature": "warehouse beats"}
 
@@ -89,7 +89,7 @@ class Command:
         self._out, self._err = folder / "out.txt", folder / "err.txt"
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "serving" / "serve.py"), "--port", "0", *arguments],
+                [warm.python(), str(ROOT / "serving" / "serve.py"), "--port", "0", *arguments],
                 stdout=out,
                 stderr=err,
                 env={**os.environ, "TRACKING_BACKEND": "local", **variables},

@@ -3,7 +3,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from step_support import make_songs, with_text
 
 from serving import predict
 from serving.model import served_model
+from tests import warm
 from util_lib.errors import UserError
 
 SONGS = make_songs(250, seed=8)
@@ -193,7 +193,7 @@ def test_a_job_that_is_killed_leaves_nothing_and_the_next_one_sweeps(exported, m
     write(pd.concat([SONGS] * 400, ignore_index=True), "many.parquet")
     monkeypatch.setenv("TRACKING_BACKEND", "local")
     words = ["--input", "many.parquet", "--output", "out.csv", "--chunk_rows", "500"]
-    job = subprocess.Popen([sys.executable, predict.__file__, *words], env=dict(os.environ))
+    job = subprocess.Popen([warm.python(), predict.__file__, *words], env=dict(os.environ))
     for _ in range(600):
         if any(path.stat().st_size for path in Path().glob(".out.csv.*.partial")):
             break

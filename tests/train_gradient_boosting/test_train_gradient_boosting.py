@@ -75,17 +75,16 @@ def test_the_export_is_evaluated_like_a_forests(train, steps):
 
 def test_another_process_with_other_threads_makes_the_same_version(train, steps):
     train(export="model_export", trees={"max_features": 0.5, "early_stopping": True})
-    for threads in ("1", "3"):
-        given = [*arguments(f"{DATA}:v0", "model_export"), "--model_config"]
-        again = subprocess.run(
-            [sys.executable, "run.py", *given, str(steps.folder / "config.yaml")],
-            cwd=Path(run.__file__).parent,
-            env={**os.environ, "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": threads},
-            capture_output=True,
-            text=True,
-        )
-        assert again.returncode == 0, again.stderr
-        assert steps.artifact("model_export:latest").version == "v0"
+    given = [*arguments(f"{DATA}:v0", "model_export"), "--model_config"]
+    again = subprocess.run(
+        [sys.executable, "run.py", *given, str(steps.folder / "config.yaml")],
+        cwd=Path(run.__file__).parent,
+        env={**os.environ, "OMP_NUM_THREADS": "3", "PYTHONHASHSEED": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 0, again.stderr
+    assert steps.artifact("model_export:latest").version == "v0"
 
 
 def test_a_model_read_from_its_file_gives_the_same_answers_also_without_values(train, steps):

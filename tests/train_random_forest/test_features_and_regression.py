@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from evaluate import run as evaluate
+from tests import warm
 from train_random_forest import run
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
@@ -182,7 +182,7 @@ def test_the_export_answers_its_own_example_with_numbers(train, steps, fitted):
     train(export="model_export")
     folder = steps.artifact("model_export:latest").download(str(steps.folder / "model"))
     done = subprocess.run(
-        [sys.executable, "-c", SERVED, folder], cwd=steps.folder, capture_output=True, text=True
+        [warm.python(), "-c", SERVED, folder], cwd=steps.folder, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     answers, schema = json.loads(done.stdout.splitlines()[-1])

@@ -214,7 +214,7 @@ def test_the_export_is_described(train, steps):
 def test_the_same_data_and_parameters_give_the_same_version_in_every_process(train, steps):
     train(export="model_export")
     again = subprocess.run(
-        [sys.executable, "run.py", "--train_data", f"{DATA}:v0", "--model_config"]
+        [warm.python(), "run.py", "--train_data", f"{DATA}:v0", "--model_config"]
         + [str(steps.folder / "config.yaml"), "--export_artifact", "model_export"]
         + ["--random_seed", "42", "--val_size", "0.3", "--stratify", "genre"],
         cwd=Path(run.__file__).parent,
@@ -387,7 +387,7 @@ def test_the_export_predicts_where_this_repository_was_never_seen(exported, tmp_
     integers = [{**row, "energy": 1, "key": int(row["key"])} for row in rows]
     (tmp_path / "rows.json").write_text(json.dumps([rows, shuffled, nulls, left_out, integers]))
     done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE],
+        [warm.python(), "-c", ELSEWHERE],
         cwd=tmp_path,
         env={"PATH": "", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/x.db"},
         capture_output=True,

@@ -310,7 +310,7 @@ for number in range(60):
 def test_writers_and_readers_do_not_notice_that_it_runs(store, tmp_path):
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(seed)],
+            [warm.python(), "-c", WRITER, str(seed)],
             env={**os.environ, "PYTHONPATH": str(ROOT), "WANDB_ARTIFACT_DIR": f"artifacts{seed}"},
             cwd=tmp_path,
             stderr=subprocess.PIPE,

@@ -187,7 +187,7 @@ def test_of_two_at_once_each_writes_whole_and_of_one_name_only_the_first(home):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", code, *given, f"--name={name}"],
+            [warm.python(), "-c", code, *given, f"--name={name}"],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,

@@ -3,11 +3,12 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -86,7 +87,7 @@ def python():
 
     def start(source, *arguments, **environment):
         return subprocess.Popen(
-            [sys.executable, "-c", source, *map(str, arguments)],
+            [warm.python(), "-c", source, *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
