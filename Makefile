@@ -15,8 +15,7 @@ run: .venv/run ## set up and run the whole pipeline on the demo data
 
 test: .venv/test ## set up and run the linter, the type checker and the tests
 	ruff check . && ruff format --check .
-	mypy
-	pytest -n auto --dist loadfile
+	mypy & pytest -n auto --dist loadfile; tested=$$?; wait $$! && exit $$tested
 
 check: .venv/test ## the same in a minute: only the tests of what differs from origin/main
 	ruff check . && ruff format --check .

@@ -17,7 +17,10 @@ __all__ = ["command"]
 BODY = {"dataframe_records": [ROW] * 2_000}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 0, marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_it_after_the_requests_that_had_begun(command, number, code):
     one = command()
     url = one.url()
@@ -39,7 +42,9 @@ def test_a_signal_ends_it_after_the_requests_that_had_begun(command, number, cod
     assert "Traceback" not in one.errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_the_run_of_a_service_that_is_stopped_has_not_failed(command, tmp_path, number):
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"

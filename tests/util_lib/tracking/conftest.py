@@ -3,12 +3,11 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
-
-from tests import warm
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -85,9 +84,9 @@ def log_text(tmp_path):
 def python():
     """Give a function that starts this Python on a piece of source with the project in reach."""
 
-    def start(source, *arguments, **environment):
+    def start(source, *arguments, program=sys.executable, **environment):
         return subprocess.Popen(
-            [warm.python(), "-c", source, *map(str, arguments)],
+            [program, "-c", source, *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

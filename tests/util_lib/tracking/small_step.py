@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 import time
 
 import psutil
 
+from tests import warm
 from tests.wandb_service.process import ROOT
 
 LIMIT_S = 30
@@ -49,7 +49,7 @@ class Step:
         given = {**os.environ, **account.environment, **more}
         self.name = account.entity
         self.process = subprocess.Popen(
-            [sys.executable, str(folder / "small_step" / "run.py"), project, does],
+            [warm.python(), str(folder / "small_step" / "run.py"), project, does],
             env={key: value for key, value in given.items() if value is not None}
             | {"WANDB_TAGS": self.name},  # tells its service process from others
             stdin=subprocess.PIPE,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import __main__ as command
@@ -340,7 +341,7 @@ from util_lib import tracking
 with tracking.init(project="songs", config={"a": 1}):
     pass
 """
-    processes = [python(source) for _ in range(3)]
+    processes = [python(source, program=warm.python()) for _ in range(3)]
     answers = [process.communicate(timeout=120) for process in processes]
     assert [p.returncode for p in processes] == [0, 0, 0], answers
     assert answers == [("", "")] * 3

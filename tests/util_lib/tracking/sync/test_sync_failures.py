@@ -236,7 +236,10 @@ def test_a_sync_that_is_told_to_stop_cleans_up_and_goes_on_later(
             *({"match": "file_stream", "status": 403}, "did not arrive at W&B"),
             marks=pytest.mark.slow,
         ),
-        ({"match": "UpsertBucket", "status": 400, "message": "no more runs"}, "no more runs"),
+        pytest.param(
+            *({"match": "UpsertBucket", "status": 400, "message": "no more runs"}, "no more runs"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["upload", "commit", "stream", "run"],
 )
