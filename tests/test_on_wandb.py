@@ -9,6 +9,7 @@ import pytest
 from on_wandb import ROOT, OnWandb
 
 from tests import warm
+from tests.pipeline.caching.test_reuse import make_place
 
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 
@@ -38,6 +39,32 @@ def api(finished, monkeypatch):
 
     yield wandb.Api()
     wandb.teardown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("credits_again", [False, True])
+def test_a_content_that_was_logged_before_is_the_later_steps_output_too(
+    wandb_account, wandb_service, tmp_path, credits_again
+):
+    """Whatever the service says of who logged it: a cached step has the outputs that it made."""
+    wandb_service.ask("credits", credits_again)
+    place = make_place(tmp_path)
+    del wandb_account.environment["WANDB_DIR"]  # main.py has to choose it
+    chosen = {**wandb_account.environment, "HOME": str(place.home)}
+    steps = "main.execute_steps=[get_data,preprocess,segregate,train_random_forest]"
+    settings = ([], ["data.test_size=0.8"], ["main.cache=false"], ["data.test_size=0.8"], [])
+    for given in settings:
+        done = place.run("main.tracking=wandb", steps, *given, **chosen)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(": cached") == 4 and "model_export:v0" in done.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in chosen.items():
+            patch.setenv(name, value)
+        import wandb
+
+        assert wandb.Api().artifact(f"{PROJECT}/model_export:latest").version == "v0"
+        wandb.teardown()
+    wandb_service.ask("credits", False)
 
 
 def test_the_pipeline_says_at_its_start_which_backend_it_uses_and_why(finished, wandb_service):

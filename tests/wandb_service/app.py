@@ -167,6 +167,11 @@ class Double:
         self.seen = []
         return JSONResponse({})
 
+    async def credit(self, request: Request) -> Response:
+        """Say whether who logs a known content is credited with it, too."""
+        self.db.credits_again = await request.json()
+        return JSONResponse({})
+
     async def requests_seen(self, request: Request) -> Response:
         """List the operations asked for since the faults were ordered last."""
         return JSONResponse(self.seen)
@@ -193,6 +198,7 @@ class Double:
                 Route("/double/accounts", self.account, methods=["POST"]),
                 Route("/double/faults", self.order_faults, methods=["POST"]),
                 Route("/double/requests", self.requests_seen),
+                Route("/double/credits", self.credit, methods=["POST"]),
                 Route(
                     "/{anything:path}",
                     self.nothing_there,

@@ -62,7 +62,12 @@ CREATE TABLE lineage (
 
 
 class Database:
-    """One connection, used by one thread: the double answers one request after the other."""
+    """One connection, used by one thread: the double answers one request after the other.
+
+    With `credits_again` a content that is known is an output of whoever logs it again, too.
+    """
+
+    credits_again = False
 
     def __init__(self, folder: Path):
         self._connection = sqlite3.connect(folder / "service.db", isolation_level=None)

@@ -794,7 +794,7 @@ class Mutation:
                 created_at=now(),
                 updated_at=now(),
             )
-        if run:
+        if run and (not known or self.db.credits_again):  # assumed, either way
             self.db.replace("lineage", run=run, artifact=key, direction="out")
         return {"artifact": self.service.need_artifact(make_id("Artifact", key))}
 

@@ -41,7 +41,7 @@ class Step:
     """
 
     def __init__(self, folder, account, does="log", project="failures", **changes):
-        (folder / "small_step").mkdir()
+        (folder / "small_step").mkdir(exist_ok=True)
         (folder / "small_step" / "run.py").write_text(SOURCE)
         # WANDB_SERVICE would have it share the service process of a client of the test's own.
         more = {"TRACKING_BACKEND": "wandb", "TRACKING_PUBLISH": "parent", "WANDB_SERVICE": None}

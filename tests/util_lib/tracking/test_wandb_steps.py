@@ -1,5 +1,6 @@
 """A step on W&B: where its run goes, what MLflow is told, and how it ends when it is stopped."""
 
+import json
 import signal
 import time
 
@@ -15,6 +16,21 @@ def test_entity_project_and_group_of_the_environment_are_where_the_run_goes(step
     [run] = wandb_api.runs("our-team/songs")
     assert (run.entity, run.project, run.group) == ("our-team", "songs", "nightly")
     assert [artifact.source_name for artifact in run.logged_artifacts()] == ["songs:v0"]
+
+
+@pytest.mark.parametrize("credits_again", [False, True])
+def test_what_a_step_logged_is_told_by_itself_whoever_logged_that_content_first(
+    step, wandb_service, tmp_path, credits_again
+):
+    wandb_service.ask("credits", credits_again)
+    told = []
+    for name in ("first", "again"):
+        code, last, _ = step("log", MLFLOW_RUN_ID=name, TRACKING_RUNS=str(tmp_path)).end()
+        assert (code, last) == (0, "")
+        told.append(json.loads((tmp_path / name).read_text().splitlines()[-1]))
+    wandb_service.ask("credits", False)
+    assert [one["logged"] for one in told] == [["songs:v0"]] * 2
+    assert told[0]["digests"] == told[1]["digests"] and told[0]["path"] != told[1]["path"]
 
 
 def test_a_step_that_is_run_alone_tells_its_mlflow_run_the_address_of_its_run(

@@ -62,6 +62,7 @@ except ImportError as error:
 __all__ = ["Api", "Artifact", "Image", "Run", "active_run", "init"]
 
 _started: list[Run] = []
+_logged: list[tuple[Run, Artifact]] = []
 
 
 def prepare() -> None:
@@ -111,12 +112,25 @@ def init(project: str | None = None, **given: Any) -> Run:
         raise UserError(explain(error)) from error
     if run not in _started:
         _started.append(run)
+        _note_what_is_logged(run)
         _write_report({"path": run.path, "url": run.url})
         if run.url and os.environ.get("TRACKING_PUBLISH") != "parent":
             from util_lib.tracking.mlflow_mirror import publish_address
 
             publish_address(run.url)
     return run
+
+
+def _note_what_is_logged(run: Run) -> None:
+    """Keep what the run logs: the service credits a content to the run that logged it first."""
+    log_artifact = run.log_artifact
+
+    def noted(*given: Any, **named: Any) -> Artifact:
+        artifact = log_artifact(*given, **named)
+        _logged.append((run, artifact))
+        return artifact
+
+    setattr(run, "log_artifact", noted)  # noqa: B010 - mypy refuses the assignment
 
 
 def active_run() -> Run | None:
@@ -185,6 +199,7 @@ def close(failed: bool) -> None:
     finally:
         end_service()
         _started.clear()
+        _logged.clear()
 
 
 def _report() -> None:
@@ -196,14 +211,15 @@ def _report() -> None:
                 f"the end of run {run.name} did not arrive at W&B ({choice.base_url()}): check "
                 f"there, or use main.tracking=local{_where_it_is_kept()}"
             )
-        logged, used = [*seen.logged_artifacts()], [*seen.used_artifacts()]
+        logged = [artifact.wait() for by, artifact in _logged if by is run]
+        used = [*seen.used_artifacts()]
         _write_report(
             {
                 "path": run.path,
                 "url": run.url,
                 "config": seen.config,
                 "summary": {key: _number(value) for key, value in seen.summary.items()},
-                "logged": [artifact.source_name for artifact in logged],
+                "logged": [*dict.fromkeys(artifact.source_name for artifact in logged)],
                 "used": [artifact.source_name for artifact in used],
                 "digests": {found.source_name: found.digest for found in [*logged, *used]},
             }
