@@ -80,7 +80,7 @@ def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[int, int]
             raise cleaning.not_comparable(nested)
         repeated = repeats(staged, n_compared, folder, data.memory)
         cleaning.log_dropped(cleaning.DUPLICATES, n_rows, int((~repeated).sum()))
-    with pq.ParquetFile(staged) as file, _writer(target, schema) as writer:
+    with pq.ParquetFile(staged) as file, parquet_files.writer(target, schema) as writer:
         start = 0
         for batch in parquet_files.record_batches(file, ROWS):
             kept = ~repeated[start : start + batch.num_rows]
@@ -138,14 +138,7 @@ def _stage(path: Path, data: Data, staged: Path, kinds: Kinds) -> tuple[pa.Schem
 def _staging(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     names = [str(place) for place in range(len(schema))]
     numbered = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
-    return _writer(path, pa.schema(numbered), "lz4")
-
-
-def _writer(path: Path, schema: pa.Schema, compression: str = "snappy") -> pq.ParquetWriter:
-    """Open a file; numbers and dates, of which few repeat, get no dictionary: it takes time."""
-    varied = (pa.types.is_floating, pa.types.is_temporal)
-    few = [field.name for field in schema if not any(is_so(field.type) for is_so in varied)]
-    return pq.ParquetWriter(path, schema, compression=compression, use_dictionary=few or False)
+    return parquet_files.writer(path, pa.schema(numbered), "lz4")
 
 
 def _numbered(table: pa.Table) -> pa.Table:

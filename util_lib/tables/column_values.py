@@ -1,12 +1,17 @@
 """The values of a column, as comparisons, the search for leaks and JSON read them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+
+def pieces(table: Any, name: str) -> Iterable[pd.Series]:
+    """Return a column in pieces: a frame has one, a table that is not in memory has several."""
+    return [table[name]] if isinstance(table, pd.DataFrame) else table.pieces(name)
 
 
 def missing(values: pd.Series, *, text: bool) -> pd.Series:

@@ -4,7 +4,7 @@ A file is read in pieces, as what it holds (`pieces`); a declaration says what t
 (`typed`). No row index is ever written.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from csv import QUOTE_MINIMAL, QUOTE_NONNUMERIC
 from itertools import islice
 from pathlib import Path
@@ -50,7 +50,7 @@ class Piece(NamedTuple):
     """
 
     columns: dict[str, Any]
-    numbers: list[int]
+    numbers: Sequence[int]
     unread: list[tuple[int, str]]
     written: bool = False
 
@@ -351,7 +351,7 @@ def _of_table(columns: dict[str, Any], n_rows: int) -> Iterator[Piece]:
     yield Piece({name: values[:0] for name, values in columns.items()}, [], [])
     for start in range(0, length, n_rows):
         part = {name: values[start : start + n_rows] for name, values in columns.items()}
-        yield Piece(part, [*range(start, min(start + n_rows, length))], [])
+        yield Piece(part, range(start, min(start + n_rows, length)), [])
 
 
 def write(frame: "pd.DataFrame", path: str | Path) -> None:
