@@ -138,7 +138,7 @@ def _stage(path: Path, data: Data, staged: Path, kinds: Kinds) -> tuple[pa.Schem
 def _staging(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     names = [str(place) for place in range(len(schema))]
     numbered = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
-    return parquet_files.writer(path, pa.schema(numbered), "lz4")
+    return parquet_files.writer(path, pa.schema(numbered), "none")
 
 
 def _numbered(table: pa.Table) -> pa.Table:

@@ -336,7 +336,7 @@ def _draw_groups(codes: np.ndarray, among: np.ndarray) -> np.ndarray:
     places = np.flatnonzero(among)
     if len(places) <= N_ROWS:
         return places
-    values = np.unique(codes[places])
+    values = np.flatnonzero(np.bincount(codes[places]))  # as np.unique, in less time
     if len(values) > 2 * MAX_BINS:
         n_drawn = max(MAX_BINS, int(len(values) * N_ROWS / len(places)))
         drawn = np.random.default_rng(SEED).choice(values, n_drawn, replace=False)
