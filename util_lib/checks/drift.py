@@ -158,9 +158,7 @@ def _is_numeric(column: Column, data: Data) -> bool:
     return column.role in ("numerical", "date")
 
 
-def _side(
-    frame: Any, name: str, column: Column, numeric: bool, *, as_text: bool = False
-) -> _Side:
+def _side(frame: Any, name: str, column: Column, numeric: bool, *, as_text: bool = False) -> _Side:
     """Go through a column; `TypeError` where its values cannot be counted, but `as_text`.
 
     What is of another type is left out: `check_data` names it elsewhere.
