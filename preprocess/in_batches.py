@@ -47,7 +47,9 @@ class _AgainError(Exception):
 
 
 def n_rows_of(path: Path, data: Data) -> int:
-    """Return how many rows a file has, of CSV how many lines; 0 for formats that are read whole."""
+    """Return how many rows a table has, of CSV how many lines; 0 for formats read whole."""
+    if path.is_dir():
+        return sum(n_rows_of(file, data) for file in reading.files_of(path))
     kind = reading.format_of(path, data.format)
     if kind == "parquet":
         with parquet_files.opened(path) as file:
@@ -92,6 +94,8 @@ def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[int, int]
 
 
 def _size(path: Path, data: Data) -> int:
+    if path.is_dir():
+        return sum(_size(file, data) for file in reading.files_of(path))
     if not reading.is_parquet(path, data.format):
         return path.stat().st_size
     with parquet_files.opened(path) as file:

@@ -11,6 +11,8 @@ from pipeline.caching.version import Version
 from pipeline.caching.versions import Versions
 from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
+from util_lib import folders
+from util_lib.errors import UserError
 from util_lib.project import resolve_path
 from util_lib.safe_files import read_content
 from util_lib.tracking.names import parse_reference
@@ -180,11 +182,15 @@ def _source(step: Step, source: str, settings: Settings) -> str:
     if address.scheme not in ("http", "https"):
         path = resolve_path(unquote(address.path) if address.scheme == "file" else url)
         try:
-            return f"{url} sha256 {read_content(path).sha256}"
+            files = folders.files_at(url)
+            sha256 = read_content(path).sha256 if files is None else folders.digest(files)
+            return f"{url} sha256 {sha256}"
         except OSError as error:
             raise fingerprint.UnknownFingerprint(
                 f"{path} cannot be read ({error.strerror})"
             ) from None
+        except UserError as error:
+            raise fingerprint.UnknownFingerprint(str(error)) from None
     if HIDDEN in url and settings.main.plan:
         raise fingerprint.UnknownFingerprint("the secrets of its address are not set here")
     digest = _state_on_server(url) if told == "null" else told.lower()

@@ -73,5 +73,8 @@ def test_many_rows_have_the_statistic_and_the_p_value_of_scipy(n, m, digits):
     for shift in (0, 0.02, 3):
         one, other = rng.normal(size=n).round(digits), rng.normal(shift, size=m).round(digits)
         one[:2] = np.inf
-        found, expected = kolmogorov.compare(*map(kolmogorov.Sorted, (one, other)))[:2], stats.ks_2samp(one, other)
+        found, expected = (
+            kolmogorov.compare(*map(kolmogorov.Sorted, (one, other)))[:2],
+            stats.ks_2samp(one, other),
+        )
         assert found == pytest.approx((expected.statistic, expected.pvalue), rel=1e-12, abs=0)
