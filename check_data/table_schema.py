@@ -120,7 +120,7 @@ def _narrow_target(table: Any, data: Data) -> pd.DataFrame:
             own = np.array([*(known.setdefault(value, len(known)) for value in found), -1])
             codes.append(own[places])
         codes[-1] = codes[-1].astype(np.min_scalar_type(-len(known) - 1))
-    narrow = pd.Categorical.from_codes(np.concatenate(codes), [*known])
+    narrow = pd.Categorical.from_codes(np.concatenate(codes), pd.Index([*known]))
     return pd.DataFrame({data.target: narrow})
 
 

@@ -141,15 +141,15 @@ def divide(path: Path, is_test: np.ndarray, train: Path, test: Path) -> None:
         return
     with pq.ParquetFile(path) as file:
         schema = _without_index(file.schema_arrow.empty_table()).schema
-        writer = parquet_files.writer
-        with writer(train, schema) as one, writer(test, schema) as other:
+        new = parquet_files.writer
+        with new(train, schema) as one, new(test, schema) as other:
             start = 0
             for batch in parquet_files.record_batches(file, PIECE_ROWS, schema.names):
                 marks = is_test[start : start + batch.num_rows]
                 start += batch.num_rows
-                for file_of, mask in ((one, ~marks), (other, marks)):
+                for writer, mask in ((one, ~marks), (other, marks)):
                     part = pa.Table.from_batches([batch.filter(pa.array(mask))])
-                    file_of.write_table(part.cast(schema))
+                    writer.write_table(part.cast(schema))
 
 
 def _csv_rows(path: Path) -> Iterator[list[str]]:

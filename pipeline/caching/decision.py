@@ -15,6 +15,7 @@ from util_lib import folders
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 from util_lib.safe_files import read_content
+from util_lib.tables import large
 from util_lib.tracking.names import parse_reference
 from util_lib.urls import HIDDEN, without_secrets
 
@@ -60,6 +61,21 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
             said = f"output {output.name}:v{output.number}{damage}"
             return Decision(parts, None, said, inputs)
     return Decision(parts, result, "", inputs)
+
+
+def way(step: Step, settings: Settings, versions: Versions, made: dict[str, str]) -> str:
+    """Say whether a step takes its table whole or in batches; nothing where nobody knows yet.
+
+    Known are the rows of tables that a step has written; those of a raw table its reader tells.
+    """
+    given = [step.parameters, *(file for file in step.files.values() if isinstance(file, dict))]
+    limit = next((each["large_rows"] for each in given if "large_rows" in each), None)
+    if limit is None or not step.inputs:
+        return ""
+    reference = next(r for r in step.inputs if r not in step.may_be_absent)
+    made_here = made.get(reference.removesuffix(":latest"), reference)
+    n_rows = versions.n_rows(made_here, settings.main.project_name)
+    return f"; {large.way(n_rows, int(limit))}" if n_rows else ""
 
 
 def has_passed(step: Step, settings: Settings, versions: Versions, made: dict[str, str]) -> bool:

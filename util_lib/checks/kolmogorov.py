@@ -58,7 +58,7 @@ class Sorted:
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 # closed with the object
         start = self._file.seek(0, 2)
-        self._file.write(memoryview(values))
+        self._file.write(values.tobytes())
         self.runs.append(_Run(len(values), self._file, start))
 
     def values(self) -> np.ndarray:
