@@ -13,10 +13,10 @@ import pandas as pd
 
 from util_lib.checks import leakage_columns, leakage_rows
 from util_lib.checks.findings import Finding
-from util_lib.checks.leakage_columns import MIN_ROWS, SEED, LookedAt, Target, at_rows
+from util_lib.checks.leakage_columns import MIN_ROWS, SEED, LookedAt, Target
 from util_lib.dataset.declaration import Data
 from util_lib.tables import drawing
-from util_lib.tables.column_values import as_numbers
+from util_lib.tables.column_values import as_numbers, at_rows
 
 MOST_ROWS = 2**22  # of a large table, looked at
 

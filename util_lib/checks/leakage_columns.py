@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from util_lib.checks.findings import Finding
-from util_lib.tables.column_values import as_numbers, missing, pieces
+from util_lib.tables.column_values import as_numbers, at_rows, missing
 
 SEED = 0
 N_ROWS = 20_000  # drawn where a look at all rows would take long
@@ -108,20 +108,6 @@ class LookedAt(Mapping[str, Feature]):
         if chosen.all():
             return self
         return LookedAt(self._frame, self.roles, self._rows[chosen])
-
-
-def at_rows(table: Any, name: str, rows: np.ndarray) -> pd.Series:
-    """Return a column at some rows, in order; its index numbers the rows of the table from 0."""
-    parts, start = [], 0
-    for values in pieces(table, name):
-        stop = start + len(values)
-        first, last = np.searchsorted(rows, [start, stop])
-        if last - first < len(values):
-            values = values.iloc[rows[first:last] - start]
-        parts.append(values)
-        start = stop
-    whole = pd.concat(parts) if len(parts) > 1 else parts[0]
-    return whole.set_axis(pd.RangeIndex(start) if len(rows) == start else rows)
 
 
 def feature(values: pd.Series, role: str) -> Feature:
