@@ -2,15 +2,15 @@
 
 Makes a table of 17 columns (numbers, whole numbers, categories, texts, dates, with gaps, one row in
 a thousand repeated) and lets the three steps work on it, each as a process of its own: above
-`data.large_rows` (in batches), and below (whole, by pandas). A second table of the same kind is the
-reference of check_data. CPU is user + system time; memory is the peak of resident memory.
+`data.large_rows` (in batches), below (whole, by pandas), and with another version of the project,
+which lies in a folder of its own. A second table of the same kind is the reference of check_data.
+CPU is user + system time; memory is the peak of resident memory.
 
-    python benchmarks/large.py [--rows 1000000] [--paths batches whole]
+    python benchmarks/large.py [--rows 1000000] [--paths batches whole] [--other FOLDER]
 """
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -78,21 +78,23 @@ def make(path: Path, n_rows: int, seed: int) -> None:
             writer.close()
 
 
-def put(path: Path, name: str, alias: str, environment: dict[str, str]) -> None:
-    """Log a file as an artifact."""
+def put(path: Path, root: Path, environment: dict[str, str]) -> None:
+    """Log a file as an artifact of its own name."""
     code = (
         "import sys; from util_lib import tracking\n"
         "with tracking.init(job_type='put', config={}) as run:\n"
-        "    tracking.log_file(run, sys.argv[1], sys.argv[2], 'data', 'made', {}, [sys.argv[3]])"
+        "    artifact = tracking.Artifact(sys.argv[2], type='data')\n"
+        "    artifact.add_file(sys.argv[1]); run.log_artifact(artifact).wait()"
     )
-    command = [sys.executable, "-c", code, str(path), name, alias]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    command = [sys.executable, "-c", code, str(path), path.name]
+    subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True)
 
 
-def measured(step: str, arguments: list[str], environment: dict[str, str]) -> tuple[float, float]:
+def measured(
+    script: Path, arguments: list[str], environment: dict[str, str]
+) -> tuple[float, float]:
     """Run a step; return its CPU seconds and its peak of memory in MB."""
-    command = [sys.executable, str(ROOT / step / "run.py"), *arguments]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, str(script), *arguments]
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -100,8 +102,7 @@ def measured(step: str, arguments: list[str], environment: dict[str, str]) -> tu
     says = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"{step} failed: {says[-2000:]}")
-    del before
+        raise SystemExit(f"{script} failed: {says[-2000:]}")
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
@@ -109,24 +110,28 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--paths", nargs="+", default=["batches", "whole"])
+    parser.add_argument("--paths", nargs="*", default=["batches", "whole"])
+    parser.add_argument("--other", type=Path, help="folder with another version of the project")
     args = parser.parse_args()
+    roots = dict.fromkeys(args.paths, ROOT) | ({"other": args.other} if args.other else {})
     totals = {}
     with tempfile.TemporaryDirectory() as tmp:
         raw, other = Path(tmp, "raw.parquet"), Path(tmp, "other.parquet")
         make(raw, args.rows, 1)
         make(other, args.rows, 2)
         print(f"{'':10}{'step':14}{'CPU s':>8}{'peak MB':>9}")
-        for which in args.paths:
+        for which, root in roots.items():
             environment = os.environ | {
                 "TRACKING_STORE": str(Path(tmp, which)),
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": str(root.resolve()),
                 "WANDB_MODE": "",
                 "TRACKING": "local",
             }
             large_rows = 1 if which == "batches" else 10**9
             config = Path(tmp, f"{which}.yaml")
-            config.write_text(yaml.safe_dump(DATA | {"large_rows": large_rows, "max_rows": 10**9}))
+            limits = {"large_rows": large_rows, "max_rows": 10**9}
+            known = (root / "util_lib/tables/large.py").exists()  # older versions have no limits
+            config.write_text(yaml.safe_dump(DATA | (limits if known else {})))
             declared = ["--dataset_config", str(config)]
             steps = {
                 "reference": ("preprocess", ["--input_artifact", "other.parquet:latest"]),
@@ -140,25 +145,25 @@ def main() -> None:
                     "segregate",
                     ["--input_artifact", f"{NAME}:latest", "--artifact_root", "data"]
                     + ["--test_size", "0.3", "--random_state", "42", "--stratify", "class"]
-                    + ["--large_rows", str(large_rows)],
+                    + (["--large_rows", str(large_rows)] if known else []),
                 ),
             }
-            put(other, "other.parquet", "made", environment)
-            put(raw, "raw.parquet", "made", environment)
+            put(other, root, environment)
+            put(raw, root, environment)
             sums = [0.0, 0.0]
             for name, (step, arguments) in steps.items():
                 if step == "preprocess":
                     made = NAME if name == step else "reference.parquet"
                     arguments = [*arguments, "--artifact_name", made, *declared]
-                cpu, memory = measured(step, arguments, environment)
+                cpu, memory = measured(root / step / "run.py", arguments, environment)
                 if name == "reference":
                     continue
                 sums = [sums[0] + cpu, max(sums[1], memory)]
                 print(f"{which:10}{step:14}{cpu:8.1f}{memory:9.0f}", flush=True)
             print(f"{which:10}{'all':14}{sums[0]:8.1f}{sums[1]:9.0f}", flush=True)
             totals[which] = sums[0]
-    if len(totals) == 2:
-        print(f"CPU in batches / whole: {totals['batches'] / totals['whole']:.2f}")
+    for name in totals.keys() & {"whole", "other"} if "batches" in totals else ():
+        print(f"CPU in batches / {name}: {totals['batches'] / totals[name]:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
-"""A large table of which one column at a time is in memory: what the checks ask of a frame."""
+"""A large table of which some rows of one column are in memory: what the checks ask of a frame."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from util_lib.dataset.columns import Column
-from util_lib.tables import reading, typed
+from util_lib.tables import parquet_files, reading, typed
 
-ROWS = 2**18  # read at a time
+ROWS = 2**19  # read at a time
 
 
 class ColumnsOfFile:
-    """The table in a parquet file that the pipeline has written; the last column asked is kept."""
+    """The table in a parquet file that the pipeline has written, a column at a time, in pieces."""
 
     def __init__(
         self, path: Path, declared: Mapping[str, Column], without: list[str] | None = None
@@ -23,7 +25,7 @@ class ColumnsOfFile:
         self.columns = [name for name in names if name not in (without or [])]
         self.empty = not self._n_rows
         self._path, self._declared = path, declared
-        self._kept: dict[str, pd.Series] = {}
+        self._as_is: dict[str, bool] = {}
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -35,29 +37,36 @@ class ColumnsOfFile:
         return ColumnsOfFile(self._path, self._declared, [*gone, *columns])
 
     def __getitem__(self, name: str) -> pd.Series:
-        """Return a column as `reading.read_own` does."""
-        if name not in self._kept:
-            self._kept.clear()  # before the next is read
-            self._kept[name] = self._read(name, self._declared[name])
-        return self._kept[name]
+        """Return a whole column as `reading.read_own` does."""
+        return pd.concat([*self.pieces(name)], ignore_index=True).rename(name)
 
-    def _read(self, name: str, declared: Column) -> pd.Series:
+    def pieces(self, name: str) -> Iterator[pd.Series]:
+        """Yield a column, at most `ROWS` of its rows at a time."""
+        declared = self._declared[name]
         column = reading.own({name: declared})[name]
-        parts = []
-        for values in self._pieces(name):
-            found = reading.as_declared(values, column)
-            if found.wrong.any():  # the column is left as the file has it
-                parts = [_part(values, declared) for values in self._pieces(name)]
-                break
-            parts.append(_part(found.values, declared))
-        return pd.concat(parts, ignore_index=True).rename(name)
+        as_is = self._is_as_is(name, column)
+        for values in self._read(name):
+            read = values if as_is else reading.as_declared(values, column).values
+            series = typed.for_pandas(read)
+            text = declared.role == "text" and series.dtype == "str"
+            yield (series.fillna("") if text else series).rename(name)
 
-    def _pieces(self, name: str) -> Iterator[Any]:
-        for piece in reading.pieces(self._path, wanted={name}, n_rows=ROWS):
-            if piece.numbers:
-                yield piece.columns[name]
+    def _is_as_is(self, name: str, column: Column) -> bool:
+        """Tell whether a value is of another type: then the column is left as the file has it."""
+        if name not in self._as_is:
+            kind = pq.read_schema(self._path).field(name).type
+            self._as_is[name] = not _surely(kind, column) and any(
+                reading.as_declared(values, column).wrong.any() for values in self._read(name)
+            )
+        return self._as_is[name]
+
+    def _read(self, name: str) -> Iterator[Any]:
+        with parquet_files.opened(self._path) as file:
+            for batch in parquet_files.record_batches(file, ROWS, [name]):
+                yield batch.column(0)
 
 
-def _part(values: Any, declared: Column) -> pd.Series:
-    series = typed.for_pandas(values)
-    return series.fillna("") if declared.role == "text" and series.dtype == "str" else series
+def _surely(kind: pa.DataType, column: Column) -> bool:
+    """Say whether every value of an Arrow type is of the declared one."""
+    kinds = {pa.large_string(): pa.string(), pa.timestamp("ns"): pa.timestamp("us")}
+    return kinds.get(kind, kind) == typed.TYPES[column.dtype]

@@ -22,6 +22,7 @@ logger = logging.getLogger("check_data")
 # then makes the same log and report.
 NOT_TESTED = "drift not tested: there is nothing but the sample itself to compare it with"
 Table = pd.DataFrame | ColumnsOfFile
+SORTED_BYTES = 16  # for each row: the numbers of a column of both tables, sorted
 FIRST_ALIAS = "reference"  # the only alias that the first good data get by themselves
 
 
@@ -72,6 +73,7 @@ def _opened(artifact: Any, folder: Path, data: Data) -> Table:
     """Fetch a table and read it; a large one is read a column at a time, when it is asked for."""
     path = Path(reading.fetch(artifact, folder))
     if reading.is_parquet(path) and large.is_large(reading.shape(path)[1], data.large_rows):
+        large.check_room(folder, SORTED_BYTES * reading.shape(path)[1])
         return ColumnsOfFile(path, data.table_columns)
     return reading.read_own(path, data.table_columns)
 

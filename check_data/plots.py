@@ -12,9 +12,10 @@ import pandas as pd
 from util_lib.checks.drift import ColumnDrift
 from util_lib.dataset.declaration import Data
 from util_lib.page import svg, text
-from util_lib.tables.column_values import as_date, as_numbers, missing
+from util_lib.tables.column_values import as_date, as_numbers, at_rows, missing
 
 WIDTH, HEIGHT, MARGIN = 460, 150, 18
+MOST_ROWS = 2**21  # of a large table, drawn
 N_BINS = 40
 N_BARS = 12  # categories shown; the others count as one
 TAIL = 0.002  # share of rows at each end that the outer bars take in, whatever their value
@@ -30,7 +31,7 @@ def draw(compared: ColumnDrift, sample: Any, reference: Any, data: Data) -> str:
     """Return the picture that belongs to a comparison; its title is the sentence."""
     column = data.columns[compared.column]
     is_text = column.role == "text"
-    sides = [frame[compared.column] for frame in (sample, reference)]
+    sides = [_column(frame, compared.column) for frame in (sample, reference)]
     gone = [missing(side, text=is_text) for side in sides]
     if compared.kind == "null rate":
         new, old = (lost.map({True: "null", False: "has a value"}) for lost in gone)
@@ -45,6 +46,14 @@ def draw(compared: ColumnDrift, sample: Any, reference: Any, data: Data) -> str:
         new, old = (as_numbers(side, dates=dates).dropna() for side in (new, old))
         return histogram(new, old, compared.sentence, column.unit, dates)
     return bars(new, old, compared.sentence)
+
+
+def _column(table: Any, name: str) -> pd.Series:
+    """Return a column, of a large table at rows in even distances."""
+    if isinstance(table, pd.DataFrame):
+        return table[name]
+    step = -(-len(table) // MOST_ROWS)
+    return at_rows(table, name, np.arange(0, len(table), step))
 
 
 def histogram(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from util_lib.checks import rules as checks
@@ -55,7 +56,8 @@ def _whole(pa: Any, data: Data) -> list[Any]:
 def faults(frame: Any, data: Data) -> list[Finding]:
     """Return what is wrong with `frame`: the columns as declared, then the table as a whole.
 
-    One column at a time is looked at, and no other needs to be in memory.
+    One column at a time is looked at, and no other needs to be in memory. Of a large table it is
+    looked at in pieces first: only where something is wrong, the whole column is needed.
     """
     pa = _pandera()
     found: dict[tuple[str, str | None], Finding] = {}
@@ -68,13 +70,58 @@ def faults(frame: Any, data: Data) -> list[Finding]:
     header = pd.DataFrame({name: [] for name in frame.columns}, dtype=object)
     look(_of_table(pa, {n: pa.Column(nullable=True) for n in data.columns}, data, []), header)
     for name in there:
-        schema = pa.DataFrameSchema({name: _column(pa, data.columns[name])})
-        look(schema, _plain(frame[name]))
+        if isinstance(frame, pd.DataFrame) or not _is_right(frame, name, data.columns[name]):
+            schema = pa.DataFrameSchema({name: _column(pa, data.columns[name])})
+            look(schema, _plain(frame[name]))
     rows = pd.DataFrame(index=pd.RangeIndex(len(frame)))
-    target = _plain(frame[data.target]) if data.target in there else rows
+    target = _target(frame, data) if data.target in there else rows
     look(pa.DataFrameSchema(checks=_whole(pa, data)), target)
     order = [*data.columns, None]
     return sorted(found.values(), key=lambda finding: order.index(finding.column))
+
+
+def _is_right(table: Any, name: str, column: Column) -> bool:
+    """Say whether nothing is wrong with any piece of a column, and so not with all of it."""
+    if column.unique:  # which no piece can tell
+        return False
+    rules = _rules(column).values()
+    return all(
+        (column.nullable or not values.isna().any())
+        and all(np.all(judge(values, column)) for judge in rules)
+        for values in table.pieces(name)
+    )
+
+
+def _target(table: Any, data: Data) -> pd.DataFrame:
+    """Return the target; of a large table in a byte or two for each row.
+
+    Of numbers to predict only two are told apart, which is all that the rules ask.
+    """
+    if isinstance(table, pd.DataFrame):
+        return _plain(table[data.target])
+    try:
+        return _narrow_target(table, data)
+    except (TypeError, ValueError):  # lists and records: another type than any target has
+        return _plain(table[data.target])
+
+
+def _narrow_target(table: Any, data: Data) -> pd.DataFrame:
+    known: dict[Any, int] = {}
+    codes = []
+    for values in table.pieces(data.target):
+        if data.task == "regression":
+            present = values.dropna()
+            known = known or {value: 0 for value in present.iloc[:1]}
+            others = present[present != next(iter(known), None)].iloc[:1]
+            known |= {value: 1 for value in others if len(known) == 1}
+            codes.append(np.where(values.isna(), -1, values != next(iter(known), None)))
+        else:
+            places, found = pd.factorize(values)
+            own = np.array([*(known.setdefault(value, len(known)) for value in found), -1])
+            codes.append(own[places])
+        codes[-1] = codes[-1].astype(np.min_scalar_type(-len(known) - 1))
+    narrow = pd.Categorical.from_codes(np.concatenate(codes), pd.Index([*known]))
+    return pd.DataFrame({data.target: narrow})
 
 
 def _found(schema: Any, frame: pd.DataFrame, data: Data) -> Iterator[Finding]:
@@ -144,8 +191,8 @@ def _plain(values: pd.Series) -> pd.DataFrame:
     return values.reset_index(drop=True).to_frame()
 
 
-def _column(pa: Any, column: Column) -> "pa.Column":
-    rules = {"type": checks.right_type}
+def _rules(column: Column) -> dict[str, Callable]:
+    rules: dict[str, Callable] = {"type": checks.right_type}
     if column.min is not None or column.max is not None:
         rules["range"] = checks.in_range
     if column.allowed is not None:
@@ -156,6 +203,11 @@ def _column(pa: Any, column: Column) -> "pa.Column":
         rules["unique"] = checks.is_unique
     if column.max_null_rate is not None:
         rules["null rate"] = checks.null_rate_is_low
+    return rules
+
+
+def _column(pa: Any, column: Column) -> "pa.Column":
+    rules = _rules(column)
     listed = [_check(pa, rule, judge, column=column) for rule, judge in rules.items()]
     return pa.Column(nullable=column.nullable, checks=listed)
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Download the raw dataset, or copy it from a file, and log it as an artifact.
+"""Download the raw dataset, or copy it from a file or a folder, and log it as an artifact.
 
-Step 1 of 6. Reads an http(s) address or a path; writes the artifact `--artifact_name`: one file,
-byte for byte what was served. Nothing is parsed here; `preprocess` is the first to read columns.
+Step 1 of 6. Reads an http(s) address or a path; writes the artifact `--artifact_name`: one file, or
+those of a folder or glob, byte for byte what was served. Nothing is parsed here; `preprocess` is
+the first to read columns.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from util_lib import cli, downloads, tracking
+from util_lib import cli, downloads, folders, tracking
 from util_lib.urls import file_name, without_secrets
 
 logger = logging.getLogger("get_data")
@@ -34,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--file_url",
         required=True,
-        help="http(s) address or path of the raw file; a relative path starts at the project root",
+        help="http(s) address or path of the raw file, or a folder or glob of files that are one "
+        "table; a relative path starts at the project root",
     )
     parser.add_argument(
         "--artifact_name", type=cli.artifact_name, required=True, help="e.g. raw_data.parquet"
@@ -67,8 +69,16 @@ def main(argv: list[str] | None = None) -> None:
         tracking.init(job_type="get_data", config=config) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
-        path = Path(tmp, file_name(args.file_url, args.artifact_name))
-        received = downloads.fetch(downloads.whole_address(args.file_url), path, args.max_bytes)
+        address = downloads.whole_address(args.file_url)
+        files = folders.files_at(address)
+        if files is None:
+            path = Path(tmp, file_name(args.file_url, args.artifact_name))
+            received = downloads.fetch(address, path, args.max_bytes)
+        else:
+            path = Path(tmp, "files")
+            path.mkdir()
+            received = downloads.fetch_all(files, path, args.max_bytes)
+            logger.info("%s files in the order of their names", f"{len(files):,}")
         downloads.check_sha256(args.sha256, received)
         metadata = {
             "original_url": shown,

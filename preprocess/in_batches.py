@@ -47,7 +47,9 @@ class _AgainError(Exception):
 
 
 def n_rows_of(path: Path, data: Data) -> int:
-    """Return how many rows a file has, of CSV how many lines; 0 for formats that are read whole."""
+    """Return how many rows a table has, of CSV how many lines; 0 for formats read whole."""
+    if path.is_dir():
+        return sum(n_rows_of(file, data) for file in reading.files_of(path))
     kind = reading.format_of(path, data.format)
     if kind == "parquet":
         with parquet_files.opened(path) as file:
@@ -80,7 +82,7 @@ def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[int, int]
             raise cleaning.not_comparable(nested)
         repeated = repeats(staged, n_compared, folder, data.memory)
         cleaning.log_dropped(cleaning.DUPLICATES, n_rows, int((~repeated).sum()))
-    with pq.ParquetFile(staged) as file, _writer(target, schema) as writer:
+    with pq.ParquetFile(staged) as file, parquet_files.writer(target, schema) as writer:
         start = 0
         for batch in parquet_files.record_batches(file, ROWS):
             kept = ~repeated[start : start + batch.num_rows]
@@ -92,6 +94,8 @@ def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[int, int]
 
 
 def _size(path: Path, data: Data) -> int:
+    if path.is_dir():
+        return sum(_size(file, data) for file in reading.files_of(path))
     if not reading.is_parquet(path, data.format):
         return path.stat().st_size
     with parquet_files.opened(path) as file:
@@ -138,14 +142,7 @@ def _stage(path: Path, data: Data, staged: Path, kinds: Kinds) -> tuple[pa.Schem
 def _staging(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     names = [str(place) for place in range(len(schema))]
     numbered = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
-    return _writer(path, pa.schema(numbered), "lz4")
-
-
-def _writer(path: Path, schema: pa.Schema, compression: str = "snappy") -> pq.ParquetWriter:
-    """Open a file; numbers and dates, of which few repeat, get no dictionary: it takes time."""
-    varied = (pa.types.is_floating, pa.types.is_temporal)
-    few = [field.name for field in schema if not any(is_so(field.type) for is_so in varied)]
-    return pq.ParquetWriter(path, schema, compression=compression, use_dictionary=few or False)
+    return parquet_files.writer(path, pa.schema(numbered), "none")
 
 
 def _numbered(table: pa.Table) -> pa.Table:

@@ -125,10 +125,12 @@ def main(argv: list[str] | None = None) -> None:
         tracking.init_reader(job_type="preprocess", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
-        path = Path(reading.fetch(run.use_artifact(args.input_artifact), tmp))
+        raw = run.use_artifact(args.input_artifact)
+        path = Path(reading.fetch(raw, Path(tmp, "raw"), several=True))
         name, kind, text = args.artifact_name, args.artifact_type, args.artifact_description
         target = file_of(name, tmp)
-        reading.check_file(path)
+        for file in reading.files_of(path):
+            reading.check_file(file)
         if large.is_large(in_batches.n_rows_of(path, data), data.large_rows):
             if data.reference_half:
                 raise UserError(

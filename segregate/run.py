@@ -49,7 +49,7 @@ def read_labels(path: Path, name: str) -> Labels:
     if name not in names:
         raise UserError(f"stratify: {validation.choose('column', name, names)}")
     values, codes = drawing.codes_of(_values(path, names.index(name)))
-    _check_sizes(dict(zip(values, np.bincount(codes).tolist(), strict=True)), name)
+    _check_sizes(dict(zip(values, drawing.sizes(codes).tolist(), strict=True)), name)
     return Labels(name, values, codes)
 
 
@@ -141,7 +141,8 @@ def divide(path: Path, is_test: np.ndarray, train: Path, test: Path) -> None:
         return
     with pq.ParquetFile(path) as file:
         schema = _without_index(file.schema_arrow.empty_table()).schema
-        with pq.ParquetWriter(train, schema) as one, pq.ParquetWriter(test, schema) as other:
+        new = parquet_files.writer
+        with new(train, schema) as one, new(test, schema) as other:
             start = 0
             for batch in parquet_files.record_batches(file, PIECE_ROWS, schema.names):
                 marks = is_test[start : start + batch.num_rows]

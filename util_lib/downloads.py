@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 import urllib3
 
+from util_lib import folders
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 from util_lib.urls import SECRET_URL, file_name, without_secrets
@@ -70,6 +71,16 @@ def fetch(url: str, path: Path, max_bytes: int) -> Received:
         f"file_url has the scheme {scheme!r}: expected an http(s) address, a file:// address or "
         "a path"
     )
+
+
+def fetch_all(files: list[Path], folder: Path, max_bytes: int) -> Received:
+    """Copy files, which are one table, into `folder`; its sha256 is `folders.together`."""
+    n_bytes, digests = 0, []
+    for file in files:
+        received = fetch(str(file), folder / file.name, max_bytes - n_bytes)
+        n_bytes += received.n_bytes
+        digests.append((file.name, received.sha256))
+    return Received(n_bytes, folders.together(digests))
 
 
 def copy(url: str, path: Path, max_bytes: int) -> Received:

@@ -11,8 +11,11 @@ from pipeline.caching.version import Version
 from pipeline.caching.versions import Versions
 from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
+from util_lib import folders
+from util_lib.errors import UserError
 from util_lib.project import resolve_path
 from util_lib.safe_files import read_content
+from util_lib.tables import large
 from util_lib.tracking.names import parse_reference
 from util_lib.urls import HIDDEN, without_secrets
 
@@ -58,6 +61,21 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
             said = f"output {output.name}:v{output.number}{damage}"
             return Decision(parts, None, said, inputs)
     return Decision(parts, result, "", inputs)
+
+
+def way(step: Step, settings: Settings, versions: Versions, made: dict[str, str]) -> str:
+    """Say whether a step takes its table whole or in batches; nothing where nobody knows yet.
+
+    Known are the rows of tables that a step has written; those of a raw table its reader tells.
+    """
+    given = [step.parameters, *(file for file in step.files.values() if isinstance(file, dict))]
+    limit = next((each["large_rows"] for each in given if "large_rows" in each), None)
+    if limit is None or not step.inputs:
+        return ""
+    reference = next(r for r in step.inputs if r not in step.may_be_absent)
+    made_here = made.get(reference.removesuffix(":latest"), reference)
+    n_rows = versions.n_rows(made_here, settings.main.project_name)
+    return f"; {large.way(n_rows, int(limit))}" if n_rows else ""
 
 
 def has_passed(step: Step, settings: Settings, versions: Versions, made: dict[str, str]) -> bool:
@@ -180,11 +198,15 @@ def _source(step: Step, source: str, settings: Settings) -> str:
     if address.scheme not in ("http", "https"):
         path = resolve_path(unquote(address.path) if address.scheme == "file" else url)
         try:
-            return f"{url} sha256 {read_content(path).sha256}"
+            files = folders.files_at(url)
+            sha256 = read_content(path).sha256 if files is None else folders.digest(files)
+            return f"{url} sha256 {sha256}"
         except OSError as error:
             raise fingerprint.UnknownFingerprint(
                 f"{path} cannot be read ({error.strerror})"
             ) from None
+        except UserError as error:
+            raise fingerprint.UnknownFingerprint(str(error)) from None
     if HIDDEN in url and settings.main.plan:
         raise fingerprint.UnknownFingerprint("the secrets of its address are not set here")
     digest = _state_on_server(url) if told == "null" else told.lower()

@@ -25,6 +25,11 @@ class Local:
         found = self._store.version(parse_reference(reference, project))
         return found and Version(found.name, found.number, found.digest)
 
+    def n_rows(self, reference: str, project: str) -> int | None:
+        """Return how many rows the table of a version has, None where it does not say."""
+        found = self._store.version(parse_reference(reference, project))
+        return found.metadata.get("rows") if found else None
+
     def damage(self, project: str, wanted: Version) -> str | None:
         """Say why a version cannot be used any more, in words that follow its name; None if it can.
 

@@ -48,6 +48,12 @@ class Online:
         found = self._ask(entity, wanted.project, f"{wanted.name}:{wanted.alias}")
         return _version(found) if found else None
 
+    def n_rows(self, reference: str, project: str) -> int | None:
+        """Return how many rows the table of a version has, None where it does not say."""
+        wanted = parse_reference(reference, project)
+        found = self._ask(self.entity, wanted.project, f"{wanted.name}:{wanted.alias}")
+        return found.metadata.get("rows") if found else None
+
     def damage(self, project: str, wanted: Version) -> str | None:
         """Say why a version cannot be used any more, None if it can.
 

@@ -26,7 +26,8 @@ def table(settings: Settings, steps: list[Step], versions: Versions) -> Table:
     for step in steps:
         decision = reuse.decide(step, settings, versions, made)
         waits = [open_ends[name] for name in map(_name, step.inputs) if name in open_ends]
-        will = "be cached" if decision.result else f"run: {decision.reason}"
+        way = "" if waits else reuse.way(step, settings, versions, made)
+        will = "be cached" if decision.result else f"run: {decision.reason}{way}"
         if waits and decision.result:
             will = f"be cached, unless {waits[0]} makes something new"
         before = record.last(versions.directory, settings.main.project_name, step.name)

@@ -100,7 +100,8 @@ def walk(
             decisions[place] = decision
             return
         if settings.main.explain:
-            say(f"{position(steps, step)}: runs, because: {decision.reason}")
+            way = reuse.way(step, settings, versions, made)
+            say(f"{position(steps, step)}: runs, because: {decision.reason}{way}")
         before = dict(made)
         running[place] = _Running(execute(step, outcome, before), decision, before)
 

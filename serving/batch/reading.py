@@ -5,7 +5,7 @@ of the file: it is handed on with the reason, and counts as a row.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ class Chunk(NamedTuple):
     the caller wants back, as the file has them.
     """
 
-    numbers: list[int]
+    numbers: Sequence[int]
     frame: pd.DataFrame
     kept: pd.DataFrame
     unread: list[tuple[int, str]] = []

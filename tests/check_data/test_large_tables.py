@@ -7,7 +7,9 @@ from check_data_support import songs
 from scipy import stats
 
 from check_data import columns_of_file
-from util_lib.checks import drift
+from check_data.columns_of_file import ColumnsOfFile
+from util_lib.checks import drift, kolmogorov, leakage
+from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 
 N = 300
@@ -65,13 +67,111 @@ def test_a_large_reference_is_compared_as_a_small_one_and_the_log_says_so(check,
     assert f"{N} rows, above large_rows ({N - 1}): in batches" in caplog.text
 
 
+def test_a_full_disk_is_one_sentence(check, monkeypatch):
+    check(songs())
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    with pytest.raises(UserError, match="GB of temporary files and .* set TMPDIR to a folder"):
+        check(songs(2), keys={"large_rows": 1})
+
+
+@pytest.fixture
+def in_pieces(monkeypatch):
+    """Sort a few values at a time, most of them on the disk."""
+    monkeypatch.setattr(kolmogorov, "RUN_VALUES", 999)
+    monkeypatch.setattr(kolmogorov, "IN_MEMORY", 5_000)
+    monkeypatch.setattr(kolmogorov, "BLOCK_VALUES", 50)
+
+
+def sorted_in_pieces(values):
+    side = kolmogorov.Sorted()
+    for part in np.array_split(values, 7):
+        side.add(part)
+    side.end()
+    return side
+
+
+@pytest.mark.parametrize("made", [kolmogorov.Sorted, sorted_in_pieces])
 @pytest.mark.parametrize(
     ("n", "m", "digits"), [(10_001, 5, 3), (30_000, 20_000, 1), (999, 12_000, 9)]
 )
-def test_many_rows_have_the_statistic_and_the_p_value_of_scipy(n, m, digits):
+def test_many_rows_have_the_statistic_and_the_p_value_of_scipy(in_pieces, made, n, m, digits):
     rng = np.random.default_rng(n)
     for shift in (0, 0.02, 3):
         one, other = rng.normal(size=n).round(digits), rng.normal(shift, size=m).round(digits)
         one[:2] = np.inf
-        found, expected = drift.kolmogorov_smirnov(one, other), stats.ks_2samp(one, other)
-        assert found == pytest.approx((expected.statistic, expected.pvalue), rel=1e-12, abs=0)
+        found, expected = kolmogorov.compare(made(one), made(other)), stats.ks_2samp(one, other)
+        p_value = pytest.approx((expected.statistic, expected.pvalue), rel=1e-12, abs=0)
+        assert (found.statistic, found.p) == p_value
+        assert found.medians == [np.median(one), np.median(other)]
+
+
+KINDS = {
+    "word": {"dtype": "string", "role": "categorical", "nullable": True},
+    "code": {"dtype": "int", "role": "categorical", "nullable": True},
+    "flag": {"dtype": "bool", "role": "categorical"},
+    "note": {"dtype": "string", "role": "text", "nullable": True},
+    "number": {"dtype": "float", "role": "numerical", "nullable": True},
+    "class": {"dtype": "string", "role": "target"},
+}
+
+
+def table_of_kinds(seed, n=12_000):
+    rng = np.random.default_rng(seed)
+    words = np.array([f"é{place}" for place in range(4)], dtype=object)
+    few = pd.Series(rng.choice(words, n)).where(rng.random(n) < 0.9)
+    return pd.DataFrame(
+        {
+            "word": few.astype("str"),
+            "code": pd.Series(rng.integers(0, 30, n)).astype("Int64").where(few.notna()),
+            "flag": rng.random(n) < 0.4,
+            "note": ["x" * length for length in rng.integers(0, 40, n)],
+            "number": rng.choice([0.0, -0.0, np.nan, np.inf, 1.5, -2], n),
+            "class": rng.choice(["a", "b"], n),
+        }
+    )
+
+
+def test_drift_in_pieces_is_that_of_whole_columns_and_of_scipy(in_pieces, tmp_path, monkeypatch):
+    monkeypatch.setattr(columns_of_file, "ROWS", 1_001)
+    data = Data(file_url="x", target="class", columns=KINDS)
+    frames = [table_of_kinds(seed) for seed in (1, 2)]
+    files = []
+    for seed, frame in enumerate(frames):
+        frame.to_parquet(tmp_path / f"{seed}.parquet", index=False)
+        files.append(ColumnsOfFile(tmp_path / f"{seed}.parquet", data.table_columns))
+    found = drift.compare(*files, data, 0.05)
+    assert found == drift.compare(*frames, data, 0.05)
+    for test in found:
+        if test.column in ("word", "code", "flag", "class") and test.kind != "null rate":
+            cells = pd.concat([f[test.column].value_counts() for f in frames], axis=1).fillna(0)
+            expected = stats.chi2_contingency(cells.to_numpy("float64"), correction=False)
+            assert test.statistic == pytest.approx(expected.statistic, rel=1e-12, abs=0)
+            assert test.p == pytest.approx(expected.pvalue, rel=1e-12, abs=0)
+
+
+LEAKS = {
+    "copies": ("repeated rows", lambda t: t.iloc[[*range(1500), *range(1500)]]),
+    "a word": ("values", lambda t: t.assign(word="is " + t["class"])),
+    "few contents": (
+        "values",
+        lambda t: t.assign(word="is " + t["class"], number=0.0, code=pd.array([1] * 3_000)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("rule", "change"), LEAKS.values(), ids=LEAKS)
+def test_leaks_are_found_in_the_rows_drawn_of_a_large_table(tmp_path, monkeypatch, rule, change):
+    monkeypatch.setattr(columns_of_file, "ROWS", 97)
+    monkeypatch.setattr(leakage, "MOST_ROWS", 500)
+    columns = {**KINDS, "number": {"dtype": "float", "role": "numerical"}}
+    data = Data(file_url="x", target="class", columns=columns)
+    rng = np.random.default_rng(0)
+    table = change(table_of_kinds(3, 3_000).assign(number=rng.normal(size=3_000)))
+    table.to_parquet(tmp_path / "table.parquet", index=False)
+    whole = leakage.find(table, data)
+    found = leakage.find(ColumnsOfFile(tmp_path / "table.parquet", data.table_columns), data)
+    rules = [(leak.rule, leak.column) for leak in found]
+    assert rule in [name for name, _ in rules]
+    assert rules == [(leak.rule, leak.column) for leak in whole]
+    counts = [leak.count for leak in found if leak.count is not None]
+    assert all(count < 700 for count in counts)

@@ -309,7 +309,7 @@ def test_a_relative_path_starts_at_the_project_root(steps, tmp_path):
     ("url", "sentence"),
     [
         ("nowhere/songs.csv", "does not exist"),
-        (".", "is a directory"),
+        (".", "files of several kinds"),
         ("s3://bucket/songs.csv", "scheme 's3'"),
         ("ftp://host/songs.csv", "scheme 'ftp'"),
         ("file://otherhost/songs.csv", "names the host 'otherhost'"),

@@ -30,7 +30,9 @@ with tracking.whole_step(), tracking.init(job_type=name, config=given) as run:
     for key in sorted(given):
         value = given[key]
         if key == "file_url":
-            texts.append(Path(__file__).parents[1].joinpath(value).read_text())
+            path = Path(__file__).parents[1].joinpath(value)
+            files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+            texts += [file.read_text() for file in files]
         elif key in ("dataset_config", "model_config"):
             texts.append(Path(value).read_text())
         elif ":" in value and key != "reference_artifact":

@@ -7,7 +7,6 @@ tables differ, and in large tables everything does: so a verdict needs an effect
 `data.min_effect` or `data.kl_threshold`. docs/data_gate.md says how to set them.
 """
 
-import warnings
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -15,16 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from util_lib.checks import kolmogorov
+from util_lib.checks.kolmogorov import Sorted
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
-from util_lib.tables.column_values import as_date, as_numbers, missing
+from util_lib.tables.column_values import as_date, as_numbers, missing, pieces
 
 TOP_CATEGORIES = 50  # the most frequent of both tables; the others count as one
 LENGTH_BINS = 10  # of text lengths, at the quantiles of both tables together
 MIN_EXPECTED = 5  # rows that chi-square needs in each cell (Cochran's rule)
 OTHERS = "(others)"
-MOST_EXACT = 10_000  # rows up to which scipy's p-value is exact
-PIECE_ROWS = 2**17
 
 
 class ColumnDrift(NamedTuple):
@@ -64,6 +63,15 @@ class _Untested(NamedTuple):
     column: str
     kind: str
     reason: str
+
+
+class _Side(NamedTuple):
+    """What one table has in a column: numbers, or how often each value or length of text occurs."""
+
+    n_missing: int
+    n_values: int
+    numbers: Sorted
+    counts: pd.Series
 
 
 def compare(sample: Any, reference: Any, data: Data, ks_alpha: float) -> list[ColumnDrift]:
@@ -111,22 +119,27 @@ def _tests(
             return
     text = column.role == "text"
     numeric = _is_numeric(column, data)
-    new, old = (_values(frame[name], column, numeric=numeric) for frame in (sample, reference))
-    for frame, values, which in (sample, new, "sample"), (reference, old, "reference"):
-        if values.empty:
+    try:
+        new, old = (_side(frame, name, column, numeric) for frame in (sample, reference))
+    except TypeError:  # lists and records have no hash
+        new, old = (
+            _side(frame, name, column, numeric, as_text=True) for frame in (sample, reference)
+        )
+    for frame, side, which in (sample, new, "sample"), (reference, old, "reference"):
+        if not side.n_values:
             values_are = "dates" if column.dtype == "datetime" else "numbers"
             what = "rows" if frame.empty else f"{values_are if numeric else 'values'} in it"
             yield _Untested(name, kind, f"the {which} has no {what}")
             break
     else:
         if numeric:
-            yield _numbers(name, kind, new, old, data)
+            yield _numbers(name, kind, new.numbers, old.numbers, data)
         else:
-            if text:
-                new, old = _length_bins(new, old)
-            yield _categories(name, kind, _counts(new, old), data)
+            count = _length_bins if text else _counts
+            counts = count(new.counts, old.counts)
+            yield _categories(name, kind, counts, data)
     if (column.nullable or text) and len(sample) and len(reference):
-        n_missing = [int(missing(frame[name], text=text).sum()) for frame in (sample, reference)]
+        n_missing = [side.n_missing for side in (new, old)]
         if any(n_missing):
             yield _null_rates(name, n_missing, (len(sample), len(reference)), data)
 
@@ -145,47 +158,72 @@ def _is_numeric(column: Column, data: Data) -> bool:
     return column.role in ("numerical", "date")
 
 
-def _values(values: pd.Series, column: Column, *, numeric: bool) -> pd.Series:
-    """Return the values to compare: numbers, lengths of text, or categories; no nulls among them.
+def _side(frame: Any, name: str, column: Column, numeric: bool, *, as_text: bool = False) -> _Side:
+    """Go through a column; `TypeError` where its values cannot be counted, but `as_text`.
 
     What is of another type is left out: `check_data` names it elsewhere.
     """
     text = column.role == "text"
-    if (gone := missing(values, text=text)).any():
-        values = values[~gone]
-    if text:
-        try:
-            return values.str.len().dropna().astype("float64")
-        except AttributeError:  # no text among them
-            return values.iloc[:0]
-    if numeric:
-        return as_numbers(values, dates=column.dtype == "datetime").dropna()
-    return values
+    n_missing = n_values = 0
+    numbers, counted = Sorted(), []
+    for values in pieces(frame, name):
+        gone = missing(values, text=text)
+        n_missing += int(gone.sum())
+        if gone.any():
+            values = values[~gone]
+        if numeric:
+            values = as_numbers(values, dates=column.dtype == "datetime").dropna()
+            numbers.add(values.to_numpy())
+        else:
+            values = _lengths(values) if text else values.astype(str) if as_text else values
+            counted.append(_counted(values))
+        n_values += len(values)
+    numbers.end()
+    counts = counted[0] if counted else pd.Series(dtype="int64")
+    if len(counted) > 1:
+        counts = pd.concat(counted).groupby(level=0, sort=False).sum()
+        counts = counts.sort_values(ascending=False, kind="stable")
+    return _Side(n_missing, n_values, numbers, counts)
 
 
-def _length_bins(sample: pd.Series, reference: pd.Series) -> list[pd.Series]:
-    both = np.concatenate([sample, reference])
-    edges = np.unique(np.quantile(both, np.arange(1, LENGTH_BINS) / LENGTH_BINS, method="lower"))
+def _lengths(texts: pd.Series) -> pd.Series:
+    try:
+        return texts.str.len().dropna().astype("float64")
+    except AttributeError:  # no text among them
+        return texts.iloc[:0]
+
+
+def _counted(values: pd.Series) -> pd.Series:
+    counts = values.value_counts()
+    counts = counts.set_axis(counts.index.astype(object))
+    pd.factorize(counts.index)  # lists and records have no hash, and not all of pandas minds
+    return counts[counts > 0]  # a pandas category may be known and not occur
+
+
+def _length_bins(sample: pd.Series, reference: pd.Series) -> pd.DataFrame:
+    """Count text lengths in bins that hold about as many rows of both tables together."""
+    both = sample.add(reference, fill_value=0).sort_index()
+    lengths, up_to = both.index.to_numpy(dtype="float64"), both.cumsum().to_numpy()
+    places = np.floor((up_to[-1] - 1) * (np.arange(1, LENGTH_BINS) / LENGTH_BINS))
+    edges = np.unique(lengths[np.searchsorted(up_to, places, "right")])
     names = pd.Index(
         [f"up to {edges[0]:.0f} characters"]
         + [f"{low + 1:.0f} to {high:.0f} characters" for low, high in pairwise(edges)]
         + [f"more than {edges[-1]:.0f} characters"],
         dtype=object,
     )
-    places = [np.searchsorted(edges, side) for side in (sample, reference)]
-    return [pd.Series(pd.Categorical.from_codes(place, names)) for place in places]
+    binned = []
+    for side in (sample, reference):
+        bins = np.searchsorted(edges, side.index.to_numpy(dtype="float64"))
+        n_rows = np.bincount(bins, weights=side.to_numpy(), minlength=len(names)).astype("int64")
+        counts = pd.Series(n_rows, names).sort_values(ascending=False, kind="stable")
+        binned.append(counts[counts > 0])
+    return _counts(*binned)
 
 
 def _counts(sample: pd.Series, reference: pd.Series) -> pd.DataFrame:
     """Return how often each category occurs: a row for each, the sample's counts first."""
-    try:
-        sides = [values.value_counts() for values in (sample, reference)]
-        sides = [side.set_axis(side.index.astype(object)) for side in sides]
-        counts = pd.concat(sides, axis=1, keys=["sample", "reference"]).fillna(0)
-        pd.factorize(counts.index)  # lists and records have no hash, and not all of pandas minds
-    except TypeError:
-        return _counts(sample.astype(str), reference.astype(str))
-    return counts[counts.sum(axis=1) > 0]  # a pandas category may be known and not occur
+    return pd.concat([sample, reference], axis=1, keys=["sample", "reference"]).fillna(0)
 
 
 def _pooled(counts: pd.DataFrame) -> pd.DataFrame:
@@ -244,10 +282,9 @@ def _categories(name: str, kind: str, counts: pd.DataFrame, data: Data) -> _Test
     )
 
 
-def _numbers(name: str, kind: str, sample: pd.Series, reference: pd.Series, data: Data) -> _Test:
-    statistic, p = kolmogorov_smirnov(sample.to_numpy(), reference.to_numpy())
+def _numbers(name: str, kind: str, sample: Sorted, reference: Sorted, data: Data) -> _Test:
+    statistic, p, medians = kolmogorov.compare(sample, reference)
     enough = statistic >= data.min_effect
-    medians = [np.median(values.to_numpy()) for values in (sample, reference)]
     if data.columns[name].dtype == "datetime":
         shown = [str(as_date(median).round("s")) for median in medians]
     else:
@@ -262,33 +299,6 @@ def _numbers(name: str, kind: str, sample: pd.Series, reference: pd.Series, data
         f"KS statistic {statistic:.3f} {'>=' if enough else '<'} {data.min_effect:g}",
         f"medians {shown[0]} and {shown[1]}",
     )
-
-
-def kolmogorov_smirnov(sample: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
-    """Return the statistic and the p-value of the two-sided test, as scipy's `ks_2samp` does.
-
-    Of many rows scipy would make several tables of the length of both; this one sorts each.
-    """
-    from scipy import stats
-
-    n, m = len(sample), len(reference)
-    if max(n, m) <= MOST_EXACT:
-        with warnings.catch_warnings():
-            # Where the exact p-value overflows, scipy says so and takes the asymptotic one.
-            warnings.filterwarnings("ignore", "ks_2samp: Exact calculation", RuntimeWarning)
-            ks = stats.ks_2samp(sample, reference)
-        return float(ks.statistic), float(ks.pvalue)
-    sample, reference = np.sort(sample), np.sort(reference)
-    low = high = 0.0
-    for values in (sample, reference):
-        for start in range(0, len(values), PIECE_ROWS):
-            part = values[start : start + PIECE_ROWS]
-            gaps = np.searchsorted(sample, part, "right") / n
-            gaps -= np.searchsorted(reference, part, "right") / m
-            low, high = min(low, gaps.min()), max(high, gaps.max())
-    statistic = float(min(max(-low, high), 1.0))
-    p = stats.kstwo.sf(statistic, np.round(n * m / (n + m)))
-    return statistic, float(np.clip(p, 0, 1))
 
 
 def _null_rates(name: str, n_missing: list[int], n_rows: tuple[int, int], data: Data) -> _Test:

@@ -13,9 +13,12 @@ import pandas as pd
 
 from util_lib.checks import leakage_columns, leakage_rows
 from util_lib.checks.findings import Finding
-from util_lib.checks.leakage_columns import MIN_ROWS, LookedAt, Target
+from util_lib.checks.leakage_columns import MIN_ROWS, SEED, LookedAt, Target
 from util_lib.dataset.declaration import Data
-from util_lib.tables.column_values import as_numbers
+from util_lib.tables import drawing
+from util_lib.tables.column_values import as_numbers, at_rows
+
+MOST_ROWS = 2**22  # of a large table, looked at
 
 
 def find(sample: Any, data: Data) -> list[Finding]:
@@ -28,13 +31,17 @@ def find(sample: Any, data: Data) -> list[Finding]:
     """
     if data.leakage == "off" or data.target not in sample.columns:
         return []
-    target = _target(sample[data.target], data)
+    roles = _roles(sample, data)
+    contents = leakage_rows.contents(sample, roles)
+    in_memory = isinstance(sample, pd.DataFrame)
+    rows = np.arange(len(sample)) if in_memory else _drawn(contents)
+    target = _target(at_rows(sample, data.target, rows), data)
     known = ~np.isnan(target.values)
     if known.sum() < MIN_ROWS or len(np.unique(target.values[known])) < 2:
         return []
-    target = target._replace(values=target.values[known])
-    features = LookedAt(sample, _roles(sample, data), np.flatnonzero(known))
-    copies, first = leakage_rows.copies(features, target)
+    rows, target = rows[known], target._replace(values=target.values[known])
+    features = LookedAt(sample, roles, rows)
+    copies, first = leakage_rows.copies(features, target, contents[rows])
     found = [*leakage_rows.order(features, target), *copies]
     # A copy of a row says nothing new of a column, and would make chance look like a rule.
     target = target._replace(values=target.values[first])
@@ -46,6 +53,22 @@ def find(sample: Any, data: Data) -> list[Finding]:
         finding._replace(fatal=data.leakage == "fail" and finding.rule != leakage_rows.ROW_ORDER)
         for finding in found
     ]
+
+
+def _drawn(contents: np.ndarray) -> np.ndarray:
+    """Return the numbers of the rows to look at: all, of a large table about MOST_ROWS.
+
+    They are drawn by their content, so that rows that are equal come together; where so few
+    contents are frequent that the draw fails, by a hash of their number.
+    """
+    n = len(contents)
+    if n <= MOST_ROWS:
+        return np.arange(n)
+    last = np.uint64(2**64 * MOST_ROWS // n)
+    chosen = np.flatnonzero(contents <= last)
+    if abs(len(chosen) - MOST_ROWS) > 0.1 * MOST_ROWS:
+        chosen = np.flatnonzero(drawing.drawn(n, MOST_ROWS, SEED))
+    return chosen
 
 
 def _target(values: pd.Series, data: Data) -> Target:

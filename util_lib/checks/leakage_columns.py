@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from util_lib.checks.findings import Finding
-from util_lib.tables.column_values import as_numbers, missing
+from util_lib.tables.column_values import as_numbers, at_rows, missing
 
 SEED = 0
 N_ROWS = 20_000  # drawn where a look at all rows would take long
@@ -52,6 +52,19 @@ class Feature(NamedTuple):
         numbers = None if self.numbers is None else self.numbers[chosen]
         return Feature(self.role, self.values.iloc[_places(chosen)], self.missing[chosen], numbers)
 
+    def hashes(self) -> np.ndarray:
+        """Return a number for each row, the same for the same value, whatever rows there are."""
+        if self.numbers is not None:
+            found = pd.util.hash_array(self.numbers + 0.0)  # -0.0 is 0.0
+        else:
+            try:
+                codes, values = pd.factorize(self.values)
+            except TypeError:  # lists and records have no hash
+                codes, values = pd.factorize(self.values.astype(str))
+            texts = np.array([*map(str, values), ""], dtype=object)
+            found = pd.util.hash_array(texts, categorize=False)[codes]
+        return np.where(self.missing, np.uint64(0), found)
+
     def codes(self) -> np.ndarray:
         """Return a number for each distinct value, from 0; missing is a value of its own."""
         values = self.values if self.numbers is None else pd.Series(self.numbers)
@@ -77,9 +90,7 @@ class LookedAt(Mapping[str, Feature]):
         """Return a column; its index numbers the rows of the frame from 0."""
         if name in self._kept:
             return self._kept[name]
-        found = feature(self._frame[name].reset_index(drop=True), self.roles[name])
-        if len(self._rows) < len(self._frame):
-            found = found.at(self._rows)
+        found = feature(at_rows(self._frame, name, self._rows), self.roles[name])
         if isinstance(self._frame, pd.DataFrame):
             self._kept[name] = found
         return found
@@ -311,7 +322,7 @@ def _draw_groups(codes: np.ndarray, among: np.ndarray) -> np.ndarray:
     places = np.flatnonzero(among)
     if len(places) <= N_ROWS:
         return places
-    values = np.unique(codes[places])
+    values = np.flatnonzero(np.bincount(codes[places]))  # as np.unique, in less time
     if len(values) > 2 * MAX_BINS:
         n_drawn = max(MAX_BINS, int(len(values) * N_ROWS / len(places)))
         drawn = np.random.default_rng(SEED).choice(values, n_drawn, replace=False)

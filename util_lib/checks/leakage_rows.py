@@ -1,12 +1,14 @@
 """Rows that stand in the order of the target, and rows that a split would put on both sides."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from util_lib.checks.findings import Finding
-from util_lib.checks.leakage_columns import Feature, LookedAt, Target
+from util_lib.checks.leakage_columns import Feature, LookedAt, Target, feature
+from util_lib.tables.column_values import pieces
 
 ROW_ORDER = "row order"
 COPIES = "repeated rows"
@@ -61,28 +63,41 @@ def order(features: LookedAt, target: Target) -> Iterator[Finding]:
         )
 
 
-def copies(features: LookedAt, target: Target) -> tuple[list[Finding], np.ndarray]:
+def contents(table: Any, roles: dict[str, str]) -> np.ndarray:
+    """Return a hash of each row's features but text: equal rows have the same."""
+    rows = np.zeros(len(table), dtype=np.uint64)
+    for name in (name for name, role in roles.items() if role != "text"):
+        start = 0
+        for values in pieces(table, name):
+            part = rows[start : start + len(values)]
+            part[:] = pd.util.hash_array(part + feature(values, roles[name]).hashes())
+            start += len(values)
+    return rows
+
+
+def copies(
+    features: LookedAt, target: Target, rows: np.ndarray
+) -> tuple[list[Finding], np.ndarray]:
     """Say how many rows equal another in every feature but text; mark the rows that come first.
 
     First are rows without an earlier one that equals it in these and in the target. Where values
-    are so few that rows must meet by chance, nothing is said and every row is marked.
+    are so few that rows must meet by chance, nothing is said and every row is marked. `rows` are
+    their `contents`.
     """
     n = len(target.values)
     plain = [name for name, role in features.roles.items() if role != "text"]
     everything = np.ones(n, dtype=bool)
-    if not plain:
+    if not plain or _share_of_equal(rows) < MIN_COPIES:
         return [], everything
-    rows, agree = np.zeros(n, dtype=np.uint64), 1.0
+    agree = 1.0
     for name in plain:
-        codes = features[name].codes()
-        rows = pd.util.hash_array(rows + pd.util.hash_array(codes))
-        each = np.bincount(codes) / n
+        each = np.bincount(features[name].codes()) / n
         agree *= float(each @ each)
     _, group, sizes = np.unique(rows, return_inverse=True, return_counts=True)
     shared = sizes[group] > 1
     share = float(shared.mean())
     # How many would share theirs if columns were independent: no more than n * P(two rows agree).
-    if share < MIN_COPIES or min(1.0, n * agree) > MAX_BY_CHANCE * share:
+    if min(1.0, n * agree) > MAX_BY_CHANCE * share:
         return [], everything
     pairs = pd.DataFrame({"group": group, "target": target.values})
     first = ~pairs.duplicated().to_numpy()
@@ -105,6 +120,13 @@ def copies(features: LookedAt, target: Target) -> tuple[list[Finding], np.ndarra
             },
         )
     ], first
+
+
+def _share_of_equal(rows: np.ndarray) -> float:
+    ordered = np.sort(rows)
+    same = np.zeros(len(rows) + 1, dtype=bool)
+    same[1:-1] = ordered[1:] == ordered[:-1]
+    return float((same[1:] | same[:-1]).mean())
 
 
 def _rows(feature: Feature) -> np.ndarray:

@@ -182,8 +182,8 @@ class Data(Section):
     file_url: Annotated[
         Text,
         Field(
-            description="http(s) address or path of a parquet or CSV file; a relative path starts "
-            "at the project root"
+            description="http(s) address or path of a parquet or CSV file, or a folder or glob "
+            "of files that are one table; a relative path starts at the project root"
         ),
     ]
     sha256: Annotated[

@@ -1,12 +1,31 @@
 """The values of a column, as comparisons, the search for leaks and JSON read them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+
+def pieces(table: Any, name: str) -> Iterable[pd.Series]:
+    """Return a column in pieces: a frame has one, a table that is not in memory has several."""
+    return [table[name]] if isinstance(table, pd.DataFrame) else table.pieces(name)
+
+
+def at_rows(table: Any, name: str, rows: np.ndarray) -> pd.Series:
+    """Return a column at some rows, in order; its index numbers the rows of the table from 0."""
+    parts, start = [], 0
+    for values in pieces(table, name):
+        stop = start + len(values)
+        first, last = np.searchsorted(rows, [start, stop])
+        if last - first < len(values):
+            values = values.iloc[rows[first:last] - start]
+        parts.append(values)
+        start = stop
+    whole = pd.concat(parts) if len(parts) > 1 else parts[0]
+    return whole.set_axis(pd.RangeIndex(start) if len(rows) == start else rows)
 
 
 def missing(values: pd.Series, *, text: bool) -> pd.Series:

@@ -39,7 +39,7 @@ def codes_of(pieces: Iterable[Any]) -> tuple[list[Any], np.ndarray]:
     import pyarrow.compute as pc
 
     known: dict[Any, int] = {}
-    parts = [np.zeros(0, dtype=np.int32)]
+    parts = [np.zeros(0, dtype=np.int8)]
     for values in pieces:
         if isinstance(values.type, pa.DictionaryType):
             values = values.dictionary_decode()
@@ -47,11 +47,19 @@ def codes_of(pieces: Iterable[Any]) -> tuple[list[Any], np.ndarray]:
             values = pc.if_else(pc.is_nan(values), None, values)
         encoded = values.dictionary_encode(null_encoding="encode")
         places = [known.setdefault(v, len(known)) for v in encoded.dictionary.to_pylist()]
-        parts.append(np.array(places, dtype=np.int32)[encoded.indices.to_numpy()])
+        narrow = np.min_scalar_type(-len(known) - 1)  # of few classes a byte for each row
+        parts.append(np.array(places, dtype=narrow)[encoded.indices.to_numpy()])
     ordered = sorted(known, key=lambda value: (type(value).__name__, value))
-    place_of = np.zeros(len(known), dtype=np.int32)
+    place_of = np.zeros(len(known), dtype=parts[-1].dtype)
     place_of[[known[value] for value in ordered]] = np.arange(len(known))
-    return ordered, place_of[np.concatenate(parts)]
+    return ordered, np.concatenate([place_of[part] for part in parts])
+
+
+def sizes(codes: np.ndarray) -> np.ndarray:
+    """Return how many rows each class has."""
+    pieces = (codes[start : start + PIECE_ROWS] for start in range(0, len(codes), PIECE_ROWS))
+    n_classes = int(codes.max(initial=-1)) + 1
+    return sum((np.bincount(p, minlength=n_classes) for p in pieces), np.zeros(n_classes, int))
 
 
 def drawn(n_rows: int, n_drawn: int, seed: int, codes: np.ndarray | None = None) -> np.ndarray:
@@ -63,7 +71,7 @@ def drawn(n_rows: int, n_drawn: int, seed: int, codes: np.ndarray | None = None)
     if n_drawn == 0:
         return np.zeros(n_rows, dtype=bool)
     codes = np.zeros(n_rows, dtype=np.int8) if codes is None else codes
-    wanted = shared_out(n_drawn, np.bincount(codes))
+    wanted = shared_out(n_drawn, sizes(codes))
     n_bits = max(0, BIN_BITS - len(wanted).bit_length())
 
     def pieces() -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:

@@ -11,9 +11,16 @@ logger = logging.getLogger("large")
 
 def is_large(n_rows: int, large_rows: int) -> bool:
     """Say, also in the log, whether a table is to be worked on in batches."""
-    if n_rows > large_rows:
-        logger.info("%s rows, above large_rows (%s): in batches", f"{n_rows:,}", f"{large_rows:,}")
+    if n_rows:
+        logger.info(way(n_rows, large_rows))
     return n_rows > large_rows
+
+
+def way(n_rows: int, large_rows: int) -> str:
+    """Return how a step works on a table of so many rows, and why."""
+    if n_rows > large_rows:
+        return f"{n_rows:,} rows, above large_rows ({large_rows:,}): in batches"
+    return f"{n_rows:,} rows, large_rows is {large_rows:,}: whole, in memory"
 
 
 def check_room(folder: str | Path, n_bytes: int) -> None:

@@ -1,6 +1,6 @@
 """Reads parquet and Arrow files, in which an index that pandas set aside is a column again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ Columns = dict[str, Any]
 
 def batches(
     path: Path, wanted: set[str] | None, n_rows: int
-) -> Iterator[tuple[Columns, list[int]]]:
+) -> Iterator[tuple[Columns, Sequence[int]]]:
     """Yield the columns of some rows, and the numbers of these; the first time of none.
 
     `wanted` are the columns to read, None = all.
@@ -32,7 +32,7 @@ def batches(
         chosen = [name for name in order if wanted is None or name in wanted]
         start = 0
         for batch in record_batches(file, n_rows, chosen):
-            numbers = [*range(start, start + batch.num_rows)]
+            numbers = range(start, start + batch.num_rows)
             yield _with_counted(batch, chosen, counted, start), numbers
             start += batch.num_rows
 
@@ -49,6 +49,16 @@ def record_batches(file: Any, n_rows: int, columns: list[str] | None = None) -> 
         if held >= n_rows or group == file.metadata.num_row_groups - 1:
             yield from file.iter_batches(n_rows, row_groups=groups, columns=columns)
             groups = []
+
+
+def writer(path: Path, schema: Any, compression: str = "snappy") -> Any:
+    """Open a file to write; numbers and dates, of which few repeat, get no dictionary.
+
+    It takes time, and of those no room is gained.
+    """
+    varied = (pa.types.is_floating, pa.types.is_temporal)
+    few = [field.name for field in schema if not any(is_so(field.type) for is_so in varied)]
+    return pq.ParquetWriter(path, schema, compression=compression, use_dictionary=few or False)
 
 
 def _index(schema: Any) -> tuple[list[str], dict[str, tuple[int, int]]]:

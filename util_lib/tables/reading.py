@@ -4,7 +4,7 @@ A file is read in pieces, as what it holds (`pieces`); a declaration says what t
 (`typed`). No row index is ever written.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from csv import QUOTE_MINIMAL, QUOTE_NONNUMERIC
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv, Data
 from util_lib.errors import UserError
-from util_lib.tables import csv_files, packed_files
+from util_lib.tables import csv_files, packed_files, several_files
 from util_lib.tables.csv_files import PARQUET_MAGIC
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Piece(NamedTuple):
     """
 
     columns: dict[str, Any]
-    numbers: list[int]
+    numbers: Sequence[int]
     unread: list[tuple[int, str]]
     written: bool = False
 
@@ -59,7 +59,7 @@ def format_of(path: str | Path, format: str = "auto") -> str:
     """Return the format of a file: as declared, else by its suffix, else by its first bytes."""
     if format != "auto":
         return format
-    path = Path(path)
+    path = files_of(Path(path))[0]
     if known := FORMATS.get(packed_files.suffix_of(path)):
         return known
     if packed_files.is_excel(path):
@@ -76,9 +76,20 @@ def is_parquet(path: str | Path, format: str = "auto") -> bool:
     return format_of(path, format) == "parquet"
 
 
-def fetch(artifact: Any, folder: str | Path) -> str:
-    """Fetch the table that `artifact` holds, its one file, into `folder`; return its path."""
-    if (n_files := len(artifact.manifest.entries)) != 1:
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a table: those of a folder in the order of their names, or the one."""
+    return sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def fetch(artifact: Any, folder: str | Path, *, several: bool = False) -> str:
+    """Fetch the table that `artifact` holds, its one file, into `folder`; return its path.
+
+    `several` says that it may hold several files, which are one table: then it is their folder's.
+    """
+    n_files = len(artifact.manifest.entries)
+    if several and n_files > 1:
+        return artifact.download(str(folder))
+    if n_files != 1:
         raise UserError(
             f"artifact {artifact.name!r} (type {artifact.type}) holds {n_files} files, and a table "
             "is one file: give the name of an artifact with a table"
@@ -98,8 +109,11 @@ def shape(path: str | Path) -> tuple[list[str], int]:
 def _parquet_shape(path: Path) -> tuple[list[str], int]:
     from util_lib.tables import parquet_files
 
-    with parquet_files.opened(path) as file:
-        return file.schema_arrow.names, file.metadata.num_rows
+    names, n_rows = [], 0
+    for part in reversed(files_of(path)):
+        with parquet_files.opened(part) as file:
+            names, n_rows = file.schema_arrow.names, n_rows + file.metadata.num_rows
+    return names, n_rows
 
 
 def refuse_large(path: Path, names: Collection[str], n_rows: int, max_rows: int) -> None:
@@ -153,7 +167,6 @@ def columns_of(
     """
     gathered: dict[str, list[Any]] = {}
     written, n_rows = False, 0
-    check_file(path)
     if max_rows is not None and is_parquet(path, format):
         refuse_large(path, *_parquet_shape(path), max_rows)
     for piece in pieces(path, csv, format, names, sheet):
@@ -286,8 +299,27 @@ def pieces(
 
     The first piece has no rows: it shows the columns, JSON aside, where each record has its own.
     `wanted` are the columns to read, None = all. Rows of CSV that cannot be read are an error, or
-    with `skip_damaged` handed on as unread; records of JSON always are.
+    with `skip_damaged` handed on as unread; records of JSON always are. The files of a folder are
+    one table.
     """
+    options: Any = {"wanted": wanted, "n_rows": n_rows, "skip_damaged": skip_damaged}
+    parts = (
+        (file, _of_file(file, csv, format, names, sheet, **options)) for file in files_of(path)
+    )
+    yield from several_files.joined(parts) if path.is_dir() else next(parts)[1]
+
+
+def _of_file(
+    path: Path,
+    csv: Csv,
+    format: str,
+    names: list[str] | None,
+    sheet: str | None,
+    *,
+    wanted: set[str] | None,
+    n_rows: int,
+    skip_damaged: bool,
+) -> Iterator[Piece]:
     check_file(path)
     kind = format_of(path, format)
     try:
@@ -351,7 +383,7 @@ def _of_table(columns: dict[str, Any], n_rows: int) -> Iterator[Piece]:
     yield Piece({name: values[:0] for name, values in columns.items()}, [], [])
     for start in range(0, length, n_rows):
         part = {name: values[start : start + n_rows] for name, values in columns.items()}
-        yield Piece(part, [*range(start, min(start + n_rows, length))], [])
+        yield Piece(part, range(start, min(start + n_rows, length)), [])
 
 
 def write(frame: "pd.DataFrame", path: str | Path) -> None:

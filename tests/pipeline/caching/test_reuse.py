@@ -125,6 +125,18 @@ def test_an_edit_runs_its_step_and_those_after_it_only_if_it_makes_something_els
     assert place.ran() == []
 
 
+def test_a_folder_is_read_again_when_a_file_is_added_and_only_then(place):
+    incoming = place.project / "incoming"
+    incoming.mkdir()
+    (incoming / "b.csv").write_text("a,b\n3,4\n")
+    (incoming / "a.csv").write_text("a,b\n1,2\n")
+    (incoming / "_SUCCESS").write_text("")
+    assert GET in place.ran("data.file_url=incoming/")
+    assert place.ran("data.file_url=incoming/") == []
+    (incoming / "c.csv").write_text("a,b\n5,6\n")
+    assert GET in place.ran("data.file_url=incoming/")
+
+
 def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_others(place):
     place.edit("util_lib/urls.py", "import re\n", "import re  # a remark\n")
     done = place.run("--explain")

@@ -1,0 +1,60 @@
+"""A folder, or a glob, of files that are one table: which they are, and what they hold together."""
+
+import glob
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from util_lib.errors import UserError
+from util_lib.project import ROOT
+from util_lib.safe_files import read_content
+
+
+def files_at(address: str) -> list[Path] | None:
+    """Return the files that a folder or a glob names, in the order of their names.
+
+    None for any other address. Left out are folders in it, and names that begin with `.` or `_`,
+    which programs that write such folders give to their notes.
+    """
+    text = address
+    if "://" in address:
+        parts = urlsplit(address)
+        if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
+            return None
+        text = unquote(parts.path)
+    path = ROOT / Path(text).expanduser()
+    if path.is_dir():
+        found = [*path.iterdir()]
+    elif not path.exists() and glob.has_magic(text):
+        expanded = str(Path(text).expanduser())
+        found = [ROOT / name for name in glob.glob(expanded, root_dir=ROOT)]
+    else:
+        return None
+    files = [file for file in found if file.is_file() and file.name[0] not in "._"]
+    files.sort(key=lambda file: file.name)
+    names = [file.name for file in files]
+    if not files:
+        raise UserError(f"file_url {address!r} names no files: looked for {path}")
+    if len(kinds := {file.suffix.lower() for file in files}) > 1:
+        raise UserError(
+            f"file_url {address!r} names files of several kinds ({', '.join(sorted(kinds)[:5])}): "
+            "the files of a table are alike; choose them by a pattern such as incoming/*.parquet"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(
+            f"file_url {address!r} names several files called {twice[0]!r}: the files of a table "
+            "are told apart by their names"
+        )
+    return files
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Return the `together` of files on the disk."""
+    return together((file.name, read_content(file).sha256) for file in files)
+
+
+def together(digests: Iterable[tuple[str, str]]) -> str:
+    """Return the sha256 of what `sha256sum` prints of files, given their names and sha256."""
+    lines = "".join(f"{sha256}  {name}\n" for name, sha256 in digests)
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
