@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.planning.plan import plan
 from pipeline.running import pipeline_run
 from pipeline.running.exit_code import exit_code, fail
-from pipeline.settings import overrides, resolvers, schema, surroundings
+from pipeline.settings import overrides, references, resolvers, schema, surroundings
 from pipeline.settings.redacted import VARIABLE, remember_addresses
 from pipeline.sweeps import context
 from util_lib.errors import UserError
@@ -112,7 +112,7 @@ def _print_redacted(show: Callable[[], Any]) -> None:
     """Let Hydra print what it is asked for, `--cfg job --resolve`, without secrets."""
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(printed), references.together():
             show()
     finally:
         print(redacted(printed.getvalue()), end="")
