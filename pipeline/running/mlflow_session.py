@@ -230,6 +230,8 @@ def _parent_run(
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        # What it says with a traceback, it raises as well.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
         chosen = os.environ.get(RETRIES)
         os.environ.setdefault(RETRIES, FIRST_RETRIES)

@@ -118,6 +118,7 @@ class World:
             "main.env_manager=local",
             "data.sha256=null",
             f"data.file_url={self.server.address}",
+            f"main.project_name={name}",
         ]
         return self._popen(
             [place.project / "main.py", *given, *words],

@@ -194,7 +194,7 @@ def connect(directory: Path) -> "Iterator[MlflowClient]":
         added = root not in os.environ
         try:
             for logger in quiet:
-                logger.setLevel(logging.WARNING)
+                logger.setLevel(logging.CRITICAL)  # what it says with a traceback, it raises
             if added:
                 os.environ[root] = str(base / "mlruns")
             uri = tracking_uri(directory)

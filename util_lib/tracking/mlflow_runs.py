@@ -5,6 +5,7 @@ made here says by whom, and on behalf of which store.
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PROCESS_TAG, STORE_TAG = "pipeline.process", "pipeline.store"
-PAGE = 1000
+PAGE, BUSY_S = 1000, 60
 RUNNING = """
 SELECT r.run_uuid, p.value FROM runs r
 JOIN tags p ON p.run_uuid = r.run_uuid AND p.key = ?
@@ -65,6 +66,20 @@ def some_left_behind(database: Path, store: Path) -> bool:
     ):
         rows = db.execute(RUNNING, (PROCESS_TAG, STORE_TAG, str(store))).fetchall()
     return bool(_without_those_at_work([run for run, of in rows if living.has_ended(of)]))
+
+
+def hide_in_parameters(database: Path, run_id: str, hide: Callable[[str], str]) -> None:
+    """Write the parameters of a run in MLflow's SQLite database again, without what `hide` hides.
+
+    MLflow itself changes no parameter. Nothing of the old texts is left in the file.
+    """
+    with closing(sqlite3.connect(database, timeout=BUSY_S)) as db, db:
+        db.execute("PRAGMA secure_delete = ON")
+        rows = db.execute("SELECT key, value FROM params WHERE run_uuid = ?", (run_id,)).fetchall()
+        db.executemany(
+            "UPDATE params SET value = ? WHERE run_uuid = ? AND key = ?",
+            [(hide(value), run_id, key) for key, value in rows],
+        )
 
 
 def _without_those_at_work(runs: list[str]) -> list[str]:
