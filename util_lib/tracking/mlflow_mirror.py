@@ -196,7 +196,7 @@ def connect(directory: Path) -> "Iterator[MlflowClient]":
             for logger in quiet:
                 logger.setLevel(logging.CRITICAL)  # what it says with a traceback, it raises
             if added:
-                os.environ[root] = str(base / "mlruns")
+                os.environ[root] = databases.files_of(base)
             uri = tracking_uri(directory)
             make_database(uri)
             yield MlflowClient(uri, uri)
