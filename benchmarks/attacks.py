@@ -9,7 +9,9 @@
     large         10,000 good rows: no attack, and as much work as a request may be
 
 Each attacker is a process that sends one request after the other, without a pause, while this one
-asks in turn for `/ping` and for the prediction of one row, each on a connection of its own.
+asks in turn for `/ping` and for the prediction of one row, each on a connection of its own. Other
+programs slow a service down too: "idle" is the 99th percentile of `/ping` just before and after an
+attack, while nobody attacks.
 
     python benchmarks/attacks.py [--model model_export:latest] [--seconds 10]
 
@@ -67,17 +69,25 @@ def under_attack(directory: str, seconds: float) -> None:
     try:
         print(
             f"{'attack':12} {'ping p50 ms':>12} {'p99':>8} {'max':>8} "
-            f"{'row p50 ms':>12} {'p99':>8} {'max':>8}  answers to the attack"
+            f"{'row p50 ms':>12} {'p99':>8} {'max':>8} {'idle':>8}  answers to the attack"
         )
+        good = {"dataframe_records": [row]}
+        before, _ = ask(port, good, seconds / 2)
         for name, body in attacks(row).items():
             told: Any = multiprocessing.Queue()
             attacker = multiprocessing.Process(target=attack, args=(port, body, seconds + 2, told))
             attacker.start()
             time.sleep(1)
-            pings, rows = ask(port, {"dataframe_records": [row]}, seconds)
+            pings, rows = ask(port, good, seconds)
             answers = ", ".join(f"{n} x {status}" for status, n in sorted(told.get().items()))
             attacker.join()
-            print(f"{name:12} {quantiles(pings)} {quantiles(rows)}  {answers}", flush=True)
+            time.sleep(1)
+            after, _ = ask(port, good, seconds / 2)
+            idle = np.quantile([*before, *after], 0.99, method="higher") * 1000
+            before = after
+            print(
+                f"{name:12} {quantiles(pings)} {quantiles(rows)} {idle:8.2f}  {answers}", flush=True
+            )
     finally:
         server.terminate()
         server.wait()

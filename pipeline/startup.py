@@ -31,18 +31,20 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.planning.plan import plan
 from pipeline.running import pipeline_run
 from pipeline.running.exit_code import exit_code, fail
-from pipeline.settings import overrides, resolvers, schema, surroundings
+from pipeline.settings import overrides, references, resolvers, schema, surroundings
 from pipeline.settings.redacted import VARIABLE, remember_addresses
 from pipeline.sweeps import context
+from util_lib import databases
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.redaction import redacted, remember_environment
+from util_lib.tracking import mlflow_runs
 from util_lib.tracking.store.places import store_directory
 
 CONFIG = "config"  # config.yaml at the root
-RECORDED = (
-    "MLflow has recorded the secret among hydra_options before it started main.py: next time give "
-    "it by an environment variable, key='${oc.env:NAME}'"
+TYPED = (
+    "MLflow has printed and recorded the secret among hydra_options before it started main.py; {}. "
+    "Next time give it by an environment variable, key='${{oc.env:NAME}}'"
 )
 
 
@@ -92,8 +94,9 @@ def _start(go: Callable[..., Any]) -> None:
         surroundings.adopt_surroundings(store_directory().parent)
         words = sys.argv[1:] = overrides.command_line(sys.argv[1:])
         overrides.refuse_unfit_files(words)
-        if os.environ.get(surroundings.ROOT_RUN) and any(VARIABLE in word for word in words):
-            print(RECORDED, flush=True)
+        root = os.environ.get(surroundings.ROOT_RUN)
+        if root and any(VARIABLE in word for word in words):
+            _hide_what_mlflow_has(root)
         if {"-h", "--help"} & set(words):
             print(overrides.help_text(words))
             return
@@ -108,11 +111,22 @@ def _start(go: Callable[..., Any]) -> None:
         raise overrides.explain(error, sys.argv[1:]) from error
 
 
+def _hide_what_mlflow_has(root: str) -> None:
+    """Take a secret that was typed out of the parameters of the run that MLflow made."""
+    database = databases.path_of(os.environ["MLFLOW_TRACKING_URI"])
+    now = "it is no longer in its database"
+    if database:
+        mlflow_runs.hide_in_parameters(database, root, redacted)
+    else:
+        now = f"it is still there: change the secret, or delete run {root} and call mlflow gc"
+    print(TYPED.format(now), flush=True)
+
+
 def _print_redacted(show: Callable[[], Any]) -> None:
     """Let Hydra print what it is asked for, `--cfg job --resolve`, without secrets."""
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(printed), references.together():
             show()
     finally:
         print(redacted(printed.getvalue()), end="")

@@ -30,6 +30,7 @@ from util_lib.errors import UserError
 logger = logging.getLogger("serving")
 
 TOKEN = "SERVING_TOKEN"
+SWITCH_S = 0.0005  # how long a thread that computes keeps the one that answers waiting
 SHORTEST_TOKEN = 16
 # `mlflow run` calls every run FAILED that Ctrl-C ended, also one that has ended well, and does so
 # after this process: somebody has to be there then.
@@ -101,6 +102,7 @@ def main(argv: list[str] | None = None) -> None:
             only_loopback=token is None,
             poll_seconds=args.poll_seconds,
         )
+        sys.setswitchinterval(SWITCH_S)
         json_logs.start()
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"

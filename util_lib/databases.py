@@ -17,6 +17,12 @@ def address_of(path: Path) -> str:
     return PREFIX + str(path).replace("%", "%25").replace("?", "%3F")
 
 
+def files_of(home: Path) -> str:
+    """Return where the files of MLflow's runs lie, as MLflow reads it: `%41` in a path is A."""
+    files = home / "mlruns"
+    return str(files) if unquote(str(files)) == str(files) else files.as_uri()
+
+
 def path_of(address: str) -> Path | None:
     """Return the path of the database at `address`; None where it is no file.
 

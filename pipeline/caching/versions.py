@@ -7,7 +7,7 @@ latest. References are `name:alias` or `project/name:alias`.
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,11 +29,13 @@ def opened(backend: str, make: bool = False) -> Iterator[Versions]:
     Who only looks makes no store: where there is none, an empty one stands in for it.
     """
     if backend == "local":
-        with tempfile.TemporaryDirectory() as empty:
-            here = make or has_store(store_directory())
-            store = open_store(make=make) if here else Store(Path(empty))
-            with store.files.under_way():
-                yield Local(store)
+        with ExitStack() as stack:
+            if make or has_store(store_directory()):
+                store = open_store(make=make)
+            else:
+                store = Store(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            stack.enter_context(store.files.under_way())
+            yield Local(store)
         return
     from pipeline.caching import versions_on_wandb  # imports the client
 

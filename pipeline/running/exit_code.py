@@ -1,5 +1,6 @@
 """How a program ends that a person started: one sentence for an error, and an exit code."""
 
+import errno
 import os
 import signal
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pipeline.running.stopping import Stopped
 from util_lib.errors import UserError
 from util_lib.redaction import redacted
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def exit_code(run: Callable[[], None]) -> int:
@@ -25,7 +28,11 @@ def exit_code(run: Callable[[], None]) -> int:
     except BrokenPipeError:  # nobody reads any more: `main.py --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except Exception:  # a defect: all that is known of it, but for secrets
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            where = f" to {error.filename}" if error.filename else ""
+            return fail(f"cannot write{where}: {error.strerror}; make room on that disk", 1)
+        # a defect: all that is known of it, but for secrets
         print(redacted(traceback.format_exc()), end="", file=sys.stderr, flush=True)
         return 1
     return 0

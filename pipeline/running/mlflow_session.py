@@ -27,13 +27,13 @@ from pipeline.settings import temporary
 from pipeline.settings.redacted import shown_config, without_variables
 from pipeline.settings.schema import Main, Settings
 from pipeline.settings.surroundings import ROOT_RUN, step_folder
-from util_lib import git_state
+from util_lib import databases, git_state
 from util_lib.errors import UserError
 from util_lib.processes import signals
 from util_lib.project import ROOT
 from util_lib.redaction import redacted
 from util_lib.tracking import choice, mlflow_runs
-from util_lib.tracking.mlflow_mirror import make_database, mlflow_lock
+from util_lib.tracking.mlflow_mirror import connect, make_database, mlflow_lock
 from util_lib.tracking.store.places import store_directory
 from util_lib.urls import SECRET_URL
 
@@ -206,6 +206,16 @@ def end_root_run() -> None:
         subprocess.run([sys.executable, "-c", END_RUN, root], capture_output=True, check=False)
 
 
+def clean_up() -> None:
+    """End and remove what killed pipelines left, where this one needed no MLflow so far."""
+    store = store_directory()
+    temporary.remove_left_behind(store)
+    database = databases.path_of(os.environ["MLFLOW_TRACKING_URI"])
+    if database and database.exists() and mlflow_runs.some_left_behind(database, store):
+        with connect(store) as client:
+            mlflow_runs.end_left_behind(client, store)
+
+
 @contextmanager
 def _parent_run(
     main: Main, job: int | None, name: str | None = None, under: Under | None = None
@@ -220,6 +230,8 @@ def _parent_run(
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        # What it says with a traceback, it raises as well.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
         chosen = os.environ.get(RETRIES)
         os.environ.setdefault(RETRIES, FIRST_RETRIES)

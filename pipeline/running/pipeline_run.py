@@ -49,6 +49,8 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
         execute = executor(settings, steps, outcomes, screen, job, stack)
         with _receipt_kept(settings, steps, outcomes, found, screen):
             walk(settings, steps, outcomes, found, screen.say, execute)
+        if all(outcome.outcome == "cached" for outcome in outcomes):
+            mlflow_session.clean_up()
     return outcomes
 
 

@@ -71,9 +71,9 @@ def _look_at(root: Path, group: str, name: str, way: tuple[str, ...]) -> None:
         if isinstance(value, str) and "${" in value:
             try:
                 grammar_parser.parse(value)
-            except GrammarParseError:
+            except (GrammarParseError, RecursionError):
                 raise UserError(
-                    f"{path}: {key}: {value!r} is no interpolation that can be read: write "
+                    f"{path}: {key}: {value[:200]!r} is no interpolation that can be read: write "
                     "${section.key}, or \\${ for a text that is none"
                 ) from None
     for other in _defaults(root, group, path, content):

@@ -5,6 +5,7 @@ that no shell ever globs, expands or evaluates a user's value.
 """
 
 import argparse
+import math
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,6 +24,8 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT
 
 MULTIRUN = {"-m", "--multirun"}
+MOST_LEVELS, MOST_JOBS = 50, 100_000
+QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 # Groups of files in conf, and what one of their files is called.
@@ -114,6 +117,7 @@ def command_line(arguments: list[str]) -> list[str]:
         )
     given = [FLAGS.get(word, word) for word in split(known.hydra_options) + rest]
     _refuse_unknown_options(given)
+    _refuse_depth(given)
     # Hydra's own parser wants the overrides in one piece: its flag goes first
     overrides = ["-m"] if MULTIRUN & set(given) else []
     if steps := known.execute_steps or known.steps:
@@ -140,6 +144,36 @@ def _refuse_unknown_options(words: list[str]) -> None:
                 f"{validation.choose('parameter', name.removeprefix('--'), ours)}; keys of the "
                 "configuration go into hydra_options, as key=value"
             )
+
+
+def _refuse_depth(words: list[str]) -> None:
+    """Hydra's parser calls itself for each bracket in a bracket."""
+    for word in words:
+        level = 0
+        for char in QUOTED.sub("", word):
+            level += (char in CLOSING) - (char in CLOSING.values())
+            if level > MOST_LEVELS:
+                key = word.partition("=")[0][:100]
+                raise UserError(f"{key}: more than {MOST_LEVELS} brackets in brackets: write fewer")
+
+
+def swept_values(override: Override) -> list[str]:
+    """Return what an override that names several values stands for."""
+    found = override.value()
+    if isinstance(found, RangeSweep):  # told before it is written out
+        width = float(found.stop or 0) - float(found.start or 0)
+        count = abs(width / found.step) if found.step else math.inf
+        refuse_many([count], str(override.input_line))
+    return [*override.sweep_string_iterator()]
+
+
+def refuse_many(counts: list[float], what: str) -> None:
+    """Raise `UserError` for more jobs than anybody waits for: the product of `counts`."""
+    if math.prod(counts) > MOST_JOBS:
+        raise UserError(
+            f"{what} stands for more than {MOST_JOBS:,} jobs: give fewer values, or search a wide "
+            "range by hydra/sweeper=optuna with interval(from,to)"
+        )
 
 
 def use_our_key(override: str) -> str:

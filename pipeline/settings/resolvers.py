@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from pipeline.settings import references
 from pipeline.settings.redacted import read_environment
 from util_lib.dataset import expressions
 from util_lib.project import ROOT
@@ -15,7 +16,11 @@ from util_lib.urls import HIDDEN
 
 
 def register_resolvers() -> None:
-    """Make the functions known that config.yaml and the dataset files call in `${...}`."""
+    """Make the functions known that config.yaml and the dataset files call in `${...}`.
+
+    What they, and references between keys, can stand for has an end from now on.
+    """
+    references.bound()
     functions: dict[str, Callable[..., Any]] = {
         "columns_with_role": _columns_with_role,
         "category_orders": _category_orders,

@@ -7,7 +7,7 @@ from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
-from pipeline.settings import interpolations
+from pipeline.settings import interpolations, references
 from pipeline.settings.surroundings import step_folder
 from util_lib import validation
 from util_lib.dataset.declaration import Data
@@ -186,6 +186,11 @@ def check(config: DictConfig, dataset: str | None = None) -> Settings:
 
     `dataset` is the dataset file chosen, which the sentence names where the fault may lie there.
     """
+    with references.together():
+        return _check(config, dataset)
+
+
+def _check(config: DictConfig, dataset: str | None) -> Settings:
     _refuse_what_is_missing(config, dataset)
     try:
         mapping = {

@@ -22,8 +22,7 @@ _OWNER = ".owner"  # in the folder: process and store
 @contextmanager
 def folder(store: Path) -> Iterator[Path]:
     """Make a folder that goes at the end, after those that dead processes left for this `store`."""
-    for left in left_behind(store):
-        shutil.rmtree(left, ignore_errors=True)
+    remove_left_behind(store)
     path = Path(tempfile.gettempdir(), f"{PREFIX}{os.urandom(8).hex()}")
     lock = hold(path, directory=True)
     before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
@@ -39,6 +38,12 @@ def folder(store: Path) -> Iterator[Path]:
             os.environ["TMPDIR"] = variable
         shutil.rmtree(path, ignore_errors=True)
         release(lock)
+
+
+def remove_left_behind(store: Path) -> None:
+    """Remove what processes on this machine left for `store` when they were killed."""
+    for left in left_behind(store):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def left_behind(store: Path) -> list[Path]:

@@ -57,12 +57,14 @@ def space(config: DictConfig, loader: ConfigLoader) -> Space:
     last = {override.get_key_element(): override for override in parsed}
     values = {key: _values(o) for key, o in last.items() if o.is_sweep_override()}
     given = [str(override.input_line) for key, override in last.items() if key not in values]
-    return Space(values, given, sweeper.get("_target_", "").endswith(GRID))
+    found = Space(values, given, sweeper.get("_target_", "").endswith(GRID))
+    overrides.refuse_many([found.n_jobs() or 0], "the multirun")
+    return found
 
 
 def _values(override: Override) -> list[str]:
     if override.is_discrete_sweep():
-        return [*override.sweep_string_iterator()]
+        return overrides.swept_values(override)
     found = override.value()
     return [str(found.start), str(found.end)] if isinstance(found, IntervalSweep) else []
 

@@ -26,6 +26,7 @@ SIZES = struct.Struct("<QQ")  # of a task and of its body
 SIZE = struct.Struct("<Q")  # of a part of the answer
 PIPE_BYTES = 65_536
 PIECE_VALUES = 20_000  # of an answer, taken over at a time
+NICE = 10  # where processors are few the service itself goes first
 OTHERS = 100  # columns that the model does not know, kept of the first row alone
 
 Row = dict[str, Any]
@@ -114,6 +115,7 @@ async def _ask(process: asyncio.subprocess.Process, task: bytes, body: bytes) ->
 
 def main() -> None:
     """Read what comes in on stdin, until the service closes it."""
+    os.nice(NICE)
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else is written between the answers
     try:

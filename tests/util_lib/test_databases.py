@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import create_engine, make_url, text
 
 from util_lib import databases
@@ -46,6 +47,8 @@ def test_database_and_store_lie_in_the_folder_that_was_named(tmp_path_factory, n
     engine.dispose()
     with sqlite3.connect(folder / "mlflow.db") as database:
         assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("kept",)]
+    files = local_file_uri_to_path(databases.files_of(folder))  # as MLflow reads it
+    assert Path(files) == folder / "mlruns"
     with pytest.MonkeyPatch.context() as patched:
         patched.delenv("TRACKING_STORE")
         patched.setenv("MLFLOW_TRACKING_URI", databases.address_of(folder / "mlflow.db"))

@@ -1,7 +1,8 @@
 """Reads parquet and Arrow files, in which an index that pandas set aside is a column again."""
 
+import resource
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from util_lib.tables import packed_files
 from util_lib.tables.csv_files import PARQUET_MAGIC, refuse_repeated
 
 Columns = dict[str, Any]
+RESERVED = 2**30  # addresses that pyarrow and threads set aside and do not use
+_bounded: list[bool] = []
 
 
 def batches(
@@ -93,7 +96,8 @@ def _with_counted(
 def arrow_columns(path: Path) -> Columns:
     """Return the columns of an Arrow file."""
     try:
-        table = feather.read_table(path, memory_map=False)
+        with _within_memory(path):
+            table = feather.read_table(path, memory_map=False)
     except (pa.ArrowException, OSError) as error:
         raise _incomplete(path, "Arrow", error, "make or download it again") from error
     refuse_repeated(path, table.schema.names)
@@ -106,7 +110,7 @@ def arrow_columns(path: Path) -> Columns:
 def opened(path: Path) -> Iterator[Any]:
     """Open a parquet file; what is wrong with it, also while it is read, becomes a `UserError`."""
     try:
-        with pq.ParquetFile(path) as file:
+        with _within_memory(path), pq.ParquetFile(path) as file:
             refuse_repeated(path, file.schema_arrow.names)
             yield file
     except (pa.ArrowException, OSError) as error:
@@ -114,6 +118,43 @@ def opened(path: Path) -> Iterator[Any]:
             other = start.read(len(PARQUET_MAGIC)) != PARQUET_MAGIC
         way_out = "if it is CSV, set data.format to csv; else " if other else ""
         raise _incomplete(path, "parquet", error, f"{way_out}make or download it again") from error
+
+
+@contextmanager
+def _within_memory(path: Path) -> Iterator[None]:
+    """Let no more memory be asked for than is free: a value that repeats is in the file once."""
+    free, (soft, hard) = _free_memory(), resource.getrlimit(resource.RLIMIT_AS)
+    if free is None or _bounded:
+        yield
+        return
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    most = used + free + RESERVED
+    _bounded.append(True)
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft < 0 else min(most, soft), hard))
+    try:
+        yield
+    except MemoryError:
+        raise UserError(
+            f"{path.name} needs more memory while it is read than is free ({free / 1e9:,.1f} GB): "
+            "it may hold very long values, many times; leave such columns out when it is made, or "
+            "read it where more is free"
+        ) from None
+    finally:
+        _bounded.clear()
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _free_memory() -> int | None:
+    """Return the bytes that this machine or container can still give, None where it is not told."""
+    free = []
+    with suppress(OSError, ValueError, IndexError):
+        about = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2]
+        free.append(int(about.split()[0]) * 1024)
+    with suppress(OSError, ValueError):  # "max" is no number: no limit
+        group = Path("/sys/fs/cgroup")
+        most, now = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
+        free.append(max(0, int(most) - int(now)))
+    return min(free, default=None)
 
 
 def _incomplete(path: Path, kind: str, error: Exception, way_out: str) -> UserError:

@@ -194,9 +194,9 @@ def connect(directory: Path) -> "Iterator[MlflowClient]":
         added = root not in os.environ
         try:
             for logger in quiet:
-                logger.setLevel(logging.WARNING)
+                logger.setLevel(logging.CRITICAL)  # what it says with a traceback, it raises
             if added:
-                os.environ[root] = str(base / "mlruns")
+                os.environ[root] = databases.files_of(base)
             uri = tracking_uri(directory)
             make_database(uri)
             yield MlflowClient(uri, uri)

@@ -4,6 +4,9 @@ MLflow notices nothing of a process that is killed: its run is RUNNING for ever.
 made here says by whom, and on behalf of which store.
 """
 
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PROCESS_TAG, STORE_TAG = "pipeline.process", "pipeline.store"
-PAGE = 1000
+PAGE, BUSY_S = 1000, 60
+RUNNING = """
+SELECT r.run_uuid, p.value FROM runs r
+JOIN tags p ON p.run_uuid = r.run_uuid AND p.key = ?
+JOIN tags s ON s.run_uuid = r.run_uuid AND s.key = ? AND s.value = ?
+WHERE r.status = 'RUNNING'
+"""
 
 
 def tags(store: Path) -> dict[str, str]:
@@ -44,5 +53,35 @@ def left_behind(client: "MlflowClient", store: Path) -> list["Run"]:
         if run.data.tags.get(STORE_TAG) == str(store)
         and living.has_ended(run.data.tags[PROCESS_TAG])
     ]
-    working = living.with_variable("MLFLOW_RUN_ID") if found else set()
-    return [run for run in found if run.info.run_id not in working]
+    unused = _without_those_at_work([run.info.run_id for run in found])
+    return [run for run in found if run.info.run_id in unused]
+
+
+def some_left_behind(database: Path, store: Path) -> bool:
+    """Say whether MLflow's SQLite database has such runs; MLflow, which is slow, is not started."""
+    rows: list[tuple[str, str]] = []
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(database.as_uri() + "?mode=ro", uri=True)) as db,
+    ):
+        rows = db.execute(RUNNING, (PROCESS_TAG, STORE_TAG, str(store))).fetchall()
+    return bool(_without_those_at_work([run for run, of in rows if living.has_ended(of)]))
+
+
+def hide_in_parameters(database: Path, run_id: str, hide: Callable[[str], str]) -> None:
+    """Write the parameters of a run in MLflow's SQLite database again, without what `hide` hides.
+
+    MLflow itself changes no parameter. Nothing of the old texts is left in the file.
+    """
+    with closing(sqlite3.connect(database, timeout=BUSY_S)) as db, db:
+        db.execute("PRAGMA secure_delete = ON")
+        rows = db.execute("SELECT key, value FROM params WHERE run_uuid = ?", (run_id,)).fetchall()
+        db.executemany(
+            "UPDATE params SET value = ? WHERE run_uuid = ? AND key = ?",
+            [(hide(value), run_id, key) for key, value in rows],
+        )
+
+
+def _without_those_at_work(runs: list[str]) -> list[str]:
+    working = living.with_variable("MLFLOW_RUN_ID") if runs else set()
+    return [run for run in runs if run not in working]

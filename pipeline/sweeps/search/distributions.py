@@ -19,6 +19,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from pipeline.settings.overrides import swept_values
 from util_lib.errors import UserError
 
 MOST_POINTS = 100_000
@@ -91,7 +92,7 @@ def _distribution(override: Override) -> BaseDistribution:
         if isinstance(low, int) and isinstance(high, int):
             return IntDistribution(low, high, log=log)
         return FloatDistribution(float(low), float(high), log=log)
-    choices = [*override.sweep_string_iterator()]
+    choices = swept_values(override)
     if not choices:
         raise UserError(f"{line} names no value: give at least one")
     if isinstance(value, RangeSweep) and not value.shuffle:

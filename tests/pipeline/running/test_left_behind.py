@@ -42,7 +42,8 @@ def kill(place: Place, also_the_step: bool = True) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while not [*Path(place.environment["TMPDIR"]).glob("*/copy")]:
+    copies = Path(place.environment["TMPDIR"])
+    while not [*copies.glob("*/copy")] or "segregate" not in left(place)[0]:
         assert process.poll() is None
         time.sleep(0.05)
     if also_the_step:
@@ -66,6 +67,10 @@ def test_the_next_run_ends_the_runs_and_removes_the_folders_of_a_killed_one(plac
     kill(place)
     running, folders = left(place)
     assert running == ["dev", "segregate"] and len(folders) == 1
+    place.edit("segregate/run.py", '\nsalt = "rock"', "")
+    assert place.ran() == []  # also where every step is reused
+    assert left(place) == ([], [])
+    kill(place)
     assert place.ran() == ["segregate", "train_random_forest", "evaluate"]
     assert left(place) == ([], [])
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pipeline.settings import overrides
+from pipeline.settings import overrides, resolvers, schema
 from util_lib.errors import UserError
 
 
@@ -147,3 +147,33 @@ def test_a_shell_between_mlflow_and_main_evaluates_nothing(tmp_path):
     )
     assert overrides.command_line(json.loads(shown.stdout)) == overrides.split(typed)
     assert [path.name for path in tmp_path.iterdir()] == ["show.py"]
+
+
+def doubled(shape: str) -> list[str]:
+    """Forty keys that each name the next one twice."""
+    keys = [f"+k{n}={shape.replace('?', f'${{k{n + 1}}}')}" for n in range(40)]
+    return [*keys, "+k40=x"]
+
+
+@pytest.mark.parametrize("shape", ["??", "[?,?]", "{a: ?, b: ?}"])
+def test_references_that_stand_for_more_than_anybody_writes_are_refused(shape):
+    resolvers.register_resolvers()
+    with pytest.raises(UserError, match=r"stands for more than 10,000 references.*write the value"):
+        schema.check(overrides.base_config(doubled(shape)))
+
+
+@pytest.mark.parametrize("word", [f"+a={'[' * 51}{']' * 51}", "a=" + "${" * 51 + "b" + "}" * 51])
+def test_brackets_in_brackets_have_an_end_and_those_in_quotes_are_text(word):
+    with pytest.raises(UserError, match="a: more than 50 brackets in brackets"):
+        overrides.command_line([word])
+    quoted = "a='" + "[" * 60 + "'"
+    assert overrides.command_line([quoted]) == [quoted]
+
+
+@pytest.mark.parametrize("text", ["range(1,1000000000)", "range(0,1,1e-300)", "range(1,9,0)"])
+def test_a_range_of_more_values_than_anybody_waits_for_is_refused(text):
+    word = OverridesParser.create().parse_override(f"main.random_seed={text}")
+    with pytest.raises(UserError, match=r"more than 100,000 jobs.*interval\(from,to\)"):
+        overrides.swept_values(word)
+    few = OverridesParser.create().parse_override("main.random_seed=range(1,4)")
+    assert overrides.swept_values(few) == ["1", "2", "3"]

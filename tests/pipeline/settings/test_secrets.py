@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -111,6 +112,29 @@ def test_planted_secrets_are_in_no_byte_that_a_pipeline_writes_or_prints(
         seen = (place.home.parent / f"ran.{step}").read_text()
         assert not [s for s in (user, password, token) if s in seen], step
         assert key in seen  # the user's own variable, which is no part of an address
+
+
+def test_a_secret_that_mlflow_has_recorded_is_taken_out_of_its_database(
+    place, empty_mlflow_database
+):
+    from mlflow import MlflowClient
+
+    password, token = PLANTED["password"], PLANTED["token"]
+    typed = f"data.file_url='https://u:{password}@127.0.0.1:9/x?token={token}' --plan"
+    database = place.home / "mlflow.db"
+    shutil.copy(empty_mlflow_database, database)
+    client = MlflowClient(f"sqlite:///{database}")
+    run_id = client.create_run("0").info.run_id
+    for key, value in (("hydra_options", typed), ("execute_steps", "x" * 5000)):
+        client.log_param(run_id, key, value)  # as `mlflow run` does before it starts main.py
+    assert password.encode() in database.read_bytes()
+    done = place.run(f"--hydra_options={typed}", MLFLOW_RUN_ID=run_id)
+    assert done.returncode == 0, done.stderr
+    assert "it is no longer in its database. Next time" in done.stdout
+    assert not leaks(written_and_said(place, done), password, token)
+    found = client.get_run(run_id).data.params
+    assert found["hydra_options"] == "data.file_url='https://127.0.0.1:9/x?token=***' --plan"
+    assert found["execute_steps"] == "x" * 5000
 
 
 def test_messages_about_the_command_line_repeat_no_secret(place):

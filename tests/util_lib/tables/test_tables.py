@@ -1,4 +1,6 @@
+import resource
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
-from util_lib.tables import reading
+from util_lib.tables import parquet_files, reading
 
 CODE = Column(dtype="string", role="ignore")
 
@@ -138,6 +140,30 @@ def test_a_small_file_that_stands_for_a_large_table_is_refused_unread(tmp_path):
     assert path.stat().st_size < 1_000_000
     with pytest.raises(UserError, match="40,000,000 rows or more of 1 columns: expected at most"):
         reading.read(path)
+
+
+def test_long_values_that_a_file_repeats_take_no_more_memory_than_is_free(tmp_path):
+    path, once = tmp_path / "long.parquet", pa.array(["a" * 20_000_000])
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 500_000, pa.int32()), once)
+    pq.write_table(
+        pa.table({"x": repeated}),
+        path,
+        compression="zstd",
+        store_schema=False,
+        dictionary_pagesize_limit=2**30,
+    )
+    assert path.stat().st_size < 2_000_000
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with parquet_files.opened(path):
+        allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+        assert 2**30 < allowed < 10**13  # a limit, and less than the 10 TB that the file stands for
+    addresses = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (addresses + 2**28, before[1]))  # as on a small machine
+    try:
+        with pytest.raises(UserError, match="long.parquet needs more memory while it is read"):
+            reading.read(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_rows_and_values_are_bounded_in_every_format(file, tmp_path):

@@ -1,0 +1,106 @@
+"""Which changes of the code no test notices: mutmut changes one thing after the other.
+
+    python benchmarks/mutations.py expressions      # minutes; caching, tables, store: longer
+    python benchmarks/mutations.py caching --only decision
+
+Works on a copy of what is committed, with the tests of the chosen part alone; a part whose tests
+start processes takes long. Needs uv, which gets mutmut for this command. Prints each change that
+survived as a difference, then how many there were.
+"""
+
+import argparse
+import collections
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MUTMUT = "mutmut==3.8.1"
+CACHING = "tests/pipeline/caching"
+STORE = "tests/util_lib/tracking"
+# What is changed, and the tests that are to notice.
+PARTS = {
+    "expressions": (
+        ["util_lib/dataset/expressions.py", "util_lib/tables/computing.py"],
+        ["tests/util_lib/dataset/test_expressions.py", "tests/util_lib/tables/test_computing.py"],
+    ),
+    "tables": (["util_lib/tables/*.py"], ["tests/util_lib/tables", "tests/test_steps_agree.py"]),
+    "caching": (
+        ["pipeline/caching/*.py"],
+        [f"{CACHING}/test_fingerprint.py", f"{CACHING}/test_reuse_sequences.py"],
+    ),
+    "store": (["util_lib/tracking/store/*.py"], [f"{STORE}/store", f"{STORE}/local"]),
+}
+
+
+def main() -> None:
+    """Change the code of one part, and tell which changes its tests did not notice."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--only", default="", help="of the part only the module of this name")
+    args = parser.parse_args()
+    changed, tests = PARTS[args.part]
+    if args.only:
+        changed = [str(Path(pattern).with_name(f"{args.only}.py")) for pattern in changed]
+    with tempfile.TemporaryDirectory() as folder:
+        copy(Path(folder), changed, tests)
+        subprocess.run(mutmut("run"), cwd=folder, check=False, env=surroundings())
+        told(folder)
+
+
+def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
+    """Write the committed files into `folder`, with mutmut's settings."""
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE)
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+    rooms = {pattern.partition("/")[0] for pattern in changed}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in rooms)
+    settings = {
+        "source_paths": sorted(rooms),
+        "only_mutate": changed,
+        "also_copy": others,
+        "pytest_add_cli_args_test_selection": tests,
+        "pytest_add_cli_args": ["-m", "not environments"],
+        "timeout_constant": ["30"],
+        "use_git_change_detection": ["false"],
+    }
+    lines = ["[mutmut]"]
+    for key, values in settings.items():
+        one = len(values) == 1 and key[:3] in ("tim", "use")
+        lines.append(f"{key}={values[0]}" if one else f"{key}=")
+        lines += [] if one else [f"    {value}" for value in values]
+    (folder / "setup.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def told(folder: str) -> None:
+    """Print the changes that no test noticed, and the figures."""
+    answered = subprocess.run(
+        mutmut("results", "--all", "true"),
+        cwd=folder,
+        check=True,
+        env=surroundings(),
+        capture_output=True,
+        text=True,
+    )
+    results = re.findall(r"^\s*(\S+__mutmut_\d+): (.+)$", answered.stdout, re.MULTILINE)
+    for name, result in results:
+        if result in ("survived", "timeout", "suspicious"):
+            print(f"\n{result}: {name}", flush=True)
+            subprocess.run(mutmut("show", name), cwd=folder, check=False, env=surroundings())
+    print(dict(collections.Counter(result for _, result in results)))
+
+
+def mutmut(*words: str) -> list[str]:
+    """Return the command that calls mutmut beside the packages of this Python."""
+    return ["uv", "run", "--quiet", "--no-project", "--with", MUTMUT, "mutmut", *words]
+
+
+def surroundings() -> dict[str, str]:
+    """Let uv find the packages of this Python."""
+    return {**os.environ, "VIRTUAL_ENV": sys.prefix}
+
+
+if __name__ == "__main__":
+    main()
