@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
 
         rows, truth = frame[features.names()], frame[target].to_numpy()
         try:
-            scores, figures = measuring.measure(model, rows, truth, task, "test")
+            scores, draw = measuring.score(model, rows, truth, task, "test", errors=True)
         except ValueError as error:
             raise UserError(f"model {model_name} cannot predict {data_name}: {error}") from error
         for name, value in scores.items():
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         before = dict(trained.summary) if trained else {}
         for line in measuring.said_of(scores, "test", before):
             logger.warning(line)
-        run.log({name: tracking.Image(figure) for name, figure in figures.items()})
+        run.log({name: tracking.Image(figure) for name, figure in draw().items()})
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ METRICS = (
     Metric("roc_auc_ovo_macro", "classification", True),
     Metric("accuracy", "classification", True),
     Metric("f1_macro", "classification", True),
+    Metric("brier", "classification", False),
     Metric("r2", "regression", True),
     Metric("mae", "regression", False),
     Metric("rmse", "regression", False),

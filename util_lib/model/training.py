@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,8 +140,40 @@ def split(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[pd.DataFrame, 
 
 def parameters_of(config: AnyPipeline) -> dict[str, Any]:
     """Return what a run records of the model's configuration."""
-    all_rows = {"max_rows"} if config.max_rows is None else set()
-    return config.model_dump(exclude={"export_artifact", "declaration", *all_rows})
+    unused = {name for name in ("max_rows", "calibrate") if getattr(config, name) is None}
+    return config.model_dump(exclude={"export_artifact", "declaration", *unused})
+
+
+def validate(
+    pipeline: Pipeline,
+    val: pd.DataFrame,
+    config: AnyPipeline,
+    args: argparse.Namespace,
+    split: str = "val",
+    errors: bool = True,
+) -> tuple[Pipeline, dict[str, float], Callable[[], dict[str, Any]]]:
+    """Return the fitted pipeline, calibrated by the validation rows, its scores, what draws them.
+
+    A calibrated model is measured on answers of calibrations that have not seen the row, five
+    parts of the validation rows by turns: what it answers itself would look too well.
+    """
+    if val.empty:
+        if config.calibrate:
+            raise UserError(
+                f"calibrate {config.calibrate!r} needs validation rows and val_size is 0: set "
+                "data.val_size above 0, or calibrate to null"
+            )
+        return pipeline, {}, dict
+    answers, truth = None, val[config.target].to_numpy()
+    if config.calibrate:
+        how = splitting.rule(args)
+        groups = pd.factorize(val[how.column])[0] if how.by == "group" else None
+        answers = inference_pipeline.answers_of_calibrations(
+            pipeline, val, config, args.random_seed, groups
+        )
+        pipeline = inference_pipeline.calibrated(pipeline, val, config)
+    scores, draw = measuring.score(pipeline, val, truth, config.task, split, errors, answers)
+    return pipeline, scores, draw
 
 
 def read_rows(
@@ -169,6 +202,7 @@ def learning_curve(
     train: pd.DataFrame,
     val: pd.DataFrame,
     config: AnyPipeline,
+    args: argparse.Namespace,
     scores: dict[str, float],
 ) -> dict[str, float]:
     """Return what a run says where `max_rows` left rows out, by name; nothing where it did not.
@@ -183,11 +217,10 @@ def learning_curve(
     if val.empty:
         return said
     metric = f"val_{metric_names.of_task(config.task)[0]}"
-    truth = val[config.target].to_numpy()
     for part in (0.25, 0.5):
         pipeline = inference_pipeline.make_inference_pipeline(config)
         inference_pipeline.fit(pipeline, train.iloc[: int(len(train) * part)], config)
-        found, _ = measuring.score(pipeline, val, truth, config.task, "val")
+        found = validate(pipeline, val, config, args, errors=False)[1]
         said[f"{metric}_at_{part:g}_of_rows"] = found[metric]
     return said | {f"{metric}_at_1_of_rows": scores[metric]}
 

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
 from util_lib.errors import UserError
 from util_lib.model import measuring, metric_names, metrics, plots
@@ -29,6 +29,7 @@ def test_scores_are_scikit_learns_and_carry_the_name_of_their_split(answers):
             ),
             "val_accuracy": (truth == predicted).mean(),
             "val_f1_macro": f1_score(truth, predicted, average="macro"),
+            "val_brier": brier_score_loss(truth, probabilities, labels=CLASSES),
         }
     )
 
