@@ -97,8 +97,11 @@ def main(argv: list[str] | None = None) -> None:
             logger.info(line)
         trained = exported.logged_by()
         before = dict(trained.summary) if trained else {}
-        for line in measuring.said_of(scores, "test", before):
+        said = metric_names.said_of(scores, "test", before)
+        for line in said:
             logger.warning(line)
+        if said:
+            run.summary["to_mind"] = "; ".join(said)
         run.log({name: tracking.Image(figure) for name, figure in draw().items()})
 
 

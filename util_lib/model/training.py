@@ -20,6 +20,8 @@ from util_lib.model.config import AnyPipeline
 from util_lib.project import ROOT
 from util_lib.tables import drawing, reading, splitting
 
+GATE = "check_data"  # job type of the runs that say whether a table may be trained on
+
 
 class Trainer(NamedTuple):
     """What tells one training step from another: its name, and the section of its model."""
@@ -234,6 +236,19 @@ def draw_importance(pipeline: Pipeline) -> Any:
     return plots.feature_importance(inference_pipeline.feature_importances(pipeline))
 
 
+def unchecked(data: tracking.Artifact) -> list[str]:
+    """Say of which table the training rows are, where the gate has not let it through."""
+    maker, said = data.logged_by(), []
+    for table in maker.used_artifacts() if maker else ():
+        verdicts = {run.state for run in table.used_by() if run.job_type == GATE}
+        if "finished" not in verdicts:
+            verdict = "refused" if verdicts else "has not checked"
+            said.append(
+                f"trained on rows of {table.source_name}, which {GATE} {verdict}: allow_unchecked"
+            )
+    return said
+
+
 def export(
     run: tracking.Run,
     name: str,
@@ -284,5 +299,8 @@ def export(
             "data": about["data"] | {"artifact": f"{data.project}/{data.source_name}"},
             "git_commit": git_state.git(ROOT).get("commit"),
         }
+        if said := unchecked(data):
+            run.summary["to_mind"] = "; ".join(said)
+            metadata["to_mind"] = said
         text = f"{config.ESTIMATOR.replace('_', ' ').title()} pipeline export"
         return tracking.log_file(run, directory, name, "model_export", text, metadata, aliases)
