@@ -2,9 +2,10 @@
 """Measure an exported model on rows that training never saw.
 
 Step 6 of 6. Reads a model directory and the test rows; writes the metrics `test_roc_auc_ovo_macro`,
-`test_accuracy`, `test_f1_macro` and the figure `confusion_matrix`, or of a model that predicts
-numbers `test_r2`, `test_mae`, `test_rmse` and `residuals`. The model gets the columns it was fitted
-on and no other. Rows that training has seen are left out, and counted as `n_test_rows_seen`.
+`test_accuracy`, `test_f1_macro`, `test_brier` and the figures `confusion_matrix` and `reliability`,
+or of a model that predicts numbers `test_r2`, `test_mae`, `test_rmse` and `residuals`. The model
+gets the columns it was fitted on and no other. Rows that training has seen are left out, and
+counted as `n_test_rows_seen`.
 """
 
 import argparse
