@@ -74,6 +74,7 @@ TABLES = {
     "ISLP/Hitters": "Salary",
     "ISLP/OJ": "Purchase",
     "lifelines/gbsg2": "cens",
+    "lifelines/lung": "status",
     "lifelines/rossi": "arrest",
     "palmerpenguins/penguins": "species",
     "statsmodels/ccard": "AVGEXP",
@@ -90,7 +91,6 @@ TABLES = {
     "DAAG/possum": "sex",
     "DAAG/spam7": "yesno",
     "Ecdat/Doctor": "doctor",
-    "Ecdat/Participation": "lfp",
     "MASS/Pima.tr2": "type",
     "MASS/biopsy": "class",
     "MASS/fgl": "type",
@@ -109,13 +109,14 @@ TABLES = {
     "mosaicData/Whickham": "outcome",
     "openintro/ncbirths": "weight",
     "pscl/bioChemists": "art",
-    "survival/lung": "status",
     "survival/veteran": "status",
     "wooldridge/loanapp": "approve",
 }
 TREES = 30  # fewer than usual, for both: what is compared is what comes before them
 # Why a score is more than two standard errors from plain scikit-learn's.
-EXPLAINED: dict[str, str] = {}
+EXPLAINED = {
+    "vega/seattle-weather": "the draft makes the date a feature, by hand it is a text and left out",
+}
 COLUMNS = "table | rows | target | guessed | metric | pipeline | plain | apart by"
 
 
@@ -186,6 +187,9 @@ def run_plain(path: Path, target: str, settings: Any) -> float:
     """Fit the same forest on the same rows, with what one writes by hand before it."""
     frame = pd.read_csv(path, low_memory=False)
     frame = frame[frame[target].notna()]
+    for name, rule in settings.data.clean.keep_rows.items():  # classes with hardly a row are none
+        if rule.allowed:
+            frame = frame[frame[name].isin(rule.allowed)]
     if settings.data.drop_duplicates:
         frame = frame.drop_duplicates()
     kept = [
