@@ -2,9 +2,10 @@
 """Measure an exported model on rows that training never saw.
 
 Step 6 of 6. Reads a model directory and the test rows; writes the metrics `test_roc_auc_ovo_macro`,
-`test_accuracy`, `test_f1_macro` and the figure `confusion_matrix`, or of a model that predicts
-numbers `test_r2`, `test_mae`, `test_rmse` and `residuals`. The model gets the columns it was fitted
-on and no other. Rows that training has seen are left out, and counted as `n_test_rows_seen`.
+`test_accuracy`, `test_f1_macro`, `test_brier` and the figures `confusion_matrix` and `reliability`,
+or of a model that predicts numbers `test_r2`, `test_mae`, `test_rmse` and `residuals`. The model
+gets the columns it was fitted on and no other. Rows that training has seen are left out, and
+counted as `n_test_rows_seen`.
 """
 
 import argparse
@@ -88,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
 
         rows, truth = frame[features.names()], frame[target].to_numpy()
         try:
-            scores, figures = measuring.measure(model, rows, truth, task, "test")
+            scores, draw = measuring.score(model, rows, truth, task, "test", errors=True)
         except ValueError as error:
             raise UserError(f"model {model_name} cannot predict {data_name}: {error}") from error
         for name, value in scores.items():
@@ -97,9 +98,12 @@ def main(argv: list[str] | None = None) -> None:
             logger.info(line)
         trained = exported.logged_by()
         before = dict(trained.summary) if trained else {}
-        for line in measuring.said_of(scores, "test", before):
+        said = metric_names.said_of(scores, "test", before)
+        for line in said:
             logger.warning(line)
-        run.log({name: tracking.Image(figure) for name, figure in figures.items()})
+        if said:
+            run.summary["to_mind"] = "; ".join(said)
+        run.log({name: tracking.Image(figure) for name, figure in draw().items()})
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--metric",
         type=cli.optional,
         default="null",
-        help="roc_auc_ovo_macro, accuracy, f1_macro, or r2, mae, rmse; null = the first of these",
+        help="roc_auc_ovo_macro, accuracy, f1_macro, brier; r2, mae, rmse; null = the first",
     )
     parser.add_argument(
         "--min_gain",

@@ -11,13 +11,12 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from util_lib import cli, tracking
 from util_lib.model import config as model_config
-from util_lib.model import inference_pipeline, measuring, metric_names, training
+from util_lib.model import inference_pipeline, metric_names, training
 from util_lib.model.config import RandomForestPipeline
 from util_lib.project import resolve_path
 
@@ -48,17 +47,13 @@ def main(argv: list[str] | None = None) -> None:
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
         inference_pipeline.fit(pipeline, train, config)
 
-        scores: dict[str, float] = {}
-        figures: dict[str, Any] = {}
-        if args.val_size:
-            truth = val[config.target].to_numpy()
-            scores, figures = measuring.measure(pipeline, val, truth, config.task, "val")
-        scores |= training.learning_curve(share, train, val, config, scores)
+        pipeline, scores, draw = training.validate(pipeline, val, config, args)
+        scores |= training.learning_curve(share, train, val, config, args, scores)
         for name, value in scores.items():
             run.summary[name] = value
         for line in metric_names.lines(scores):
             logger.info(line)
-        figures["feature_importance"] = training.draw_importance(pipeline)
+        figures = draw() | {"feature_importance": training.draw_importance(pipeline)}
         run.log({name: tracking.Image(figure) for name, figure in figures.items()})
 
         if args.export_artifact is None:

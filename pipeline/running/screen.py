@@ -196,6 +196,7 @@ class Screen:
         """Print one row for each step: outcome, seconds, artifacts made, metrics.
 
         On a terminal too narrow for the rows they become lines, so that every name stays whole.
+        Below stands what is to be minded of the scores.
         """
         table = Table(title_justify="left")
         table.add_column("step", no_wrap=True)
@@ -215,12 +216,16 @@ class Screen:
         needed = self._console.measure(table, options=unbounded).maximum
         if not self.is_terminal or needed <= self._console.width:
             self.show(table)
-            return
+        else:
+            for row in outcomes:
+                took = "" if row.seconds is None else f", {row.seconds:.1f} s"
+                self.say(f"{row.step}: {row.outcome}{took}")
+                for line in (*row.artifacts, *metric_names.lines(row.metrics)):
+                    self.say(f"  {line}")
+        measured = {name: value for row in outcomes for name, value in row.metrics.items()}
         for row in outcomes:
-            took = "" if row.seconds is None else f", {row.seconds:.1f} s"
-            self.say(f"{row.step}: {row.outcome}{took}")
-            for line in (*row.artifacts, *metric_names.lines(row.metrics)):
-                self.say(f"  {line}")
+            for line in metric_names.said_of(row.metrics, "test", measured):
+                self.say(f"{row.step}: {line}")
 
     def show(self, table: Table) -> None:
         """Print a table, in a pipe or a file at a width of its own."""

@@ -348,6 +348,11 @@ def _parts_agree(settings: Settings) -> None:
         settings.gradient_boosting_pipeline,
     ]
     for model in filter(None, models):
+        if model.calibrate and not settings.data.val_size:
+            raise UserError(
+                f"config: {model.SECTION}.calibrate {model.calibrate!r} needs validation rows and "
+                "data.val_size is 0: set it above 0, or calibrate to null"
+            )
         _features_are_columns(model, columns, settings.data)
 
 

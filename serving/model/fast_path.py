@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
@@ -23,6 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from util_lib import transformers
+from util_lib.model import inference_pipeline
 from util_lib.transformers import DaysBeforeNewest, FeatureColumns, MeanImputer, ModeImputer
 
 BLOCK_ROWS = 2048  # for more than these another thread is worth while
@@ -34,6 +36,36 @@ class NoFastPath(Exception):
     """A part of the pipeline, or a value, that only the pipeline itself can judge."""
 
 
+def _calibration(calibrated: CalibratedClassifierCV) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what a calibration makes of the probabilities of the trees: by scikit-learn's rules.
+
+    Of two classes the second one's decides.
+    """
+    inner = calibrated.calibrated_classifiers_[0]
+    calibrators, n_classes = inner.calibrators, len(inner.classes)
+    if inner.method == "temperature":
+        scale = calibrators[0].predict
+        if n_classes > 2:
+            return scale
+        return lambda raw: scale(np.column_stack([1 - raw[:, 1], raw[:, 1]]))
+
+    def stepped(raw: np.ndarray) -> np.ndarray:
+        columns = raw[:, 1:] if n_classes == 2 else raw
+        steps = [
+            each.f_(np.clip(column, each.X_min_, each.X_max_))
+            for each, column in zip(calibrators, columns.T, strict=True)
+        ]
+        if n_classes == 2:
+            return np.column_stack([1.0 - steps[0], steps[0]])
+        made = np.column_stack(steps)
+        total = made.sum(axis=1)[:, np.newaxis]
+        made = np.divide(made, total, out=np.full_like(made, 1 / n_classes), where=total != 0)
+        made[(made > 1.0) & (made <= 1.0 + 1e-5)] = 1.0
+        return made
+
+    return stepped
+
+
 class Direct:
     """The answers of a fitted inference pipeline."""
 
@@ -41,7 +73,9 @@ class Direct:
         """Take the pipeline apart; `NoFastPath` if it holds something else than is known."""
         if [name for name, _ in pipeline.steps[:2]] != ["columns", "processor"]:
             raise NoFastPath(f"stages {[name for name, _ in pipeline.steps]}")
-        columns, processor, self._forest = (stage for _, stage in pipeline.steps)
+        columns, processor, last = (stage for _, stage in pipeline.steps)
+        self._forest = inference_pipeline.trees_of(pipeline)
+        self._calibrate = _calibration(last) if last is not self._forest else lambda raw: raw
         if type(columns) is not FeatureColumns or type(self._forest) not in (
             RandomForestClassifier,
             RandomForestRegressor,
@@ -97,7 +131,7 @@ class Direct:
             for tree in self._trees:
                 total += tree.predict(rows)[:, : self._outputs]
         total /= len(self._trees)
-        return total
+        return self._calibrate(total)
 
     def _part(self, fitted: Any, names: list[str]) -> Part:
         """Return what makes the columns of one treatment."""

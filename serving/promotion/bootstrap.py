@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from util_lib.model import metrics
+
 RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 42
@@ -73,6 +75,12 @@ def roc_auc_ovo_macro(
     return total / len(pairs)
 
 
+def brier(weights: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the mean squared distance of the probabilities from 1 and 0, as `metrics` has it."""
+    distances = metrics.squared_distances(truth, probabilities, np.arange(probabilities.shape[1]))
+    return distances @ weights / weights.sum(axis=0)
+
+
 def r2(weights: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Return 1 - squared errors / squared distances from the draw's own mean."""
     spread = truth**2 @ weights - (truth @ weights) ** 2 / weights.sum(axis=0)
@@ -94,6 +102,7 @@ METRICS: dict[str, Metric] = {
     "roc_auc_ovo_macro": roc_auc_ovo_macro,
     "accuracy": accuracy,
     "f1_macro": f1_macro,
+    "brier": brier,
     "r2": r2,
     "mae": mae,
     "rmse": rmse,

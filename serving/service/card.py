@@ -5,6 +5,7 @@ from typing import Any
 
 from serving.aliases.origin import promotion_of
 from serving.model.served_model import ServedModel, find
+from util_lib.model import metric_names
 
 
 def of(model: ServedModel) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def of(model: ServedModel) -> dict[str, Any]:
         "parameters": about.get("parameters"),
         "commit": None,
         "metrics": None,
+        "to_mind": None,
         "promoted": None,
     }
     return card | _logged(model)
@@ -33,14 +35,16 @@ def _logged(model: ServedModel) -> dict[str, Any]:
     artifact = find(model.version)
     run = artifact.logged_by()
     known = artifact.metadata
+    metrics = {
+        name: value
+        for name, value in dict(run.summary if run else {}).items()
+        if isinstance(value, int | float) and not name.startswith("_")
+    }
     return {
         "data": known.get("data"),
         "commit": known.get("git_commit"),
         "logged_at": artifact.created_at,
-        "metrics": {
-            name: value
-            for name, value in dict(run.summary if run else {}).items()
-            if isinstance(value, int | float) and not name.startswith("_")
-        },
+        "metrics": metrics,
+        "to_mind": [*known.get("to_mind", []), *metric_names.said_of(metrics, "val", {})],
         "promoted": promotion_of(model.version, alias=model.reference.rpartition(":")[2]),
     }

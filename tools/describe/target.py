@@ -24,10 +24,12 @@ PLAIN_NAMES = (
     "attrition", "diagnosis", "sale_price", "selling_price", "is_fraud", "medv",
 )  # fmt: skip
 USUAL_NAMES = (
-    "class", "price", "species", "genre", "quality", "salary", "income", "default", "status",
-    "result", "rating", "score", "category", "sales", "revenue", "sold", "left", "fraud",
-    "approved", "mpg",
+    "class", "price", "species", "genre", "quality", "salary", "default", "status", "result",
+    "sales", "revenue", "sold", "left", "fraud", "approved", "mpg", "purchase", "purchased",
+    "death", "died", "denied", "admitted", "arrest", "arrested", "wage",
 )  # fmt: skip
+# As often something that others are predicted from: a target only where they stand last.
+USUAL_WHERE_LAST = ("income", "rating", "score", "category")
 LAST_NAMES = ("y",)
 ENDS = tuple(
     "_price _status _outcome _result _default _churn _label _class _target _diagnosis".split()
@@ -73,17 +75,18 @@ def choose(frame: pd.DataFrame, proposals: dict[str, Proposal], asked: str | Non
             )
         return _of_task(frame, asked, "as asked for")
     fit = candidates(frame, proposals)
+    last = names[-1]
     called = {name: _spelled(name) for name in fit}
+    called = {n: w for n, w in called.items() if n == last or w not in USUAL_WHERE_LAST}
     tiers = (
         (lambda word: word in PLAIN_NAMES, "plainly called so"),
-        (lambda word: word in USUAL_NAMES, "often called so"),
+        (lambda word: word in USUAL_NAMES + USUAL_WHERE_LAST, "often called so"),
         (lambda word: word.endswith(ENDS), "often called so"),
         (lambda word: word in LAST_NAMES, "called so where no other name speaks"),
     )
-    last = names[-1]
     for fits, kind in tiers:
-        named = [name for name in fit if fits(called[name])]
-        near = [last] if last in fit and called[last] in LAST_NAMES and named != [last] else []
+        named = [name for name, word in called.items() if fits(word)]
+        near = [last] if last in fit and called.get(last) in LAST_NAMES and named != [last] else []
         if len(named) == 1 and (not near or kind.startswith("plainly")):
             return _of_task(frame, named[0], f"guessed by its name: targets are {kind}")
         if named:
@@ -91,7 +94,13 @@ def choose(frame: pd.DataFrame, proposals: dict[str, Proposal], asked: str | Non
             raise UserError(
                 f"several columns may be the target ({listed}): choose one with -P target=..."
             )
-    if last in fit and frame[last].nunique() <= MOST_CLASSES:
+    few = [name for name in fit if frame[name].nunique() <= MOST_CLASSES]
+    if last in few and few[0] == fit[0] != last:
+        raise UserError(
+            f"the first and the last column may be the target ({fit[0]!r}, {last!r}): both have "
+            "few different values; choose one with -P target=..."
+        )
+    if last in few:
         return _of_task(frame, last, "guessed: the last column, with few different values")
     way = (
         f"{_choose_from(frame, proposals)} with -P target=..."

@@ -129,6 +129,8 @@ class ModelPipeline(Section):
     features: Features
     declaration: Declaration = Declaration()
     max_rows: Annotated[int, Field(ge=10)] | None = None  # of the training data; None = all
+    # How the validation rows set the probabilities of a classifier right; None = not at all.
+    calibrate: Literal["isotonic", "temperature"] | None = None
     category_orders: dict[str, list[Any]] = {}  # from low to high; other categories are sorted
 
     @model_validator(mode="after")
@@ -145,6 +147,15 @@ class ModelPipeline(Section):
             raise ValueError(
                 f"features holds the target {self.target!r}: a model that sees its answer learns "
                 "nothing; remove it there"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _probabilities_are_calibrated(self) -> Self:
+        if self.calibrate and self.task == "regression":
+            raise ValueError(
+                f"calibrate {self.calibrate!r} sets probabilities right, and a regression has "
+                "none: leave it null"
             )
         return self
 

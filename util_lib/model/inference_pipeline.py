@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -15,7 +16,9 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
@@ -33,6 +36,7 @@ RandomForest: TypeAlias = RandomForestClassifier | RandomForestRegressor
 Booster: TypeAlias = HistGradientBoostingClassifier | HistGradientBoostingRegressor
 Treatments = list[tuple[str, Any, list[str]]]
 UNKNOWN_CATEGORY = -1  # what a category that training never saw is encoded as
+FOLDS = 5  # of the validation rows, where a calibration is measured; each class has a row in each
 FEW_ROWS = 20_000  # boosted trees fit them in one thread as quickly as in two
 NODE_BYTES = 64  # of a tree's node in scikit-learn, without its value
 
@@ -197,7 +201,7 @@ def fit_processor(pipeline: Pipeline, frame: pd.DataFrame, config: AnyPipeline) 
 
 def processor_settings(config: AnyPipeline) -> dict[str, Any]:
     """Return what the fitted processor depends on, beside the rows."""
-    settings = config.model_dump(exclude={config.ESTIMATOR, "export_artifact"})
+    settings = config.model_dump(exclude={config.ESTIMATOR, "export_artifact", "calibrate"})
     return settings | {"max_bins": config.estimator.get("max_bins")}
 
 
@@ -255,9 +259,102 @@ def _weights_of_codes(weights: dict[Any, float], classes: list[Any]) -> dict[int
     return {code: weights[name] for code, name in enumerate(classes) if name in weights}
 
 
+def trees_of(pipeline: Pipeline) -> RandomForest | Booster:
+    """Return the fitted trees: beneath the calibration, where there is one."""
+    last = pipeline[-1]
+    if is_calibrated(pipeline):
+        return last.calibrated_classifiers_[0].estimator.estimator
+    return last
+
+
+def is_calibrated(pipeline: Pipeline) -> bool:
+    """Say whether the probabilities of a fitted pipeline are other than its trees give."""
+    return isinstance(pipeline[-1], CalibratedClassifierCV)
+
+
+def uncalibrated(pipeline: Pipeline) -> Pipeline:
+    """Return the same pipeline with the probabilities that its trees give."""
+    return Pipeline([*pipeline.steps[:-1], (pipeline.steps[-1][0], trees_of(pipeline))])
+
+
+def calibrated(pipeline: Pipeline, rows: pd.DataFrame, config: AnyPipeline) -> Pipeline:
+    """Return `pipeline` with its probabilities set right by `rows`, which it was not fitted on.
+
+    As `config.calibrate` says: for each class the rising steps nearest to its shares (isotonic), or
+    one number that makes all probabilities bolder or more timid (temperature).
+    """
+    if config.calibrate is None:
+        return pipeline
+    trees, features = trees_of(pipeline), pipeline[:-1].transform(rows)
+    with predicting(pipeline, rows):
+        calibration = _calibration(trees, features, _codes(rows, trees, config), config)
+    return Pipeline([*pipeline.steps[:-1], (pipeline.steps[-1][0], calibration)])
+
+
+def answers_of_calibrations(
+    pipeline: Pipeline, rows: pd.DataFrame, config: AnyPipeline, seed: int, groups: Any = None
+) -> np.ndarray:
+    """Return probabilities for the `rows` that calibrate, each by a calibration without that row.
+
+    `FOLDS` parts of them, by `groups` if given, are answered by what the others calibrate: what
+    `calibrated` answers to them has seen them.
+    """
+    trees, features = trees_of(pipeline), pipeline[:-1].transform(rows)
+    codes = _codes(rows, trees, config)
+    if groups is None:
+        parts = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(codes, codes)
+    else:
+        parts = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(
+            codes, codes, groups
+        )
+    answers = np.zeros((len(rows), len(trees.classes_)))
+    with predicting(pipeline, rows), _refusals():
+        for others, part in parts:
+            _codes(rows.iloc[others], trees, config, least=1)
+            calibration = _calibration(trees, features[others], codes[others], config)
+            answers[part] = calibration.predict_proba(features[part])
+    return answers
+
+
+def _codes(rows: pd.DataFrame, trees: Any, config: AnyPipeline, least: int = FOLDS) -> np.ndarray:
+    """Return the places of the rows' classes; raise `UserError` where a class has too few rows."""
+    codes = pd.Index(trees.classes_).get_indexer(rows[config.target])
+    counts = np.bincount(codes[codes >= 0], minlength=len(trees.classes_))
+    if counts.min() < least or (codes < 0).any():
+        name = trees.classes_[counts.argmin()]
+        found = f"class {str(name)!r} has {counts.min()} of the {len(rows):,} validation rows"
+        if (codes < 0).any():
+            name = rows[config.target].iloc[int((codes < 0).argmax())]
+            found = f"class {str(name)!r} is in the validation rows only"
+        raise UserError(
+            f"calibrate: {config.calibrate} needs {FOLDS} validation rows of every class that the "
+            f"model knows, and {found}: take a larger val_size, or calibrate: null"
+        )
+    return codes
+
+
+def _calibration(
+    trees: Any, features: Any, codes: np.ndarray, config: AnyPipeline
+) -> CalibratedClassifierCV:
+    """Fit a calibration on numbers for classes, as the trees were (`_fit`)."""
+    rows, classes = np.arange(len(codes)), trees.classes_
+    fitted = CalibratedClassifierCV(
+        FrozenEstimator(trees), method=config.calibrate, cv=[(rows, rows)]
+    )
+    try:
+        trees.classes_ = np.arange(len(classes))
+        fitted.fit(features, codes)
+    finally:
+        trees.classes_ = classes
+    fitted.classes_ = fitted.calibrated_classifiers_[0].classes = classes
+    # A file would hold the trees twice, and the numbers of the rows.
+    fitted.estimator = fitted.cv = None
+    return fitted
+
+
 def predicting(pipeline: Pipeline, rows: pd.DataFrame) -> AbstractContextManager[Any]:
     """Return what to ask `pipeline` about `rows` in: few are one thread's work, as in a fit."""
-    few = isinstance(pipeline[-1], Booster) and len(rows) < FEW_ROWS
+    few = isinstance(trees_of(pipeline), Booster) and len(rows) < FEW_ROWS
     return _at_most(1 if few else None)
 
 
@@ -286,7 +383,7 @@ def _forget_encoder_and_threads(booster: Booster) -> None:
 
 def megabytes(pipeline: Pipeline) -> float:
     """Return how large the trees of a fitted pipeline are: nearly all of its export."""
-    estimator = pipeline[-1]
+    estimator = trees_of(pipeline)
     if isinstance(estimator, Booster):
         return sum(tree.nodes.nbytes for tree in _trees(estimator)) / 1e6
     trees = [tree.tree_ for tree in estimator.estimators_]
@@ -303,7 +400,7 @@ def _refusals() -> Iterator[None]:
 
 def feature_importances(pipeline: Pipeline) -> dict[str, float]:
     """Return each feature's share; that of a text or one-hot feature is the sum over its parts."""
-    processor, estimator = pipeline["processor"], pipeline[-1]
+    processor, estimator = pipeline["processor"], trees_of(pipeline)
     values = _gains(estimator) if isinstance(estimator, Booster) else estimator.feature_importances_
     importances: dict[str, float] = {}
     for treatment, fitted, columns in processor.transformers_:

@@ -9,16 +9,6 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from util_lib.model import inference_pipeline, metrics, standard_errors
 
-FEW = 10  # rows of a class, of which a measured share is off by up to 0.16 (one standard error)
-
-
-def measure(
-    pipeline: Any, rows: pd.DataFrame, truth: np.ndarray, task: str, split: str
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the metrics `<split>_...` and a figure by its name: what training and test measure."""
-    scores, draw = score(pipeline, rows, truth, task, split, errors=True)
-    return scores, draw()
-
 
 def score(
     pipeline: Any,
@@ -27,12 +17,15 @@ def score(
     task: str,
     split: str,
     errors: bool = False,
+    answers: np.ndarray | None = None,
 ) -> tuple[dict[str, float], Callable[[], dict[str, Any]]]:
-    """Return the metrics of `measure`, and what draws its figures: that takes longer.
+    """Return the metrics `<split>_...`, and what draws the figures, by name: that takes longer.
 
     With `errors` what a metric stands on is among them: its standard error (`<metric>_se`), what
     the same answer for every row reaches (`<metric>_baseline`), and how many rows there are, of the
-    rarest class too. What is not known is left out.
+    rarest class too. What is not known is left out. Of a classifier also how far its probabilities
+    are off (`metrics.calibration_gap`), and what the trees alone reach where it is calibrated.
+    `answers` are probabilities to be measured in place of the pipeline's own.
     """
     if task == "regression":
         with inference_pipeline.predicting(pipeline, rows):
@@ -42,41 +35,22 @@ def score(
             scores |= _grounds_of_numbers(truth, predicted, split)
         return scores, lambda: {"residuals": _plots().residuals(truth, predicted)}
     with inference_pipeline.predicting(pipeline, rows):
-        classes, probabilities = pipeline.classes_, pipeline.predict_proba(rows)
+        classes = pipeline.classes_
+        probabilities = pipeline.predict_proba(rows) if answers is None else answers
+        drawn = {"as answered": probabilities}
+        if inference_pipeline.is_calibrated(pipeline):
+            drawn["not calibrated"] = inference_pipeline.uncalibrated(pipeline).predict_proba(rows)
     predicted = classes[probabilities.argmax(axis=1)]
     scores = metrics.scores(truth, probabilities, classes, split)
     if errors:
         scores |= _grounds_of_classes(truth, probabilities, predicted, classes, split)
+        scores |= _of_trees_alone(truth, drawn.get("not calibrated"), classes, split)
     return scores, lambda: {
-        "confusion_matrix": _plots().confusion_matrix(truth, predicted, classes)
+        "confusion_matrix": _plots().confusion_matrix(truth, predicted, classes),
+        "reliability": _plots().reliability(
+            {name: metrics.reliability(truth, given, classes) for name, given in drawn.items()}
+        ),
     }
-
-
-def said_of(scores: dict[str, float], split: str, before: dict[str, Any]) -> list[str]:
-    """Say where scores of a `split` stand on little, and where those of validation differ.
-
-    `before` is what the model's own run measured. A difference counts where it is larger than both
-    standard errors together.
-    """
-    said = []
-    rarest = scores.get(f"{split}_rarest_class_rows", FEW)
-    if rarest < FEW:
-        said.append(
-            f"the rarest class has {rarest} rows in the {split} split, fewer than {FEW}: what is "
-            "measured of it may be far off"
-        )
-    for name, value in scores.items():
-        other = name.replace(f"{split}_", "val_", 1)
-        ours, theirs = scores.get(f"{name}_se"), before.get(f"{other}_se")
-        if other not in before or ours is None or theirs is None:
-            continue
-        if abs(value - before[other]) > ours + theirs:
-            said.append(
-                f"{name} {value:.4f} and {other} {before[other]:.4f} differ by more than their "
-                f"standard errors together ({ours + theirs:.4f}): chance, or rows that are not "
-                "alike"
-            )
-    return said
 
 
 def _grounds_of_classes(
@@ -88,6 +62,8 @@ def _grounds_of_classes(
 ) -> dict[str, float]:
     names, counts = np.unique(truth, return_counts=True)
     same = np.full(len(truth), names[counts.argmax()], dtype=truth.dtype)
+    distances = metrics.squared_distances(truth, probabilities, classes)
+    shares = np.broadcast_to((truth[:, None] == classes).mean(axis=0), probabilities.shape)
     found = {
         "roc_auc_ovo_macro_se": standard_errors.of_roc_auc(truth, probabilities, classes),
         "roc_auc_ovo_macro_baseline": 0.5,
@@ -95,8 +71,23 @@ def _grounds_of_classes(
         "accuracy_baseline": accuracy_score(truth, same),
         "f1_macro_se": standard_errors.of_f1_macro(truth, predicted),
         "f1_macro_baseline": f1_score(truth, same, average="macro"),
+        "brier_se": standard_errors.of_brier(distances),
+        "brier_baseline": metrics.squared_distances(truth, shares, classes).mean(),
+        "calibration_gap": metrics.calibration_gap(truth, probabilities, classes),
         "rows": len(truth),
         "rarest_class_rows": int(counts.min()),
+    }
+    return _known(found, split)
+
+
+def _of_trees_alone(
+    truth: np.ndarray, probabilities: np.ndarray | None, classes: np.ndarray, split: str
+) -> dict[str, float]:
+    if probabilities is None:
+        return {}
+    found = {
+        "uncalibrated_brier": metrics.squared_distances(truth, probabilities, classes).mean(),
+        "uncalibrated_calibration_gap": metrics.calibration_gap(truth, probabilities, classes),
     }
     return _known(found, split)
 

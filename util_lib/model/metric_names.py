@@ -19,10 +19,12 @@ METRICS = (
     Metric("roc_auc_ovo_macro", "classification", True),
     Metric("accuracy", "classification", True),
     Metric("f1_macro", "classification", True),
+    Metric("brier", "classification", False),
     Metric("r2", "regression", True),
     Metric("mae", "regression", False),
     Metric("rmse", "regression", False),
 )
+FEW = 10  # rows of a class, of which a measured share is off by up to 0.16 (one standard error)
 GREATER_IS_BETTER = {metric.name: metric.greater_is_better for metric in METRICS}
 
 
@@ -42,6 +44,33 @@ def lines(measured: Mapping[str, object]) -> list[str]:
         more = "" if error is None else f" ± {_figure(error)}"
         more += "" if baseline is None else f" (baseline {_figure(baseline)})"
         said.append(f"{name} {_figure(value)}{more}")
+    return said
+
+
+def said_of(scores: Mapping[str, float], split: str, before: Mapping[str, float]) -> list[str]:
+    """Say where scores of a `split` stand on little, and where those of validation differ.
+
+    `before` is what the model's own run measured. A difference counts where it is larger than both
+    standard errors together.
+    """
+    said = []
+    rarest = scores.get(f"{split}_rarest_class_rows", FEW)
+    if rarest < FEW:
+        said.append(
+            f"the rarest class has {rarest} rows in the {split} split, fewer than {FEW}: what is "
+            "measured of it may be far off"
+        )
+    for name, value in scores.items():
+        other = name.replace(f"{split}_", "val_", 1)
+        ours, theirs = scores.get(f"{name}_se"), before.get(f"{other}_se")
+        if other not in before or ours is None or theirs is None:
+            continue
+        if abs(value - before[other]) > ours + theirs:
+            said.append(
+                f"{name} {value:.4f} and {other} {before[other]:.4f} differ by more than their "
+                f"standard errors together ({ours + theirs:.4f}): chance, or rows that are not "
+                "alike"
+            )
     return said
 
 

@@ -15,20 +15,22 @@ from sklearn.metrics import (
 
 from util_lib.errors import UserError
 
+ENOUGH = 100  # probabilities, of which a share is off by up to 0.05 (one standard error)
+
 logger = logging.getLogger("metrics")
 
 
 def scores(
     truth: ArrayLike, probabilities: np.ndarray, classes: ArrayLike, split: str
 ) -> dict[str, float]:
-    """Return `<split>_roc_auc_ovo_macro`, `<split>_accuracy` and `<split>_f1_macro`.
+    """Return `<split>_roc_auc_ovo_macro`, `<split>_accuracy`, `<split>_f1_macro`, `<split>_brier`.
 
     `probabilities` has one column for each entry of `classes`, in that order. What a split lacks:
 
     - a class that no row of the split has: its pairs are left out of the AUC's mean; it is left
       out of F1's too, unless it was predicted, which counts as F1 = 0;
     - a class that the model does not know: its rows count as wrong in accuracy and F1 (with F1 = 0
-      for that class) and are left out of the AUC, which needs a probability for it.
+      for that class), have the probability 0 in the Brier score and are left out of the AUC.
     """
     truth, classes = np.asarray(truth), np.asarray(classes)
     predicted = classes[np.argmax(probabilities, axis=1)]
@@ -60,7 +62,47 @@ def scores(
                 zero_division=np.nan,
             )
         ),
+        f"{split}_brier": float(squared_distances(truth, probabilities, classes).mean()),
     }
+
+
+def squared_distances(
+    truth: np.ndarray, probabilities: np.ndarray, classes: np.ndarray
+) -> np.ndarray:
+    """Return of each row how far its probabilities are from 1 for its class and 0 for the others.
+
+    Their mean is the Brier score as scikit-learn has it: of two classes from 0 to 1, the half of
+    what it is of more.
+    """
+    is_class = truth[:, None] == classes
+    distances = ((probabilities - is_class) ** 2).sum(axis=1) + ~is_class.any(axis=1)
+    return distances / 2 if len(classes) == 2 else distances
+
+
+def reliability(
+    truth: np.ndarray, probabilities: np.ndarray, classes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each tenth from 0 to 1 the mean probability in it, how often it held, how many.
+
+    Of two classes the second one's probabilities, of more those of all classes together; tenths
+    without any are left out.
+    """
+    given, held = probabilities, truth[:, None] == classes
+    if len(classes) == 2:
+        given, held = given[:, 1], held[:, 1]
+    given, held = given.ravel(), held.ravel()
+    tenth = np.minimum((given * 10).astype(int), 9)
+    numbers = np.bincount(tenth, minlength=10)
+    there = numbers > 0
+    means = np.bincount(tenth, given, 10)[there] / numbers[there]
+    return means, np.bincount(tenth, held, 10)[there] / numbers[there], numbers[there]
+
+
+def calibration_gap(truth: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> float:
+    """Return the largest gap of `reliability` in a tenth of at least `ENOUGH`, else NaN."""
+    means, shares, numbers = reliability(truth, probabilities, classes)
+    gaps = np.abs(means - shares)[numbers >= ENOUGH]
+    return float(gaps.max()) if len(gaps) else float("nan")
 
 
 def regression_scores(truth: np.ndarray, predicted: np.ndarray, split: str) -> dict[str, float]:

@@ -44,6 +44,26 @@ def confusion_matrix(
     return figure
 
 
+def reliability(lines: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Figure:
+    """Draw how often what was given each probability held, and how many there were of each.
+
+    `lines` are those of `metrics.reliability` by their name; on the diagonal they would be right.
+    """
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    axes, spread = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    axes.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--")
+    for name, (means, shares, numbers) in lines.items():
+        axes.plot(means, shares, marker="o", label=name)
+        spread.plot(means, numbers, marker="o")
+    axes.set_ylabel("how often it was so")
+    axes.set_title("Reliability: probabilities and what came of them, by tenths")
+    axes.legend()
+    spread.set_xlabel("probability")
+    spread.set_ylabel("probabilities")
+    spread.set_yscale("log")
+    return figure
+
+
 def residuals(truth: ArrayLike, predicted: ArrayLike) -> Figure:
     """Draw true minus predicted over predicted, with a line at 0, and how the errors spread.
 

@@ -28,6 +28,11 @@ TRUSTED = (
 )
 # The same of boosted trees. A model says what it needs trusted, and a forest does not need this.
 BOOSTED = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+# And of probabilities that are calibrated.
+CALIBRATED = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._TemperatureScaling",
+)
 SCHEMA = "schema.json"
 NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 LEAF = -1
@@ -35,7 +40,17 @@ LEAF = -1
 
 def trusted(pipeline: Any) -> list[str]:
     """Return what whoever reads the fitted `pipeline` must trust."""
-    return [*TRUSTED, BOOSTED] if hasattr(pipeline[-1], "_bin_mapper") else [*TRUSTED]
+    trees = _trees(pipeline)
+    boosted = [BOOSTED] if any(hasattr(each, "_bin_mapper") for each in trees) else []
+    return [*TRUSTED, *boosted, *(CALIBRATED if trees != [pipeline[-1]] else ())]
+
+
+def _trees(pipeline: Any) -> list[Any]:
+    """Return what has the trees of a pipeline: its last stage, or what that calibrates."""
+    calibrations = getattr(pipeline[-1], "calibrated_classifiers_", None)
+    if calibrations is None:
+        return [pipeline[-1]]
+    return [calibration.estimator.estimator for calibration in calibrations]
 
 
 def load(path: Path) -> Any:
@@ -51,13 +66,14 @@ def load(path: Path) -> Any:
             packed = sum(part.file_size for part in archive.infolist()) > path.stat().st_size
         if packed:
             raise zipfile.BadZipFile("it unpacks to more than it holds")
-        pipeline = skops.io.load(path, trusted=[*TRUSTED, BOOSTED])
+        pipeline = skops.io.load(path, trusted=[*TRUSTED, BOOSTED, *CALIBRATED])
         if not isinstance(pipeline, Pipeline):
             raise TypeError(f"it holds a {type(pipeline).__name__}, not a Pipeline")
-        for tree in getattr(pipeline[-1], "estimators_", []):
-            _check_tree(tree.tree_, path)
-        if isinstance(pipeline[-1], BaseHistGradientBoosting):
-            _check_boosted_trees(pipeline[-1], path)
+        for trees in _trees(pipeline):
+            for tree in getattr(trees, "estimators_", []):
+                _check_tree(tree.tree_, path)
+            if isinstance(trees, BaseHistGradientBoosting):
+                _check_boosted_trees(trees, path)
     except UntrustedTypesFoundException as error:
         raise DamagedModelError(
             f"{path.name} holds types that are on no list of trusted ones ({error}): nothing of it "

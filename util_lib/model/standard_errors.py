@@ -80,6 +80,11 @@ def of_f1_macro(truth: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.std(values, ddof=1))
 
 
+def of_brier(distances: np.ndarray) -> float:
+    """Return the standard error of the Brier score, the mean of `metrics.squared_distances`."""
+    return _of_mean(distances)
+
+
 def of_mae(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Return the standard error of the mean absolute error."""
     return _of_mean(np.abs(truth - predicted))

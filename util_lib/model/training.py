@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from util_lib.model import held_out, inference_pipeline, measuring, metric_names
 from util_lib.model.config import AnyPipeline
 from util_lib.project import ROOT
 from util_lib.tables import drawing, reading, splitting
+
+GATE = "check_data"  # job type of the runs that say whether a table may be trained on
 
 
 class Trainer(NamedTuple):
@@ -139,8 +142,40 @@ def split(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[pd.DataFrame, 
 
 def parameters_of(config: AnyPipeline) -> dict[str, Any]:
     """Return what a run records of the model's configuration."""
-    all_rows = {"max_rows"} if config.max_rows is None else set()
-    return config.model_dump(exclude={"export_artifact", "declaration", *all_rows})
+    unused = {name for name in ("max_rows", "calibrate") if getattr(config, name) is None}
+    return config.model_dump(exclude={"export_artifact", "declaration", *unused})
+
+
+def validate(
+    pipeline: Pipeline,
+    val: pd.DataFrame,
+    config: AnyPipeline,
+    args: argparse.Namespace,
+    split: str = "val",
+    errors: bool = True,
+) -> tuple[Pipeline, dict[str, float], Callable[[], dict[str, Any]]]:
+    """Return the fitted pipeline, calibrated by the validation rows, its scores, what draws them.
+
+    A calibrated model is measured on answers of calibrations that have not seen the row, five
+    parts of the validation rows by turns: what it answers itself would look too well.
+    """
+    if val.empty:
+        if config.calibrate:
+            raise UserError(
+                f"calibrate {config.calibrate!r} needs validation rows and val_size is 0: set "
+                "data.val_size above 0, or calibrate to null"
+            )
+        return pipeline, {}, dict
+    answers, truth = None, val[config.target].to_numpy()
+    if config.calibrate:
+        how = splitting.rule(args)
+        groups = pd.factorize(val[how.column])[0] if how.by == "group" else None
+        answers = inference_pipeline.answers_of_calibrations(
+            pipeline, val, config, args.random_seed, groups
+        )
+        pipeline = inference_pipeline.calibrated(pipeline, val, config)
+    scores, draw = measuring.score(pipeline, val, truth, config.task, split, errors, answers)
+    return pipeline, scores, draw
 
 
 def read_rows(
@@ -169,6 +204,7 @@ def learning_curve(
     train: pd.DataFrame,
     val: pd.DataFrame,
     config: AnyPipeline,
+    args: argparse.Namespace,
     scores: dict[str, float],
 ) -> dict[str, float]:
     """Return what a run says where `max_rows` left rows out, by name; nothing where it did not.
@@ -183,11 +219,10 @@ def learning_curve(
     if val.empty:
         return said
     metric = f"val_{metric_names.of_task(config.task)[0]}"
-    truth = val[config.target].to_numpy()
     for part in (0.25, 0.5):
         pipeline = inference_pipeline.make_inference_pipeline(config)
         inference_pipeline.fit(pipeline, train.iloc[: int(len(train) * part)], config)
-        found, _ = measuring.score(pipeline, val, truth, config.task, "val")
+        found = validate(pipeline, val, config, args, errors=False)[1]
         said[f"{metric}_at_{part:g}_of_rows"] = found[metric]
     return said | {f"{metric}_at_1_of_rows": scores[metric]}
 
@@ -199,6 +234,19 @@ def draw_importance(pipeline: Pipeline) -> Any:
     )
 
     return plots.feature_importance(inference_pipeline.feature_importances(pipeline))
+
+
+def unchecked(data: tracking.Artifact) -> list[str]:
+    """Say of which table the training rows are, where the gate has not let it through."""
+    maker, said = data.logged_by(), []
+    for table in maker.used_artifacts() if maker else ():
+        verdicts = {run.state for run in table.used_by() if run.job_type == GATE}
+        if "finished" not in verdicts:
+            verdict = "refused" if verdicts else "has not checked"
+            said.append(
+                f"trained on rows of {table.source_name}, which {GATE} {verdict}: allow_unchecked"
+            )
+    return said
 
 
 def export(
@@ -251,5 +299,8 @@ def export(
             "data": about["data"] | {"artifact": f"{data.project}/{data.source_name}"},
             "git_commit": git_state.git(ROOT).get("commit"),
         }
+        if said := unchecked(data):
+            run.summary["to_mind"] = "; ".join(said)
+            metadata["to_mind"] = said
         text = f"{config.ESTIMATOR.replace('_', ' ').title()} pipeline export"
         return tracking.log_file(run, directory, name, "model_export", text, metadata, aliases)

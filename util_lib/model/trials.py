@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.model import config as model_config
-from util_lib.model import inference_pipeline, measuring, metric_names, training
+from util_lib.model import inference_pipeline, metric_names, training
 from util_lib.model.config import AnyPipeline
 from util_lib.model.training import Trainer
 from util_lib.tables import splitting
@@ -148,7 +148,7 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
             pipeline, _ = _fit(
                 train, config, warm, _key(data, args, config), request.get("threads")
             )
-            scores, draw = _score(pipeline, val, config, "val")
+            pipeline, scores, draw = training.validate(pipeline, val, config, args)
             _told(run, request["summary"] | scores)
             _draw(run, pipeline, draw)
             logged = [_log_file(run, request, config)]
@@ -163,9 +163,7 @@ def cross_validate(
     frame: pd.DataFrame,
     config: AnyPipeline,
     folds: int,
-    seed: int,
-    stratify: str | None,
-    how: splitting.Rule,
+    args: argparse.Namespace,
     warm: Warm,
     key: Any,
     go_on: GoOn,
@@ -174,11 +172,12 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Return `cv_<metric>_mean` and `cv_<metric>_std` over `folds` folds of `frame`.
 
-    The folds are shuffled by `seed` and keep the shares of `stratify`, or are made by group or
-    time as `how` says. The deviation is that of the folds' scores (divisor folds - 1); `cv_scores`
-    are those of `objective`. `cv_folds` is how many there were: fewer than
-    asked for, with `pruned` true, where `go_on` said no after one.
+    The folds are shuffled by the seed of `args` and keep the shares of its `stratify`, or are made
+    by group or time as it says. The deviation is that of the folds' scores (divisor folds - 1);
+    `cv_scores` are those of `objective`. `cv_folds` is how many there were: fewer than asked for,
+    with `pruned` true, where `go_on` said no after one.
     """
+    seed, stratify, how = args.random_seed, args.stratify, splitting.rule(args)
     labels = frame[stratify] if stratify else None
     splitter = (StratifiedKFold if stratify else KFold)(folds, shuffle=True, random_state=seed)
     try:
@@ -192,7 +191,7 @@ def cross_validate(
     for number, (fitted_on, held_out) in enumerate(parts):
         train, val = frame.iloc[fitted_on], frame.iloc[held_out]
         pipeline, _ = _fit(train, config, warm, [*key, "fold", number, folds], threads)
-        scores.append(_score(pipeline, val, config, "cv")[0])
+        scores.append(training.validate(pipeline, val, config, args, "cv", errors=False)[1])
         if number + 1 < folds and not go_on([found[objective] for found in scores]):
             break
     found: dict[str, Any] = {"cv_folds": len(scores), "pruned": len(scores) < folds}
@@ -247,17 +246,14 @@ def _fit_and_log(
     train, val = _split(frame, data, args, config, warm)
     summary: dict[str, Any] = {}
     if sweep["cv"]:
-        folds, seed, by = sweep["cv"], args.random_seed, args.stratify
-        how = splitting.rule(args)
-        key, objective = [data.source_name, by, seed, *how], sweep["objectives"][0]
+        folds, objective = sweep["cv"], sweep["objectives"][0]
+        key = [data.source_name, args.stratify, args.random_seed, *splitting.rule(args)]
         objective = objective.removesuffix("_mean") if objective.startswith("cv_") else ""
         measured = cross_validate(
             frame,
             config,
             folds,
-            seed,
-            by,
-            how,
+            args,
             warm,
             key,
             _go_on(request.get("give_up") if objective else None),
@@ -268,10 +264,8 @@ def _fit_and_log(
         if measured["pruned"]:
             return _told(run, summary)
     pipeline, seconds = _fit(train, config, warm, _key(data, args, config), threads)
-    draw: Callable[[], dict[str, Any]] = dict
-    if args.val_size:
-        scores, draw = _score(pipeline, val, config, "val")
-        summary |= scores
+    pipeline, scores, draw = training.validate(pipeline, val, config, args)
+    summary |= scores
     summary |= {"fit_seconds": seconds, "model_mb": inference_pipeline.megabytes(pipeline)}
     if args.export_artifact:
         name = args.export_artifact
@@ -376,15 +370,6 @@ def _fit(
     started = time.perf_counter()
     inference_pipeline.fit_estimator(pipeline, features, train, config, threads)
     return pipeline, seconds + time.perf_counter() - started
-
-
-def _score(
-    pipeline: Pipeline, rows: pd.DataFrame, config: AnyPipeline, split: str
-) -> tuple[dict[str, float], Callable[[], dict[str, Any]]]:
-    if not len(rows):
-        return {}, dict
-    truth = rows[config.target].to_numpy()
-    return measuring.score(pipeline, rows, truth, config.task, split, errors=split == "val")
 
 
 def _draw(run: Any, pipeline: Pipeline, draw: Callable[[], dict[str, Any]]) -> None:

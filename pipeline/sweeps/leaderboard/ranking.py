@@ -8,6 +8,7 @@ from pipeline.sweeps import record
 from pipeline.sweeps.record import Trial, is_maximised
 from util_lib import tracking, validation
 from util_lib.errors import UserError
+from util_lib.model import metric_names
 from util_lib.tracking import choice
 from util_lib.tracking.names import default_project
 from util_lib.tracking.store.database import open_store
@@ -195,9 +196,10 @@ def explained(sweep: RankedSweep) -> str:
         over += f" (the same answer for all rows: {first[f'{objective}_baseline']:.4f})"
     if objective.startswith("cv_"):
         over = f"the mean over {measured[0].value('cv_folds'):.0f} folds"
+    few = "".join(f" To mind: {line}." for line in metric_names.said_of(first, "val", {}))
     return (
         f"± is one standard error (SE) of {over}; simplest: the smallest model (MB) whose "
-        f"{objective} lies within the best trial's SE of the best."
+        f"{objective} lies within the best trial's SE of the best.{few}"
     )
 
 

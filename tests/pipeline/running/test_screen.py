@@ -14,7 +14,10 @@ from pipeline.planning.step import Outcome
 from pipeline.running.screen import Screen
 metrics = {"val_roc_auc_ovo_macro": 0.94911, "val_accuracy": 0.65}
 made = ["a_rather_long_name_of_a_model_export:v12"]
-Screen().table([Outcome("train_random_forest", "done", 11.63, made, metrics), Outcome("evaluate")])
+metrics |= {"val_accuracy_se": 0.01}
+tested = {"test_accuracy": 0.8, "test_accuracy_se": 0.01, "test_rarest_class_rows": 4}
+trained = Outcome("train_random_forest", "done", 11.63, made, metrics)
+Screen().table([trained, Outcome("evaluate", metrics=tested)])
 """
 
 
@@ -49,6 +52,14 @@ def test_names_of_steps_artifacts_and_metrics_are_whole_at_any_width(width):
         "11.6",
     ):
         assert words in text
+
+
+def test_few_rows_of_a_class_and_scores_unlike_those_of_validation_stand_below_the_table():
+    for width in (60, 140):
+        text = " ".join(shown(width).split())
+        assert "evaluate: the rarest class has 4 rows in the test split, fewer than 10" in text
+        unlike = "evaluate: test_accuracy 0.8000 and val_accuracy 0.6500 differ by more than their"
+        assert unlike in text
 
 
 def test_a_wide_terminal_gets_a_table_and_a_narrow_one_lines():

@@ -108,6 +108,7 @@ def test_the_test_of_the_promoted_model_runs_only_where_it_is_named_and_last():
             "must be a whole number of at least 1, or null, found -3",
         ),
         ("random_forest_pipeline.random_forest.max_features=auto", "write 'sqrt'"),
+        ("random_forest_pipeline.calibrate=sigmoid", "random_forest_pipeline.calibrate must be"),
         ("random_forest_pipeline.features.numerical=[tempoo]", "the nearest is 'tempo'"),
         (
             "random_forest_pipeline.features.numerical=[tempo,title]",
@@ -128,6 +129,11 @@ def test_the_test_of_the_promoted_model_runs_only_where_it_is_named_and_last():
 )
 def test_a_fault_is_one_sentence_with_key_value_and_way_out(given, said):
     assert said in refusal(given)
+
+
+def test_what_calibrates_needs_validation_rows():
+    said = refusal("random_forest_pipeline.calibrate=isotonic", "data.val_size=0")
+    assert "calibrate 'isotonic' needs validation rows and data.val_size is 0" in said
 
 
 @pytest.mark.parametrize(

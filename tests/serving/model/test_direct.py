@@ -32,7 +32,7 @@ def table(n_rows=400):
     return frame.assign(price=frame["tempo"] * 1.5)
 
 
-def fitted(task="classification", imputer="median", binary=True, **features):
+def fitted(task="classification", imputer="median", binary=True, calibrate=None, n=2, **features):
     target = "price" if task == "regression" else "genre"
     config = model_config.RandomForestPipeline.model_validate(
         {
@@ -48,13 +48,17 @@ def fitted(task="classification", imputer="median", binary=True, **features):
             },
             "category_orders": {"size": ["small", "middle", "large"]},
             "numerical_imputer": imputer,
+            "calibrate": calibrate,
             "tfidf": {"max_features": 4, "binary": binary},
             "random_forest": {"n_estimators": 12, "max_depth": 6, "random_state": 1},
         }
     )
     pipeline = inference_pipeline.make_inference_pipeline(config)
-    inference_pipeline.fit(pipeline, table(), config)
-    return pipeline
+    rows = table()
+    if n == 3:
+        rows["genre"] = rows["genre"].where(rows["key"] < 9, "z")
+    inference_pipeline.fit(pipeline, rows[:200], config)
+    return inference_pipeline.calibrated(pipeline, rows[200:], config)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,10 @@ def fitted(task="classification", imputer="median", binary=True, **features):
         {"imputer": "mean", "binary": False},
         {"imputer": "zero", "one_hot": [], "dates": [], "nlp": []},
         {"numerical": [], "categorical": ["kind"]},
+        {"calibrate": "isotonic"},
+        {"calibrate": "isotonic", "n": 3},
+        {"calibrate": "temperature"},
+        {"calibrate": "temperature", "n": 3},
     ],
 )
 def test_every_treatment_has_the_pipelines_answers_to_the_last_bit(changes):

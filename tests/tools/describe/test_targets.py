@@ -53,6 +53,16 @@ def test_two_near_names_are_asked_about(drafts):
         guessed(drafts, age=numbers(), default=classes(), size=numbers(), y=classes())
 
 
+def test_an_income_is_a_target_in_the_last_place_only(drafts):
+    assert guessed(drafts, age=numbers(), size=numbers(), income=numbers()) == "income"
+    assert guessed(drafts, age=numbers(), income=numbers(), purchase=classes()) == "purchase"
+
+
+def test_a_first_column_with_few_values_is_as_near_as_such_a_last_one(drafts):
+    with pytest.raises(UserError, match=r"first and the last column may be the target \('vote'"):
+        guessed(drafts, rownames=range(N), vote=classes(), age=numbers(), gender=classes())
+
+
 @pytest.mark.parametrize("name", ["rownames", "X", "Unnamed: 0", "customer_id", "orderid", "uuid"])
 def test_what_names_rows_is_no_target_even_in_the_last_place(drafts, name):
     few = np.arange(N) % 4

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
 from util_lib.errors import UserError
 from util_lib.model import measuring, metric_names, metrics, plots
@@ -29,6 +29,7 @@ def test_scores_are_scikit_learns_and_carry_the_name_of_their_split(answers):
             ),
             "val_accuracy": (truth == predicted).mean(),
             "val_f1_macro": f1_score(truth, predicted, average="macro"),
+            "val_brier": brier_score_loss(truth, probabilities, labels=CLASSES),
         }
     )
 
@@ -188,11 +189,13 @@ def test_a_line_says_a_score_with_its_error_and_its_baseline():
 
 def test_few_rows_of_a_class_and_a_split_unlike_the_other_are_said():
     test = {"test_accuracy": 0.9, "test_accuracy_se": 0.02, "test_rarest_class_rows": 9}
-    assert "the rarest class has 9 rows in the test split" in measuring.said_of(test, "test", {})[0]
+    assert (
+        "the rarest class has 9 rows in the test split" in metric_names.said_of(test, "test", {})[0]
+    )
     enough = test | {"test_rarest_class_rows": 10}
     near, far = ({"val_accuracy": v, "val_accuracy_se": 0.02} for v in (0.87, 0.85))
-    assert measuring.said_of(enough, "test", near) == []
-    assert measuring.said_of(enough, "test", far) == [
+    assert metric_names.said_of(enough, "test", near) == []
+    assert metric_names.said_of(enough, "test", far) == [
         "test_accuracy 0.9000 and val_accuracy 0.8500 differ by more than their standard errors "
         "together (0.0400): chance, or rows that are not alike"
     ]

@@ -90,6 +90,12 @@ def test_without_a_standard_error_nothing_is_called_simplest_and_it_is_said_why(
     assert "sweep.cv=5 gives one" in ranking.explained(ranking.read("night"))
     put(2, {DEPTH: 30}, objectives=[val], **{val: 0.91, val + "_se": 0.02, "model_mb": 9.0})
     assert marked() == {2: "best", 1: "simplest within 1 SE"}
+    few = {val: 0.92, val + "_se": 0.02, "model_mb": 9.0, "val_rarest_class_rows": 3}
+    assert "rarest class" not in ranking.explained(ranking.read("night"))
+    put(3, {DEPTH: 31}, objectives=[val], **few)
+    assert "the rarest class has 3 rows in the val split" in ranking.explained(
+        ranking.read("night")
+    )
 
 
 def test_of_errors_and_sizes_the_smaller_is_better(local):
