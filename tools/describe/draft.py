@@ -18,6 +18,7 @@ from tools.describe.target import TargetGuess
 from util_lib import validation
 from util_lib.checks import leakage
 from util_lib.checks.findings import Finding
+from util_lib.checks.leakage_splits import SPLIT
 from util_lib.dataset.declaration import Csv, Data
 from util_lib.errors import UserError
 from util_lib.tables import cleaning
@@ -58,7 +59,8 @@ class Source(NamedTuple):
 class Draft(NamedTuple):
     """The text of the dataset file, what it declares, the target, and what may give it away.
 
-    `asked` are the columns about which the draft asks something.
+    `asked` are the columns about which the draft asks something, `splits` those that rows may be
+    divided by, and why.
     """
 
     text: str
@@ -66,6 +68,7 @@ class Draft(NamedTuple):
     target: TargetGuess
     suspects: list[Finding]
     asked: list[str]
+    splits: list[Finding]
 
 
 def make(given: Table, source: Source, name: str, asked_target: str | None) -> Draft:
@@ -110,11 +113,14 @@ def make(given: Table, source: Source, name: str, asked_target: str | None) -> D
     written = partial(_text, given, source, name, proposals, renamed, target, repeats)
     text = written([])
     data = validation.check(Data, yaml.safe_load(text)["data"], "the draft")
-    raw = table.rename(columns=old)
-    if suspects := leakage.find(cleaning.clean(raw, data), data):
-        text = written(suspects)
+    clean = cleaning.clean(table.rename(columns=old), data)
+    if found := leakage.find(clean, data):
+        text = written(found)
+        data = validation.check(Data, yaml.safe_load(text)["data"], "the draft")
     asked = [column for column, proposal in proposals.items() if asks(proposal)]
-    return Draft(text, data, target, suspects, asked)
+    splits = [one for one in found if one.rule == SPLIT]
+    suspects = [one for one in found if one.rule != SPLIT]
+    return Draft(text, data, target, suspects, asked, splits)
 
 
 def _better_names(names: list[str]) -> dict[str, str]:
@@ -169,6 +175,8 @@ def _text(
     suspects: list[Finding],
 ) -> str:
     frame = given.frame
+    splits = [one for one in suspects if one.rule == SPLIT]
+    suspects = [one for one in suspects if one.rule != SPLIT]
     lines = [f"  {line}" for line in _location(source, given)]
     lines += _warnings("  ", [s for s in suspects if s.column not in proposals])
     lines.append(f"  target: {scalar(target.name)} # {_comment(target.why)}")
@@ -180,6 +188,7 @@ def _text(
     else:
         few = "too few rows for all classes in each part" if target.classes else "a number has none"
         lines.append(f"  stratify: null # {few}")
+    lines += _split(frame.rename(columns=renamed), splits)
     lines += _cleaning(frame, proposals, renamed, target)
     lines += _wrapped("  ", repeats.why)
     lines.append(f"  drop_duplicates: {scalar(repeats.drop)}")
@@ -200,6 +209,16 @@ def _text(
     return (
         head + "\n".join(lines) + "\n" + ABOUT_COLUMNS + "  columns:\n" + "\n".join(columns) + "\n"
     )
+
+
+def _split(table: pd.DataFrame, splits: list[Finding]) -> list[str]:
+    """Propose by what rows are divided; a column without a value in every row cannot do it."""
+    lines = [line for one in splits for line in _wrapped("  ", one.message)]
+    for name in (str(one.column) for one in splits):
+        if table[name].notna().all():
+            by = "time" if pd.api.types.is_datetime64_any_dtype(table[name]) else "group"
+            return [*lines, f"  split: {flow({'by': by, 'column': name})}"]
+    return [*lines, "  # A split needs a value in every row."] if lines else []
 
 
 def _warnings(indent: str, suspects: list[Finding]) -> list[str]:
