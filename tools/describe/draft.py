@@ -114,12 +114,12 @@ def make(given: Table, source: Source, name: str, asked_target: str | None) -> D
     text = written([])
     data = validation.check(Data, yaml.safe_load(text)["data"], "the draft")
     clean = cleaning.clean(table.rename(columns=old), data)
-    if found := leakage.find(clean, data):
-        text = written(found)
+    if marked := leakage.find(clean, data):
+        text = written(marked)
         data = validation.check(Data, yaml.safe_load(text)["data"], "the draft")
     asked = [column for column, proposal in proposals.items() if asks(proposal)]
-    splits = [one for one in found if one.rule == SPLIT]
-    suspects = [one for one in found if one.rule != SPLIT]
+    splits = [one for one in marked if one.rule == SPLIT]
+    suspects = [one for one in marked if one.rule != SPLIT]
     return Draft(text, data, target, suspects, asked, splits)
 
 

@@ -87,9 +87,9 @@ def measured(sample: Any, data: Data, features: LookedAt, target: Target) -> Ite
     divided = features.with_roles(_roles(sample, data))
     drawn: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, role in divided.roles.items():
-        rows = _dates(divided[name]) if role == "date" else _groups(divided[name])
-        if rows is not None and len(drawn) < MAX_COLUMNS:
-            drawn[name] = rows
+        found = _dates(divided[name]) if role == "date" else _groups(divided[name])
+        if found is not None and len(drawn) < MAX_COLUMNS:
+            drawn[name] = found
     wanted = np.zeros(len(target.values), dtype=bool)
     for rows, _ in drawn.values():
         wanted[rows] = True
@@ -104,21 +104,24 @@ def measured(sample: Any, data: Data, features: LookedAt, target: Target) -> Ite
         judge = _by_time if divided.roles[name] == "date" else _by_group
         y = truth[place[rows]]
         x = _weighted(table[place[rows]], values if judge is _by_group else _blocks(values))
-        found = judge(x, values, y, target.classes is not None) if x.shape[1] else None
-        if found is not None:
+        scores = judge(x, values, y, target.classes is not None) if x.shape[1] else None
+        if scores is not None:
             by = "time" if judge is _by_time else "group"
-            yield Measured(name, by, len(np.unique(values)), *found)
+            yield Measured(name, by, len(np.unique(values)), *scores)
 
 
 def _roles(sample: Any, data: Data) -> dict[str, str]:
-    return {
-        name: "date" if column.dtype == "datetime" else "categorical"
-        for name, column in data.columns.items()
-        if name in sample.columns
-        and name != data.target
-        and not column.unique
-        and (column.dtype == "datetime" or (column.role == "ignore" and column.dtype != "bool"))
-    }
+    """Return the dates, and what may be an id: ignored, and no number that has limits."""
+    roles = {}
+    for name, column in data.columns.items():
+        plain = column.min is None and column.max is None and not column.unique
+        if name not in sample.columns or name == data.target:
+            continue
+        if column.dtype == "datetime":
+            roles[name] = "date"
+        elif column.role == "ignore" and column.dtype in ("string", "int") and plain:
+            roles[name] = "categorical"
+    return roles
 
 
 def _groups(column: Feature) -> tuple[np.ndarray, np.ndarray] | None:
