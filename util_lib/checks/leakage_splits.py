@@ -17,7 +17,7 @@ from util_lib.dataset.declaration import Data
 
 SPLIT = "split"
 SEED = 0
-MAX_ROWS = 2_000  # looked at, for each column
+MAX_ROWS = 1_500  # looked at, for each column
 MAX_COLUMNS = 5  # tried, in the order of the declaration
 MIN_GROUPS = 10
 MIN_REPEATS = 0.1  # of the rows have a value that an earlier one has
@@ -36,6 +36,8 @@ MIN_SIGMAS = 3
 
 
 Scores = tuple[float, float, float, float]
+# What a model says of the rows, and which of them are scored together; parts below 0 are not.
+Said = tuple[np.ndarray, np.ndarray]
 
 
 class Measured(NamedTuple):
@@ -103,8 +105,11 @@ def measured(sample: Any, data: Data, features: LookedAt, target: Target) -> Ite
     for name, (rows, values) in drawn.items():
         judge = _by_time if divided.roles[name] == "date" else _by_group
         y = truth[place[rows]]
-        x = _weighted(table[place[rows]], values if judge is _by_group else _blocks(values))
-        scores = judge(x, values, y, target.classes is not None) if x.shape[1] else None
+        x = table[place[rows]]
+        told = _weighted(x, values if judge is _by_group else _blocks(values))
+        if not told.shape[1]:
+            continue
+        scores = judge((told, _scaled(x)), values, y, target.classes is not None)
         if scores is not None:
             by = "time" if judge is _by_time else "group"
             yield Measured(name, by, len(np.unique(values)), *scores)
@@ -170,6 +175,12 @@ def _plain(features: Iterable[Feature]) -> np.ndarray:
     return np.column_stack(columns) if columns else np.empty((0, 0))
 
 
+def _scaled(table: np.ndarray) -> np.ndarray:
+    spread = table.std(axis=0)
+    used = spread > 1e-12
+    return (table[:, used] - table[:, used].mean(axis=0)) / spread[used]
+
+
 def _weighted(table: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Scale features by how they vary within groups; leave out those that do between them alike."""
     centred = table - table.mean(axis=0)
@@ -186,34 +197,44 @@ def _weighted(table: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return centred[:, used] / np.sqrt(total * within / n)[used]
 
 
-def _by_group(x: np.ndarray, groups: np.ndarray, y: np.ndarray, classes: bool) -> Scores | None:
-    distances = _distances(x, x)
-    np.fill_diagonal(distances, np.inf)
-    at_random = _foretold(distances, y, classes)
-    distances[groups[:, None] == groups[None, :]] = np.inf
+def _by_group(
+    tables: Iterable[np.ndarray], groups: np.ndarray, y: np.ndarray, classes: bool
+) -> Scores | None:
     one = np.zeros(len(y), dtype=int)
-    said = (_foretold(distances, y, classes), one), (at_random, one)
-    return _compared(*said, y, classes, groups % BUNDLES)
+    apart, at_random = [], []
+    for x in tables:
+        distances = _distances(x)
+        at_random.append((_foretold(distances, y, classes), one))
+        distances[groups[:, None] == groups[None, :]] = np.inf
+        apart.append((_foretold(distances, y, classes), one))
+    return _compared(apart, at_random, y, classes, groups % BUNDLES)
 
 
-def _by_time(x: np.ndarray, when: np.ndarray, y: np.ndarray, classes: bool) -> Scores | None:
+def _by_time(
+    tables: Iterable[np.ndarray], when: np.ndarray, y: np.ndarray, classes: bool
+) -> Scores | None:
     """Foresee newer rows from all older ones, and any rows from as many of any time."""
     starts = np.unique(np.sort(when)[[int(part * len(when)) for part in PARTS]])
     part = np.searchsorted(starts, when, side="right") - 1
     if (part < 0).sum() < 2 * NEAREST:
         return None
-    distances = _distances(x, x)
-    np.fill_diagonal(distances, np.inf)
-    older = np.where(part[:, None] > part[None, :], distances, np.inf)
     some = np.random.default_rng(SEED).random(len(when)) < np.mean(PARTS)
-    any_time = np.where(some[None, :], distances, np.inf)
-    said = (_foretold(older, y, classes), part), (_foretold(any_time, y, classes), 0 * part)
-    return _compared(*said, y, classes, _blocks(when))
+    apart, at_random = [], []
+    for x in tables:
+        distances = _distances(x)
+        older = np.where(part[:, None] > part[None, :], distances, np.inf)
+        apart.append((_foretold(older, y, classes), part))
+        distances[:, ~some] = np.inf
+        at_random.append((_foretold(distances, y, classes), 0 * part))
+    return _compared(apart, at_random, y, classes, _blocks(when))
 
 
-def _distances(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    squares = (ours**2).sum(axis=1)[:, None] + (theirs**2).sum(axis=1)[None, :]
-    return np.maximum(squares - 2 * ours @ theirs.T, 0.0)
+def _distances(x: np.ndarray) -> np.ndarray:
+    """Return how far rows are from each other, from themselves infinitely."""
+    squares = (x**2).sum(axis=1)
+    distances = np.maximum(squares[:, None] + squares[None, :] - 2 * x @ x.T, 0.0)
+    np.fill_diagonal(distances, np.inf)
+    return distances
 
 
 def _scored(y: np.ndarray, classes: bool) -> np.ndarray:
@@ -239,15 +260,15 @@ def _foretold(distances: np.ndarray, y: np.ndarray, classes: bool) -> np.ndarray
 
 
 def _compared(
-    apart: tuple[np.ndarray, np.ndarray],
-    at_random: tuple[np.ndarray, np.ndarray],
+    apart: list[Said],
+    at_random: list[Said],
     y: np.ndarray,
     classes: bool,
     bundles: np.ndarray,
 ) -> Scores | None:
     """Return both scores, the difference of skill, and its error (jackknife over bundles).
 
-    What is said of the rows goes with the parts that are scored alone; those below 0 are not.
+    Of several models the best counts on either side.
     """
     values = _scored(y, classes)
 
@@ -262,21 +283,24 @@ def _compared(
                 each.append(auc_of(said[rows, place], positive))
         return float(np.mean(each)) if each else 0.5
 
-    def score(said: np.ndarray, parts: np.ndarray, rows: np.ndarray) -> float:
-        return float(
-            np.mean([of_part(said, rows & (parts == part)) for part in range(parts.max() + 1)])
-        )
+    def score(model: Said, rows: np.ndarray) -> float:
+        said, parts = model
+        each = [of_part(said, rows & (parts == part)) for part in range(parts.max() + 1)]
+        return float(np.mean(each))
 
     def skill(scored: float) -> float:
         return max(0.0, 2 * scored - 1 if classes else scored)  # worse than none is none
 
-    def difference(rows: np.ndarray) -> float:
-        return skill(score(*at_random, rows)) - skill(score(*apart, rows))
-
     rows = np.ones(len(y), dtype=bool)
-    together = score(*at_random, rows)
-    if skill(together) < MIN_SKILL:
+    one, other = (
+        max(models, key=lambda model: score(model, rows)) for models in (apart, at_random)
+    )
+
+    def difference(rows: np.ndarray) -> float:
+        return skill(score(other, rows)) - skill(score(one, rows))
+
+    if skill(score(other, rows)) < MIN_SKILL:
         return None
     without = np.array([difference(bundles != bundle) for bundle in np.unique(bundles)])
     error = np.sqrt((len(without) - 1) * without.var()) if len(without) > 1 else np.inf
-    return score(*apart, rows), together, difference(rows), float(error)
+    return score(one, rows), score(other, rows), difference(rows), float(error)
