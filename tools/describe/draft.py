@@ -18,7 +18,7 @@ from tools.describe.target import TargetGuess
 from util_lib import validation
 from util_lib.checks import leakage
 from util_lib.checks.findings import Finding
-from util_lib.checks.leakage_splits import SPLIT
+from util_lib.checks.leakage_splits import DECLARE, SPLIT
 from util_lib.dataset.declaration import Csv, Data
 from util_lib.errors import UserError
 from util_lib.tables import cleaning
@@ -59,8 +59,7 @@ class Source(NamedTuple):
 class Draft(NamedTuple):
     """The text of the dataset file, what it declares, the target, and what may give it away.
 
-    `asked` are the columns about which the draft asks something, `splits` those that rows may be
-    divided by, and why.
+    `asked` are the columns about which the draft asks something.
     """
 
     text: str
@@ -68,7 +67,6 @@ class Draft(NamedTuple):
     target: TargetGuess
     suspects: list[Finding]
     asked: list[str]
-    splits: list[Finding]
 
 
 def make(given: Table, source: Source, name: str, asked_target: str | None) -> Draft:
@@ -111,16 +109,19 @@ def make(given: Table, source: Source, name: str, asked_target: str | None) -> D
         raise UserError(f"{source.shown} has no column that could be a feature ({reasons})")
     repeats = repeated.judge(usable, proposals, target)
     written = partial(_text, given, source, name, proposals, renamed, target, repeats)
-    text = written([])
-    data = validation.check(Data, yaml.safe_load(text)["data"], "the draft")
+    data = _declared(written([], []))
     clean = cleaning.clean(table.rename(columns=old), data)
-    if marked := leakage.find(clean, data):
-        text = written(marked)
-        data = validation.check(Data, yaml.safe_load(text)["data"], "the draft")
+    suspects = leakage.find(clean, data)
+    if splits := [one for one in suspects if one.rule == SPLIT]:
+        data = _declared(written(splits, []))
+        suspects = [one for one in leakage.find(clean, data) if one.rule != SPLIT]
+    text = written(splits, suspects)
     asked = [column for column, proposal in proposals.items() if asks(proposal)]
-    splits = [one for one in marked if one.rule == SPLIT]
-    suspects = [one for one in marked if one.rule != SPLIT]
-    return Draft(text, data, target, suspects, asked, splits)
+    return Draft(text, data, target, suspects, asked)
+
+
+def _declared(text: str) -> Data:
+    return validation.check(Data, yaml.safe_load(text)["data"], "the draft")
 
 
 def _better_names(names: list[str]) -> dict[str, str]:
@@ -172,11 +173,10 @@ def _text(
     renamed: dict[str, str],
     target: TargetGuess,
     repeats: Repeats,
+    splits: list[Finding],
     suspects: list[Finding],
 ) -> str:
     frame = given.frame
-    splits = [one for one in suspects if one.rule == SPLIT]
-    suspects = [one for one in suspects if one.rule != SPLIT]
     lines = [f"  {line}" for line in _location(source, given)]
     lines += _warnings("  ", [s for s in suspects if s.column not in proposals])
     lines.append(f"  target: {scalar(target.name)} # {_comment(target.why)}")
@@ -188,7 +188,7 @@ def _text(
     else:
         few = "too few rows for all classes in each part" if target.classes else "a number has none"
         lines.append(f"  stratify: null # {few}")
-    lines += _split(frame.rename(columns=renamed), splits)
+    lines += _split(frame.rename(columns=renamed), proposals, splits)
     lines += _cleaning(frame, proposals, renamed, target)
     lines += _wrapped("  ", repeats.why)
     lines.append(f"  drop_duplicates: {scalar(repeats.drop)}")
@@ -211,12 +211,13 @@ def _text(
     )
 
 
-def _split(table: pd.DataFrame, splits: list[Finding]) -> list[str]:
+def _split(table: pd.DataFrame, proposals: dict[str, Proposal], splits: list[Finding]) -> list[str]:
     """Propose by what rows are divided; a column without a value in every row cannot do it."""
-    lines = [line for one in splits for line in _wrapped("  ", one.message)]
+    reasons = [one.message.partition(DECLARE)[0] for one in splits]
+    lines = [line for reason in reasons for line in _wrapped("  ", reason)]
     for name in (str(one.column) for one in splits):
         if table[name].notna().all():
-            by = "time" if pd.api.types.is_datetime64_any_dtype(table[name]) else "group"
+            by = "time" if proposals[name].keys["dtype"] == "datetime" else "group"
             return [*lines, f"  split: {flow({'by': by, 'column': name})}"]
     return [*lines, "  # A split needs a value in every row."] if lines else []
 

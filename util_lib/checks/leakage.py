@@ -37,6 +37,8 @@ def find(sample: Any, data: Data) -> list[Finding]:
     copies, first = leakage_rows.copies(features, target)
     dated = any(column.dtype == "datetime" for column in data.columns.values())
     found = [*leakage_rows.order(features, target, dated), *copies]
+    if data.split.by == "time":  # then rows in the order of the target do no harm
+        found = [finding for finding in found if finding.rule != leakage_rows.ROW_ORDER]
     found += leakage_splits.find(sample, data, features, target)
     # A copy of a row says nothing new of a column, and would make chance look like a rule.
     target = target._replace(values=target.values[first])

@@ -16,6 +16,7 @@ from util_lib.checks.leakage_columns import Feature, LookedAt, Target, auc_of
 from util_lib.dataset.declaration import Data
 
 SPLIT = "split"
+DECLARE = "; declare "  # begins the way out
 SEED = 0
 MAX_ROWS = 1_500  # looked at, for each column
 MAX_COLUMNS = 5  # tried, in the order of the declaration
@@ -79,7 +80,7 @@ def find(sample: Any, data: Data, features: LookedAt, target: Target) -> Iterato
             one.column,
             SPLIT,
             f"by {one.column} {one.apart:.2f}, at random {one.at_random:.2f} ({measure} of the "
-            f"nearest rows): {why}; declare data.split (by: {one.by}, column: {one.column})",
+            f"nearest rows): {why}{DECLARE}data.split (by: {one.by}, column: {one.column})",
             strength={"apart": one.apart, "at random": one.at_random},
         )
 
