@@ -33,7 +33,7 @@ BUNDLES = 20  # of groups or times, each left out once to tell how sure a differ
 TAIL = 0.01  # of numbers to predict; those beyond count as the last ones within
 MIN_SKILL = 0.2  # of the random split: 0 = none, 1 = no error; one with less flatters nobody
 MIN_DIFFERENCE = 0.15  # of skill
-MIN_SIGMAS = 3
+MIN_SIGMAS = 2  # besides
 
 
 Scores = tuple[float, float, float, float]
@@ -193,7 +193,7 @@ def _weighted(table: np.ndarray, groups: np.ndarray) -> np.ndarray:
     n, n_groups = len(table), int((sizes > 0).sum())
     total = np.where(total > 0, total, 1.0)
     within = np.clip(1 - between / total, 0.001, 1) * (n - 1) / max(1, n - n_groups)
-    chance = MIN_SIGMAS * np.sqrt(2 / n_groups) * n_groups / n
+    chance = 3 * np.sqrt(2 / n_groups) * n_groups / n
     used = (1 - within > max(MIN_ALIKE, chance)) & (total > 1e-12)
     return centred[:, used] / np.sqrt(total * within / n)[used]
 
