@@ -20,11 +20,13 @@ from util_lib.checks import leakage
 from util_lib.checks.findings import Finding
 from util_lib.checks.leakage_splits import DECLARE, SPLIT
 from util_lib.dataset.declaration import Csv, Data
+from util_lib.dataset.repeats import Duplicates
 from util_lib.errors import UserError
 from util_lib.tables import cleaning
 
 # What a row may hold that is kept where others are infinite.
 FINITE = {"min": -1e300, "max": 1e300, "nullable": True}
+MORE_REPEATS = 0.05  # than now, as a share of the rows, which check_data lets pass
 LINE = 100  # characters, then lists get a line for each entry
 PLAIN_WORD = re.compile(r"[A-Za-z_]\w*([ -]\w+)*", re.ASCII)
 
@@ -191,7 +193,7 @@ def _text(
     lines += _split(frame.rename(columns=renamed), proposals, splits)
     lines += _cleaning(frame, proposals, renamed, target)
     lines += _wrapped("  ", repeats.why)
-    lines.append(f"  drop_duplicates: {scalar(repeats.drop)}")
+    lines.append(f"  {_repeats(repeats, proposals)}")
     texts = [n for n, proposal in proposals.items() if proposal.role == "text"]
     if texts:
         free = next(n for n in _numbered("text_feature") if n not in proposals)
@@ -220,6 +222,16 @@ def _split(table: pd.DataFrame, proposals: dict[str, Proposal], splits: list[Fin
             by = "time" if proposals[name].keys["dtype"] == "datetime" else "group"
             return [*lines, f"  split: {flow({'by': by, 'column': name})}"]
     return [*lines, "  # A split needs a value in every row."] if lines else []
+
+
+def _repeats(repeats: Repeats, proposals: dict[str, Proposal]) -> str:
+    """Say which rows are dropped as repeats: of many the draft allows as many and some more."""
+    keys: dict[str, Any] = {}
+    if repeats.drop and not all(proposal.keys for proposal in proposals.values()):
+        keys["columns"] = [name for name, proposal in proposals.items() if proposal.keys]
+    if repeats.share > Duplicates().max_share:
+        keys["max_share"] = min(1.0, round(repeats.share + MORE_REPEATS, 2))
+    return f"duplicates: {flow(keys)}" if keys else f"drop_duplicates: {scalar(repeats.drop)}"
 
 
 def _warnings(indent: str, suspects: list[Finding]) -> list[str]:
