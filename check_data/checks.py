@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from check_data.examine import Inputs, Results
+from check_data.examine import REPEATS, Inputs, Results
+from util_lib.dataset import repeats
 from util_lib.dataset.declaration import Data
 
 FAULTS_OF_COLUMNS = {  # rule: what it asks, and of which columns
@@ -38,6 +39,10 @@ FAULTS_OF_THE_TABLE = {  # rule: what it asks, and under which declarations
     "class share": (
         "Each class has min_class_share of the rows.",
         lambda data: data.checks.min_class_share is not None,
+    ),
+    REPEATS: (
+        "No more rows than duplicates.max_share were dropped as repeats.",
+        lambda data: repeats.declared(data) is not None,
     ),
 }
 ABOUT_THE_TARGET = ("target varies", "class share")

@@ -12,6 +12,7 @@ from util_lib import tracking
 from util_lib.checks import drift, leakage
 from util_lib.checks.drift import ColumnDrift
 from util_lib.checks.findings import Finding
+from util_lib.dataset import repeats
 from util_lib.dataset.declaration import Data
 from util_lib.tables import large, reading
 from util_lib.tracking.names import parse_reference
@@ -23,6 +24,7 @@ logger = logging.getLogger("check_data")
 NOT_TESTED = "drift not tested: there is nothing but the sample itself to compare it with"
 Table = pd.DataFrame | ColumnsOfFile
 SORTED_BYTES = 16  # for each row: the numbers of a column of both tables, sorted
+REPEATS = "repeats dropped"
 FIRST_ALIAS = "reference"  # the only alias that the first good data get by themselves
 
 
@@ -76,6 +78,23 @@ def _opened(artifact: Any, folder: Path, data: Data) -> Table:
         large.check_room(folder, SORTED_BYTES * reading.shape(path)[1])
         return ColumnsOfFile(path, data.table_columns)
     return reading.read_own(path, data.table_columns)
+
+
+def too_many_repeats(artifact: Any, data: Data) -> list[Finding]:
+    """Return a fault where preprocess dropped a larger share of the rows than is declared."""
+    how, share = repeats.declared(data), artifact.metadata.get(repeats.SHARE, 0.0)
+    if how is None or share <= how.max_share:
+        return []
+    return [
+        Finding(
+            None,
+            REPEATS,
+            f"{share:.1%} of the rows were dropped because they repeat others, and "
+            f"duplicates.max_share allows {how.max_share:.0%}: raise it if they are the same thing "
+            "twice; else keep them (drop_duplicates: false), or name the columns that tell them "
+            "apart (duplicates.columns)",
+        )
+    ]
 
 
 def examine(sample: Table, reference: Table | None, data: Data, ks_alpha: float) -> Results:

@@ -25,7 +25,7 @@ import pytest
 
 from check_data import report
 from check_data.checks import Check, all_checks
-from check_data.examine import examine, load_inputs
+from check_data.examine import examine, load_inputs, too_many_repeats
 from util_lib import cli, tracking
 from util_lib.dataset import declaration
 from util_lib.errors import UserError
@@ -133,6 +133,7 @@ def main(argv: list[str] | None = None) -> None:
         if inputs.no_reference:
             logger.warning(inputs.no_reference)
         results = examine(inputs.sample, inputs.reference, data, args.ks_alpha)
+        results.faults.extend(too_many_repeats(inputs.artifact, data))
         for leak in results.leaks:
             if not leak.fatal:
                 logger.warning(leak.message)

@@ -17,12 +17,14 @@ import pyarrow.parquet as pq
 from util_lib import validation
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
+from util_lib.dataset.repeats import declared
 from util_lib.errors import UserError
 from util_lib.tables import cleaning, large, packed_files, parquet_files, reading, typed
 from util_lib.tables.reading import Piece
 
 ROWS = 2**17  # of a batch
 ITS_SHARE = 8  # DuckDB gets this part of the memory: it takes more than it is told
+OUT = "left out: "  # begins the names of columns that are compared only
 TIMES = 3  # what the files on the way take, of what the table holds
 
 
@@ -60,8 +62,8 @@ def n_rows_of(path: Path, data: Data) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
 
 
-def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[int, int]:
-    """Write the cleaned table to `target`; return its numbers of rows and columns."""
+def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[tuple[int, int], float]:
+    """Write the cleaned table to `target`; return its shape and the share of repeats dropped."""
     if target.suffix == ".csv":
         raise UserError(
             f"a table above large_rows ({data.large_rows:,}) is written as parquet: set "
@@ -71,16 +73,17 @@ def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[int, int]
     kinds, staged = Kinds(), folder / "staged.parquet"
     while True:
         try:
-            schema, n_rows, n_compared = _stage(path, data, staged, kinds)
+            schema, n_rows, compared = _stage(path, data, staged, kinds)
             break
         except _AgainError as again:
             kinds.schema = again.schema
     repeated = np.zeros(n_rows, dtype=bool)
-    if data.drop_duplicates:
-        nested = [field.name for field in schema if pa.types.is_nested(field.type)]
+    if how := declared(data):
+        types = pq.read_schema(staged).types
+        nested = [name for name, place in compared.items() if pa.types.is_nested(types[place])]
         if nested:
             raise cleaning.not_comparable(nested)
-        repeated = repeats(staged, n_compared, folder, data.memory)
+        repeated = repeats(staged, [*compared.values()], folder, data.memory, how.keep)
         cleaning.log_dropped(cleaning.DUPLICATES, n_rows, int((~repeated).sum()))
     with pq.ParquetFile(staged) as file, parquet_files.writer(target, schema) as writer:
         start = 0
@@ -88,9 +91,9 @@ def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[int, int]
             kept = ~repeated[start : start + batch.num_rows]
             start += batch.num_rows
             columns = batch.columns if kept.all() else batch.filter(pa.array(kept)).columns
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            writer.write_table(pa.Table.from_arrays(columns[: len(schema)], schema=schema))
     staged.unlink()
-    return int((~repeated).sum()), len(schema.names)
+    return (int((~repeated).sum()), len(schema)), float(repeated.mean())
 
 
 def _size(path: Path, data: Data) -> int:
@@ -103,15 +106,18 @@ def _size(path: Path, data: Data) -> int:
         return sum(file.metadata.row_group(group).total_byte_size for group in groups)
 
 
-def _stage(path: Path, data: Data, staged: Path, kinds: Kinds) -> tuple[pa.Schema, int, int]:
+def _stage(
+    path: Path, data: Data, staged: Path, kinds: Kinds
+) -> tuple[pa.Schema, int, dict[str, int]]:
     """Write the rows that the rules keep, with their new columns; duplicates are among them.
 
-    Return the schema of the table, the number of rows, and of columns that are compared: those
-    that are not new.
+    Return the schema of the table, the number of rows, and where the columns are that repeats are
+    equal in; those that are left out of the table come after its own.
     """
     rules = cleaning.row_rules(data)
     counts = {rule: [0, 0] for rule in rules}
-    n_rows = n_compared = 0
+    n_rows = n_columns = 0
+    how, compared = declared(data), dict[str, int]()
     with_nulls: set[str] = set()
     writer = None
     try:
@@ -121,11 +127,16 @@ def _stage(path: Path, data: Data, staged: Path, kinds: Kinds) -> tuple[pa.Schem
                 counts[rule][0] += len(frame)
                 frame = select(frame).reset_index(drop=True)
                 counts[rule][1] += len(frame)
-            frame = cleaning.declared_only(frame, data)
+            whole, frame = frame, cleaning.declared_only(frame, data)
             if frame.empty:
                 continue
-            n_compared = len(frame.columns)
+            names = cleaning.compared(whole, how) if how else []
+            out = [name for name in names if name not in frame]
             frame = _with_new_columns(frame, data, kinds)
+            n_columns = len(frame.columns)
+            frame = frame.assign(**{f"{OUT}{name}": whole[name] for name in out})
+            places = {name: place for place, name in enumerate(frame.columns)}
+            compared = {name: places[OUT + name if name in out else name] for name in names}
             table = _of_one_schema(pa.Table.from_pandas(frame, preserve_index=False), kinds)
             with_nulls |= {name for name in table.column_names if table[name].null_count}
             n_rows += len(table)
@@ -136,7 +147,8 @@ def _stage(path: Path, data: Data, staged: Path, kinds: Kinds) -> tuple[pa.Schem
             writer.close()
     for rule, (before, kept) in counts.items():
         cleaning.log_dropped(rule, before, kept)
-    return _described(table.schema, frame, with_nulls), n_rows, n_compared
+    own = pa.schema([*table.schema][:n_columns])
+    return _described(own, frame, with_nulls), n_rows, compared
 
 
 def _staging(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
@@ -228,8 +240,10 @@ def _described(schema: pa.Schema, frame: pd.DataFrame, with_nulls: set[str]) -> 
     return schema.with_metadata(metadata)
 
 
-def repeats(path: Path, n_columns: int, folder: Path, memory: str) -> np.ndarray:
-    """Mark the rows of a file that equal an earlier one in its first columns, as pandas finds.
+def repeats(
+    path: Path, places: list[int], folder: Path, memory: str, keep: str = "first"
+) -> np.ndarray:
+    """Mark the rows of a file that equal another in some columns, all but one, as pandas finds.
 
     Rows with the same hash are compared by their values, so nothing is left to the hash. Missing
     values are alike, and so are 0.0 and -0.0.
@@ -237,8 +251,9 @@ def repeats(path: Path, n_columns: int, folder: Path, memory: str) -> np.ndarray
     import duckdb  # only large tables need it
 
     schema = pq.read_schema(path)
-    fields = [schema.field(place) for place in range(n_columns)]
+    fields = [schema.field(place) for place in places]
     columns = ", ".join(f'"{f.name}"' for f in fields if not pa.types.is_null(f.type)) or "0"
+    order = "DESC" if keep == "last" else "ASC"
     spilled = folder / "duckdb"
     settings: dict[str, Any] = {
         "memory_limit": f"{validation.bytes_of(memory) // ITS_SHARE // 10**6}MB",
@@ -262,7 +277,7 @@ def repeats(path: Path, n_columns: int, folder: Path, memory: str) -> np.ndarray
         ask("DROP TABLE hashed")
         found = ask(
             "SELECT r FROM (SELECT file_row_number AS r, row_number() OVER "
-            f"(PARTITION BY {columns} ORDER BY file_row_number) AS place FROM {table} "
+            f"(PARTITION BY {columns} ORDER BY file_row_number {order}) AS place FROM {table} "
             "WHERE file_row_number IN (SELECT r FROM alike)) WHERE place > 1",
             [str(path)],
         )

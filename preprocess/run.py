@@ -20,7 +20,7 @@ import pandas as pd
 
 from preprocess import in_batches
 from util_lib import cli, tracking
-from util_lib.dataset import declaration
+from util_lib.dataset import declaration, repeats
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
@@ -69,11 +69,21 @@ def file_of(name: str, tmp: str) -> Path:
 
 
 def log_table(
-    run: Any, path: Path, shape: tuple[int, int], name: str, kind: str, text: str
+    run: Any, path: Path, shape: tuple[int, int], name: str, kind: str, text: str, share: float = 0
 ) -> None:
-    """Log a table, of `shape`, as the artifact `name`, of type `kind` and description `text`."""
-    metadata = {"rows": shape[0], "columns": shape[1]}
+    """Log a table, of `shape`, as the artifact `name`, of type `kind` and description `text`.
+
+    `share` of its rows were dropped as repeats of others, which check_data judges.
+    """
+    metadata: dict[str, float] = {"rows": shape[0], "columns": shape[1]}
+    if share:
+        metadata[repeats.SHARE] = round(share, 6)
+    if share > repeats.WORTH_A_LINE:
+        run.summary[repeats.SHARE] = round(share, 4)
     logged = tracking.log_file(run, path, name, kind, text, metadata)
+    if logged.metadata.get(repeats.SHARE) != metadata.get(repeats.SHARE):
+        logged.metadata = metadata  # the same rows came out of another table
+        logged.save()
     logger.info("logged %s: %s rows, %d columns", logged.name, f"{shape[0]:,}", shape[1])
 
 
@@ -138,9 +148,8 @@ def main(argv: list[str] | None = None) -> None:
                     f"large_rows ({data.large_rows:,}) rows: raise data.large_rows, or set "
                     "data.reference_half to false"
                 )
-            log_table(
-                run, target, in_batches.clean(path, data, target, Path(tmp)), name, kind, text
-            )
+            shape, share = in_batches.clean(path, data, target, Path(tmp))
+            log_table(run, target, shape, name, kind, text, share)
             return
         frame = cleaning.read(path, data)
         reference = None
@@ -148,9 +157,9 @@ def main(argv: list[str] | None = None) -> None:
             frame, other = halves(frame, args.random_state, labels_of(frame, data))
             logger.info("reference_half: %s rows are set aside", f"{len(other):,}")
             reference = cleaning.clean(other, data)
-        frame = cleaning.clean(frame, data)
+        frame, share = cleaning.clean_and_count(frame, data)
         reading.write(frame, target)
-        log_table(run, target, frame.shape, name, kind, text)
+        log_table(run, target, frame.shape, name, kind, text, share)
         if reference is not None:
             target = file_of(REFERENCE, tmp)
             reading.write(reference, target)

@@ -76,7 +76,7 @@ def test_the_rows_that_repeat_are_those_of_pandas(tmp_path, first):
         path = tmp_path / f"{seed}.parquet"
         numbered = table.set_axis([str(place) for place in range(7)], axis="columns")
         numbered.to_parquet(path, index=False)
-        marks = in_batches.repeats(path, 7, tmp_path, "500MB")
+        marks = in_batches.repeats(path, [*range(7)], tmp_path, "500MB")
         assert marks.tolist() == table.duplicated().tolist(), seed
         found += marks.sum()
     assert found > 40
@@ -191,3 +191,19 @@ def test_a_full_disk_is_one_sentence(steps, monkeypatch):
         run.main(
             ["--input_artifact", reference, "--artifact_name", NAME, "--dataset_config", config]
         )
+
+
+@pytest.mark.parametrize(
+    "duplicates",
+    [{}, {"keep": "last"}, {"columns": ["number", "more"]}, {"columns": ["word"], "keep": "last"}],
+)
+def test_repeats_are_found_in_the_same_columns_also_in_those_left_out(both, caplog, duplicates):
+    caplog.set_level("INFO")
+    table = random_table(5).assign(text="its own")
+    table["more"] = np.random.default_rng(0).integers(0, 3, len(table))
+    table = pd.concat([table, table[::2]], ignore_index=True)
+    out = {"drop_columns": ["more", "text"]}
+    whole, in_pieces = both(table, drop_duplicates=False, duplicates=duplicates, clean=out)
+    pd.testing.assert_frame_equal(whole, in_pieces)
+    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("duplicates")]
+    assert len(said) == 2 and said[0] == said[1] and "dropped 0" not in said[0]

@@ -30,6 +30,20 @@ def test_repeated_rows_go_and_the_first_of_each_stays_in_its_place(preprocess, c
     assert "dropped 3 duplicates of 33 rows" in caplog.text
 
 
+@pytest.mark.parametrize("large_rows", [10**6, 1])
+def test_how_many_went_is_kept_with_the_table_and_many_are_a_line_of_the_run(
+    preprocess, steps, large_rows
+):
+    songs = make_songs(30)
+    for n_more, line in ((1, None), (10, 0.25)):
+        raw = pd.concat([songs, songs[:n_more]])
+        preprocess(raw, drop_duplicates=True, large_rows=large_rows)
+        assert steps.run("preprocess").summary.get("duplicates_dropped") == line
+        share = steps.artifact(f"{NAME}:latest").metadata["duplicates_dropped"]
+        assert share == pytest.approx(n_more / (30 + n_more), abs=1e-6)
+    assert steps.artifact(f"{NAME}:latest").version == "v0"  # the same rows came out
+
+
 def test_repeated_rows_stay_where_the_dataset_does_not_say_otherwise(preprocess):
     songs = make_songs(30)
     assert len(preprocess(pd.concat([songs, songs]))) == 60

@@ -18,12 +18,15 @@ from tools.describe.target import TargetGuess
 from util_lib import validation
 from util_lib.checks import leakage
 from util_lib.checks.findings import Finding
+from util_lib.checks.leakage_splits import DECLARE, SPLIT
 from util_lib.dataset.declaration import Csv, Data
+from util_lib.dataset.repeats import Duplicates
 from util_lib.errors import UserError
 from util_lib.tables import cleaning
 
 # What a row may hold that is kept where others are infinite.
 FINITE = {"min": -1e300, "max": 1e300, "nullable": True}
+MORE_REPEATS = 0.05  # than now, as a share of the rows, which check_data lets pass
 LINE = 100  # characters, then lists get a line for each entry
 PLAIN_WORD = re.compile(r"[A-Za-z_]\w*([ -]\w+)*", re.ASCII)
 
@@ -108,13 +111,19 @@ def make(given: Table, source: Source, name: str, asked_target: str | None) -> D
         raise UserError(f"{source.shown} has no column that could be a feature ({reasons})")
     repeats = repeated.judge(usable, proposals, target)
     written = partial(_text, given, source, name, proposals, renamed, target, repeats)
-    text = written([])
-    data = validation.check(Data, yaml.safe_load(text)["data"], "the draft")
-    raw = table.rename(columns=old)
-    if suspects := leakage.find(cleaning.clean(raw, data), data):
-        text = written(suspects)
+    data = _declared(written([], []))
+    clean = cleaning.clean(table.rename(columns=old), data)
+    suspects = leakage.find(clean, data)
+    if splits := [one for one in suspects if one.rule == SPLIT]:
+        data = _declared(written(splits, []))
+        suspects = [one for one in leakage.find(clean, data) if one.rule != SPLIT]
+    text = written(splits, suspects)
     asked = [column for column, proposal in proposals.items() if asks(proposal)]
     return Draft(text, data, target, suspects, asked)
+
+
+def _declared(text: str) -> Data:
+    return validation.check(Data, yaml.safe_load(text)["data"], "the draft")
 
 
 def _better_names(names: list[str]) -> dict[str, str]:
@@ -166,6 +175,7 @@ def _text(
     renamed: dict[str, str],
     target: TargetGuess,
     repeats: Repeats,
+    splits: list[Finding],
     suspects: list[Finding],
 ) -> str:
     frame = given.frame
@@ -180,9 +190,10 @@ def _text(
     else:
         few = "too few rows for all classes in each part" if target.classes else "a number has none"
         lines.append(f"  stratify: null # {few}")
+    lines += _split(frame.rename(columns=renamed), proposals, splits)
     lines += _cleaning(frame, proposals, renamed, target)
     lines += _wrapped("  ", repeats.why)
-    lines.append(f"  drop_duplicates: {scalar(repeats.drop)}")
+    lines.append(f"  {_repeats(repeats, proposals)}")
     texts = [n for n, proposal in proposals.items() if proposal.role == "text"]
     if texts:
         free = next(n for n in _numbered("text_feature") if n not in proposals)
@@ -200,6 +211,27 @@ def _text(
     return (
         head + "\n".join(lines) + "\n" + ABOUT_COLUMNS + "  columns:\n" + "\n".join(columns) + "\n"
     )
+
+
+def _split(table: pd.DataFrame, proposals: dict[str, Proposal], splits: list[Finding]) -> list[str]:
+    """Propose by what rows are divided; a column without a value in every row cannot do it."""
+    reasons = [one.message.partition(DECLARE)[0] for one in splits]
+    lines = [line for reason in reasons for line in _wrapped("  ", reason)]
+    for name in (str(one.column) for one in splits):
+        if table[name].notna().all():
+            by = "time" if proposals[name].keys["dtype"] == "datetime" else "group"
+            return [*lines, f"  split: {flow({'by': by, 'column': name})}"]
+    return [*lines, "  # A split needs a value in every row."] if lines else []
+
+
+def _repeats(repeats: Repeats, proposals: dict[str, Proposal]) -> str:
+    """Say which rows are dropped as repeats: of many the draft allows as many and some more."""
+    keys: dict[str, Any] = {}
+    if repeats.drop and not all(proposal.keys for proposal in proposals.values()):
+        keys["columns"] = [name for name, proposal in proposals.items() if proposal.keys]
+    if repeats.share > Duplicates().max_share:
+        keys["max_share"] = min(1.0, round(repeats.share + MORE_REPEATS, 2))
+    return f"duplicates: {flow(keys)}" if keys else f"drop_duplicates: {scalar(repeats.drop)}"
 
 
 def _warnings(indent: str, suspects: list[Finding]) -> list[str]:

@@ -14,10 +14,11 @@ SHARE_OF_IDS = 0.9  # different values among the different rows: then a column n
 
 
 class Repeats(NamedTuple):
-    """Whether rows that equal an earlier one are dropped, and why."""
+    """Whether rows that equal an earlier one are dropped, and why; what share of all they are."""
 
     drop: bool
     why: str
+    share: float = 0.0
 
 
 def judge(table: pd.DataFrame, proposals: dict[str, Proposal], target: TargetGuess) -> Repeats:
@@ -42,6 +43,7 @@ def judge(table: pd.DataFrame, proposals: dict[str, Proposal], target: TargetGue
         True,
         f"{go} and are dropped: {decides}, so a repeat is the same thing twice"
         + _shares(table[target.name], table.loc[first, target.name], target),
+        n_more / len(table),
     )
 
 

@@ -42,7 +42,7 @@ NOT_NAMES = ("null", "true", "false", "nan", "inf")  # Hydra takes dataset=null 
 DRAFTED = """\
 
 Drafted {path}: {n_rows:,} rows, {n_features} features, target {target} ({why}), {task}.
-{suspects}{asked}Read and correct it, then run the pipeline on it:
+{split}{suspects}{asked}Read and correct it, then run the pipeline on it:
 """
 RUN_HERE = """\
 
@@ -164,6 +164,7 @@ def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
     project itself may be a copy that goes with the run.
     """
     roles = [column.role for column in made.data.columns.values()]
+    split = made.data.split
     text = DRAFTED.format(
         path=path,
         n_rows=len(frame),
@@ -171,6 +172,9 @@ def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
         target=made.target.name,
         why=made.target.why,
         task=made.target.task,
+        split=f"Rows are divided by {split.by} of {split.column!r}: at random scores flatter.\n"
+        if split.column
+        else "",
         suspects="What may give the target away is marked `Leak?` in it.\n"
         if made.suspects
         else "",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from util_lib.checks import leakage_columns, leakage_rows
+from util_lib.checks import leakage_columns, leakage_rows, leakage_splits
 from util_lib.checks.findings import Finding
 from util_lib.checks.leakage_columns import MIN_ROWS, SEED, LookedAt, Target
 from util_lib.dataset.declaration import Data
@@ -42,7 +42,11 @@ def find(sample: Any, data: Data) -> list[Finding]:
     rows, target = rows[known], target._replace(values=target.values[known])
     features = LookedAt(sample, roles, rows)
     copies, first = leakage_rows.copies(features, target, contents[rows])
-    found = [*leakage_rows.order(features, target), *copies]
+    dated = any(column.dtype == "datetime" for column in data.columns.values())
+    found = [*leakage_rows.order(features, target, dated), *copies]
+    if data.split.by == "time":  # then rows in the order of the target do no harm
+        found = [finding for finding in found if finding.rule != leakage_rows.ROW_ORDER]
+    found += leakage_splits.find(sample, data, features, target)
     # A copy of a row says nothing new of a column, and would make chance look like a rule.
     target = target._replace(values=target.values[first])
     features = features.at(first)

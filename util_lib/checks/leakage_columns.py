@@ -103,6 +103,10 @@ class LookedAt(Mapping[str, Feature]):
         """Return the number of columns."""
         return len(self.roles)
 
+    def with_roles(self, roles: dict[str, str]) -> "LookedAt":
+        """Return other columns at the same rows."""
+        return LookedAt(self._frame, roles, self._rows)
+
     def at(self, chosen: np.ndarray) -> "LookedAt":
         """Return the columns at the chosen ones of their rows."""
         if chosen.all():
@@ -181,7 +185,7 @@ def _by_gaps(name: str, column: Feature, target: Target) -> Iterator[Finding]:
     if min(n_missing, n - n_missing) < MIN_SUPPORT:
         return
     if target.classes is None:
-        auc = _auc(target.values, column.missing)
+        auc = auc_of(target.values, column.missing)
         strength = max(auc, 1 - auc)
         if strength < MIN_AUC:
             return
@@ -384,10 +388,10 @@ def _held_out_auc(bins: np.ndarray, target: Target) -> float:
     scored = [c for c in np.argsort(-sizes, kind="stable")[:MAX_CLASSES] if sizes[c] >= N_FOLDS]
     if len(scored) < 2:
         return 0.0
-    return float(np.mean([_auc(shares[folds, bins, c], codes == c) for c in scored]))
+    return float(np.mean([auc_of(shares[folds, bins, c], codes == c) for c in scored]))
 
 
-def _auc(scores: np.ndarray, positive: np.ndarray) -> float:
+def auc_of(scores: np.ndarray, positive: np.ndarray) -> float:
     """Return the chance that a positive row scores above another one; ties count half."""
     ranks = pd.Series(scores).rank().to_numpy()
     n = int(positive.sum())

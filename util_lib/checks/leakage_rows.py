@@ -19,12 +19,12 @@ MIN_COPIES = 0.05  # of the rows
 MAX_BY_CHANCE = 0.1  # of the copies
 
 
-def order(features: LookedAt, target: Target) -> Iterator[Finding]:
+def order(features: LookedAt, target: Target, dated: bool = False) -> Iterator[Finding]:
     """Say whether neighbouring rows have like targets, and which columns count the rows.
 
     Classes: the number of runs of equal classes against that of shuffled rows (Wald and Wolfowitz;
     mean and variance for several classes after Mood 1940). Numbers: the correlation of the ranks of
-    neighbouring rows.
+    neighbouring rows. Nobody is told to shuffle a `dated` table.
     """
     n = len(target.values)
     if target.classes is None:
@@ -46,11 +46,16 @@ def order(features: LookedAt, target: Target) -> Iterator[Finding]:
         strength = {"runs": float(runs), "expected": expected}
     counters = [name for name, feature in features.items() if _counts_rows(feature)]
     if not counters:
+        advice = (
+            "by a random split rows are foretold from later ones (data.split: by time)"
+            if dated
+            else "shuffle them before the table is used elsewhere"
+        )
         yield Finding(
             None,
             ROW_ORDER,
             f"the rows stand in the order of {target.name!r} ({how}): a column that counts the "
-            "rows would give it away; shuffle them before the table is used elsewhere",
+            f"rows would give it away; {advice}",
             strength=strength,
         )
     for name in counters:

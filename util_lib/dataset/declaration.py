@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from util_lib import validation
 from util_lib.dataset import expressions, key_table
 from util_lib.dataset.columns import Column, Limits, Mark, Share, check_date_format, not_of_type
+from util_lib.dataset.repeats import Duplicates
 from util_lib.dataset.splits import Split
 from util_lib.errors import UserError
 from util_lib.tracking.names import check_artifact_name, parse_reference
@@ -226,8 +227,12 @@ class Data(Section):
     ]
     clean: Annotated[Clean, Field(description="how the table is cleaned")] = Clean()
     drop_duplicates: Annotated[
-        bool, Field(description="drop rows that equal an earlier row in every column")
+        bool, Field(description="drop rows that equal an earlier one in every column of the file")
     ] = False
+    duplicates: Annotated[
+        Duplicates | None,
+        Field(description="drop rows that repeat others in some columns, see below"),
+    ] = None
     derived: Annotated[
         dict[str, str],
         Field(
@@ -426,6 +431,7 @@ def reference() -> str:
         "Keys of `data.csv`": Csv,
         "Keys of `data.split`": Split,
         "Keys of `data.clean`": Clean,
+        "Keys of `data.duplicates`": Duplicates,
         "Keys of `data.text_feature`": TextFeature,
         "Keys of `data.checks`": Checks,
     }

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from util_lib import validation
-from util_lib.dataset import expressions
+from util_lib.dataset import expressions, repeats
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data, Keep, TextFeature
 from util_lib.errors import UserError
@@ -21,7 +21,7 @@ from util_lib.tables import computing, csv_files, reading
 
 logger = logging.getLogger("cleaning")
 
-DUPLICATES = "drop_duplicates"
+DUPLICATES = "duplicates"
 
 
 def names_in_file(data: Data) -> list[str]:
@@ -47,16 +47,24 @@ def read(path: str | Path, data: Data) -> pd.DataFrame:
 def clean(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
     """Return `frame` cleaned as `data` declares, its rows counted from 0.
 
-    In this order: rename, keep_rows, drop_nulls, drop_columns, duplicates, derived columns, missing
+    In this order: rename, keep_rows, drop_nulls, duplicates, drop_columns, derived columns, missing
     text, text feature.
     """
+    return clean_and_count(frame, data)[0]
+
+
+def clean_and_count(frame: pd.DataFrame, data: Data) -> tuple[pd.DataFrame, float]:
+    """Return `frame` cleaned, and the share of rows that were dropped as repeats of others."""
     frame = named(frame, data)
     for rule, select in row_rules(data).items():
         frame = _logged(frame, rule, select)
-    frame = narrow(declared_only(frame, data))
-    if data.drop_duplicates:
-        frame = _logged(frame, DUPLICATES, drop_duplicates)
-    return with_new_columns(frame, data)
+    whole, frame = frame, narrow(declared_only(frame, data))
+    share = 0.0
+    if how := repeats.declared(data):
+        repeated = repeated_rows(whole[compared(whole, how)], how)
+        frame = _logged(frame, DUPLICATES, lambda rows: rows[~repeated])
+        share = float(repeated.mean())
+    return with_new_columns(frame, data), share
 
 
 def named(frame: pd.DataFrame, data: Data) -> pd.DataFrame:
@@ -185,10 +193,17 @@ def check_columns(frame: pd.DataFrame, data: Data) -> None:
             raise UserError(f"{key} {name!r} is a column of the table already: choose another name")
 
 
-def drop_duplicates(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `frame` without repetitions, the first of each kept."""
+def compared(frame: pd.DataFrame, how: repeats.Duplicates) -> list[str]:
+    """Return the columns in which rows that repeat are equal."""
+    for name in how.columns or []:
+        _known(frame, "duplicates.columns", name)
+    return how.columns or [*frame.columns]
+
+
+def repeated_rows(frame: pd.DataFrame, how: repeats.Duplicates) -> pd.Series:
+    """Mark the rows that repeat another, all but the first or the last of each."""
     try:
-        return frame.drop_duplicates()
+        return frame.duplicated(keep=how.keep)
     except TypeError:
         nested = [
             name

@@ -40,7 +40,8 @@ def clean(raw, caplog, tmp_path):
     caplog.set_level(logging.INFO)
 
     def go(table=None, *, columns=None, derived=None, csv=None, **rules):
-        top = {key: rules.pop(key) for key in ("drop_duplicates", "text_feature") if key in rules}
+        keys = ("drop_duplicates", "duplicates", "text_feature")
+        top = {key: rules.pop(key) for key in keys if key in rules}
         rules.setdefault("rename", {"Listing name": "name"})
         declared = {**COLUMNS, **(columns or {})}
         data = Data.model_validate(
@@ -77,9 +78,17 @@ def test_rows_with_gaps_go_where_it_is_said(clean):
     assert len(clean()) == 5
 
 
-def test_columns_are_left_out_before_rows_are_compared(clean):
+def test_rows_are_compared_in_all_columns_of_the_file_or_in_those_declared(clean, raw):
     table = clean(drop_columns=["id"], drop_duplicates=True)
-    assert "id" not in table and len(table) == 4
+    assert "id" not in table and len(table) == 5  # no two rows have the same id
+    assert len(clean(pd.concat([raw, raw]), drop_columns=["id"], drop_duplicates=True)) == 5
+    same = ["price", "nights", "name"]
+    assert clean(duplicates={"columns": same})["id"].tolist() == [1, 2, 4, 5]
+    assert clean(duplicates={"columns": same, "keep": "last"})["id"].tolist() == [1, 3, 4, 5]
+    twice = pd.concat([raw, raw.assign(price=1.0)])
+    assert len(clean(twice, drop_columns=["id"], duplicates={"columns": ["id"]})) == 5
+    with pytest.raises(UserError, match="duplicates.columns: .*'nigths'.*nearest is 'nights'"):
+        clean(duplicates={"columns": ["nigths"]})
 
 
 def test_rows_that_repeat_stay_unless_it_is_said(clean):
