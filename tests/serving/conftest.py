@@ -1,11 +1,11 @@
 """What the tests of serving share: a model that the training step has exported."""
 
 import pytest
-from service_support import model_directory, service
+from service_support import model_directory, office_directory, service
 from serving_support import export_model
 from step_support import steps
 
-__all__ = ["model_directory", "service", "steps"]
+__all__ = ["model_directory", "office_directory", "service", "steps"]
 
 
 @pytest.fixture

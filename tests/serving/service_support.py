@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 import uvicorn
-from serving_support import export_model
+from serving_support import export_model, export_office_model
 from step_support import ROOT, Steps
 
 from serving import serve
@@ -132,17 +132,26 @@ def command(model_directory, tmp_path):
         one.process.wait()
 
 
-@pytest.fixture(scope="session")
-def model_directory(tmp_path_factory) -> Path:
-    """One exported model as a directory, for all tests that need no store."""
+def _directory(export, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRACKING_STORE", str(folder / "tracking_store"))
         patch.setenv("TRACKING_BACKEND", "local")
         patch.setenv("TRACKING_PUBLISH", "parent")
         patch.setenv("WANDB_PROJECT", "tests")
-        artifact = export_model(Steps(folder))
-        return Path(artifact.download(str(folder / "model")))
+        return Path(export(Steps(folder)).download(str(folder / "model")))
+
+
+@pytest.fixture(scope="session")
+def model_directory(tmp_path_factory) -> Path:
+    """One exported model as a directory, for all tests that need no store."""
+    return _directory(export_model, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def office_directory(tmp_path_factory) -> Path:
+    """A model of an office's rows, as a directory."""
+    return _directory(export_office_model, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

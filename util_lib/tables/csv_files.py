@@ -11,6 +11,8 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
@@ -244,7 +246,8 @@ def _bytes(path: Path | bytes, options: Csv) -> Iterator[BinaryIO]:
             for _ in range(options.skip_lines):
                 file.readline()
         if options.trim:
-            file = io.BufferedReader(packed_files.Pieces(_tight(file, options)), PIECE_BYTES)
+            tight = _tight(iter(partial(file.read, PIECE_BYTES), b""), options)
+            file = io.BufferedReader(packed_files.Pieces(tight), PIECE_BYTES)
         yield file
 
 
@@ -267,44 +270,59 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
 def _table_lines(lines: Iterator[bytes], options: Csv) -> Iterator[bytes]:
     """Yield the lines without those that `options` says are no part of the table.
 
-    Blank lines count as none of the lines below the table.
+    Blank lines count as none of the lines below the table. What stands within a quoted field of
+    several lines is of the table, whatever it looks like.
     """
     held: deque[bytes] = deque()
     comment = options.comment.encode() if options.comment else None
-    for number, line in enumerate(lines):
-        if number < options.skip_lines or (comment and line.lstrip().startswith(comment)):
+    row, mark, whole = b"", options.quote.encode(), _fields(options)[2]
+    for line in islice(lines, options.skip_lines, None):
+        if not row and (not line.strip() or (comment and line.lstrip().startswith(comment))):
             continue
-        if not line.strip():
-            continue
-        held.append(line)
+        row += line if line.endswith(b"\n") else line + b"\n"
+        if mark in row and len(row) <= BLOCK_BYTES and whole.match(row).end() < len(row):
+            continue  # a field goes on in the next line
+        held.append(row)
+        row = b""
         if len(held) > options.footer_lines:
             yield held.popleft()
+    held += (line for line in row.splitlines(keepends=True) if line.strip())
+    yield from islice(held, max(0, len(held) - options.footer_lines))
 
 
-def _tight(lines: Iterable[bytes], options: Csv) -> Iterator[bytes]:
+def _tight(pieces: Iterator[bytes], options: Csv) -> Iterator[bytes]:
     """Yield rows without the blanks around quoted fields, beside which a quote would be a value."""
-    mark = options.quote.encode()
-    quote, separator = re.escape(mark), re.escape(options.separator.encode())
-    blanks = rb" *" if options.separator == "\t" else rb"[ \t]*"
-    inside, escaped = rb"[^%b]*+(?:%b%b[^%b]*+)*+" % ((quote,) * 4), None
+    mark, (blanks, field, whole) = options.quote.encode(), _fields(options)
+    ends = rb"%b\r\n" % re.escape(options.separator.encode())
+    quoted = re.compile(
+        rb"(?:(?<=[%b])|\A)%b(%b)%b(?=[%b]|\Z)" % (ends, blanks, field, blanks, ends)
+    )
+    held = b""
+    for piece in pieces:
+        held += piece
+        if mark not in held:
+            yield held
+            held = b""
+        elif (end := whole.match(held).end()) or len(held) > BLOCK_BYTES:
+            end = end or held.rfind(b"\n") + 1 or len(held)
+            yield quoted.sub(rb"\1", held[:end])
+            held = held[end:]
+    yield quoted.sub(rb"\1", held)
+
+
+def _fields(options: Csv) -> tuple[bytes, bytes, re.Pattern[bytes]]:
+    """Return the patterns of blanks, of a quoted field after them, and of some whole rows."""
+    quote, separator = (re.escape(o.encode()) for o in (options.quote, options.separator))
+    blanks = rb"" if not options.trim else rb" *+" if options.separator == "\t" else rb"[ \t]*+"
+    inside = rb"[^%b]*+(?:%b%b[^%b]*+)*+" % ((quote,) * 4)
     if options.escape:
         escape = re.escape(options.escape.encode())
         inside = rb"(?:[^%b%b]|%b.|%b%b)*+" % (quote, escape, escape, quote, quote)
-        escaped = re.compile(escape + rb".", re.DOTALL)
-    field = rb"%b(%b%b%b)%b(?=[%b\r\n]|\Z)" % (blanks, quote, inside, quote, blanks, separator)
-    parts = re.compile(rb"%b|([^%b\r\n]+|.)" % (field, separator), re.DOTALL)
-    row: list[bytes] = []
-    n_bytes, is_open = 0, False
-    for line in lines:
-        row.append(line)
-        n_bytes += len(line)
-        n_quotes = (escaped.sub(b"", line) if escaped else line).count(mark)
-        is_open ^= n_quotes % 2 == 1
-        if not is_open or n_bytes > BLOCK_BYTES:  # else the field goes on in the next line
-            whole = b"".join(row)
-            yield parts.sub(rb"\1\2", whole) if mark in whole else whole
-            row, n_bytes, is_open = [], 0, False
-    yield b"".join(row)
+    field = rb"(?s:%b%b%b)" % (quote, inside, quote)
+    quoted = rb"%b%b%b(?=[%b\r\n])" % (blanks, field, blanks, separator)
+    plain = rb"(?!%b%b)[^%b\r\n]*+" % (blanks, quote, separator)
+    row = rb"(?:%b|%b)(?:%b(?:%b|%b))*+(?:\r\n?|\n)" % (quoted, plain, separator, quoted, plain)
+    return blanks, field, re.compile(rb"(?:%b)*+" % row)
 
 
 def _has_quotes(path: Path, options: Csv) -> bool:

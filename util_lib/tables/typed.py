@@ -9,6 +9,7 @@ import datetime
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ def read(values: pa.Array, column: Column, form: Csv = OURS, *, written: bool = 
             "int": _integers_in_text,
             "float": _numbers_in_text,
             "bool": _answers_in_text,
-            "datetime": _dates_in_text,
+            "datetime": partial(_dates_in_text, also_iso=not written),
             "string": lambda texts, column, form: _right(texts),
         }
         is_number = column.dtype in ("int", "float")
@@ -278,13 +279,20 @@ def _is_in(values: pa.Array, listed: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_valid(values), pc.is_in(values, listed), pa.scalar(None, pa.bool_()))
 
 
-def _dates_in_text(texts: pa.Array, column: Column, form: Csv) -> Read:
+def _dates_in_text(texts: pa.Array, column: Column, form: Csv, *, also_iso: bool) -> Read:
+    """Read dates as they are declared to be written; `also_iso` takes the others as ISO 8601."""
     import pandas as pd
 
-    formats = column.date_format or form.date_format or "ISO8601"
+    formats = [column.date_format or form.date_format or "ISO8601", *["ISO8601"] * also_iso]
     series = pd.Series(texts.to_pandas().astype(object).where(lambda s: s.notna(), None))
-    moments = pd.to_datetime(series, errors="coerce", format=formats, utc=True)
-    right = moments.notna().to_numpy() | ~pc.is_valid(texts).to_numpy(zero_copy_only=False)
+    there = pc.is_valid(texts).to_numpy(zero_copy_only=False)
+    moments = pd.to_datetime(series, errors="coerce", format=formats[0], utc=True)
+    if len({*formats}) > 1 and (others := moments.isna().to_numpy() & there).any():
+        moments = moments.astype("datetime64[us, UTC]")
+        moments[others] = pd.to_datetime(
+            series[others], errors="coerce", format="ISO8601", utc=True
+        )
+    right = moments.notna().to_numpy() | ~there
     naive = moments.dt.tz_localize(None).dt.as_unit("us")
     return _of(texts, right, lambda _: pa.array(naive, pa.timestamp("us"), from_pandas=True))
 
@@ -374,8 +382,11 @@ def guess(texts: pa.Array, form: Csv, dtype: str) -> pa.Array | None:
     if dtype == "bool" and not {*texts.unique().to_pylist()} <= TRUTH_WORDS:
         return None
     column = Column.model_validate({"dtype": dtype, "role": "ignore", "nullable": True})
-    found = read(texts, column, form, written=True)
-    return None if found.wrong.any() else found.values
+    for part in (texts[:1000], texts):  # what the first are not, a long column is not
+        found = read(part, column, form, written=True)
+        if found.wrong.any():
+            return None
+    return found.values
 
 
 def texts_as_they_are(texts: pa.Array, form: Csv) -> pa.Array:
