@@ -78,7 +78,7 @@ def is_parquet(path: str | Path, format: str = "auto") -> bool:
 
 def files_of(path: Path) -> list[Path]:
     """Return the files of a table: those of a folder in the order of their names, or the one."""
-    return sorted(path.iterdir()) if path.is_dir() else [path]
+    return (sorted(path.iterdir()) if path.is_dir() else []) or [path]
 
 
 def fetch(artifact: Any, folder: str | Path, *, several: bool = False) -> str:
@@ -167,6 +167,8 @@ def columns_of(
     """
     gathered: dict[str, list[Any]] = {}
     written, n_rows = False, 0
+    for file in files_of(path):
+        check_file(file)
     if max_rows is not None and is_parquet(path, format):
         refuse_large(path, *_parquet_shape(path), max_rows)
     for piece in pieces(path, csv, format, names, sheet):
