@@ -275,12 +275,16 @@ def _table_lines(lines: Iterator[bytes], options: Csv) -> Iterator[bytes]:
     """
     held: deque[bytes] = deque()
     comment = options.comment.encode() if options.comment else None
-    row, mark, whole = b"", options.quote.encode(), _fields(options)[2]
+    mark, is_open = options.quote.encode(), _patterns(options).is_open
+    escaped = re.compile(re.escape(options.escape.encode()) + b".") if options.escape else None
+    row = b""
     for line in islice(lines, options.skip_lines, None):
         if not row and (not line.strip() or (comment and line.lstrip().startswith(comment))):
             continue
+        n_quotes = (escaped.sub(b"", line) if escaped else line).count(mark)
+        changes = n_quotes % 2 == 1 if row else mark in line
         row += line if line.endswith(b"\n") else line + b"\n"
-        if mark in row and len(row) <= BLOCK_BYTES and whole.match(row).end() < len(row):
+        if (is_open.match(row) if changes else len(row) > len(line)) and len(row) <= BLOCK_BYTES:
             continue  # a field goes on in the next line
         held.append(row)
         row = b""
@@ -292,37 +296,42 @@ def _table_lines(lines: Iterator[bytes], options: Csv) -> Iterator[bytes]:
 
 def _tight(pieces: Iterator[bytes], options: Csv) -> Iterator[bytes]:
     """Yield rows without the blanks around quoted fields, beside which a quote would be a value."""
-    mark, (blanks, field, whole) = options.quote.encode(), _fields(options)
-    ends = rb"%b\r\n" % re.escape(options.separator.encode())
-    quoted = re.compile(
-        rb"(?:(?<=[%b])|\A)%b(%b)%b(?=[%b]|\Z)" % (ends, blanks, field, blanks, ends)
-    )
-    held = b""
+    mark, patterns, held = options.quote.encode(), _patterns(options), b""
     for piece in pieces:
         held += piece
-        if mark not in held:
-            yield held
-            held = b""
-        elif (end := whole.match(held).end()) or len(held) > BLOCK_BYTES:
-            end = end or held.rfind(b"\n") + 1 or len(held)
-            yield quoted.sub(rb"\1", held[:end])
-            held = held[end:]
-    yield quoted.sub(rb"\1", held)
+        rows = patterns.rows.match(held) if mark in held else None
+        end = rows.end() if rows else len(held)
+        if not end and len(held) > BLOCK_BYTES:  # a field without end, or no CSV
+            end = held.rfind(b"\n") + 1 or len(held)
+        yield patterns.quoted.sub(rb"\1", held[:end])
+        held = held[end:]
+    yield patterns.quoted.sub(rb"\1", held)
 
 
-def _fields(options: Csv) -> tuple[bytes, bytes, re.Pattern[bytes]]:
-    """Return the patterns of blanks, of a quoted field after them, and of some whole rows."""
+class _Patterns(NamedTuple):
+    """What quoted fields, whole rows, and rows whose last field goes on behind them look like."""
+
+    quoted: re.Pattern[bytes]
+    rows: re.Pattern[bytes]
+    is_open: re.Pattern[bytes]
+
+
+def _patterns(options: Csv) -> _Patterns:
     quote, separator = (re.escape(o.encode()) for o in (options.quote, options.separator))
     blanks = rb"" if not options.trim else rb" *+" if options.separator == "\t" else rb"[ \t]*+"
     inside = rb"[^%b]*+(?:%b%b[^%b]*+)*+" % ((quote,) * 4)
     if options.escape:
         escape = re.escape(options.escape.encode())
-        inside = rb"(?:[^%b%b]|%b.|%b%b)*+" % (quote, escape, escape, quote, quote)
-    field = rb"(?s:%b%b%b)" % (quote, inside, quote)
-    quoted = rb"%b%b%b(?=[%b\r\n])" % (blanks, field, blanks, separator)
-    plain = rb"(?!%b%b)[^%b\r\n]*+" % (blanks, quote, separator)
-    row = rb"(?:%b|%b)(?:%b(?:%b|%b))*+(?:\r\n?|\n)" % (quoted, plain, separator, quoted, plain)
-    return blanks, field, re.compile(rb"(?:%b)*+" % row)
+        inside = rb"(?s:[^%b%b]|%b.|%b%b)*+" % (quote, escape, escape, quote, quote)
+    ends = rb"%b\r\n" % separator
+    quoted = rb"%b%b%b%b" % (quote, inside, quote, blanks)
+    field = rb"(?:%b%b(?=[%b])|(?!%b%b)[^%b]*+)" % (blanks, quoted, ends, blanks, quote, ends)
+    begins = rb"(?:(?<=[%b])|\A)%b" % (ends, blanks)
+    return _Patterns(
+        re.compile(begins + rb"(%b%b%b)%b(?=[%b]|\Z)" % (quote, inside, quote, blanks, ends)),
+        re.compile(rb"(?:%b(?:%b%b)*+(?:\r\n?|\n))*+" % (field, separator, field)),
+        re.compile(rb"(?:%b%b)*+%b%b%b\Z" % (field, separator, blanks, quote, inside)),
+    )
 
 
 def _has_quotes(path: Path, options: Csv) -> bool:

@@ -1,15 +1,15 @@
 """Reads parquet and Arrow files, in which an index that pandas set aside is a column again."""
 
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
-from pyarrow import feather
 
 from util_lib.errors import UserError
 from util_lib.tables import packed_files
@@ -28,16 +28,53 @@ def batches(
     `wanted` are the columns to read, None = all.
     """
     with opened(path) as file:
-        schema = file.schema_arrow
-        named, counted = _index(schema)
-        order = [*named, *(n for n in schema.names if n not in named)]
-        yield _with_counted(schema.empty_table(), order, counted, 0), []
-        chosen = [name for name in order if wanted is None or name in wanted]
-        start = 0
-        for batch in record_batches(file, n_rows, chosen):
-            numbers = range(start, start + batch.num_rows)
-            yield _with_counted(batch, chosen, counted, start), numbers
-            start += batch.num_rows
+        yield from _numbered(
+            file.schema_arrow, wanted, lambda columns: record_batches(file, n_rows, columns)
+        )
+
+
+def arrow_batches(
+    path: Path, wanted: set[str] | None, n_rows: int
+) -> Iterator[tuple[Columns, Sequence[int]]]:
+    """Yield the rows of an Arrow file, which is a feather file too, as `batches` does.
+
+    Its own batches are read one at a time.
+    """
+    with _arrow(path) as (schema, whole):
+        refuse_repeated(path, schema.names)
+
+        def parts(columns: list[str]) -> Iterator[Any]:
+            for batch in whole:
+                for start in range(0, batch.num_rows, n_rows):
+                    yield batch.slice(start, n_rows).select(columns)
+
+        yield from _numbered(schema, wanted, parts)
+
+
+@contextmanager
+def _arrow(path: Path) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Open an Arrow file; what is wrong with it, also while it is read, becomes a `UserError`."""
+    try:
+        with _within_memory(path), path.open("rb") as file:
+            reader = pa.ipc.open_file(file)
+            numbers = range(reader.num_record_batches)
+            yield reader.schema, (reader.get_batch(number) for number in numbers)
+    except (pa.ArrowException, OSError) as error:
+        raise _incomplete(path, "Arrow", error, "make or download it again") from error
+
+
+def _numbered(
+    schema: pa.Schema, wanted: set[str] | None, parts: Callable[[list[str]], Iterator[Any]]
+) -> Iterator[tuple[Columns, Sequence[int]]]:
+    named, counted = _index(schema)
+    order = [*named, *(name for name in schema.names if name not in named)]
+    yield _with_counted(schema.empty_table(), order, counted, 0), []
+    chosen = [name for name in order if wanted is None or name in wanted]
+    start = 0
+    for batch in parts(chosen):
+        numbers = range(start, start + batch.num_rows)
+        yield _with_counted(batch, chosen, counted, start), numbers
+        start += batch.num_rows
 
 
 def record_batches(file: Any, n_rows: int, columns: list[str] | None = None) -> Iterator[Any]:
@@ -91,19 +128,6 @@ def _with_counted(
                 values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
             )
     return columns
-
-
-def arrow_columns(path: Path) -> Columns:
-    """Return the columns of an Arrow file."""
-    try:
-        with _within_memory(path):
-            table = feather.read_table(path, memory_map=False)
-    except (pa.ArrowException, OSError) as error:
-        raise _incomplete(path, "Arrow", error, "make or download it again") from error
-    refuse_repeated(path, table.schema.names)
-    named, counted = _index(table.schema)
-    order = [*named, *(n for n in table.schema.names if n not in named)]
-    return _with_counted(table, order, counted, 0)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ A file is read in pieces, as what it holds (`pieces`); a declaration says what t
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from csv import QUOTE_MINIMAL, QUOTE_NONNUMERIC
 from itertools import islice
 from pathlib import Path
@@ -203,7 +204,8 @@ def _joined(parts: list[Any]) -> Any:
     if all(isinstance(part, pa.Array) for part in parts):
         kinds = {part.type for part in parts if not pa.types.is_null(part.type)}
         if len(kinds) <= 1:
-            return pa.chunked_array(parts, next(iter(kinds), pa.null())).combine_chunks()
+            kind = next(iter(kinds), pa.null())
+            return pa.chunked_array([part.cast(kind) for part in parts], kind).combine_chunks()
     return [
         value
         for part in parts
@@ -334,8 +336,15 @@ def _of_file(
             yield from _of_csv(path, csv, names, n_rows, skip_damaged)
         elif kind == "json":
             yield from _of_json(path, n_rows)
+        elif kind == "excel":
+            from util_lib.tables import excel_files
+
+            yield from _of_table(excel_files.columns(path, sheet), n_rows)
         else:
-            yield from _of_table(_whole(path, kind, sheet), n_rows)
+            from util_lib.tables import parquet_files
+
+            for columns, numbers in parquet_files.arrow_batches(path, wanted, n_rows):
+                yield Piece(columns, numbers, [])
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -366,18 +375,19 @@ def _of_json(path: Path, n_rows: int) -> Iterator[Piece]:
                 f"{path.name} has {len(names):,} keys in {len(records):,} records, which have few "
                 f"in common ({n_gaps:,} gaps): expected records of one table"
             )
-        columns = {name: [row.get(name) for _, row in records] for name in names}
+        columns = {name: _compact([row.get(name) for _, row in records]) for name in names}
         yield Piece(columns, [n for n, _ in records], unread)
 
 
-def _whole(path: Path, kind: str, sheet: str | None) -> dict[str, Any]:
-    if kind == "excel":
-        from util_lib.tables import excel_files
+def _compact(values: list[Any]) -> Any:
+    """Return values that are all of one type in little room; others as they are."""
+    import pyarrow as pa
 
-        return excel_files.columns(path, sheet)
-    from util_lib.tables import parquet_files
-
-    return parquet_files.arrow_columns(path)
+    if len({*map(type, values)} - {type(None)}) == 1:
+        with suppress(pa.ArrowException, OverflowError):  # a record, or more than 64 bits
+            array = pa.array(values)
+            return values if pa.types.is_nested(array.type) else array
+    return values
 
 
 def _of_table(columns: dict[str, Any], n_rows: int) -> Iterator[Piece]:

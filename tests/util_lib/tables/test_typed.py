@@ -7,13 +7,12 @@ import json
 import zipfile
 from decimal import Decimal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from excel_support import write_sheets
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pyarrow import feather
 
 from util_lib.dataset.columns import Column
@@ -252,76 +251,55 @@ def test_whole_numbers_with_gaps_are_exact_in_every_format(tmp_path):
             assert [None if pd.isna(i) else int(i) for i in frame["id"]] == ids, name
 
 
-VALUES = {
-    "int": st.integers(-(2**63), 2**63 - 1),
-    "float": st.floats(allow_nan=False, allow_infinity=False),
-    "bool": st.booleans(),
-    "string": st.text(
-        st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]), min_size=1
-    ),
-    "datetime": st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)),
-}
+def test_an_arrow_file_is_read_a_part_at_a_time_and_a_named_index_is_a_column(tmp_path):
+    frame = pd.DataFrame({"code": [f"{i:05}" for i in range(900)], "x": range(900)})
+    table = pa.Table.from_pandas(frame.set_index("code"))
+    feather.write_feather(table, tmp_path / "t.feather")
+    parts = [*reading.pieces(tmp_path / "t.feather", n_rows=400, wanted={"code"})]
+    assert [len(part.numbers) for part in parts] == [0, 400, 400, 100]
+    assert [*parts[0].columns] == ["code", "x"] and [*parts[1].columns] == ["code"]
+    assert parts[2].columns["code"][0].as_py() == "00400" and parts[2].numbers[0] == 400
+    pd.testing.assert_frame_equal(reading.read(tmp_path / "t.feather"), frame)
 
 
-@st.composite
-def tables(draw):
-    dtypes = draw(st.lists(st.sampled_from([*VALUES]), min_size=1, max_size=4))
-    n_rows = draw(st.integers(1, 8))
-    return {
-        f"c{place}": (
-            dtype,
-            draw(st.lists(st.none() | VALUES[dtype], min_size=n_rows, max_size=n_rows)),
-        )
-        for place, dtype in enumerate(dtypes)
-    }
+def test_what_arrow_has_read_of_a_file_is_let_go_again(tmp_path):
+    table = pa.table({"x": np.arange(500_000)})
+    feather.write_feather(table, tmp_path / "t.arrow", chunksize=20_000)
+    del table
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in reading.pieces(tmp_path / "t.arrow", n_rows=20_000):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 1_000_000  # of 4 million
 
 
-def _written(value, form):
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(value).replace(".", form.decimal)
-    if isinstance(value, datetime.datetime):
-        return value.isoformat()
-    return str(value)
+def test_json_of_one_type_takes_little_room_and_of_several_stays_exact(tmp_path):
+    rows = [{"n": i, "mixed": LONG if i % 2 else 0.5, "big": 2**70, "late": None} for i in range(9)]
+    rows[-1]["late"] = "x"
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found, _ = reading.columns_of(tmp_path / "t.jsonl")
+    assert found["n"].type == pa.int64() and found["late"].type == pa.string()
+    assert found["mixed"] == [row["mixed"] for row in rows]
+    assert found["big"] == [2**70] * 9
 
 
-def _quoted(text, form):
-    mark = form.quote
-    inside = text.replace(mark, mark * 2)
-    if form.escape:
-        inside = text.replace(form.escape, form.escape * 2).replace(mark, form.escape + mark)
-    return f"{mark}{inside}{mark}" if text else ""
+def test_lines_within_a_quoted_field_are_no_comments_and_none_is_lost(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('a,b\n# "no row\n1,"x\n# y\n\nz"\n\n2,5" long\n* "open\n', newline="")
+    frame = reading.read(path, csv=Csv(comment="#", footer_lines=1))
+    assert frame["b"].tolist() == ["x\n# y\n\nz", '5" long'] and frame["a"].tolist() == [1, 2]
 
 
-FORMS = [
-    Csv(),
-    Csv(separator=";", decimal=","),
-    Csv(separator="\t", quote="'"),
-    Csv(escape="\\", encoding="utf-16"),
-]
+def test_a_long_field_of_several_lines_keeps_its_blanks_where_others_lose_theirs(tmp_path):
+    text = "x ,\n" * 600_000  # longer than what is read at a time
+    (tmp_path / "t.csv").write_text(f'a, b\n1, "{text}" \n 2 , 3" \n', newline="")
+    frame = reading.read(tmp_path / "t.csv", csv=Csv(trim=True))
+    assert frame["b"].tolist() == [text.strip(), '3"'] and frame["a"].tolist() == [1, 2]
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(tables())
-def test_a_table_is_the_same_however_it_came(tmp_path, table):
-    columns = {name: declared(dtype=dtype) for name, (dtype, _) in table.items()}
-    rows = [*zip(*(values for _, values in table.values()), strict=True)]
-    arrays = {name: pa.array(values, typed.TYPES[dtype]) for name, (dtype, values) in table.items()}
-    pq.write_table(pa.table(arrays), tmp_path / "t.parquet")
-    expected = reading.read(tmp_path / "t.parquet", columns)
-    for name, (_, values) in table.items():
-        assert [None if pd.isna(v) else v for v in expected[name].astype(object)] == values
-    for form in FORMS:
-        lines = [form.separator.join(columns)]
-        lines += [form.separator.join(_quoted(_written(v, form), form) for v in r) for r in rows]
-        # a line with nothing in it is no row
-        lines = [line or form.quote * 2 for line in lines]
-        text = "\n".join(lines) + "\n"
-        (tmp_path / "t.csv").write_bytes(text.encode(form.encoding))
-        pd.testing.assert_frame_equal(reading.read(tmp_path / "t.csv", columns, form), expected)
-    records = [dict(zip(columns, row, strict=True)) for row in rows]
-    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(r, default=str) for r in records))
-    pd.testing.assert_frame_equal(reading.read(tmp_path / "t.jsonl", columns), expected)
+def test_dates_of_json_are_iso_or_as_their_column_declares():
+    written = {"dtype": "datetime", "date_format": "%d.%m.%Y"}
+    texts = pa.array(["31.12.2024", "2024-12-31T00:00:00", "31/12/2024", None])
+    found = typed.read(texts, declared(**written))
+    assert found.values.to_pylist() == [datetime.datetime(2024, 12, 31)] * 2 + [None, None]
+    assert found.wrong.tolist() == [False, False, True, False]
+    assert typed.read(texts, declared(**written), written=True).wrong.tolist()[1]
