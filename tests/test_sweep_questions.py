@@ -45,10 +45,10 @@ def other_code(place: Place) -> list[str]:
 CHANGES = {"data": other_data, "settings": other_settings, "code": other_code}
 
 
-def winner(place: Place, name: str) -> dict:
+def winner(place: Place, name: str, project: str = PROJECT) -> dict:
     """Return the config of the newest run that logged a winner of the sweep."""
     filters = {"group": name, "job_type": "sweep"}
-    return place.ask(f"[r.config for r in api.runs('tiny', filters={filters!r})][-1]")
+    return place.ask(f"[r.config for r in api.runs({project!r}, filters={filters!r})][-1]")
 
 
 @pytest.mark.parametrize("what", CHANGES)
@@ -93,3 +93,19 @@ def test_a_search_refuses_a_name_whose_question_changed(place, what):
     assert again.returncode == 1 and not said(again)
     key = {"data": "input data_train.parquet", "settings": TREES, "code": f"{STEP}/run.py"}[what]
     assert f"'{name}' was begun with another {key}: " in again.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_trials_on_a_file_that_has_changed_since_at_its_address_never_win(place):
+    file = place.folder / "songs.parquet"
+    steps = f"main.execute_steps=[get_data,preprocess,segregate,{STEP}]"
+    done = []
+    for depths in ("4,1", "1,2"):
+        make_songs(300, seed=next(SEEDS)).to_parquet(file, index=False)
+        given = (f"data.file_url={file}", "main.project_name=address", steps, f"{DEPTH}={depths}")
+        done.append(place.sweep("address", *given))
+        assert done[-1].returncode == 0, done[-1].stdout + done[-1].stderr
+    assert len(said(done[1])) == 2 and "recorded earlier" not in done[1].stdout
+    assert "2 of the trials of this name are not compared: their data" in done[1].stdout
+    about = winner(place, "address", "address")["sweep"]
+    assert about["overrides"][DEPTH] in (1, 2) and about["winner"] in (3, 4)

@@ -327,3 +327,17 @@ def test_the_script_alone_is_not_touched_by_the_machines_settings_of_pytest_and_
         "check_data: 1 check failed: column 'tempo' must lie in [50, 250] BPM, "
         "300 of 300 rows do not (min 1; rows 0, 1, 2, ...); rows are counted from 0"
     )
+
+
+def test_many_rows_dropped_as_repeats_fail_unless_the_declaration_allows_them(check, steps):
+    steps.put(songs(), NAME)
+    table = steps.artifact(f"{NAME}:latest")
+    table.metadata = {**table.metadata, "duplicates_dropped": 0.412}
+    table.save()
+    with pytest.raises(UserError, match="41.2% of the rows were dropped .* allows 20%: raise it"):
+        check(keys={"drop_duplicates": True})
+    assert "test_repeats_dropped FAILED" in log_of(steps)
+    check(keys={"duplicates": {"max_share": 0.5}})
+    assert "test_repeats_dropped PASSED" in log_of(steps)
+    check()  # nothing is dropped by today's declaration
+    assert "test_repeats_dropped" not in log_of(steps)
