@@ -11,6 +11,7 @@ from tests import warm
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking import __main__ as tracking_commands
+from util_lib.tracking.mlflow_mirror import mlflow_lock
 from util_lib.tracking.store.places import store_directory
 
 READERS = {
@@ -74,6 +75,8 @@ def test_a_store_that_was_there_is_not_made_anew_by_a_writer_either(
     said = refusal(lambda: tracking.init(project="p"))
     assert f"there is no store at {store_directory()}, and there was one: mount its disk" in said
     assert str(home / ".tracking_stores") in said and not store_directory().exists()
+    assert "and there was one" in refusal(lambda: mlflow_lock(store_directory()).__enter__())
+    assert not store_directory().exists()  # also where its disk goes in the midst of a run
     os.rename(tmp_path / "unmounted", gone)
     with tracking.init(project="p"):
         pass

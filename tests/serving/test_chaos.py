@@ -250,10 +250,10 @@ class World:
         assert code == 0, said
 
     def state(self) -> dict[str, list[str]]:
-        """Return what the newest version of each artifact of the steps holds."""
+        """Return what the latest version of each artifact of the steps holds."""
         store, found = Store(self.store), {}
-        for version in sorted(store.all_versions(), key=lambda version: version.number):
-            if version.type == "text":
+        for version in store.all_versions():
+            if version.type == "text" and "latest" in version.aliases:
                 assert not store.damage(version), version.reference
                 files = store.version_files(version.id)
                 found[version.reference.rpartition(":")[0]] = sorted(f.sha256 for f in files)

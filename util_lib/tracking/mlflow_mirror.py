@@ -23,7 +23,7 @@ from util_lib.errors import UserError
 from util_lib.tracking import mlflow_runs
 from util_lib.tracking.store import values
 from util_lib.tracking.store.database import Store
-from util_lib.tracking.store.places import store_directory
+from util_lib.tracking.store.places import refuse_lost_store, store_directory
 from util_lib.tracking.store.records import RunRecord, VersionRecord
 
 if TYPE_CHECKING:
@@ -150,9 +150,9 @@ def tracking_uri(directory: Path) -> str:
 def mlflow_lock(directory: Path) -> Iterator[None]:
     """Let one process at a time use the MLflow database beside the store in `directory`.
 
-    MLflow cannot build its database from two processes at once, and a model version must not be
-    registered by both.
+    Two cannot build the database at once, and a model version must not be registered by both.
     """
+    refuse_lost_store(directory)  # its disk may have gone a moment ago
     with safe_files.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory / "publish.lock", os.O_RDWR | os.O_CREAT, 0o666)

@@ -84,6 +84,21 @@ def test_what_would_take_the_machine_is_refused_in_a_short_sentence(text):
     assert re.search("too large|at most|lie below|no expression", str(refused.value))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a in [1] in [True]", "in is followed by a list of values, and stands alone"),
+        ("a in []", "in is followed by a list of values, and stands alone"),
+        ("a in c", "columns, numbers"),
+        ("a is [1]", "columns, numbers"),
+        ("round(a, -c)", "the places to round to are a whole number"),
+    ],
+)
+def test_comparisons_and_places_of_another_shape_are_refused(text, said):
+    with pytest.raises(ValueError, match=said):
+        expressions.columns_of(text, "new")
+
+
 # Pieces of the language, of Python and of pandas' reading of it, put together at random.
 PIECES = [
     *("a", "b", "c", "d", "t", "`floor area`", "`no such`", "A", "_0", "__class__", "µ"),

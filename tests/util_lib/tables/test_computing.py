@@ -110,6 +110,10 @@ def test_a_number_beside_a_gap_is_as_exact_as_alone():
 def test_declared_decimals_are_decimals_though_a_file_has_whole_numbers():
     table = {"x": np.array([2**62, 3])}
     assert values("x * 8", table, {"x": FLOAT}) == [2.0**65, 24.0]
+    top = pd.DataFrame({"x": [2**63 - 2]})
+    assert values("x + 1", top, {"x": INT}) == [2**63 - 1]
+    with pytest.raises(TooLargeError):  # the first that has no room in 64 bits
+        compute("x + 2", top, {"x": INT})
     with pytest.raises(TooLargeError, match=r"'x \* 8' needs whole .* in 1 of 2 rows .row 0,"):
         compute("x * 8", pd.DataFrame(table), {"x": INT})
 
@@ -148,6 +152,7 @@ def test_functions_and_signs_mean_what_they_say():
     assert values("c not in ['a', 'z']", table) == [False, True]
     assert values("(x > 0) + (c == 'a')", table) == [2, 0]
     assert values("2 ** -1", table) == [0.5, 0.5]
+    assert values("floor(x)", {"x": [1.5, None]}) == [1, None]
 
 
 def test_dates_are_compared_with_dates_and_subtracted_to_days():
@@ -157,6 +162,11 @@ def test_dates_are_compared_with_dates_and_subtracted_to_days():
     assert values("d > '2020-01-02'", table) == [False, True, None]
     assert values("e in ['2019-12-31']", table, declared) == [True, True, True]
     assert values("d - e", table, declared) == [1, 3.5, None]
+    zoned = pd.Series(pd.to_datetime(["2020-01-02T01:00+02:00", None]))
+    mixed = pd.Series(["2020-01-02", pd.NA], dtype=object)
+    for dates, days in ((zoned, 1 - 1 / 24), (mixed, 1)):
+        first = [pd.Timestamp("2020-01-01")] * 2
+        assert values("d - e", {"d": dates, "e": first}, {"d": declared["e"]}) == [days, None]
 
 
 @pytest.mark.parametrize(
