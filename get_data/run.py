@@ -87,6 +87,8 @@ def main(argv: list[str] | None = None) -> None:
             "etag": received.etag,
             "last_modified": received.last_modified,
         }
+        if files is not None:
+            metadata["n_files"] = len(files)
         name, kind, text = args.artifact_name, args.artifact_type, args.artifact_description
         logged = tracking.log_file(run, path, name, kind, text, metadata)
         logger.info("logged %s: %s bytes from %s", logged.name, f"{received.n_bytes:,}", shown)

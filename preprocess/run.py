@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         raw = run.use_artifact(args.input_artifact)
-        path = Path(reading.fetch(raw, Path(tmp, "raw"), several=True))
+        path = Path(reading.fetch(raw, Path(tmp, "raw"), several="n_files" in raw.metadata))
         name, kind, text = args.artifact_name, args.artifact_type, args.artifact_description
         target = file_of(name, tmp)
         for file in reading.files_of(path):
