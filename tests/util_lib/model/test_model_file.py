@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skops.io
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -123,6 +125,17 @@ def test_a_boosted_tree_that_points_nowhere_or_back_is_refused(tmp_path, field, 
     nodes = harmful["last"]._predictors[0][0].nodes
     assert nodes["is_categorical"][0]
     nodes[field][0] = value
+    with pytest.raises(UserError, match="holds a tree whose nodes point nowhere"):
+        skops_file.load(written(tmp_path / "a.skops", harmful))
+
+
+def test_a_tree_beneath_a_calibration_is_looked_at_too(tmp_path):
+    harmful = boosted()
+    rows = np.column_stack([np.arange(60) % 5, X[:, 1:]])
+    calibrated = CalibratedClassifierCV(FrozenEstimator(harmful["last"]), method="isotonic")
+    harmful.steps[-1] = ("last", calibrated.fit(rows, rows[:, 0] > 2))
+    assert skops_file.load(written(tmp_path / "good.skops", harmful)).predict(rows).any()
+    calibrated.estimator.estimator._predictors[0][0].nodes["left"][0] = 10**6
     with pytest.raises(UserError, match="holds a tree whose nodes point nowhere"):
         skops_file.load(written(tmp_path / "a.skops", harmful))
 
