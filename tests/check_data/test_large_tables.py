@@ -8,7 +8,8 @@ from scipy import stats
 
 from check_data import columns_of_file
 from check_data.columns_of_file import ColumnsOfFile
-from util_lib.checks import drift, kolmogorov, leakage
+from util_lib.checks import drift, kolmogorov, leakage, leakage_rows
+from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
 
@@ -175,3 +176,27 @@ def test_leaks_are_found_in_the_rows_drawn_of_a_large_table(tmp_path, monkeypatc
     assert rules == [(leak.rule, leak.column) for leak in whole]
     counts = [leak.count for leak in found if leak.count is not None]
     assert all(count < 700 for count in counts)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_have_the_same_hash_just_where_all_their_features_are_equal(tmp_path, seed):
+    values = {
+        "number": [0.0, -0.0, 1.0, np.nan, np.inf],
+        "word": ["a", "b", None],
+        "code": [0, 1, None],
+        "flag": [True, False],
+    }
+    roles = {name: KINDS[name]["role"] for name in values}
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {n: [v[p] for p in rng.integers(0, len(v), 200)] for n, v in values.items()}
+    )
+    table = table.astype({"code": "Int64"})
+    table.to_parquet(tmp_path / "table.parquet", index=False)
+    numbers = table["number"].where(np.isfinite(table["number"])) + 0.0  # -0.0 is 0.0
+    others = [table[name] for name in values if name != "number"]
+    alike = [*map(str, zip(numbers, *others, strict=True))]
+    file = ColumnsOfFile(tmp_path / "table.parquet", {n: Column(**KINDS[n]) for n in values})
+    for each in (table, file):
+        hashes = leakage_rows.contents(each, roles)
+        assert len(set(hashes)) == len(set(alike)) == len({*zip(hashes, alike, strict=True)})

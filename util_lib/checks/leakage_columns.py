@@ -22,6 +22,7 @@ MIN_PURITY = 0.99
 MIN_GAIN = 0.95  # of what lies between chance and certainty
 MIN_SIGMAS = 6
 MIN_V = 0.9
+NO_VALUE = np.uint64(0x9E3779B97F4A7C15)  # the hash of what is missing; that of 0 is 0
 MIN_ROWS = 30  # below, nothing can be told from chance
 MIN_SUPPORT = 10  # rows on either side of a yes-or-no question
 MAX_CLASSES = 100  # the most frequent; further ones are not scored one by one
@@ -63,7 +64,7 @@ class Feature(NamedTuple):
                 codes, values = pd.factorize(self.values.astype(str))
             texts = np.array([*map(str, values), ""], dtype=object)
             found = pd.util.hash_array(texts, categorize=False)[codes]
-        return np.where(self.missing, np.uint64(0), found)
+        return np.where(self.missing, NO_VALUE, found)
 
     def codes(self) -> np.ndarray:
         """Return a number for each distinct value, from 0; missing is a value of its own."""
