@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from serving.model import csv_forms
 from serving.model.served_model import ServedModel
@@ -61,7 +62,9 @@ def chunks(path: Path, served: ServedModel, keep: list[str], n_rows: int) -> Ite
             for name, values in piece.columns.items()
             if name in declared
         }
-        kept = {name: _as_it_is(piece.columns.get(name), len(index)) for name in keep}
+        kept = {
+            name: _as_it_is(piece.columns.get(name), len(index), piece.written) for name in keep
+        }
         if not piece.numbers and not piece.unread:  # only the columns
             frame = {name: frame.get(name, []) for name in piece.columns}
             kept = {name: kept[name] for name in keep if name in piece.columns}
@@ -69,9 +72,11 @@ def chunks(path: Path, served: ServedModel, keep: list[str], n_rows: int) -> Ite
         yield Chunk(piece.numbers, table, back, piece.unread, [*piece.columns])
 
 
-def _as_it_is(values: Any, n_rows: int) -> pd.Series:
+def _as_it_is(values: Any, n_rows: int, written: bool) -> pd.Series:
     if values is None:
         return pd.Series([None] * n_rows, dtype=object)
+    if written:  # an empty field is a missing value there too
+        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
     return typed.for_pandas(values) if isinstance(values, pa.Array) else _plain(values)
 
 

@@ -143,6 +143,13 @@ def test_what_is_kept_is_exact_and_overwrites_no_answer(office, suffix):
         lines = Path("out.jsonl").read_text().splitlines()
         kept = pd.Series([json.loads(line)["order"] for line in lines], dtype="Int64")
     pd.testing.assert_series_equal(kept.astype("Int64"), ids, check_names=False)
+    lines = in_the_form_of_the_office(frame.assign(order=ids.astype(object)))
+    Path("rows.csv").write_text(lines, encoding="utf-8")
+    answers_of("rows.csv", "--keep", "order")
+    kept = [json.loads(line)["order"] for line in Path("out.jsonl").read_text().splitlines()]
+    assert [None if text is None else int(text) for text in kept] == [
+        None if pd.isna(number) else number for number in ids
+    ]
     with pytest.raises(UserError, match="'prediction' is what the output calls its answers"):
         answers_of("rows.parquet", "--keep", "prediction")
 

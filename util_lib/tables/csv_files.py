@@ -346,12 +346,18 @@ def _check_first(path: Path, first: list[str], options: Csv, names: list[str] | 
     if not any(field.strip() for field in first):
         after = f" after skip_lines {options.skip_lines}" if options.skip_lines else ""
         raise UserError(f"{path.name} has no columns: its first line{after} is empty")
+    is_lone = len(first) == 1 != len(names or [])
     for separator, word in SEPARATORS.items():
-        if len(first) == 1 != len(names or []) and separator in first[0]:
+        if is_lone and separator in first[0]:
             raise UserError(
                 f"{path.name} has its fields separated by {word}: set data.csv.separator to "
                 f"{separator!r}"
             )
+    if is_lone and "  " in first[0].strip():
+        raise UserError(
+            f"{path.name} has columns of fixed width, with no character between its fields: save "
+            "it as CSV"
+        )
     if options.header:
         try:
             refuse_repeated(path, [name for name in first if name])

@@ -215,6 +215,7 @@ def test_a_csv_file_is_read_as_it_is_declared_to_be_written(tmp_path, content, f
         ("a,b\n1,2,\n", "set data.csv.trailing_separator to true"),
         ('a,b\n1,"x"y\n', "no complete CSV file"),
         ('a,b\n1,"x\n', "no complete CSV file"),
+        ("name   age\nAnna   34\n", "has columns of fixed width.*save it as CSV"),
     ],
 )
 def test_a_csv_file_that_is_not_as_declared_names_the_way_out(tmp_path, content, sentence):
