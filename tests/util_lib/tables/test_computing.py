@@ -125,6 +125,7 @@ def test_what_is_missing_stays_missing_unless_the_other_side_decides():
     assert values("x > 2 or t", table) == [True, True, True]
     assert values("x > 2 and t", table) == [False, None, None]
     assert values("not t", table) == [False, False, None]
+    assert values("t + 1", table) == [2, 2, None]
     assert values("x in [1, 2]", table) == [True, None, False]
     assert values("isnull(x) or x > 2", table) == [False, True, True]
     assert values("notnull(x) and x > 2", table) == [False, False, True]
@@ -186,6 +187,14 @@ def test_what_cannot_be_computed_is_one_sentence(expression, said):
     with pytest.raises((UserError, ValueError), match=said) as refused:
         cleaning.derive(table, "new", expression, {})
     assert "\n" not in str(refused.value)
+
+
+def test_texts_of_two_columns_are_joined_up_to_100_000_characters():
+    table = {"c": ["a" * 60_000], "d": ["b" * 40_000]}
+    assert values("c + d", table) == ["a" * 60_000 + "b" * 40_000]
+    assert values("c + d", {"c": pd.Series([], dtype="str"), "d": pd.Series([], dtype="str")}) == []
+    with pytest.raises((UserError, ValueError), match="a text of over 100,000 characters"):
+        compute("c + d", pd.DataFrame({**table, "d": ["b" * 40_001]}), {})
 
 
 def test_texts_that_double_and_double_end():
