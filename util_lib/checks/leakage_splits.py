@@ -24,8 +24,9 @@ MIN_GROUPS = 10
 MIN_REPEATS = 0.1  # of the rows have a value that an earlier one has
 NEAREST = 10
 MAX_VALUES = 20  # categories that are told apart; a column of more says nothing here
-MAX_CLASSES = 20  # the most frequent; of fewer than MIN_OF_CLASS rows none is scored
-MIN_OF_CLASS = 5
+MAX_CLASSES = 20  # scored, the most frequent: each of MIN_OF_CLASS rows, and so are the others
+MIN_OF_CLASS = 30
+MIN_OF_PART = 5  # rows of a class in what is scored together
 MIN_ALIKE = 0.05  # of what varies in a feature lies between groups, or times
 BLOCKS = 20  # of time
 PARTS = (0.4, 0.7)  # where they begin; each is foreseen from the rows before it, and scored alone
@@ -108,7 +109,7 @@ def measured(sample: Any, data: Data, features: LookedAt, target: Target) -> Ite
         y = truth[place[rows]]
         x = table[place[rows]]
         told = _weighted(x, values if judge is _by_group else _blocks(values))
-        if not told.shape[1]:
+        if not told.shape[1] or (target.classes is not None and not len(_scored(y, True))):
             continue
         scores = judge((told, _scaled(x)), values, y, target.classes is not None)
         if scores is not None:
@@ -243,8 +244,9 @@ def _scored(y: np.ndarray, classes: bool) -> np.ndarray:
     if not classes:
         return np.empty(0)
     values, sizes = np.unique(y, return_counts=True)
-    n_scored = min(MAX_CLASSES, int((sizes >= MIN_OF_CLASS).sum()))
-    return values[np.argsort(-sizes, kind="stable")][:n_scored]
+    fit = (sizes >= MIN_OF_CLASS) & (len(y) - sizes >= MIN_OF_CLASS)
+    order = np.argsort(-sizes, kind="stable")
+    return values[order[fit[order]]][:MAX_CLASSES]
 
 
 def _foretold(distances: np.ndarray, y: np.ndarray, classes: bool) -> np.ndarray:
@@ -280,7 +282,7 @@ def _compared(
         each = []
         for place, value in enumerate(values):
             positive = y[rows] == value
-            if MIN_OF_CLASS <= positive.sum() <= len(positive) - MIN_OF_CLASS:
+            if MIN_OF_PART <= positive.sum() <= len(positive) - MIN_OF_PART:
                 each.append(auc_of(said[rows, place], positive))
         return float(np.mean(each)) if each else 0.5
 
