@@ -196,7 +196,8 @@ def test_a_column_that_gives_numbers_away_is_found(leak, seed):
     found = find(frame, roles={"note": "text"}, task="regression")
     # A date that is made of the target is also one by which the target walks.
     assert ways(found) - {("leak", "split")} == {("leak", rule)}
-    assert find(frame, roles={"note": "text", "leak": "ignore"}, task="regression") == []
+    left_out = find(frame, roles={"note": "text", "leak": "ignore"}, task="regression")
+    assert ways(left_out) <= {("leak", "split")}
 
 
 def test_a_category_of_each_price_is_found():
