@@ -454,6 +454,7 @@ def test_a_table_beside_the_user_is_drafted_and_run_by_a_project_from_a_git_addr
     draft = folder / "conf" / "dataset" / "songs.yaml"
     assert f"Drafted {draft}" in done.stdout and "songs_profile:v0" in done.stdout
     assert f"The dataset file lies in {draft.parent}" in done.stdout
+    assert "outputs" not in done.stdout  # nothing undeclared
 
     options = f"hydra_options=dataset=songs {LOCAL}"
     steps = ["-P", "execute_steps=get_data,preprocess,check_data"]

@@ -72,8 +72,10 @@ def plan(arguments: argparse.Namespace) -> Step:
         "overwrite": arguments.overwrite,
         "folder": str(home() / "conf" / "dataset") if is_fetched() else "conf/dataset",
     }
+    name = parameters["name"]
+    outputs = (f"{name}_profile", f"{name}_draft")
     return Step(
-        "describe", parameters, inputs=(), outputs=(), uri="tools/describe", source="file_url"
+        "describe", parameters, inputs=(), outputs=outputs, uri="tools/describe", source="file_url"
     )
 
 
