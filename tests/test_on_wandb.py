@@ -142,6 +142,7 @@ def test_the_service_holds_six_finished_runs_with_config_metrics_and_figures(api
     assert figure in [file.name for file in evaluate.files()]
 
 
+@pytest.mark.slow
 def test_a_draft_and_its_profile_go_to_the_service_too(tmp_path, wandb_account):
     place = OnWandb(tmp_path, wandb_account)
     table = ROOT / "dataset" / "songs_demo.parquet"

@@ -67,12 +67,13 @@ def test_split(candidate: Any) -> str:
             f"the lineage of {candidate.source_name} names no training data that are still there, "
             f"so there is no test split to find: {way_out}"
         )
-    split_by = trained.logged_by()
-    found = [
-        other
-        for other in (split_by.logged_artifacts() if split_by else [])
-        if other.type == trained.type and _name(other) != _name(trained)
-    ]
+    with tracking.lineage():
+        split_by = trained.logged_by()
+        found = [
+            other
+            for other in (split_by.logged_artifacts() if split_by else [])
+            if other.type == trained.type and _name(other) != _name(trained)
+        ]
     if len(found) != 1 or found[0].state == "DELETED":
         raise NotComparableError(
             f"{trained.source_name}, on which {candidate.source_name} was trained, was not made "

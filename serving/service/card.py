@@ -5,6 +5,7 @@ from typing import Any
 
 from serving.aliases.origin import promotion_of
 from serving.model.served_model import ServedModel, find
+from util_lib import tracking
 from util_lib.model import metric_names
 
 
@@ -33,7 +34,8 @@ def _logged(model: ServedModel) -> dict[str, Any]:
     if Path(model.reference).is_dir():
         return {}
     artifact = find(model.version)
-    run = artifact.logged_by()
+    with tracking.lineage():
+        run = artifact.logged_by()
     known = artifact.metadata
     metrics = {
         name: value

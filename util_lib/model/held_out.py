@@ -49,8 +49,9 @@ def split_off_together(trained: Any | None, test: Any) -> bool:
     """Say whether one run made the training rows and the test rows: no row is in both."""
     if trained is None or trained.type != test.type:
         return False
-    maker = tracking.made_by(trained)
-    return maker is not None and maker == tracking.made_by(test)
+    with tracking.lineage():
+        makers = [artifact.logged_by() for artifact in (trained, test)]
+    return None not in makers and makers[0].id == makers[1].id
 
 
 def read_digests(directory: str | Path) -> np.ndarray | None:

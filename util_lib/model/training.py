@@ -238,14 +238,17 @@ def draw_importance(pipeline: Pipeline) -> Any:
 
 def unchecked(data: tracking.Artifact) -> list[str]:
     """Say of which table the training rows are, where the gate has not let it through."""
-    maker, said = data.logged_by(), []
-    for table in maker.used_artifacts() if maker else ():
-        verdicts = {run.state for run in table.used_by() if run.job_type == GATE}
-        if "finished" not in verdicts:
-            verdict = "refused" if verdicts else "has not checked"
-            said.append(
-                f"trained on rows of {table.source_name}, which {GATE} {verdict}: allow_unchecked"
-            )
+    said = []
+    with tracking.lineage():
+        maker = data.logged_by()
+        for table in maker.used_artifacts() if maker else ():
+            verdicts = {run.state for run in table.used_by() if run.job_type == GATE}
+            if "finished" not in verdicts:
+                verdict = "refused" if verdicts else "has not checked"
+                said.append(
+                    f"trained on rows of {table.source_name}, which {GATE} {verdict}: "
+                    "allow_unchecked"
+                )
     return said
 
 

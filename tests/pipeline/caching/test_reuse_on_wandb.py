@@ -99,6 +99,7 @@ def test_a_changed_parameter_runs_the_steps_that_get_it_and_latest_comes_back(pl
     assert api.artifact(f"{PROJECT}/model_export:latest").version == "v0"
 
 
+@pytest.mark.slow
 def test_a_deleted_version_is_made_again(place, api):
     api.artifact(f"{PROJECT}/check_data_report:v0").delete(delete_aliases=True)
     ran, text = said(place, REMOTE)
@@ -108,6 +109,7 @@ def test_a_deleted_version_is_made_again(place, api):
     assert ran == [] and "check_data_report:v1" in text
 
 
+@pytest.mark.slow
 def test_a_reference_that_moved_or_went_is_noticed_by_the_check(place, api):
     version = api.artifact(f"{PROJECT}/preprocessed_data.parquet:v0")
     version.aliases = [*version.aliases, "reference"]
@@ -120,6 +122,7 @@ def test_a_reference_that_moved_or_went_is_noticed_by_the_check(place, api):
     assert place.ran(REMOTE) == []  # as in the first run, when there was none
 
 
+@pytest.mark.slow
 def test_another_project_and_another_backend_know_nothing_of_it(place):
     alone = "main.execute_steps=get_data"
     ran, text = said(place, REMOTE, alone, "main.project_name=other")

@@ -168,7 +168,7 @@ def check(place: Place, times: int, seed: int, longest: float) -> None:
 
 
 def test_interrupts_at_random_moments_leave_nothing_running(template):
-    check(Place(template), times=6, seed=random.randrange(10**6), longest=8)
+    check(Place(template), times=4, seed=random.randrange(10**6), longest=8)
 
 
 @pytest.mark.slow

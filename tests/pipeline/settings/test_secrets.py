@@ -69,8 +69,8 @@ def place(tmp_path) -> Place:
         )
         path.write_text(
             text.replace(
-                "Path(__file__).parents[1].joinpath(value).read_text()",
-                "__import__('requests').get(os.environ['GET_DATA_URL']).text",
+                "texts += [file.read_text() for file in files]",
+                "texts.append(__import__('requests').get(os.environ['GET_DATA_URL']).text)",
             )
         )
     (tmp_path / "home").mkdir()

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
 
 from util_lib.model import metrics, standard_errors
 
@@ -73,14 +74,16 @@ def test_a_class_without_rows_is_left_out_as_in_the_score():
     assert standard_errors.of_roc_auc(truth, wider, [0, 1, 2, 3]) == pytest.approx(three)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "f1_macro"])
-def test_the_errors_of_shares_of_right_answers_are_what_resampling_the_rows_gives(name):
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [("accuracy", accuracy_score), ("f1_macro", lambda *rows: f1_score(*rows, average="macro"))],
+)
+def test_the_errors_of_shares_of_right_answers_are_what_resampling_the_rows_gives(name, of):
     truth, probabilities = answers(4, 400)
     predicted = probabilities.argmax(axis=1)
 
     def score(rows):
-        found = metrics.scores(truth[rows], probabilities[rows], np.arange(4), "val")
-        return found[f"val_{name}"]
+        return of(truth[rows], predicted[rows])
 
     error = getattr(standard_errors, f"of_{name}")(truth, predicted)
     assert error == pytest.approx(resampled(score, 400), rel=0.15)

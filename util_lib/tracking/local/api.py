@@ -83,9 +83,3 @@ class Api:
     @property
     def _default_project(self) -> str:
         return self._project or os.environ.get("WANDB_PROJECT") or names.DEFAULT_PROJECT
-
-
-def made_by(artifact: Artifact) -> str | None:
-    """Return the id of the run that logged a version first."""
-    run = artifact.logged_by()
-    return None if run is None else run.id

@@ -226,22 +226,16 @@ def _report() -> None:
         )
 
 
-def made_by(artifact: Any) -> str | None:
-    """Return the id of the run that logged an artifact version, None where nobody knows."""
-    with _no_folder():
-        run = artifact.logged_by()
-    return run and run.id
-
-
 def _read(api: wandb.Api, path: str) -> Any:
     """Return a run as the service has it."""
-    with _no_folder():
+    with no_folder():
         return api.run(path)
 
 
 @contextlib.contextmanager
-def _no_folder() -> Iterator[None]:
+def no_folder() -> Iterator[None]:
     """Let the client make elsewhere, for nothing, the folder of each run that it looks at."""
+    prepare()
     with tempfile.TemporaryDirectory() as folder:
         before = os.environ["WANDB_DIR"]
         os.environ["WANDB_DIR"] = folder

@@ -46,7 +46,7 @@ def test_a_version_comes_with_all_that_is_known_of_it_and_can_be_used_offline(
     plane, wandb_service, log_text
 ):
     assert "p/model:v1 is now in the store" in plane.pull("p/model:two")
-    assert [path.name for path in plane.folder.iterdir()] == ["store"]
+    assert {path.name for path in plane.folder.iterdir()} == {"store", ".tracking_stores"}
     with local.init(project="p") as run:
         used = run.use_artifact("model:two", type="model_export")
         folder = Path(used.download())
