@@ -96,7 +96,8 @@ def main(argv: list[str] | None = None) -> None:
             run.summary[name] = value
         for line in metric_names.lines(scores):
             logger.info(line)
-        trained = exported.logged_by()
+        with tracking.lineage():
+            trained = exported.logged_by()
         before = dict(trained.summary) if trained else {}
         said = metric_names.said_of(scores, "test", before)
         for line in said:
