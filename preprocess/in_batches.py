@@ -147,6 +147,8 @@ def _stage(
             writer.close()
     for rule, (before, kept) in counts.items():
         cleaning.log_dropped(rule, before, kept)
+    if writer is None:
+        reading.check_shape(path, len(data.columns), n_rows)
     own = pa.schema([*table.schema][:n_columns])
     return _described(own, frame, with_nulls), n_rows, compared
 

@@ -31,8 +31,13 @@ def files_at(address: str) -> list[Path] | None:
         found = [ROOT / name for name in glob.glob(expanded, root_dir=ROOT)]
     else:
         return None
-    files = [file for file in found if file.is_file() and file.name[0] not in "._"]
-    files.sort(key=lambda file: file.name)
+    found = sorted((file for file in found if file.name[0] not in "._"), key=lambda file: file.name)
+    if nowhere := [file.name for file in found if not file.exists()]:
+        raise UserError(
+            f"file_url {address!r} names {nowhere[0]!r}, a link that leads to no file: a part of "
+            "the table is missing; mend the link, or remove it"
+        )
+    files = [file for file in found if file.is_file()]
     names = [file.name for file in files]
     if not files:
         raise UserError(f"file_url {address!r} names no files: looked for {path}")

@@ -107,6 +107,10 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
         return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
     if kind == "string_too_short" and error["ctx"]["min_length"] == 1:
         return f"{key} must not be empty"
+    if kind == "too_short" and error["ctx"]["min_length"] == 1:
+        return f"{key} must not be empty"
+    if kind in ("model_type", "dict_type"):
+        return f"{key or 'it'} must hold keys with values, found {found}"
     expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     sentence = f"{key} must be {expected}, found {found}"
     if kind in ("literal_error", "enum"):

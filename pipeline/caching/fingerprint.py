@@ -82,8 +82,13 @@ def difference(before: dict[str, str] | None, now: dict[str, str]) -> str:
         if _is_code(name):
             what = "is new" if old is None else "is gone" if new is None else "changed"
             said.append(f"{name} {what}")
+        elif (shown := _shown(old)) != _shown(new):
+            said.append(f"{name} {shown} -> {_shown(new)}")
         else:
-            said.append(f"{name} {_shown(old)} -> {_shown(new)}")
+            has_content = " sha256 " in str(old)
+            said.append(
+                f"the content of {name} ({shown}) changed" if has_content else f"{name} changed"
+            )
     if not said:
         return "its outcome is no longer recorded"
     more = f" and {len(said) - 3} more" if len(said) > 3 else ""

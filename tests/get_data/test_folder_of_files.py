@@ -113,6 +113,14 @@ def test_what_is_no_table_is_refused(steps, incoming, name, says):
     assert not steps.exists(f"{RAW}:latest")
 
 
+@pytest.mark.parametrize("pattern", ["", "*.parquet"])
+def test_a_link_that_leads_nowhere_is_no_missing_part_of_a_table(steps, incoming, pattern):
+    (incoming / "d.parquet").symlink_to(incoming / "gone.parquet")
+    with pytest.raises(UserError, match="names 'd.parquet', a link that leads to no file"):
+        get(incoming / pattern)
+    assert not steps.exists(f"{RAW}:latest")
+
+
 def test_rows_are_numbered_through_and_columns_come_in_the_order_of_the_first(tmp_path):
     (tmp_path / "1.csv").write_text("a,b\n1,x\n2,y\n")
     (tmp_path / "2.csv").write_text("b,a\n")

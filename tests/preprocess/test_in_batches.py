@@ -183,6 +183,15 @@ def test_what_a_large_table_cannot_have_is_said_with_the_way_out(steps, change, 
         )
 
 
+def test_lines_without_a_row_are_no_table(steps):
+    config = steps.yaml({**TABLE, "large_rows": 1})
+    reference = steps.put((",".join(COLUMNS) + "\n" * 9).encode(), "raw_data.csv")
+    with pytest.raises(UserError, match="raw_data.csv has columns but no rows"):
+        run.main(
+            ["--input_artifact", reference, "--artifact_name", NAME, "--dataset_config", config]
+        )
+
+
 def test_a_full_disk_is_one_sentence(steps, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
     config = steps.yaml({**DECLARED, "large_rows": 1})

@@ -122,6 +122,13 @@ def test_what_cannot_be_calibrated_is_refused_with_the_reason(train, changes, sa
         train("forest", **{"calibrate": "isotonic", "val_size": "0.2", **changes})
 
 
+def test_too_few_groups_of_validation_rows_are_refused_with_the_reason(train):
+    rows = rare(400).assign(patient=np.arange(400) % 8)
+    by = ["--split_by", "group", "--split_column", "patient"]
+    with pytest.raises(UserError, match=r"needs 5 groups of .* are of [234]: take a larger"):
+        train("forest", rows, calibrate="isotonic", more=by)
+
+
 def test_a_trial_has_the_bytes_and_the_scores_of_a_single_run_and_folds_are_calibrated(
     steps, train
 ):

@@ -301,6 +301,12 @@ def answers_of_calibrations(
     """
     trees, features = trees_of(pipeline), pipeline[:-1].transform(rows)
     codes = _codes(rows, trees, config)
+    if groups is not None and (n_groups := len(np.unique(groups))) < FOLDS:
+        raise UserError(
+            f"calibrate: {config.calibrate} needs {FOLDS} groups of validation rows, and the "
+            f"{len(rows):,} validation rows are of {n_groups}: take a larger val_size, or "
+            "calibrate: null"
+        )
     if groups is None:
         parts = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(codes, codes)
     else:

@@ -103,7 +103,7 @@ def shape(path: str | Path) -> tuple[list[str], int]:
     path = Path(path)
     check_file(path)
     names, n_rows = _parquet_shape(path) if is_parquet(path) else csv_files.check(path, OURS)
-    _check_shape(path, len(names), n_rows)
+    check_shape(path, len(names), n_rows)
     return names, n_rows
 
 
@@ -186,7 +186,7 @@ def columns_of(
         for name, parts in gathered.items():
             parts.append(piece.columns.get(name, [None] * len(piece.numbers)))
         n_rows += len(piece.numbers)
-    _check_shape(path, len(gathered), n_rows)
+    check_shape(path, len(gathered), n_rows)
     return {name: _joined(parts) for name, parts in gathered.items()}, written
 
 
@@ -424,7 +424,8 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path.name} is empty (0 bytes): expected a file in {KNOWN}")
 
 
-def _check_shape(path: Path, n_columns: int, n_rows: int) -> None:
+def check_shape(path: Path, n_columns: int, n_rows: int) -> None:
+    """Raise `UserError` for what has no columns, or no rows."""
     if n_columns == 0:
         raise UserError(f"{path.name} has no columns: expected a table")
     if n_rows == 0:

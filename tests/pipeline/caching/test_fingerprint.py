@@ -103,3 +103,15 @@ def test_a_linked_folder_counts_as_if_it_lay_there(settings, tmp_path):
         )
 
     assert fingerprint.difference(found("a"), found("b")) == "join/common/shared.py changed"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("in/ sha256 1", "in/ sha256 2", "the content of data.file_url (in/) changed"),
+        ("in/ sha256 1", "to/ sha256 1", "data.file_url in/ -> to/"),
+        ("a" * 90, "a" * 91, "data.file_url changed"),
+    ],
+)
+def test_the_same_words_twice_are_no_reason(old, new, said):
+    assert fingerprint.difference({"data.file_url": old}, {"data.file_url": new}) == said
