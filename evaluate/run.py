@@ -20,7 +20,7 @@ from util_lib import cli, tracking
 from util_lib.errors import UserError
 from util_lib.model import export, held_out, measuring, metric_names
 from util_lib.model.config import described
-from util_lib.tables import reading
+from util_lib.tables import reading, splitting
 
 logger = logging.getLogger("evaluate")
 
@@ -88,8 +88,13 @@ def main(argv: list[str] | None = None) -> None:
         logger.info("measuring %s on %s, %s rows", model_name, data_name, f"{len(frame):,}")
 
         rows, truth = frame[features.names()], frame[target].to_numpy()
+        groups = splitting.groups_of(
+            frame, splitting.Rule(**metadata.get("data", {}).get("split", {}))
+        )
         try:
-            scores, draw = measuring.score(model, rows, truth, task, "test", errors=True)
+            scores, draw = measuring.score(
+                model, rows, truth, task, "test", errors=True, groups=groups
+            )
         except ValueError as error:
             raise UserError(f"model {model_name} cannot predict {data_name}: {error}") from error
         for name, value in scores.items():

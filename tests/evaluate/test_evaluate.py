@@ -23,21 +23,21 @@ def fitted(tmp_path_factory):
     pipeline = inference_pipeline.make_inference_pipeline(config)
     inference_pipeline.fit(pipeline, table, config)
     directory = tmp_path_factory.mktemp("export") / "model"
-    export.save(
-        pipeline,
-        directory,
-        pipeline["columns"].transform(table),
-        pipeline["classifier"].classes_,
-        {"target": "genre", "features": MODEL["features"]},
-    )
+    saved(pipeline, table, directory)
     return pipeline, directory
+
+
+def saved(pipeline, table, directory, **more):
+    about = {"target": "genre", "features": MODEL["features"], **more}
+    example = pipeline["columns"].transform(table)
+    export.save(pipeline, directory, example, pipeline["classifier"].classes_, about)
 
 
 @pytest.fixture
 def evaluate(steps, fitted):
-    def go(table, name=TEST):
+    def go(table, name=TEST, model=fitted[1]):
         artifact = tracking.Artifact("model_export", type="model_export")
-        artifact.add_dir(str(fitted[1]))
+        artifact.add_dir(str(model))
         with tracking.init(job_type="test") as started:
             started.log_artifact(artifact)
         reference = steps.put(table, name)
@@ -61,6 +61,24 @@ def test_scores_are_those_of_the_model_on_the_test_rows(evaluate, fitted):
     assert 0 < done.summary["test_f1_macro"] <= 1
     assert "confusion_matrix" in done.summary
     assert {a.name for a in done.used_artifacts()} == {"model_export:v0", f"{TEST}:v0"}
+
+
+def test_where_a_split_keeps_groups_together_errors_are_those_between_groups(
+    evaluate, fitted, tmp_path
+):
+    """Ten rows of an album that are alike say no more than one does."""
+    albums = with_text(make_songs(seed=9)).head(48).assign(album=range(48))
+    split = {"by": "group", "column": "album", "gap": 0.0}
+    saved(fitted[0], albums, tmp_path / "model", data={"split": split})
+    tenfold = pd.concat([albums] * 10, ignore_index=True)
+    found = evaluate(tenfold, model=tmp_path / "model").summary
+    right = found["test_accuracy"]
+    assert 0 < right < 1 and found["test_groups"] == 48 and found["test_rows"] == 480
+    between_albums = (right * (1 - right) / 47) ** 0.5
+    assert found["test_accuracy_se"] == pytest.approx(between_albums)
+    alone = evaluate(tenfold).summary
+    assert found["test_roc_auc_ovo_macro_se"] > 2 * alone["test_roc_auc_ovo_macro_se"]
+    assert "test_groups" not in alone
 
 
 def test_columns_that_the_model_does_not_use_change_nothing(evaluate):

@@ -50,11 +50,11 @@ RUN_HERE = """\
   python main.py dataset={name} main.execute_steps=get_data,preprocess,check_data
   python main.py dataset={name}
 
-or by MLflow: mlflow run . -P hydra_options="dataset={name}"
+or by MLflow: mlflow run . --env-manager uv -P hydra_options="dataset={name}"
 """
 RUN_THERE = """\
 
-  mlflow run <project> -P hydra_options="dataset={name}"
+  mlflow run <project> --env-manager uv -P hydra_options="dataset={name}"
 """
 PROFILE = """\
 The profile page shows every column's values: {where}.

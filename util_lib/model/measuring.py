@@ -18,6 +18,7 @@ def score(
     split: str,
     errors: bool = False,
     answers: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> tuple[dict[str, float], Callable[[], dict[str, Any]]]:
     """Return the metrics `<split>_...`, and what draws the figures, by name: that takes longer.
 
@@ -25,7 +26,8 @@ def score(
     the same answer for every row reaches (`<metric>_baseline`), and how many rows there are, of the
     rarest class too. What is not known is left out. Of a classifier also how far its probabilities
     are off (`metrics.calibration_gap`), and what the trees alone reach where it is calibrated.
-    `answers` are probabilities to be measured in place of the pipeline's own.
+    `answers` are probabilities to be measured in place of the pipeline's own; `groups` numbers the
+    rows' groups where the split keeps them together: errors are then those between groups.
     """
     if task == "regression":
         with inference_pipeline.predicting(pipeline, rows):
@@ -33,6 +35,12 @@ def score(
         scores = metrics.regression_scores(truth, predicted, split)
         if errors:
             scores |= _grounds_of_numbers(truth, predicted, split)
+            _count_groups(
+                scores,
+                lambda kept: metrics.regression_scores(truth[kept], predicted[kept], split),
+                groups,
+                split,
+            )
         return scores, lambda: {"residuals": _plots().residuals(truth, predicted)}
     with inference_pipeline.predicting(pipeline, rows):
         classes = pipeline.classes_
@@ -45,12 +53,34 @@ def score(
     if errors:
         scores |= _grounds_of_classes(truth, probabilities, predicted, classes, split)
         scores |= _of_trees_alone(truth, drawn.get("not calibrated"), classes, split)
+        _count_groups(
+            scores,
+            lambda kept: metrics.scores(truth[kept], probabilities[kept], classes, split),
+            groups,
+            split,
+        )
     return scores, lambda: {
         "confusion_matrix": _plots().confusion_matrix(truth, predicted, classes),
         "reliability": _plots().reliability(
             {name: metrics.reliability(truth, given, classes) for name, given in drawn.items()}
         ),
     }
+
+
+def _count_groups(
+    scores: dict[str, float],
+    score_of: Callable[[np.ndarray], dict[str, float]],
+    groups: np.ndarray | None,
+    split: str,
+) -> None:
+    """Put the errors between groups in the place of those between rows."""
+    if groups is None:
+        return
+    scores[f"{split}_groups"] = len(np.unique(groups))
+    for name, error in standard_errors.of_groups(score_of, groups).items():
+        scores.pop(f"{name}_se", None)
+        if np.isfinite(error):
+            scores[f"{name}_se"] = error
 
 
 def _grounds_of_classes(

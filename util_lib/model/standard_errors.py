@@ -1,9 +1,12 @@
 """How far a score would move with other rows of the same kind: one standard error of it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+MOST_BUNDLES = 50  # of groups, each left out once
 DRAWS = 200  # of a bootstrap: its standard error is then known to some 5 %
 
 
@@ -94,6 +97,25 @@ def of_rmse(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Return the standard error of the root of the mean squared error, by the delta method."""
     squares = (truth - predicted) ** 2
     return _of_mean(squares) / (2 * np.sqrt(squares.mean())) if squares.any() else float("nan")
+
+
+def of_groups(
+    score: Callable[[np.ndarray], dict[str, float]], groups: np.ndarray
+) -> dict[str, float]:
+    """Return the standard error of each score of some rows, where the rows of a group are alike.
+
+    The jackknife over groups (Efron and Tibshirani 1993, chapter 11): `score` is asked for the rows
+    without each group, of more than MOST_BUNDLES groups without each bundle of them. NaN where a
+    score is not known without one.
+    """
+    bundles = np.unique(groups, return_inverse=True)[1] % MOST_BUNDLES
+    without = [score(np.flatnonzero(bundles != one)) for one in np.unique(bundles)]
+    if len(without) < 2:
+        return {}
+    return {
+        name: float(np.sqrt((len(without) - 1) * np.var([found[name] for found in without])))
+        for name in without[0]
+    }
 
 
 def _of_mean(values: np.ndarray) -> float:

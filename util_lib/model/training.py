@@ -167,14 +167,15 @@ def validate(
             )
         return pipeline, {}, dict
     answers, truth = None, val[config.target].to_numpy()
+    groups = splitting.groups_of(val, splitting.rule(args))
     if config.calibrate:
-        how = splitting.rule(args)
-        groups = pd.factorize(val[how.column])[0] if how.by == "group" else None
         answers = inference_pipeline.answers_of_calibrations(
             pipeline, val, config, args.random_seed, groups
         )
         pipeline = inference_pipeline.calibrated(pipeline, val, config)
-    scores, draw = measuring.score(pipeline, val, truth, config.task, split, errors, answers)
+    scores, draw = measuring.score(
+        pipeline, val, truth, config.task, split, errors, answers, groups
+    )
     return pipeline, scores, draw
 
 

@@ -10,8 +10,8 @@ logger = logging.getLogger("large")
 
 
 def is_large(n_rows: int, large_rows: int) -> bool:
-    """Say, also in the log, whether a table is to be worked on in batches."""
-    if n_rows:
+    """Say whether a table is to be worked on in batches, in the log where it is."""
+    if n_rows > large_rows:
         logger.info(way(n_rows, large_rows))
     return n_rows > large_rows
 

@@ -53,6 +53,13 @@ def rule(args: argparse.Namespace) -> Rule:
     return Rule(args.split_by, args.split_column, args.split_gap)
 
 
+def groups_of(rows: Any, how: Rule) -> np.ndarray | None:
+    """Number the groups of rows that a split keeps together; None where it keeps none."""
+    if how.by != "group" or how.column not in rows:
+        return None
+    return rows[how.column].factorize()[0]
+
+
 def part(
     values: Any, how: Rule, size: float, seed: int, labels: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
