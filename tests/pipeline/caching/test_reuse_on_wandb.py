@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import psutil
@@ -68,7 +69,7 @@ def test_nothing_changed_nothing_runs_and_mlflow_is_not_even_imported(place, api
     before = main.read_text()
     asked = "code = startup.main(go)\n    print('mlflow' in sys.modules)\n    sys.exit(code)"
     place.edit("main.py", "sys.exit(startup.main(go))", asked)
-    ran, text = said(place, REMOTE)
+    ran, text = said(place, REMOTE, python=sys.executable)
     main.write_text(before)
     assert ran == [] and text.count(": cached") == 6
     assert text.rstrip().endswith("False")

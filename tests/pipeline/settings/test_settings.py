@@ -78,7 +78,7 @@ def test_the_test_of_the_promoted_model_runs_only_where_it_is_named_and_last():
         ("data.test_size=1.5", "data.test_size must be less than 1, found 1.5"),
         ("data.test_size=0", "data.test_size must be greater than 0, found 0"),
         ("data.duplicates=true", "data.duplicates must hold keys with values, found True"),
-        ("data.duplicates.columns=[]", "data.duplicates.columns must not be empty"),
+        ("data.duplicates={columns: []}", "data.duplicates.columns must not be empty"),
         ("data.test_size=many", "data.test_size must be a valid number, found 'many'"),
         ("data.val_size=true", "data.val_size"),
         ("data.ks_alpha=2", "data.ks_alpha"),
