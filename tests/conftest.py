@@ -49,7 +49,8 @@ def empty_mlflow_database(tmp_path_factory) -> Path:
 
     code = "import mlflow, sys; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
     # In another process: what makes the tables switches off the loggers that it finds.
-    subprocess.run([warm.python(), "-c", code, f"sqlite:///{path}"], check=True)
+    # Where it stands lie the files of runs of the database's own experiment.
+    subprocess.run([warm.python(), "-c", code, f"sqlite:///{path}"], check=True, cwd=path.parent)
     return path
 
 

@@ -38,8 +38,9 @@ class Found(NamedTuple):
 
 
 def listed(root: Path) -> list[Found]:
-    """Return all environments; `needed` are those of a step folder of the checkout at `root`."""
-    projects = sorted(path.parent for path in [*root.glob("MLproject"), *root.glob("*/MLproject")])
+    """Return all environments; `needed` are those of a project of the checkout at `root`."""
+    places = ("MLproject", "*/MLproject", "tools/*/MLproject")
+    projects = sorted(path.parent for place in places for path in root.glob(place))
     paths = {path: "uv" for path in _folder().glob(f"{PREFIX}*")}
     needed = {one.name for one in making.needed("uv", projects)}
     if making.executable("conda"):

@@ -24,20 +24,26 @@ Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def interval(
-    metric: Metric, truth: np.ndarray, one: np.ndarray, other: np.ndarray, by_class: bool
+    metric: Metric,
+    truth: np.ndarray,
+    one: np.ndarray,
+    other: np.ndarray,
+    by_class: bool,
+    groups: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """Return low and high end of the interval of metric(one) - metric(other).
 
     `truth` holds class numbers (`by_class`), -1 for a class that the models do not know, or values;
     `one` and `other` what the models answered,
-    as `metric` takes it. The draws are the same in every process.
+    as `metric` takes it. The draws are the same in every process. With `groups`, the number of each
+    row's, whole groups are drawn, of whatever class: rows that are alike say no more than one does.
     """
     differences = [
         metric(weights, truth, one) - metric(weights, truth, other)
-        for weights in _draws(truth, by_class)
+        for weights in _draws(truth, by_class, groups)
     ]
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(np.concatenate(differences), [tail, 1 - tail])
+    low, high = np.nanquantile(np.concatenate(differences), [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -121,21 +127,27 @@ def _auc(
     right = np.searchsorted(scores[negative], scores[positive], "right")
     drawn = weights[positive]
     wins = np.einsum("ij,ij->j", below[left], drawn) + np.einsum("ij,ij->j", below[right], drawn)
-    return wins / (2 * below[-1] * drawn.sum(axis=0))
+    with np.errstate(invalid="ignore"):  # groups were drawn, and none with one of the two classes
+        return wins / (2 * below[-1] * drawn.sum(axis=0))
 
 
-def _draws(truth: np.ndarray, by_class: bool) -> Iterator[np.ndarray]:
+def _draws(truth: np.ndarray, by_class: bool, groups: np.ndarray | None) -> Iterator[np.ndarray]:
     """Give weights: rows by draws, how often each row was drawn."""
     random = np.random.default_rng(SEED)
-    groups = [np.arange(len(truth))]
+    strata = [np.arange(len(truth))]
     if by_class:
-        groups = [np.flatnonzero(truth == number) for number in np.unique(truth)]
+        strata = [np.flatnonzero(truth == number) for number in np.unique(truth)]
     # Whatever the chunks, the draws are the same: each is drawn on its own.
     at_once = max(1, MAX_CELLS // len(truth))
     for start in range(0, RESAMPLES, at_once):
         weights = np.zeros((len(truth), min(at_once, RESAMPLES - start)))
         for draw in range(weights.shape[1]):
-            for group in groups:
-                drawn = random.integers(0, len(group), len(group))
-                weights[group, draw] = np.bincount(drawn, minlength=len(group))
+            if groups is not None:
+                n_groups = groups.max() + 1
+                drawn = random.integers(0, n_groups, n_groups)
+                weights[:, draw] = np.bincount(drawn, minlength=n_groups)[groups]
+                continue
+            for rows in strata:
+                drawn = random.integers(0, len(rows), len(rows))
+                weights[rows, draw] = np.bincount(drawn, minlength=len(rows))
         yield weights

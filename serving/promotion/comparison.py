@@ -19,7 +19,7 @@ from util_lib import tracking, validation
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
 from util_lib.model import held_out, metric_names, metrics
-from util_lib.tables import reading
+from util_lib.tables import reading, splitting
 
 SINGLE_ROWS = 20  # predictions of one row each, of which the median counts
 ROUNDING = 1e-12  # what two sums of the same numbers may differ by
@@ -206,8 +206,14 @@ def gain(
         truth = pd.Index(model.classes).get_indexer(truth)
     else:
         truth = truth.astype(float)
+    split = splitting.Rule(**model.metadata.get("data", {}).get("split", {}))
     interval = bootstrap.interval(
-        bootstrap.METRICS[metric], truth, answers, answers_old, model.classes is not None
+        bootstrap.METRICS[metric],
+        truth,
+        answers,
+        answers_old,
+        model.classes is not None,
+        splitting.groups_of(frame, split),
     )
     difference = about["scores"][metric] - about_old["scores"][metric]
     if not metric_names.GREATER_IS_BETTER[metric]:

@@ -48,7 +48,7 @@ def lines(measured: Mapping[str, object]) -> list[str]:
 
 
 def said_of(scores: Mapping[str, float], split: str, before: Mapping[str, float]) -> list[str]:
-    """Say where scores of a `split` stand on little, and where those of validation differ.
+    """Say where scores of a `split` stand on little, calibration harms, or validation differs.
 
     `before` is what the model's own run measured. A difference counts where it is larger than both
     standard errors together.
@@ -59,6 +59,12 @@ def said_of(scores: Mapping[str, float], split: str, before: Mapping[str, float]
         said.append(
             f"the rarest class has {rarest} rows in the {split} split, fewer than {FEW}: what is "
             "measured of it may be far off"
+        )
+    raw, brier = scores.get(f"{split}_uncalibrated_brier"), scores.get(f"{split}_brier")
+    if raw is not None and brier is not None and brier > raw:
+        said.append(
+            f"{split}_brier {brier:.4f} is worse than without calibration ({raw:.4f}): set "
+            "calibrate to null, or take a larger val_size"
         )
     for name, value in scores.items():
         other = name.replace(f"{split}_", "val_", 1)

@@ -1,5 +1,6 @@
 """Reads parquet and Arrow files, in which an index that pandas set aside is a column again."""
 
+import os
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +17,8 @@ from util_lib.tables import packed_files
 from util_lib.tables.csv_files import PARQUET_MAGIC, refuse_repeated
 
 Columns = dict[str, Any]
-RESERVED = 2**30  # addresses that pyarrow and threads set aside and do not use
+# Addresses that pyarrow and threads set aside and do not use: stacks, and malloc's arenas.
+RESERVED = 2**30 + 2**27 * (os.cpu_count() or 1)
 _bounded: list[bool] = []
 
 

@@ -338,8 +338,11 @@ def test_an_environment_goes_only_with_our_marker_unneeded_here_unused_and_when_
     monkeypatch.setattr(gc, "ROOT", tmp_path / "checkout")
     (tmp_path / "checkout").mkdir()
     ours.rename(tmp_path / "checkout" / "ours")
+    tool = make_environment_project(tmp_path, "tool", ["six==1.14.0"])
+    (tmp_path / "checkout" / "tools").mkdir()
+    tool = tool.rename(tmp_path / "checkout" / "tools" / "tool")
     paths = {}
-    for project in (tmp_path / "checkout" / "ours", other, used):
+    for project in (tmp_path / "checkout" / "ours", tool, other, used):
         (needed,) = making.needed("uv", [project])
         paths[project.name] = needed.path
         needed.path.mkdir(parents=True)
@@ -366,7 +369,7 @@ def test_an_environment_goes_only_with_our_marker_unneeded_here_unused_and_when_
 
     assert run(["--delete=true", "--environments=true"]) == 0
     assert "stays: a pipeline is using it" in capsys.readouterr().out
-    assert [name for name, path in paths.items() if path.is_dir()] == ["ours", "used"]
+    assert [name for name, path in paths.items() if path.is_dir()] == ["ours", "tool", "used"]
     pipeline.communicate("\n")
     (one,) = (one for one in unused.listed(gc.ROOT) if one.path == paths["used"])
     assert unused.delete(one) and half.is_dir()

@@ -81,6 +81,21 @@ def test_the_same_question_has_the_same_answer_however_many_draws_are_made_at_on
     assert bootstrap.interval(bootstrap.accuracy, truth, one, other, True) == whole
 
 
+def test_whole_groups_are_drawn_where_rows_of_one_are_alike():
+    """Ten rows of a patient that are alike leave the interval of one row each."""
+    truth, one = answers(5)
+    _, other = answers(6, help=0.2)
+    expected = bootstrap.interval(bootstrap.accuracy, truth, one, other, False)
+    tenfold = [np.repeat(values, 10, axis=0) for values in (truth, one, other)]
+    patients = np.repeat(np.arange(N), 10)
+    found = bootstrap.interval(bootstrap.accuracy, *tenfold, True, patients)
+    assert found == pytest.approx(expected)
+    narrow = bootstrap.interval(bootstrap.accuracy, *tenfold, True)
+    assert found[1] - found[0] > 2 * (narrow[1] - narrow[0])
+    low, high = bootstrap.interval(bootstrap.roc_auc_ovo_macro, *tenfold, True, patients // 15)
+    assert low <= high  # of four groups; a draw without a class does not count
+
+
 def test_the_interval_is_about_as_wide_as_the_spread_between_samples():
     """Of 200 fresh tables the true gain lies in about 95 % of the intervals."""
     hits, n = 0, 300

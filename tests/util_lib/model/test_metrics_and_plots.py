@@ -187,6 +187,13 @@ def test_a_line_says_a_score_with_its_error_and_its_baseline():
     ]
 
 
+def test_a_calibration_that_made_the_probabilities_worse_is_said():
+    found = {"test_brier": 0.25, "test_uncalibrated_brier": 0.24}
+    [said] = metric_names.said_of(found, "test", {})
+    assert said.startswith("test_brier 0.2500 is worse than without calibration (0.2400): ")
+    assert metric_names.said_of(found | {"test_brier": 0.23}, "test", {}) == []
+
+
 def test_few_rows_of_a_class_and_a_split_unlike_the_other_are_said():
     test = {"test_accuracy": 0.9, "test_accuracy_se": 0.02, "test_rarest_class_rows": 9}
     assert (
