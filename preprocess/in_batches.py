@@ -224,11 +224,12 @@ def _of_one_schema(table: pa.Table, kinds: Kinds) -> pa.Table:
     schema = table.schema.remove_metadata()
     if kinds.schema is None:
         kinds.schema = schema
-    if schema != kinds.schema:
-        wider = pa.unify_schemas([kinds.schema, schema], promote_options="permissive")
-        if wider != kinds.schema:
-            raise _AgainError(wider)
-    return table.cast(kinds.schema)
+    with reading.of_one_type():
+        if schema != kinds.schema:
+            wider = pa.unify_schemas([kinds.schema, schema], promote_options="permissive")
+            if wider != kinds.schema:
+                raise _AgainError(wider)
+        return table.cast(kinds.schema)
 
 
 def _described(schema: pa.Schema, frame: pd.DataFrame, with_nulls: set[str]) -> pa.Schema:

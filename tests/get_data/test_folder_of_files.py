@@ -113,6 +113,19 @@ def test_what_is_no_table_is_refused(steps, incoming, name, says):
     assert not steps.exists(f"{RAW}:latest")
 
 
+@pytest.mark.parametrize("large_rows", [10, 1000])
+def test_values_of_files_that_have_no_type_in_common_are_one_sentence(
+    steps, incoming, large_rows, monkeypatch
+):
+    monkeypatch.setattr(in_batches, "ROWS", 10)
+    for name, value in (("a", 2**60), ("b", 1.5), ("c", 2.5)):
+        path = incoming / f"{name}.parquet"
+        pd.read_parquet(path).assign(extra=value).to_parquet(path, index=False)
+    get(incoming)
+    with pytest.raises(UserError, match="column have no type in common .*: declare the column"):
+        cleaned(steps, large_rows=large_rows)
+
+
 @pytest.mark.parametrize("pattern", ["", "*.parquet"])
 def test_a_link_that_leads_nowhere_is_no_missing_part_of_a_table(steps, incoming, pattern):
     (incoming / "d.parquet").symlink_to(incoming / "gone.parquet")

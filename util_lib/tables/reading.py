@@ -5,7 +5,7 @@ A file is read in pieces, as what it holds (`pieces`); a declaration says what t
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from csv import QUOTE_MINIMAL, QUOTE_NONNUMERIC
 from itertools import islice
 from pathlib import Path
@@ -411,7 +411,22 @@ def write(frame: "pd.DataFrame", path: str | Path) -> None:
         quoting: Any = QUOTE_NONNUMERIC if ends else QUOTE_MINIMAL
         frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8", quoting=quoting)
     else:
-        frame.to_parquet(path, index=False, engine="pyarrow")
+        with of_one_type():
+            frame.to_parquet(path, index=False, engine="pyarrow")
+
+
+@contextmanager
+def of_one_type() -> Iterator[None]:
+    """Say in one sentence that values of a column have no type in common."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        raise UserError(
+            f"the values of a column have no type in common ({' '.join(map(str, error.args))}): "
+            "declare the column with its dtype, or leave it out (clean.drop_columns)"
+        ) from error
 
 
 def check_file(path: Path) -> None:
