@@ -91,13 +91,15 @@ def _locked(source: Path, target: Path, upgrade: bool) -> str:
         # One version of a package everywhere: what the tests ran with.
         others = locks.beside(EVERYTHING)
         same = [] if source == EVERYTHING else ["--constraints", str(others)]
+        # uv comes with this environment, which need not be the active one.
+        places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
         try:
             done = subprocess.run(
                 [*COMPILE, str(pins), *same, "--output-file", str(written)],
                 capture_output=True,
                 text=True,
                 check=False,
-                env={**os.environ, "UV_NO_PROGRESS": "1"},
+                env={**os.environ, "UV_NO_PROGRESS": "1", "PATH": os.pathsep.join(places)},
             )
         except FileNotFoundError:
             raise UserError("uv is not installed, and it makes the locks: pip install uv") from None
