@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
@@ -14,7 +15,7 @@ from pipeline.caching.versions import Versions
 from pipeline.planning.mlproject import refuse_misfit
 from pipeline.planning.step import Outcome, Step
 from pipeline.receipts import code_state, writing
-from pipeline.running import failures, mlflow_session, preview, step_process
+from pipeline.running import failures, mlflow_session, parent_run, preview, step_process
 from pipeline.running.failures import StepFailed
 from pipeline.running.gates import ask_gates
 from pipeline.running.mlflow_session import Session, Under
@@ -89,7 +90,7 @@ def shown(main: Main, show: Callable[[Screen], None]) -> Iterator[Screen]:
         except (UserError, Stopped) as error:
             failure = error
             if isinstance(error, Stopped):
-                mlflow_session.end_root_run()
+                parent_run.end_root_run()
         except Exception as error:
             failure = failures.explain(error)
         show(screen)
@@ -221,10 +222,11 @@ def executor(
     """
     opened: list[Session] = []
 
-    def log_cached_metrics() -> None:
+    def conclude(_: Any, failure: BaseException | None, __: Any) -> None:
         for outcome in outcomes:
             if outcome.outcome == "cached":
-                mlflow_session.log_metrics(outcome)
+                parent_run.log_metrics(outcome)
+        parent_run.conclude(settings, outcomes, screen.closing, failure)
 
     def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> Work:
         if not opened:
@@ -233,7 +235,7 @@ def executor(
             config = redacted.shown_config(settings)
             parent = mlflow_session.opened(settings.main, config, rest, screen, job, under)
             opened.append(stack.enter_context(parent))
-            stack.callback(log_cached_metrics)
+            stack.push(conclude)
         return _begin(opened[0], step, outcome, position(steps, step), made, screen)
 
     return execute
@@ -283,7 +285,7 @@ def _begin(
                 f"it ended without making {', '.join(missing)}, which its entry in the pipeline "
                 "file lists under outputs: let it log that, or correct the entry",
             )
-        mlflow_session.log_metrics(outcome)
+        parent_run.log_metrics(outcome)
 
     return Work(begun.ended, finish)
 

@@ -127,7 +127,8 @@ def runs(place: Place) -> dict[str, tuple[str, str | None]]:
     """Return status and parent of every run in MLflow by name."""
     from mlflow import MlflowClient
 
-    found = MlflowClient(f"sqlite:///{place.folder / 'mlflow.db'}").search_runs(["0"])
+    client = MlflowClient(f"sqlite:///{place.folder / 'mlflow.db'}")
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
     names = {run.info.run_id: run.info.run_name for run in found}
     parents = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in found}
     return {
