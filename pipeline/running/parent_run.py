@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from pipeline.planning.step import Outcome
 from pipeline.running.failures import one_line
@@ -40,8 +41,10 @@ OPTIONAL_IN_MLFLOW = ("pandas", "numpy", "scipy", "sklearn", "pyarrow", "matplot
 DEFAULT_EXPERIMENT = "0"
 RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # what MLflow calls a run that has no name
 NOTE, NOTE_LENGTH = "mlflow.note.content", 8000  # MLflow's limit
+VIEW = "?workflowType=machine_learning"  # otherwise MLflow 3 opens its view of language models
 RAN = {"done": "ran"}  # how an outcome is called in a name
 
+_concluded: list[str] = []  # where MLflow's page shows the runs that this process has concluded
 _taken_over: list[str] = []  # the root's run, once the parent run of this process is it
 
 
@@ -191,6 +194,7 @@ def conclude(
 
     run = mlflow.active_run()
     assert run is not None  # the session's
+    _concluded.append(f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{VIEW}")
     counts = Counter(RAN.get(outcome.outcome, outcome.outcome) for outcome in outcomes)
     said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     name = mlflow.get_run(run.info.run_id).info.run_name
@@ -208,6 +212,11 @@ def conclude(
     mlflow.set_tag(NOTE, redacted("\n".join(lines))[:NOTE_LENGTH])
 
 
+def address() -> str | None:
+    """Return where MLflow's page shows the last run of this process, None where none was made."""
+    return _concluded[-1] if _concluded else None
+
+
 def _told(outcome: Outcome) -> tuple[list[str], list[str]]:
     return outcome.artifacts, metric_names.lines(outcome.metrics)
 
@@ -215,7 +224,9 @@ def _told(outcome: Outcome) -> tuple[list[str], list[str]]:
 def _parameters(settings: Settings) -> dict[str, Any]:
     """Return what was chosen for a run: its dataset, its overrides, the tag of the code."""
     chosen, shown = HydraConfig.get(), flatten(shown_config(settings))
-    keys = [text.lstrip("+~").partition("=")[0] for text in chosen.overrides.task]
+    # As typed: an override may name a variable of the environment.
+    typed = OmegaConf.to_container(chosen.overrides.task, resolve=False)
+    keys = [str(text).lstrip("+~").partition("=")[0] for text in typed or ()]
     found = {"dataset": chosen.runtime.choices.get("dataset"), "git.tag": git_state.tag(ROOT)}
     found |= {key: shown.get(key) for key in keys}
     return {key: value for key, value in found.items() if value is not None}

@@ -2,6 +2,8 @@
 
 import os
 import shlex
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -296,4 +298,8 @@ def _say_where_to_look(screen: Screen, chosen: choice.Choice, main: Main) -> Non
     uri = os.environ["MLFLOW_TRACKING_URI"]
     if chosen.backend == "wandb":
         screen.say(f"On W&B: project {main.project_name} at {choice.base_url()}")
-    screen.say(f"Look next: mlflow ui --backend-store-uri {shlex.quote(uri)}")
+    mlflow = Path(sys.executable).with_name("mlflow")  # which need not be on the PATH
+    command = "mlflow" if shutil.which("mlflow") else shlex.quote(os.path.relpath(mlflow))
+    screen.say(f"Look next: {command} ui --backend-store-uri {shlex.quote(uri)}")
+    if address := parent_run.address():
+        screen.say(f"This run is then at http://127.0.0.1:5000/{address}")
