@@ -89,9 +89,8 @@ def opened(
     The parent run keeps `config`, which holds no secrets any more.
     """
     _say_that_it_starts(screen)
-    with parent_run.opened(
-        main, _what(main, config, steps, under), job, under.run_id if under else None
-    ) as client:
+    what = "steps before the trials" if under else parent_run.what_runs(main, config, steps)
+    with parent_run.opened(main, what, job, under.run_id if under else None) as client:
         import mlflow
 
         manager = under.manager if under else _manager(main, client, screen)
@@ -107,16 +106,6 @@ def opened(
                 finally:
                     _end_steps(session)
                     _open.remove(session)
-
-
-def _what(main: Main, config: dict[str, Any], steps: list[Step], under: "Under | None") -> str:
-    """Say what is going to run, in words for a run's name."""
-    if under:
-        return "steps before the trials"
-    if "steps" not in config:
-        return ", ".join(step.name for step in steps)
-    everything = [name for name, entry in config["steps"].items() if entry.get("in_all", True)]
-    return "all steps" if main.execute_steps == everything else ", ".join(main.execute_steps)
 
 
 @contextmanager

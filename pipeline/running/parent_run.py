@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from pipeline.planning.step import Outcome
+from pipeline.planning.step import Outcome, Step
 from pipeline.running.failures import one_line
 from pipeline.settings.redacted import shown_config
 from pipeline.settings.schema import Main, Settings
@@ -135,7 +135,7 @@ def _experiment(client: "MlflowClient", project: str, root: str | None) -> str |
     if now != DEFAULT_EXPERIMENT or database is None:
         return now
     wanted = mlflow_runs.experiment(client, project)
-    mlflow_runs.move(database, root, wanted)
+    mlflow_runs.move(database, root, project)
     return wanted
 
 
@@ -195,8 +195,7 @@ def conclude(
     run = mlflow.active_run()
     assert run is not None  # the session's
     _concluded.append(f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}{VIEW}")
-    counts = Counter(RAN.get(outcome.outcome, outcome.outcome) for outcome in outcomes)
-    said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    said = _counted(outcomes)
     name = mlflow.get_run(run.info.run_id).info.run_name
     mlflow.set_tag("mlflow.runName", f"{name} · {said}")
     mlflow.log_params(_parameters(settings))
@@ -210,6 +209,27 @@ def conclude(
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *(f"- {line}" for line in closing)]
     mlflow.set_tag(NOTE, redacted("\n".join(lines))[:NOTE_LENGTH])
+
+
+def conclude_cached(main: Main, what: str, outcomes: list[Outcome]) -> None:
+    """Let the run that `mlflow run` made say that nothing had to run; MLflow is not started."""
+    root, database = os.environ.get(ROOT_RUN), databases.path_of(os.environ["MLFLOW_TRACKING_URI"])
+    if root and database and database.exists():
+        name = f"{main.project_name} · {what} · {_counted(outcomes)}"
+        mlflow_runs.move(database, root, main.project_name, name)
+
+
+def what_runs(main: Main, config: dict[str, Any], steps: list[Step]) -> str:
+    """Say what is going to run, in words for a run's name."""
+    if "steps" not in config:  # a step that is no part of the pipeline
+        return ", ".join(step.name for step in steps)
+    everything = [name for name, entry in config["steps"].items() if entry.get("in_all", True)]
+    return "all steps" if main.execute_steps == everything else ", ".join(main.execute_steps)
+
+
+def _counted(outcomes: list[Outcome]) -> str:
+    counts = Counter(RAN.get(outcome.outcome, outcome.outcome) for outcome in outcomes)
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
 def address() -> str | None:

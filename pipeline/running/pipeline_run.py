@@ -54,6 +54,8 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
             walk(settings, steps, outcomes, found, screen.say, execute)
         if all(outcome.outcome == "cached" for outcome in outcomes):
             mlflow_session.clean_up()
+            what = parent_run.what_runs(settings.main, redacted.shown_config(settings), steps)
+            parent_run.conclude_cached(settings.main, what, outcomes)
     return outcomes
 
 

@@ -85,10 +85,24 @@ def experiment(client: "MlflowClient", name: str) -> str:
     return found.experiment_id
 
 
-def move(database: Path, run_id: str, experiment_id: str) -> None:
-    """Move a run of MLflow's SQLite database to another experiment, which MLflow itself can't."""
+def move(database: Path, run_id: str, experiment: str, name: str | None = None) -> None:
+    """Move a run of MLflow's SQLite database to another experiment, which MLflow itself can't.
+
+    With a `name` the run gets that as well; MLflow, which is slow, is not started. Where there is
+    no such experiment the run stays where it is.
+    """
     with closing(sqlite3.connect(database, timeout=BUSY_S)) as db, db:
-        db.execute("UPDATE runs SET experiment_id = ? WHERE run_uuid = ?", (experiment_id, run_id))
+        db.execute(
+            "UPDATE runs SET experiment_id = e.experiment_id FROM experiments e "
+            "WHERE run_uuid = ? AND e.name = ?",
+            (run_id, experiment),
+        )
+        if name is not None:
+            db.execute("UPDATE runs SET name = ? WHERE run_uuid = ?", (name, run_id))
+            db.execute(
+                "UPDATE tags SET value = ? WHERE run_uuid = ? AND key = 'mlflow.runName'",
+                (name, run_id),
+            )
 
 
 def hide_in_parameters(database: Path, run_id: str, hide: Callable[[str], str]) -> None:
