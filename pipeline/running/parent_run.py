@@ -243,10 +243,12 @@ def _told(outcome: Outcome) -> tuple[list[str], list[str]]:
 
 def _parameters(settings: Settings) -> dict[str, Any]:
     """Return what was chosen for a run: its dataset, its overrides, the tag of the code."""
-    chosen, shown = HydraConfig.get(), flatten(shown_config(settings))
-    # As typed: an override may name a variable of the environment.
-    typed = OmegaConf.to_container(chosen.overrides.task, resolve=False)
-    keys = [str(text).lstrip("+~").partition("=")[0] for text in typed or ()]
-    found = {"dataset": chosen.runtime.choices.get("dataset"), "git.tag": git_state.tag(ROOT)}
-    found |= {key: shown.get(key) for key in keys}
+    found = {"git.tag": git_state.tag(ROOT)}
+    if HydraConfig.initialized():
+        chosen, shown = HydraConfig.get(), flatten(shown_config(settings))
+        # As typed: an override may name a variable of the environment.
+        typed = OmegaConf.to_container(chosen.overrides.task, resolve=False)
+        keys = [str(text).lstrip("+~").partition("=")[0] for text in typed or ()]
+        found |= {"dataset": chosen.runtime.choices.get("dataset")}
+        found |= {key: shown.get(key) for key in keys}
     return {key: value for key, value in found.items() if value is not None}

@@ -21,6 +21,7 @@ from tests.pipeline.trivial_steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[3]
 # A step that says that it has begun, waits for what others say, and logs one small artifact.
+ALL = "songs_demo · all steps · 3 ran"  # the pipeline's run in MLflow
 RUN = """
 import os, sys, time
 from pathlib import Path
@@ -144,8 +145,8 @@ def test_two_steps_meet_and_a_cached_one_is_taken_while_another_runs(place):
     assert code == 0, out + err
     assert {*place.order()[:2]} == {"left.begun", "right.begun"}
     assert place.order()[4:] == ["both.begun", "both.ended"]
-    nested = dict.fromkeys(("left", "right", "both"), ("FINISHED", "dev"))
-    assert runs(place) == {**nested, "dev": ("FINISHED", None)}
+    nested = dict.fromkeys(("left", "right", "both"), ("FINISHED", ALL))
+    assert runs(place) == {**nested, ALL: ("FINISHED", None)}
     rows = [line for line in out.splitlines() if line.startswith("│")]
     for row, name in zip(rows, ("left", "right", "both"), strict=True):
         assert "done" in row and f"{name}.txt:v0" in row and f"{name}_letters" in row
