@@ -130,9 +130,8 @@ def test_after_a_sweep_over_data_the_latest_are_what_the_winner_read(place, size
     assert done.returncode == 0, done.stdout + done.stderr
     about = winner(place, name, "tables")["sweep"]
     trials = place.ask(
-        "[r.config['sweep'] for r in api.runs('tables') if r.group == NAME and 'sweep' in r.config]".replace(
-            "NAME", repr(name)
-        )
+        f"[r.config['sweep'] for r in api.runs('tables', filters={{'group': {name!r}}})"
+        " if 'sweep' in r.config]"
     )
     (read,) = [t["made"] for t in trials if t.get("trial") == about["winner"] and "made" in t]
     latest = place.ask("api.artifact('tables/data_train.parquet:latest').source_name")
