@@ -27,12 +27,12 @@ def git(directory: Path) -> dict[str, Any]:
     Dirty means that a tracked file was changed; the remote is given without credentials.
     """
     asked = ("status", "--porcelain=v2", "--branch", "--untracked-files=no")
-    told = (_ask_git(directory, *asked) or "").splitlines()
+    told = (ask(directory, *asked) or "").splitlines()
     commit = told[0].removeprefix("# branch.oid ") if told else "(initial)"
     if commit == "(initial)":  # no checkout, or nothing committed in it
         return {}
     dirty = any(not line.startswith("#") for line in told)
-    remote = _ask_git(directory, "config", "--get", "remote.origin.url")
+    remote = ask(directory, "config", "--get", "remote.origin.url")
     return {"commit": commit, "remote": redacted(remote or ""), "dirty": dirty}
 
 
@@ -46,7 +46,7 @@ def commit_at(repository: str, version: str) -> str | None:
 
     Asks the repository's server. None where it does not answer or has no such version.
     """
-    told = _ask_git(Path.cwd(), "ls-remote", repository, version, f"{version}^{{}}") or ""
+    told = ask(Path.cwd(), "ls-remote", repository, version, f"{version}^{{}}") or ""
     lines = [line.split("\t") for line in told.splitlines()]
     commits = {name: commit for commit, name in lines}
     for name in (f"refs/tags/{version}", f"refs/heads/{version}", version):
@@ -55,7 +55,8 @@ def commit_at(repository: str, version: str) -> str | None:
     return None
 
 
-def _ask_git(directory: Path, *arguments: str) -> str | None:
+def ask(directory: Path, *arguments: str) -> str | None:
+    """Return what git answers in `directory`; None without git, or where it refuses or hangs."""
     try:
         answer = subprocess.run(
             ["git", *arguments],

@@ -11,7 +11,6 @@ import copy
 import os
 import platform
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -23,24 +22,21 @@ from pipeline.caching import fingerprint
 from pipeline.receipts import differences, reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
 from pipeline.receipts.reading import OwnCode, Receipt
+from pipeline.running import run_elsewhere
 from pipeline.running.exit_code import fail
 from pipeline.running.screen import Screen
-from pipeline.running.stopping import Stopped, end_children, stoppable
+from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings import temporary
 from pipeline.settings.schema import EnvManager
-from pipeline.settings.surroundings import ROOT_RUN, SCRATCH, step_folder
-from util_lib import databases, safe_files, validation
+from pipeline.settings.surroundings import ROOT_RUN, step_folder
+from util_lib import safe_files, validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.places import has_store, store_directory
 from util_lib.urls import HIDDEN
 
-# What leads runs elsewhere, or makes steps take other data, is not for the run in the scratch
-# place; where environments lie and how conda is found is.
-OTHERS = ("WANDB_", "TRACKING_", "PIPELINE_", "MLFLOW_")
 WAY_OUT = "free space there, or set TMPDIR to another directory"
-KEPT = ("MLFLOW_ENV_ROOT", "MLFLOW_CONDA_HOME", "MLFLOW_CONDA_CREATE_ENV_CMD")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -163,36 +159,14 @@ def run_again(config: dict[str, Any], project: Path, home: Path, store: Store) -
     content = {"defaults": defaults, "hydra": hydra, **literal(config), "steps": config["steps"]}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     (settings / "receipt.yaml").write_text(text, encoding="utf-8")
-    before = {run.id for run in store.runs(job_type="pipeline")}
     chosen = ["--config-path", str(settings), "--config-name", "receipt"]
-    process = subprocess.Popen(
-        [sys.executable, str(project / "main.py"), *chosen],
-        cwd=home,
-        env=surroundings(home),
-    )
-    try:
-        code = process.wait()
-    except Stopped:
-        end_children()  # before the folder goes in which they work
-        raise
-    for run in store.runs(job_type="pipeline"):
-        if run.id not in before:
-            return reading.find_in(store, run.logged_artifacts()[-1])
-    raise UserError(
-        f"the recorded code ended with exit code {code} before it left a receipt: what it said "
-        "last stands above"
-    )
-
-
-def surroundings(home: Path) -> dict[str, str]:
-    """Return the environment of a run that keeps everything in `home`."""
-    kept = {k: v for k, v in os.environ.items() if k in KEPT or not k.startswith(OTHERS)}
-    return kept | {
-        "TRACKING_STORE": str(home / "tracking_store"),
-        "MLFLOW_TRACKING_URI": databases.address_of(home / "mlflow.db"),
-        "PIPELINE_LOG": str(home / "ml_pipeline.log"),
-        SCRATCH: "true",
-    }
+    ended, receipt = run_elsewhere.run(project, home, chosen, store)
+    if receipt is None:
+        raise UserError(
+            f"the recorded code ended with exit code {ended.code} before it left a receipt: what "
+            "it said last stands above"
+        )
+    return receipt
 
 
 def literal(value: Any) -> Any:

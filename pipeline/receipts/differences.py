@@ -89,17 +89,18 @@ def explained(
     for row in found:
         if not row.name or row.same or not row.before or not row.now:
             continue
-        contents = _laid_out(project, row.name, row.before, before, work / row.name / "before")
-        if contents and _laid_out(project, row.name, row.now, now, work / row.name / "now"):
+        contents = lay_out(project, row.name, row.before, before, work / row.name / "before")
+        if contents and lay_out(project, row.name, row.now, now, work / row.name / "now"):
             said[row.name] = ""
         else:
             said[row.name] = NOT_HERE
     if "" in said.values():
-        said |= _compare(work, manager, folder)
+        run_tool("main", {"folder": str(work)}, manager, folder)
+        said |= json.loads((work / "differences.json").read_text(encoding="utf-8"))
     return [row._replace(difference=said[row.name]) if row.name in said else row for row in found]
 
 
-def _laid_out(project: str, name: str, digest: str, store: Store | None, folder: Path) -> bool:
+def lay_out(project: str, name: str, digest: str, store: Store | None, folder: Path) -> bool:
     """Link the files of a version into `folder`; return False where they are not whole."""
     found = store_copy.find(store, project, name, digest) if store else None
     if store is None or found is None or store.damage(store.version_by_id(found)):
@@ -111,8 +112,11 @@ def _laid_out(project: str, name: str, digest: str, store: Store | None, folder:
     return True
 
 
-def _compare(work: Path, setting: str, folder: Path) -> dict[str, str]:
-    """Run the project `compare` and read what it found."""
+def run_tool(entry: str, parameters: dict[str, str], setting: str, folder: Path) -> None:
+    """Run an entry point of the project `compare`; `folder` is temporary.
+
+    `setting` says who makes its environment, as main.env_manager.
+    """
     import mlflow
     import mlflow.projects
 
@@ -123,17 +127,17 @@ def _compare(work: Path, setting: str, folder: Path) -> dict[str, str]:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         os.environ.pop(name, None)  # of another database
-    mlflow.set_tracking_uri(databases.address_of(folder / "home" / "mlflow.db"))
+    mlflow.set_tracking_uri(databases.address_of(folder / "compare.db"))
     try:
         mlflow.run(
             str(COMPARE),
-            parameters={"folder": str(work)},
+            entry_point=entry,
+            parameters=parameters,
             env_manager=manager,
             storage_dir=str(folder),  # MLflow's own would stay behind
         )
     except mlflow.exceptions.ExecutionException as error:
-        raise UserError(f"the differences could not be told: {error}") from error
-    return json.loads((work / "differences.json").read_text(encoding="utf-8"))
+        raise UserError(f"tools/compare could not do its part: {error}") from error
 
 
 def table(found: list[Difference]) -> Table:

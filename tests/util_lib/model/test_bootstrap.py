@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from serving.promotion import bootstrap
-from util_lib.model import metric_names
+from util_lib.model import bootstrap, metric_names
 
 N, CLASSES = 60, 4
 
