@@ -1,5 +1,7 @@
 """Print the tests of what differs from origin/main, or from the last tag: `make check` runs them.
 
+    python tests/changed.py [BASE]      # from another commit: `review` runs them
+
 The tests of a folder lie in the folder of the same name below tests. Uncommitted changes count. The
 tests by which all rooms agree are always among them; those that run whole pipelines never are,
 unless they or what they share have changed: `make test` runs everything.
@@ -30,7 +32,7 @@ ELSEWHERE = {
 
 def main() -> None:
     """Print what pytest is to run, a line each; what differs goes to stderr."""
-    base = _base()
+    base = sys.argv[1] if len(sys.argv) > 1 else _base()
     changed = _changed(base)
     print(f"{len(changed)} files differ from {base}", file=sys.stderr)
     print(*sorted({*ALWAYS, *(place for path in changed for place in tests_of(path))}), sep="\n")

@@ -27,6 +27,7 @@ GIT_TIMEOUT_S = 60
 LEFT_THERE = (
     *("tracking_store", "mlflow.db*", "mlruns", "mlartifacts", "outputs", "multirun", "wandb"),
     *("artifacts", "ml_pipeline.log", "serving_image", "conf/best", ".tracking_stores"),
+    *("review_runs", "report.md"),
 )
 # Code of the project; the folders of steps, which have an MLproject, are code too.
 CODE = ("conf/*", "pipeline/*", "util_lib/*", "hydra_plugins/*")

@@ -4,9 +4,8 @@ import os
 import resource
 import subprocess
 import sys
-from collections import deque
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pipeline.receipts import reading
 from pipeline.receipts.reading import Receipt
@@ -18,12 +17,11 @@ from util_lib.tracking.store.database import Store
 # What leads runs elsewhere, or makes steps take other data, is not for a run in a folder of its
 # own; where environments lie and how conda is found is.
 OTHERS = ("WANDB_", "TRACKING_", "PIPELINE_", "MLFLOW_")
-KEPT = ("MLFLOW_ENV_ROOT", "MLFLOW_CONDA_HOME", "MLFLOW_CONDA_CREATE_ENV_CMD")
-LAST_LINES = 3  # of what a program said, where its end is told
+KEPT = ("MLFLOW_ENV_ROOT", "MLFLOW_CONDA_HOME", "MLFLOW_CONDA_CREATE_ENV_CMD", "PIPELINE_TEST_DATA")
 
 
 class Ended(NamedTuple):
-    """How a program ended: its exit code, what it said last, CPU seconds of all its processes."""
+    """How a program ended: its exit code, what its last line, CPU seconds of all its processes."""
 
     code: int
     last_words: str
@@ -43,23 +41,33 @@ def run(project: Path, home: Path, words: list[str], store: Store) -> tuple[Ende
     return ended, None
 
 
-def call(command: list[str], folder: Path, environment: dict[str, str]) -> Ended:
-    """Run a command, and pass on what it says on stderr while it runs."""
+def call(
+    command: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    says_on: Literal["stdout", "stderr"] = "stderr",
+) -> Ended:
+    """Run a command, and pass on what it says while it runs; its last words are of one stream."""
     before = _cpu_of_children()
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE if says_on == "stdout" else None,
+        stderr=subprocess.PIPE if says_on == "stderr" else None,
     )
-    assert process.stderr is not None
-    last: deque[str] = deque(maxlen=LAST_LINES)
+    last = ""
     try:
-        for line in process.stderr:
-            print(line, end="", file=sys.stderr, flush=True)
-            last.append(line.strip())
+        for line in getattr(process, says_on):
+            print(line, end="", file=getattr(sys, says_on), flush=True)
+            last = line.strip() or last
         code = process.wait()
     except Stopped:
         end_children()  # before the folder goes in which they work
         raise
-    return Ended(code, " ".join(filter(None, last)), _cpu_of_children() - before)
+    return Ended(code, last, _cpu_of_children() - before)
 
 
 def surroundings(home: Path) -> dict[str, str]:

@@ -7,9 +7,11 @@ same table, in its order; what is written of a row is what stands in the file.
 
 import argparse
 import csv
+import io
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +25,7 @@ import yaml
 from util_lib import cli
 from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
-from util_lib.tables import parquet_files, reading
+from util_lib.tables import packed_files, parquet_files, reading
 
 logger = logging.getLogger("sample")
 
@@ -66,11 +68,11 @@ def _of_parquet(source: Path, target: Path, rows: int) -> tuple[int, int]:
 
 def _of_csv(source: Path, target: Path, rows: int, form: Csv) -> tuple[int, int]:
     n_around = int(form.header) + form.footer_lines
-    with source.open(encoding=form.encoding, newline="") as file:
+    with _text(source, form) as file:
         n_rows = sum(1 for _ in _records(file, form, [])) - n_around
     marks = _marks(max(n_rows, 0), rows)
     with (
-        source.open(encoding=form.encoding, newline="") as file,
+        _text(source, form) as file,
         target.open("w", encoding=form.encoding, newline="") as new,
     ):
         above: list[str] = []
@@ -80,6 +82,12 @@ def _of_csv(source: Path, target: Path, rows: int, form: Csv) -> tuple[int, int]
             if not 0 <= number < n_rows or marks[number]:
                 new.write(text)
     return int(marks.sum()), len(marks)
+
+
+@contextmanager
+def _text(path: Path, form: Csv) -> Iterator[IO[str]]:
+    with packed_files.opened(path) as file:
+        yield io.TextIOWrapper(file, encoding=form.encoding, newline="")
 
 
 def _records(file: IO[str], form: Csv, above: list[str]) -> Iterator[str]:
@@ -95,8 +103,14 @@ def _records(file: IO[str], form: Csv, above: list[str]) -> Iterator[str]:
                 yield line
 
     csv.field_size_limit(2**31 - 1)
-    written = {"delimiter": form.separator, "quotechar": form.quote, "escapechar": form.escape}
-    for fields in csv.reader(lines(), doublequote=form.escape is None, **written):
+    rows = csv.reader(
+        lines(),
+        delimiter=form.separator,
+        quotechar=form.quote,
+        escapechar=form.escape,
+        doublequote=form.escape is None,
+    )
+    for fields in rows:
         if fields:
             yield "".join(taken)
         taken.clear()

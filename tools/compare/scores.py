@@ -124,13 +124,17 @@ def compare(folder: Path) -> dict[str, Any]:
     given = [answers(side, frame, folder / name) for name, side, frame in sides]
     truth = frames[1][now.about.target].to_numpy()
     groups = splitting.groups_of(frames[1], now.split)
-    if given[0][0] is None or given[1][0] is None:
+    (old_classes, _), (new_classes, _) = given
+    if old_classes is None or new_classes is None:
         said = [np.asarray(each, dtype=float) for _, each in given]
         scores = [metrics.regression_scores(truth, each, "test") for each in said]
         codes, by_class = truth.astype(float), False
     else:
-        classes = np.union1d(given[0][0], given[1][0])
-        said = [_spread(each, known, classes) for known, each in given]
+        classes = np.union1d(old_classes, new_classes)
+        said = [
+            _spread(each, known, classes)
+            for known, (_, each) in zip((old_classes, new_classes), given, strict=True)
+        ]
         scores = [metrics.scores(truth, each, classes, "test") for each in said]
         codes, by_class = pd.Index(classes).get_indexer(truth), True
     found = {}
@@ -144,7 +148,7 @@ def compare(folder: Path) -> dict[str, Any]:
     return {"rows": len(truth), "chosen": chosen, "metrics": found}
 
 
-def _spread(said: np.ndarray, known: np.ndarray | None, classes: np.ndarray) -> np.ndarray:
+def _spread(said: np.ndarray, known: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return probabilities with a column for each of `classes`; of one not known it is 0."""
     spread = np.zeros((len(said), len(classes)))
     spread[:, np.searchsorted(classes, known)] = said

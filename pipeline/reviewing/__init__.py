@@ -1,0 +1,1 @@
+"""What a change does to the pipeline: both commits run, side by side."""
