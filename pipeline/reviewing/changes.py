@@ -38,11 +38,10 @@ class Change(NamedTuple):
         words = f"{self.now[:SHOWN]} ({place})"
         if self.uncommitted:
             words = f"the working tree, {words} and {_files(self.uncommitted)} not committed,"
-        same = " itself" if self.base == self.now and not self.uncommitted else ""
-        return (
-            f"{words} with {self.base[:SHOWN]}{same}, where it left {self.asked}: "
-            f"{_files(self.files)} differ"
-        )
+        base = f"{self.base[:SHOWN]}, where it left {self.asked}"
+        if self.base == self.now:
+            base = f"that commit ({self.asked})" if self.uncommitted else f"itself ({self.asked})"
+        return f"{words} with {base}: {_files(self.files)} differ"
 
 
 def is_document(path: str) -> bool:

@@ -8,6 +8,7 @@ from pipeline.receipts import differences
 from pipeline.receipts.reading import Receipt, RecordedVersion
 from pipeline.reviewing.side import Side
 from util_lib.model import metric_names
+from util_lib.tracking.names import parse_reference
 from util_lib.tracking.store.database import Store
 
 MODEL, ROWS = "model_export", "test_data"  # inputs of a step that measures a model
@@ -36,9 +37,9 @@ def measure(before: Side, now: Side, store: Store, manager: str, folder: Path) -
     found = []
     for step in now.steps:
         old, new = (_measured(side.receipt, step) for side in (before, now))
-        if old is None or new is None:
+        if not old or not new:
             continue
-        if [version.digest for version in old] == [version.digest for version in new]:
+        if [version.digest for _, version in old] == [version.digest for _, version in new]:
             found.append(_same(step, now))
             continue
         work = folder / f"scores_{step}"
@@ -55,37 +56,25 @@ def measure(before: Side, now: Side, store: Store, manager: str, folder: Path) -
     return found
 
 
-def _measured(receipt: Receipt | None, step: str) -> list[RecordedVersion] | None:
-    """Return the versions of model and rows that a step has measured, None of another step."""
-    inputs = _inputs(receipt, step)
-    return list(inputs.values()) if inputs else None
-
-
-def _inputs(receipt: Receipt | None, step: str) -> dict[str, RecordedVersion]:
-    entry = (receipt.config["steps"].get(step) or {}).get("inputs", {}) if receipt else {}
+def _measured(receipt: Receipt | None, step: str) -> list[tuple[str, RecordedVersion]]:
+    """Return name and version of the model and of the rows that a step measured; else nothing."""
     recorded = next((s for s in receipt.steps if s.name == step), None) if receipt else None
-    if recorded is None or not {MODEL, ROWS} <= {*entry}:
-        return {}
-    found = {key: recorded.inputs.get(entry[key]) for key in (MODEL, ROWS)}
-    return (
-        {key: version for key, version in found.items() if version} if all(found.values()) else {}
-    )
+    found = []
+    for key in (MODEL, ROWS):
+        reference = recorded.parameters.get(key, "") if recorded else ""
+        version = recorded.inputs.get(reference) if recorded else None
+        if version is None:
+            return []
+        found.append((parse_reference(reference).name, version))
+    return found
 
 
 def _lay_out(receipt: Receipt | None, step: str, store: Store, folder: Path) -> bool:
-    assert receipt is not None  # `_inputs` found its versions
-    entry = receipt.config["steps"][step]["inputs"]
+    places = zip(_measured(receipt, step), (folder / "model", folder / "test"), strict=True)
+    project = receipt.project if receipt else ""
     return all(
-        differences.lay_out(
-            receipt.project,
-            entry[key].partition(":")[0],
-            version.digest or "",
-            store,
-            folder / place,
-        )
-        for (key, version), place in zip(
-            _inputs(receipt, step).items(), ("model", "test"), strict=True
-        )
+        differences.lay_out(project, name, version.digest or "", store, place)
+        for (name, version), place in places
     )
 
 
