@@ -184,7 +184,7 @@ def _both(
     now = side.run(ROOT, home, [*words, *data], store)
     touched = side.touched(before, now)
     found: list[differences.Difference] = []
-    scores: list[measured.Measured] = []
+    scores: list[measured.Scores] = []
     if before.receipt and now.receipt:
         found = differences.rows(before.receipt, now.receipt)
         project_name = now.receipt.project

@@ -37,11 +37,12 @@ class Change(NamedTuple):
         place = f"branch {self.branch}" if self.branch else "no branch is checked out"
         words = f"{self.now[:SHOWN]} ({place})"
         if self.uncommitted:
-            words = f"the working tree, {words} and {_files(self.uncommitted)} not committed,"
+            words = f"the working tree, {words} and {_files(self.uncommitted)} not committed"
         base = f"{self.base[:SHOWN]}, where it left {self.asked}"
         if self.base == self.now:
             base = f"that commit ({self.asked})" if self.uncommitted else f"itself ({self.asked})"
-        return f"{words} with {base}: {_files(self.files)} differ"
+        differ = "differs" if len(self.files) == 1 else "differ"
+        return f"{words} with {base}: {_files(self.files)} {differ}"
 
 
 def is_document(path: str) -> bool:

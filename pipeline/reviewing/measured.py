@@ -14,7 +14,7 @@ from util_lib.tracking.store.database import Store
 MODEL, ROWS = "model_export", "test_data"  # inputs of a step that measures a model
 
 
-class Measured(NamedTuple):
+class Scores(NamedTuple):
     """What `scores` of tools/compare found for a step that measures a model.
 
     `metrics` maps names to before, now, low, high and fell; `why_not` says why there are none.
@@ -32,7 +32,7 @@ class Measured(NamedTuple):
         return [name for name, score in self.metrics.items() if score["fell"]]
 
 
-def measure(before: Side, now: Side, store: Store, manager: str, folder: Path) -> list[Measured]:
+def measure(before: Side, now: Side, store: Store, manager: str, folder: Path) -> list[Scores]:
     """Compare the models that both sides have measured; `folder` is temporary."""
     found = []
     for step in now.steps:
@@ -52,7 +52,7 @@ def measure(before: Side, now: Side, store: Store, manager: str, folder: Path) -
             differences.run_tool("scores", {"folder": str(work)}, manager, folder)
             told = json.loads((work / "scores.json").read_text(encoding="utf-8"))
         empty = {"rows": 0, "chosen": "", "metrics": {}}
-        found.append(Measured(step, **{**empty, **told}))
+        found.append(Scores(step, **{**empty, **told}))
     return found
 
 
@@ -78,7 +78,7 @@ def _lay_out(receipt: Receipt | None, step: str, store: Store, folder: Path) -> 
     )
 
 
-def _same(step: str, side: Side) -> Measured:
+def _same(step: str, side: Side) -> Scores:
     """Return what is known of one model on one table twice: every difference is 0."""
     assert side.receipt is not None
     recorded = next(each.metrics for each in side.receipt.steps if each.name == step)
@@ -88,4 +88,4 @@ def _same(step: str, side: Side) -> Measured:
             score = {"before": value, "now": value, "low": 0.0, "high": 0.0, "fell": False}
             metrics[name] = score
     chosen = "the same model and the same test rows"
-    return Measured(step, int(recorded.get("test_rows", 0)), chosen, metrics)
+    return Scores(step, int(recorded.get("test_rows", 0)), chosen, metrics)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pipeline.receipts.differences import STEP, Difference
 from pipeline.reviewing.changes import Change
-from pipeline.reviewing.measured import Measured
+from pipeline.reviewing.measured import Scores
 from pipeline.reviewing.side import Side
 from pipeline.reviewing.tests import Tests
 
@@ -24,7 +24,7 @@ class Review(NamedTuple):
     before: Side | None
     now: Side | None
     touched: dict[str, str]
-    measured: list[Measured]
+    measured: list[Scores]
     rows: list[Difference]
     sizes: dict[str, tuple[int | None, int | None]]
 
@@ -105,7 +105,7 @@ def _tests(tests: Tests | None) -> list[str]:
     return ["## Tests", "", f"{tests.said} ({tests.seconds:.0f} s): {places}"]
 
 
-def _scores(measured: Measured) -> list[str]:
+def _scores(measured: Scores) -> list[str]:
     title = f"## Metrics of {measured.step} on the same rows"
     if measured.why_not:
         return [title, "", f"Not compared: {measured.why_not}."]

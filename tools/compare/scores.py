@@ -31,7 +31,7 @@ ANSWERS = Path(__file__).with_name("answers.py")
 SIDES = ("before", "now")
 
 
-class Side(NamedTuple):
+class Candidate(NamedTuple):
     """A model, what it says of itself, and the rows that were split off for it."""
 
     directory: Path
@@ -46,7 +46,7 @@ class Side(NamedTuple):
         return [*self.about.features.names(), self.about.target]
 
 
-def read(folder: Path) -> Side:
+def read(folder: Path) -> Candidate:
     """Read what lies in `model` and `test` of a folder."""
     from mlflow.models import Model
 
@@ -57,10 +57,10 @@ def read(folder: Path) -> Side:
     frame = reading.read_own(table, about.declaration.of_table(about.features, about.target))
     held_out.check_columns(frame, about.features.names(), about.target, about.task)
     split = splitting.Rule(**metadata.get("data", {}).get("split", {}))
-    return Side(directory, about, split, table, frame.reset_index(drop=True))
+    return Candidate(directory, about, split, table, frame.reset_index(drop=True))
 
 
-def same_rows(before: Side, now: Side) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+def same_rows(before: Candidate, now: Candidate) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Return rows that neither model was trained on, as each of them takes them, and which.
 
     All test rows where both have the same ones, by their targets one after the other: features may
@@ -90,7 +90,7 @@ def same_rows(before: Side, now: Side) -> tuple[pd.DataFrame, pd.DataFrame, str]
     return frame, frame, "the test rows of both that neither model was trained on"
 
 
-def _unseen(frame: pd.DataFrame, other: Side) -> pd.DataFrame:
+def _unseen(frame: pd.DataFrame, other: Candidate) -> pd.DataFrame:
     digests = held_out.read_digests(other.directory)
     if digests is None:
         raise UserError(
@@ -99,7 +99,9 @@ def _unseen(frame: pd.DataFrame, other: Side) -> pd.DataFrame:
     return frame[~held_out.seen(frame, digests, other.columns)]
 
 
-def answers(side: Side, frame: pd.DataFrame, folder: Path) -> tuple[np.ndarray | None, np.ndarray]:
+def answers(
+    side: Candidate, frame: pd.DataFrame, folder: Path
+) -> tuple[np.ndarray | None, np.ndarray]:
     """Return the classes that a model knows, None of a regressor, and its answers."""
     rows, said = folder / "rows.pkl", folder / "answers.pkl"
     rows.write_bytes(pickle.dumps(frame[side.about.features.names()]))
