@@ -42,6 +42,7 @@ from util_lib.urls import file_name
 
 REFUSED = 3
 HOME = "review_runs"  # beside the results: what both sides made, the cache of the next review
+OTHER_FILE = "give another file with output=<path>"
 WAY_OUT = "free space there, or set TMPDIR to another directory"
 
 
@@ -83,6 +84,8 @@ def review(args: argparse.Namespace, screen: Screen) -> int:
     output = (user_home / args.output).absolute()
     change = changes.found(args.base, output)
     screen.say(f"comparing {change.described()}")
+    with safe_files.writing(output, OTHER_FILE):
+        output.unlink(missing_ok=True)  # that of another review is not taken for this one's
     if change.only_documents:
         found = Review(change, args.hydra_options, "", None, None, None, {}, [], [], {})
     else:
@@ -96,7 +99,7 @@ def review(args: argparse.Namespace, screen: Screen) -> int:
         ):
             found = _both(args, change, settings, manager, home, made.resolve(), screen)
             found = found._replace(tests=tested)
-    with safe_files.writing(output, "give another file with output=<path>"):
+    with safe_files.writing(output, OTHER_FILE):
         output.write_text(report.as_markdown(found), encoding="utf-8")
     reasons = report.against(found)
     for reason in reasons:
