@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,7 +109,11 @@ def lay_out(project: str, name: str, digest: str, store: Store | None, folder: P
     for file in store.version_files(found):
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(store.files.path(file.sha256))
+        content = store.files.path(file.sha256)
+        try:
+            os.link(content, path)  # no symbolic link: a model holds all that it is made of
+        except OSError:  # another disk
+            shutil.copyfile(content, path)
     return True
 
 
