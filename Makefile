@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui test check test-slow lint lock audit clean
+.PHONY: help run ui test check test-slow lint lock audit release-notes clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -39,6 +39,10 @@ audit: .venv/test ## look every locked package up among the known vulnerabilitie
 	rm -f .venv/locked*
 	cat *.lock */*.lock */*/*.lock | grep -oE '^[^ ;]+==[^ ;]+' | sort -u | awk -F== '{ print > ".venv/locked" n[$$1]++ }'
 	for list in .venv/locked*; do uv tool run --quiet pip-audit==2.10.1 --disable-pip --no-deps -r $$list || exit 1; done
+
+release-notes: ## print what CHANGELOG.md says of TAG=vX.Y.Z; an error where it says nothing
+	@awk -v tag="$(TAG:v%=%)" '/^## / { on = ($$2 == tag) } on { print; n += NF > 0 } END { exit n < 2 }' CHANGELOG.md || \
+	{ echo "CHANGELOG.md has no entry under '## $(TAG:v%=%)': rename its section Unreleased, commit, and tag that" >&2; exit 1; }
 
 clean: ## remove .venv and all that runs left behind here
 	rm -rf .venv .mypy_cache tracking_store mlflow.db sweeps.db mlruns outputs multirun artifacts wandb
