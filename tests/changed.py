@@ -25,6 +25,8 @@ ELSEWHERE = {
     "serving/batch": "tests/serving/test_predict.py",
     "tests/conftest.py": "tests",
     "tests/wandb_service": "tests/test_on_wandb.py",
+    ".github": "tests/test_deploy.py",
+    "deploy": "tests/test_deploy.py",
     "docs": "tests/test_docs.py",
     "README.md": "tests/test_docs.py",
 }
