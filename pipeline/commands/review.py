@@ -178,11 +178,11 @@ def _both(
         left_out=None,
     )
     with checked_out(code, "", folder, screen.say) as project:
-        side.forget_aliases(store)
+        forgotten = side.forget_aliases(store)
         if not data and _is_only_here(settings.data.file_url, project):
             data = [_override("data.file_url", str(resolve_path(settings.data.file_url)))]
         before = side.run(project, home, [*words, *data], store)
-    side.keep_reference(store, before)
+    side.keep_reference(store, before, forgotten)
     screen.say("running this working tree")
     now = side.run(ROOT, home, [*words, *data], store)
     touched = side.touched(before, now)

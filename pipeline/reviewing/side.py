@@ -9,7 +9,7 @@ from pipeline.caching.record import Result
 from pipeline.receipts.reading import Receipt
 from pipeline.running import run_elsewhere
 from pipeline.running.run_elsewhere import Ended
-from util_lib.tracking.names import Reference, parse_reference
+from util_lib.tracking.names import Reference
 from util_lib.tracking.store.database import Store
 
 
@@ -83,26 +83,27 @@ def touched(before: Side, now: Side) -> dict[str, str]:
     return found
 
 
-def forget_aliases(store: Store) -> None:
-    """Take every alias but `latest` off: what one review compared with is not for the next."""
+def forget_aliases(store: Store) -> set[Reference]:
+    """Take every alias but `latest` off and return them: they are of another review's base."""
+    forgotten = set()
     for version in store.all_versions():
         if own := {*version.aliases} - {"latest"}:
             store.update_version(version, set(), own, version.description, version.metadata)
+            forgotten |= {Reference(version.project, version.name, alias) for alias in own}
+    return forgotten
 
 
-def keep_reference(store: Store, side: Side) -> None:
-    """Let the aliases that `side` read lead to what it made itself, also where it was cached."""
-    if side.receipt is None:
-        return
-    project = side.receipt.project
-    made = {name: o.version for step in side.receipt.steps for name, o in step.outputs.items()}
-    for step in side.receipt.steps:
-        for text in step.inputs:
-            wanted = parse_reference(text, project)
-            number = made.get(wanted.name)
-            if number is None or wanted.project != project or wanted.alias in ("latest", number):
-                continue
-            version = store.version(Reference(project, wanted.name, number))
-            if version and wanted.alias not in version.aliases:
-                new = {wanted.alias}
-                store.update_version(version, new, set(), version.description, version.metadata)
+def keep_reference(store: Store, side: Side, forgotten: set[Reference]) -> None:
+    """Let `forgotten` aliases lead to what `side` made, as if it had not been cached.
+
+    A gate gives the data that it has let pass an alias, and compares the next ones with them.
+    """
+    for step in side.receipt.steps if side.receipt else []:
+        for name, made in step.outputs.items():
+            for wanted in forgotten:
+                if side.receipt is None or wanted[:2] != (side.receipt.project, name):
+                    continue
+                version = store.version(wanted._replace(alias=made.version))
+                if version and store.version(wanted) is None:
+                    new = {wanted.alias}
+                    store.update_version(version, new, set(), version.description, version.metadata)

@@ -51,6 +51,8 @@ def read(folder: Path) -> Candidate:
     from mlflow.models import Model
 
     directory = folder / "model"
+    if not (directory / "MLmodel").is_file():
+        raise UserError("the models are no MLflow models, as the steps here export them")
     metadata = Model.load(str(directory)).metadata or {}
     about = described(metadata, f"the model in {folder.name}")
     [table] = [path for path in (folder / "test").rglob("*") if path.is_file()]
