@@ -134,7 +134,7 @@ def test_a_command_in_the_documents_is_one_that_works(document, words):
     home = document.parent.name if document.parent != ROOT else "."
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert set(words[1:]) <= set(targets)
+        assert {word for word in words[1:] if "=" not in word} <= set(targets)
     elif words[:2] == ["mlflow", "run"]:
         place = words[2]
         if "://" in place:

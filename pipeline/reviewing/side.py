@@ -59,7 +59,11 @@ def run(project: Path, home: Path, words: list[str], store: Store) -> Side:
         result = record.last(store.directory, receipt.project if receipt else "", step.name)
         if result and step.ended == "finished":
             results[step.name] = result
-    ran = [step.name for step in receipt.steps if step.name in new] if receipt else []
+    ran = [
+        step.name
+        for step in (receipt.steps if receipt else [])
+        if step.name in new or step.ended != "finished"
+    ]
     return Side(ended, receipt, ran, results, seconds)
 
 

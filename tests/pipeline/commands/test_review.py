@@ -7,23 +7,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.reviewing import report
 from pipeline.reviewing.changes import Change
 from pipeline.reviewing.measured import Scores
-from pipeline.reviewing.side import Side
-from pipeline.running.run_elsewhere import Ended
+from pipeline.reviewing.report import Review, against, as_markdown
 from tests import warm
-from tests.pipeline.caching.test_reuse import Place
-from tests.pipeline.checkout import commit, copy_place, git
+from tests.pipeline.caching.test_reuse import Place, make_place
+from tests.pipeline.checkout import commit, git, make_checkout
 from tests.pipeline.trivial_steps import ROOT, STEPS
 
 TEST = "def test_it():\n    assert {}\n"
 
 
 @pytest.fixture(scope="module")
-def place(recorded_run, tmp_path_factory) -> Place:
-    """A checkout whose evaluate has a test, and a user who reviews in it; the base is cached."""
-    place = copy_place(recorded_run, tmp_path_factory.mktemp("review") / "place")
+def place(tmp_path_factory) -> Place:
+    """A checkout whose evaluate has a test, and a user who reviews in it."""
+    place = make_place(tmp_path_factory.mktemp("review"))
+    make_checkout(place)
+    git(place.project, "tag", "before")
     tests = place.project / "tests"
     for name in ("test_house", "test_steps_agree", "evaluate/test_evaluate"):
         (tests / name).parent.mkdir(exist_ok=True, parents=True)
@@ -62,6 +62,7 @@ def reviewed(place: Place, *given: str) -> SimpleNamespace:
     )
 
 
+@pytest.mark.slow
 def test_the_same_commit_differs_in_nothing_and_then_an_edit_runs_its_step_alone(place, review):
     same = review()
     assert (same.code, same.ran) == (0, list(STEPS)), same.said
@@ -97,6 +98,7 @@ def test_of_documents_nothing_is_run(place, review):
     assert "Only documents differ: no step and no test was run." in done.text
 
 
+@pytest.mark.slow
 def test_a_failing_test_and_a_pipeline_that_does_not_run_are_refused(place, review):
     place.edit("evaluate/run.py", "salt = ", "sys.exit('broken here')\nsalt = ")
     (place.project / "tests/evaluate/test_evaluate.py").write_text(TEST.format(False))
@@ -115,7 +117,7 @@ def test_what_git_does_not_know_is_one_sentence(place, review, tmp_path):
 
     other = Place(tmp_path)
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{place.project}", "project")
-    git(other.project, "fetch", "--quiet", "--depth=1", "origin", "main~1:before")
+    git(other.project, "fetch", "--quiet", "--depth=1", "origin", "tag", "before")
     other.home.mkdir()
     done = reviewed(other, "--base=before")
     assert done.code == 1 and "this clone is shallow" in done.said
@@ -125,16 +127,12 @@ def test_what_git_does_not_know_is_one_sentence(place, review, tmp_path):
     assert done.code == 1 and "is no git checkout with a commit" in done.said
 
 
-def side() -> Side:
-    return Side(Ended(0, "", 1.0), None, [], {}, 1.0)
-
-
 def test_a_metric_that_fell_by_more_than_chance_is_refused_and_another_is_not():
     fell = {"before": 0.9, "now": 0.8, "low": -0.12, "high": -0.08, "fell": True}
     may_be_chance = {"before": 0.9, "now": 0.8, "low": -0.2, "high": 0.01, "fell": False}
     change = Change("main", "a" * 40, "b" * 40, "main", ["evaluate/run.py"], [], "")
     scores = Scores("evaluate", 100, "all", {"accuracy": fell, "f1_macro": may_be_chance})
-    review = report.Review(change, "", "", None, side(), side(), {}, [scores], [], {})
-    [reason] = report.against(review)
+    review = Review(change, "", "", None, None, None, {}, [scores], [], {})
+    [reason] = against(review)
     assert reason.startswith("accuracy is worse: 0.9000 -> 0.8000 on the same 100 rows")
-    assert "95 % interval of the difference -0.1200 to -0.0800" in report.as_markdown(review)
+    assert "95 % interval of the difference -0.1200 to -0.0800" in as_markdown(review)
