@@ -38,7 +38,7 @@ def git(directory: Path) -> dict[str, Any]:
 
 def tag(directory: Path) -> str | None:
     """Return the tag that names the commit of the checkout around `directory`, if one does."""
-    return _ask_git(directory, "describe", "--exact-match", "--tags", "HEAD") or None
+    return ask(directory, "describe", "--exact-match", "--tags", "HEAD") or None
 
 
 def commit_at(repository: str, version: str) -> str | None:
