@@ -89,7 +89,7 @@ def _steps(before: Side, now: Side, touched: dict[str, str]) -> list[str]:
             for side in (before, now)
         ]
         rows.append([name, why, "ran" if name in now.ran else "-", *seconds])
-    said = f"{len(touched)} of {len(now.steps)} steps are touched."
+    said = f"Touched: {len(touched)} of {len(now.steps)} steps."
     if before.failed:
         said += f" The base does not run: {before.failed}."
     head = ["step", "touched by", "now", "seconds, base", "seconds, now"]
@@ -134,7 +134,7 @@ def _recorded(found: list[Difference]) -> list[str]:
         for row in shown
         if not row.same
     ]
-    said = f"{len(differing)} of {len(metrics)} metrics that the steps recorded differ"
+    said = f"Different: {len(differing)} of {len(metrics)} metrics that the steps recorded"
     if not rows:
         return ["## Recorded", "", f"{said}: all differences are 0." if metrics else f"{said}."]
     return ["## Recorded", "", f"{said}.", "", *_table(["metric", "base", "now", ""], rows)]
@@ -154,7 +154,7 @@ def _artifacts(
         what = "same" if row.same else row.difference or "different"
         rows.append([row.name, *digests, bytes_now, what])
     differing = sum(not row.same for row in artifacts)
-    said = f"{differing} of {len(artifacts)} artifacts have another digest."
+    said = f"Another digest: {differing} of {len(artifacts)} artifacts."
     head = ["artifact", "base", "now", "bytes", "first difference"]
     return ["## Artifacts", "", said, "", *_table(head, rows)]
 

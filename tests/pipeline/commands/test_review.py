@@ -67,9 +67,9 @@ def test_the_same_commit_differs_in_nothing_and_then_an_edit_runs_its_step_alone
     same = review()
     assert (same.code, same.ran) == (0, list(STEPS)), same.said
     assert "with itself (main): 0 files differ" in same.text
-    assert "0 of 6 steps are touched" in same.text
-    assert "0 of 6 metrics that the steps recorded differ: all differences are 0." in same.text
-    assert "0 of 7 artifacts have another digest" in same.text
+    assert "Touched: 0 of 6 steps." in same.text
+    assert "Different: 0 of 6 metrics that the steps recorded: all differences are 0." in same.text
+    assert "Another digest: 0 of 7 artifacts." in same.text
     assert "| base | 6 of 6 |" in same.text and "| now | 0 of 6 |" in same.text
 
     place.edit("evaluate/run.py", "salt = ", "# an edit\nsalt = ")
@@ -77,7 +77,7 @@ def test_the_same_commit_differs_in_nothing_and_then_an_edit_runs_its_step_alone
     assert (edited.code, edited.ran) == (0, ["evaluate"]), edited.said
     assert "1 file not committed with that commit (main): 1 file differs" in edited.text
     assert "| evaluate | evaluate/run.py changed | ran |" in edited.text
-    assert "1 of 6 steps are touched" in edited.text and "3 passed" in edited.text
+    assert "Touched: 1 of 6 steps." in edited.text and "3 passed" in edited.text
     assert "`tests/evaluate/test_evaluate.py`" in edited.text
     assert git(place.project, "worktree", "list").count("\n") == 1
 
