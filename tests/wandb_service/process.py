@@ -71,6 +71,11 @@ class Process:
         """Return what was asked since the last `order`."""
         return self.ask("requests")
 
+    def holds(self, text: str) -> bool:
+        """Say whether the text stands in any byte that was sent to it."""
+        files = [path for path in self._folder.rglob("*") if path.is_file()]
+        return any(text.encode() in path.read_bytes() for path in files)
+
     def ask(self, what: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

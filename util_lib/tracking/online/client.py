@@ -15,11 +15,14 @@ import tempfile
 import threading
 import time
 import traceback
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from util_lib import git_state
 from util_lib.errors import UserError
+from util_lib.redaction import redacted_values
 from util_lib.tracking import choice, names
 from util_lib.tracking.store.places import store_directory
 
@@ -101,13 +104,16 @@ def refuse_no_credentials() -> None:
 def init(project: str | None = None, **given: Any) -> Run:
     """Start a run with `wandb.init`, which documents the arguments, and return it.
 
-    Without `project` it is `WANDB_PROJECT`, else the demo's. What hinders the start is a
-    `UserError`.
+    Without `project` it is `WANDB_PROJECT`, else the demo's. Secrets in `config` are hidden. What
+    hinders the start is a `UserError`.
     """
     refuse_no_credentials()
     prepare()
+    config = given.get("config")
+    given["config"] = redacted_values(vars(config) if isinstance(config, Namespace) else config)
     try:
-        run = wandb.init(project=project or names.default_project(), **given)
+        with _no_secrets_in_metadata():
+            run = wandb.init(project=project or names.default_project(), **given)
     except (wandb.Error, TimeoutError, OSError) as error:
         raise UserError(explain(error)) from error
     if run not in _started:
@@ -119,6 +125,26 @@ def init(project: str | None = None, **given: Any) -> Run:
 
             publish_address(run.url)
     return run
+
+
+@contextlib.contextmanager
+def _no_secrets_in_metadata() -> Iterator[None]:
+    """Keep from the client the command line, and credentials in the address of git's remote.
+
+    It sends both with every run; of an address it takes out the password, not a token before it.
+    """
+    words, ours = sys.argv, {}
+    if not choice.git_is_disabled() and (found := git_state.git(Path.cwd())):
+        ours = {"WANDB_GIT_REMOTE_URL": found["remote"], "WANDB_GIT_COMMIT": found["commit"]}
+        ours = {name: value for name, value in ours.items() if name not in os.environ}
+    sys.argv = words[:1]
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        sys.argv = words
+        for name in ours:
+            del os.environ[name]
 
 
 def _note_what_is_logged(run: Run) -> None:
