@@ -62,8 +62,8 @@ class Process:
     def order(self, *faults: dict[str, Any]) -> None:
         """Answer what matches (`graphql operation`, `file_stream`, `upload`, `download`) amiss.
 
-        A fault has `match` (a pattern), `status` with `message`, and `times` and `seconds` (to
-        wait first) if wanted. Without faults all is well again.
+        A fault has `match` (a pattern), `status` with `message`, and `times`, `seconds` (to wait
+        first) and `retry_after` (the header) if wanted. Without faults all is well again.
         """
         self.ask("faults", list(faults))
 

@@ -2,7 +2,7 @@
 
 Importing this module imports the client. What a step says when W&B says no is `explain`; what it
 leaves for main.py is in the folder that `TRACKING_RUNS` names: lines in a file that is called like
-the step's MLflow run (see `_report`).
+the step's MLflow run (see `report`).
 """
 
 import contextlib
@@ -30,17 +30,19 @@ from util_lib.tracking.store.places import store_directory
 # is told why a step hangs. Whoever has a slow line sets these variables to more.
 LIMITS = {
     "WANDB_INIT_TIMEOUT": "15",
-    "WANDB_HTTP_TIMEOUT": "6",
+    "WANDB_HTTP_TIMEOUT": "4",
     "WANDB_FINISH_TIMEOUT": "8",
     "WANDB_FINISH_TIMEOUT_RAISES": "true",
-    "WANDB__GRAPHQL_RETRY_MAX": "1",
-    "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "3",
-    "WANDB__GRAPHQL_TIMEOUT_SECONDS": "6",
+    "WANDB__GRAPHQL_RETRY_MAX": "3",
+    "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "1",
+    "WANDB__GRAPHQL_TIMEOUT_SECONDS": "4",
     "WANDB__FILE_STREAM_RETRY_MAX": "2",
     "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "3",
     "WANDB__FILE_TRANSFER_RETRY_MAX": "2",
     "WANDB__FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "3",
 }
+# A service may say with 429 how long to stay away, and the client would, for hours.
+LEAST_WAIT_S, LEAST_BYTES_PER_S = 17, 10_000  # for an artifact to arrive
 TEARDOWN_S = 5  # for the client's service process to end, before it is killed
 CORE = "wandb-core"  # that process
 # What the client says of a service that it cannot reach. One that died it takes for a service that
@@ -50,6 +52,10 @@ UNREACHABLE = (
     "timed out|timeout exceeded|deadline exceeded|service process is busy|unexpected EOF"
 )
 BAD_KEY = "api key|api_key|credential|401|unauthori[sz]ed|not logged in|AuthenticationError"
+# What the client keeps in its own folder it never sends: `wandb sync` leaves out artifacts.
+INSTEAD = (
+    "use main.tracking=local, whose results `mlflow run . -e sync --env-manager uv` sends later"
+)
 NOT_THERE = r"artifact membership '(.+?)' not found in '(.+?)'|project '(.+?)' not found under"
 
 try:
@@ -153,6 +159,9 @@ def _note_what_is_logged(run: Run) -> None:
 
     def noted(*given: Any, **named: Any) -> Artifact:
         artifact = log_artifact(*given, **named)
+        limit = int(LEAST_WAIT_S + artifact.size / LEAST_BYTES_PER_S)
+        wait = artifact.wait
+        setattr(artifact, "wait", lambda timeout=limit: wait(timeout))  # noqa: B010
         _logged.append((run, artifact))
         return artifact
 
@@ -172,7 +181,7 @@ def is_from_client(error: BaseException) -> bool:
     return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] == "wandb"
 
 
-def explain(error: BaseException, instead: str = "use main.tracking=local") -> str:
+def explain(error: BaseException, instead: str = INSTEAD) -> str:
     """Return one sentence on what W&B or its client had against it, with the way out.
 
     `instead` is the other way out, for who can't correct what W&B complains of.
@@ -182,7 +191,7 @@ def explain(error: BaseException, instead: str = "use main.tracking=local") -> s
     if cause := re.search(UNREACHABLE, text, re.IGNORECASE):
         return (
             f"W&B at {url} cannot be reached or does not answer ({cause[0].lower()}): check the "
-            f"network and WANDB_BASE_URL, or {instead}{_where_it_is_kept()}"
+            f"network and WANDB_BASE_URL and run again, or {instead}"
         )
     if missing := re.search(NOT_THERE, text):
         what = f"artifact {missing[1]} in {missing[2]}" if missing[1] else f"project {missing[3]}"
@@ -190,22 +199,20 @@ def explain(error: BaseException, instead: str = "use main.tracking=local") -> s
             f"W&B at {url} has no {what}: run the step that makes it with this project, or correct "
             "the name"
         )
+    # At login too, where the client says nothing else than that it could not verify the key.
+    if status := re.search(r"\b(?:HTTP|status)(?: status)?:? (429|5\d\d)\b", text):
+        if status[1] == "429":
+            return f"W&B at {url} takes no more for now ({said}): wait and run again, or {instead}"
+        return (
+            f"W&B at {url} has a fault of its own (HTTP {status[1]}: {said}): run again later, or "
+            f"{instead}"
+        )
     if re.search(BAD_KEY, text, re.IGNORECASE):
         return (
             f"W&B at {url} does not accept the credentials ({said}): run `wandb login --relogin`, "
             f"correct WANDB_API_KEY, or {instead}"
         )
-    if fault := re.search(r"\bHTTP (?:status )?(5\d\d)\b", text):
-        return (
-            f"W&B at {url} has a fault of its own (HTTP {fault[1]}: {said}): try again later, or "
-            f"{instead}{_where_it_is_kept()}"
-        )
-    if "429" in text:
-        return (
-            f"W&B at {url} takes no more for now ({said}): wait and run again, or {instead}"
-            f"{_where_it_is_kept()}"
-        )
-    return f"W&B at {url} refused: {said}; correct that, or {instead}{_where_it_is_kept()}"
+    return f"W&B at {url} refused: {said}; correct that and run again, or {instead}"
 
 
 def close(failed: bool) -> None:
@@ -219,23 +226,32 @@ def close(failed: bool) -> None:
         if _started and not failed:
             for run in _started:
                 run.finish()
-            _report()
+            report()
     except (wandb.Error, TimeoutError, OSError, ValueError) as error:
         raise UserError(explain(error)) from error
     finally:
         end_service()
-        _started.clear()
-        _logged.clear()
+        forget_runs()
 
 
-def _report() -> None:
+def forget_runs() -> None:
+    """Ask no more what became of the runs of this process: it goes on without them."""
+    _started.clear()
+    _logged.clear()
+
+
+def report() -> None:
+    """Tell main.py, if it asks, what the ended runs of this process left at W&B.
+
+    Raises `UserError` for one whose end did not arrive there.
+    """
     api = Api()
     for run in _started:
         seen = _read(api, run.path)
         if seen.state == "running":
             raise UserError(
-                f"the end of run {run.name} did not arrive at W&B ({choice.base_url()}): check "
-                f"there, or use main.tracking=local{_where_it_is_kept()}"
+                f"the end of run {run.name} did not arrive at W&B ({choice.base_url()}): run the "
+                f"step again, or {INSTEAD}"
             )
         logged = [artifact.wait() for by, artifact in _logged if by is run]
         used = [*seen.used_artifacts()]
@@ -288,13 +304,6 @@ def _what_was_said(text: str) -> str:
     if message := re.search(r'"message":\s*"((?:[^"\\]|\\.)*)"', text):
         text = json.loads(f'"{message.group(1)}"')
     return " ".join(text.split()).rstrip(".")[:500]
-
-
-def _where_it_is_kept() -> str:
-    folders = [run.settings.sync_dir for run in _started]
-    if not folders:
-        return ""
-    return f"; what was logged is kept: `wandb sync {' '.join(folders)}` sends it later"
 
 
 def end_service() -> None:
