@@ -44,6 +44,7 @@ def init(
     id: str | None = None,
     entity: str | None = None,
     save_code: bool | None = None,
+    resume: str | bool | None = None,
 ) -> "Run":
     """Start a run; use it in a `with` statement.
 
@@ -52,6 +53,7 @@ def init(
     one such as `sunny-spring-21`. Secrets in `config` are hidden. `entity` is for W&B only. While
     a run is active it is returned instead of a new one, as the client does.
     """
+    names.refuse_resume(resume)
     if (run := active_run()) is not None:
         print(
             f"tracking: init was called while run {run.name} is active, so that run is returned",
@@ -74,8 +76,7 @@ def init(
         notes=notes or environ.get("WANDB_NOTES"),
         mlflow_run_id=environ.get("MLFLOW_RUN_ID"),
     )
-    run = Run(store, record, lock)
-    _active.append(run)
+    _active.append(run := Run(store, record, lock))
     if save_code and (program := record.environment["program"]):
         run.save(program)
     return run
@@ -450,8 +451,7 @@ class Run:
         aliases: list[str] | None,
         used: bool = False,
     ) -> Artifact:
-        aliases = names.check_aliases(aliases)
-        names.check_new_aliases(aliases)
+        aliases = names.aliases_to_log(aliases)
         artifact = artifact_or_path
         if isinstance(artifact, str | os.PathLike):
             path = os.fspath(artifact)

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,14 @@ LIMITS = {
 }
 # A service may say with 429 how long to stay away, and the client would, for hours.
 LEAST_WAIT_S, LEAST_BYTES_PER_S = 17, 10_000  # for an artifact to arrive
+STUCK_S = 9  # after that, for the end of a run, before the client's service process is killed
 TEARDOWN_S = 5  # for the client's service process to end, before it is killed
 CORE = "wandb-core"  # that process
 # What the client says of a service that it cannot reach. One that died it takes for a service that
 # cannot verify the credentials: "the service process is busy".
 UNREACHABLE = (
     "connection refused|connection reset|no such host|network is unreachable|no route to host|"
-    "timed out|timeout exceeded|deadline exceeded|service process is busy|unexpected EOF"
+    "timed out|timeout exceeded|deadline exceeded|service process is busy|unexpected EOF|abandoned"
 )
 BAD_KEY = "api key|api_key|credential|401|unauthori[sz]ed|not logged in|AuthenticationError"
 # What the client keeps in its own folder it never sends: `wandb sync` leaves out artifacts.
@@ -113,6 +114,7 @@ def init(project: str | None = None, **given: Any) -> Run:
     Without `project` it is `WANDB_PROJECT`, else the demo's. Secrets in `config` are hidden. What
     hinders the start is a `UserError`.
     """
+    names.refuse_resume(given.get("resume"))
     refuse_no_credentials()
     prepare()
     config = given.get("config")
@@ -158,14 +160,31 @@ def _note_what_is_logged(run: Run) -> None:
     log_artifact = run.log_artifact
 
     def noted(*given: Any, **named: Any) -> Artifact:
+        names.aliases_to_log(given[3] if len(given) > 3 else named.get("aliases"))
         artifact = log_artifact(*given, **named)
-        limit = int(LEAST_WAIT_S + artifact.size / LEAST_BYTES_PER_S)
-        wait = artifact.wait
-        setattr(artifact, "wait", lambda timeout=limit: wait(timeout))  # noqa: B010
+        setattr(artifact, "wait", _limited(artifact))  # noqa: B010
         _logged.append((run, artifact))
         return artifact
 
     setattr(run, "log_artifact", noted)  # noqa: B010 - mypy refuses the assignment
+
+
+def _limited(artifact: Artifact) -> Callable[..., Artifact]:
+    """Return an artifact's `wait` with a limit by its size."""
+    wait, limit = artifact.wait, int(LEAST_WAIT_S + artifact.size / LEAST_BYTES_PER_S)
+
+    def wait_a_while(timeout: int | None = limit) -> Artifact:
+        try:
+            return wait(timeout)
+        except wandb.Error:
+            # With uploads under way the end of the run may have no limit, whatever was set.
+            stuck = [*_service_processes()]
+            timer = threading.Timer(STUCK_S, _kill, [iter(stuck)])
+            timer.daemon = True
+            timer.start()
+            raise
+
+    return wait_a_while
 
 
 def active_run() -> Run | None:
