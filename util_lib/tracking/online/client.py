@@ -42,7 +42,7 @@ LIMITS = {
     "WANDB__FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "3",
 }
 # A service may say with 429 how long to stay away, and the client would, for hours.
-LEAST_WAIT_S, LEAST_BYTES_PER_S = 17, 10_000  # for an artifact to arrive
+LEAST_WAIT_S, LEAST_BYTES_PER_S = 15, 10_000  # for an artifact to arrive
 STUCK_S = 9  # after that, for the end of a run, before the client's service process is killed
 TEARDOWN_S = 5  # for the client's service process to end, before it is killed
 CORE = "wandb-core"  # that process
