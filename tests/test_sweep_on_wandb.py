@@ -25,7 +25,9 @@ def test_trials_are_runs_of_one_group_and_a_repeated_sweep_takes_them_from_the_s
     assert "2 of 4 trials of the sweep grid did not finish" in done.stderr.splitlines()[-1]
     runs = wandb_api.runs(PROJECT, filters={"group": "grid"})
     states = {run.name: run.state for run in runs}
-    assert sorted(states) == ["grid-1", "grid-2", "grid-3", "grid-4", "grid-winner"]
+    assert sorted(states) == [
+        *("grid-1", "grid-2", "grid-3", "grid-4", "grid-leaderboard", "grid-winner"),
+    ]
     assert (states["grid-1"], states["grid-3"]) == ("finished", "failed")
     first = next(run for run in runs if run.name == "grid-1")
     assert first.config["sweep"]["overrides"] == {DEPTH: 2, WORDS: 3}

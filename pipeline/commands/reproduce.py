@@ -32,6 +32,7 @@ from pipeline.settings.surroundings import ROOT_RUN, step_folder
 from util_lib import safe_files, validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
+from util_lib.tracking import choice
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.places import has_store, store_directory
 from util_lib.urls import HIDDEN
@@ -71,6 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--env_manager", default="", help="who makes the environments, if not as recorded"
     )
+    parser.add_argument(
+        "--tracking", default="auto", help="where the receipt is, if no file: as main.tracking"
+    )
     return parser
 
 
@@ -79,7 +83,8 @@ def reproduce(args: argparse.Namespace, screen: Screen) -> bool:
     managers = get_args(EnvManager)
     if args.env_manager and args.env_manager not in managers:
         raise UserError(validation.choose("env_manager", args.env_manager, list(managers)))
-    receipt = reading.find(args.receipt)
+    chosen = choice.choose(args.tracking)
+    receipt = reading.find(args.receipt, chosen.backend)
     user_store = store_directory()
     os.environ["PIPELINE_HOME"] = str(user_store.parent)
     if receipt.python != platform.python_version():

@@ -25,6 +25,10 @@ def keep(found: Online, text: str, main: Main, failed: bool) -> str:
         if latest and latest.digest == writing.artifact(text).manifest.digest():
             return f"{project}/{latest.name}:v{latest.number}"
         quiet = wandb.Settings(**QUIET)
-        return writing.keep(text, main.execute_steps, failed, settings=quiet)
+        kept = writing.keep(text, main.execute_steps, failed, settings=quiet)
+        client.report()
+        return kept
     except (wandb.Error, ValueError, OSError, TimeoutError) as error:
-        raise UserError(client.explain(error)) from error
+        raise UserError(client.explain(error, "take the file")) from error
+    finally:
+        client.forget_runs()  # whatever became of it, the run itself went well or did not before

@@ -1,11 +1,12 @@
 """Reading a receipt, from a JSON file or the store; it is checked before anything is done."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from pipeline.receipts.writing import FILE, FORMAT, NAME
-from util_lib import validation
+from util_lib import tracking, validation
 from util_lib.errors import UserError
 from util_lib.tracking.names import parse_reference
 from util_lib.tracking.store.database import Store, open_store
@@ -70,10 +71,11 @@ class Receipt(Section):
         return self.config["main"]["project_name"]
 
 
-def find(text: str) -> Receipt:
+def find(text: str, backend: str) -> Receipt:
     """Return the receipt that `text` names: a JSON file's path, or `project/name:alias`.
 
-    A relative path starts where the user stands: here, or beside the store.
+    A relative path starts where the user stands: here, or beside the store. `backend` has the
+    artifacts, `local` or `wandb`.
     """
     for folder in (Path(), store_directory().parent):
         path = folder / Path(text).expanduser()
@@ -90,21 +92,43 @@ def find(text: str) -> Receipt:
             "of a JSON file, or a reference such as songs_demo/receipt:latest"
         )
     reference = parse_reference(text)
+    if backend == "wandb" and (receipt := _fetched(text)):
+        return receipt
     if not has_store(store_directory()):
+        where = "at W&B, nor here" if backend == "wandb" else "here"
         raise UserError(
-            f"receipt {text} is not here: there is no store at {store_directory()}; go to the "
+            f"receipt {text} is not {where}: there is no store at {store_directory()}; go to the "
             "directory where the run was started, or give the path of the receipt's JSON file"
         )
     store = open_store()
     version = store.version(reference)
     if version is None:
         raise store.missing(reference)
-    if version.type != NAME:
+    _check_type(version.reference, version.type)
+    return find_in(store, version)
+
+
+def _fetched(text: str) -> Receipt | None:
+    """Return a receipt that W&B has, None where it has none of this name."""
+    from util_lib.tracking.online import client
+
+    with tracking.whole_step(), tempfile.TemporaryDirectory() as folder:
+        client.refuse_no_credentials()
+        api = client.Api()
+        if not api.artifact_exists(text):
+            return None
+        found = api.artifact(text)
+        _check_type(found.source_name, found.type)
+        content = Path(found.download(folder), FILE).read_bytes()
+    return read(content, text)
+
+
+def _check_type(reference: str, type: str) -> None:
+    if type != NAME:
         raise UserError(
-            f"{version.reference} is of type {version.type}, not a receipt: the last line of a "
+            f"{reference} is of type {type}, not a receipt: the last line of a "
             "run names its receipt, such as songs_demo/receipt:v3"
         )
-    return find_in(store, version)
 
 
 def find_in(store: Store, version: VersionRecord) -> Receipt:

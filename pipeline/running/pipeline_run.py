@@ -147,9 +147,7 @@ def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException
 
             return on_wandb.keep(found, text, main, failure is not None)
         except Exception as error:
-            if failure is None:
-                raise
-            why = f"W&B does not have it: {error}"
+            why = f"not at W&B, or not whole: {error}"
     path = Path(HydraConfig.get().runtime.output_dir, writing.FILE)
     with safe_files.writing(path, "the receipt was not kept"):
         path.write_text(text, encoding="utf-8")

@@ -15,6 +15,8 @@ ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py
 ADDRESS = re.compile(
     r"(https?|ssh|git|file)://[^\s-]|\w[\w.-]*@\w[\w.-]*:(?!:)|\w[\w-]*\.[\w.-]+:(?!:)"
 )
+# Of W&B's client: with one of these all steps would be one run, each in the place of the last.
+OF_ONE_RUN = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH")
 SCRATCH = "PIPELINE_SCRATCH"  # set where the folder of the results goes when the run has ended
 HOME_WAY_OUT = (
     "results are kept where you stand: go to a folder that you may write to, or name one by "
@@ -41,6 +43,11 @@ def adopt_surroundings(home: Path) -> None:
     os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", databases.files_of(home))
     # The client's own copies of runs; otherwise they would lie in the steps' folders.
     os.environ.setdefault("WANDB_DIR", str(home))
+    if found := [name for name in OF_ONE_RUN if os.environ.pop(name, None)]:
+        print(
+            f"{', '.join(found)}: not followed, because each step is a run of its own at W&B",
+            flush=True,
+        )
     # `mlflow.start_run()` takes MLFLOW_RUN_ID away; each job of a multirun needs it.
     if run_id := os.environ.pop("MLFLOW_RUN_ID", None):
         os.environ[ROOT_RUN] = run_id

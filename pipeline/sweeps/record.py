@@ -18,6 +18,7 @@ from util_lib import tracking, validation
 from util_lib.errors import UserError
 from util_lib.model import metric_names
 
+LEADERBOARD = "leaderboard"  # type of the run that logs the page; it is in the group too
 COSTS = ("fit_seconds", "model_mb")  # of a trial, beside its scores: less is better
 
 
@@ -90,7 +91,8 @@ def trials(project: str, name: str, question: str | None = None) -> list[Trial]:
 def latest_question(project: str, name: str) -> str:
     """Return the question of the sweep's newest run, be it a trial or its winner's."""
     runs = tracking.Api().runs(project, filters={"group": name})
-    asked = [dict(run.config).get("sweep") or {} for run in runs]
+    told = [dict(run.config) for run in runs if run.job_type != LEADERBOARD]
+    asked = [config.get("sweep") or {} for config in told]
     return next((sweep.get("question", "") for sweep in reversed(asked) if sweep), "")
 
 

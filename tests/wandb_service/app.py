@@ -60,7 +60,12 @@ class Double:
             fault["times"] -= 1
             if fault["seconds"]:
                 await run_in_threadpool(time.sleep, fault["seconds"])
-            return errors(fault["message"], fault["status"]) if fault["status"] else None
+            if not fault["status"]:
+                return None
+            answer = errors(fault["message"], fault["status"])
+            if fault["retry_after"] is not None:
+                answer.headers["Retry-After"] = str(fault["retry_after"])
+            return answer
         return None
 
     # The service's own addresses
@@ -162,7 +167,7 @@ class Double:
 
     async def order_faults(self, request: Request) -> Response:
         """Replace the ordered faults by a list of `match`, `status`, `message`, ..."""
-        default = {"status": 0, "message": "", "times": -1, "seconds": 0}
+        default = {"status": 0, "message": "", "times": -1, "seconds": 0, "retry_after": None}
         self.faults = [{**default, **fault} for fault in await request.json()]
         self.seen = []
         return JSONResponse({})

@@ -62,14 +62,19 @@ class Process:
     def order(self, *faults: dict[str, Any]) -> None:
         """Answer what matches (`graphql operation`, `file_stream`, `upload`, `download`) amiss.
 
-        A fault has `match` (a pattern), `status` with `message`, and `times` and `seconds` (to
-        wait first) if wanted. Without faults all is well again.
+        A fault has `match` (a pattern), `status` with `message`, and `times`, `seconds` (to wait
+        first) and `retry_after` (the header) if wanted. Without faults all is well again.
         """
         self.ask("faults", list(faults))
 
     def requests(self) -> list[str]:
         """Return what was asked since the last `order`."""
         return self.ask("requests")
+
+    def holds(self, text: str) -> bool:
+        """Say whether the text stands in any byte that was sent to it."""
+        files = [path for path in self._folder.rglob("*") if path.is_file()]
+        return any(text.encode() in path.read_bytes() for path in files)
 
     def ask(self, what: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

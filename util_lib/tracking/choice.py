@@ -65,6 +65,12 @@ def current_mode() -> str:
     return os.environ.get("WANDB_MODE") or _settings().get("mode") or ""
 
 
+def git_is_disabled() -> bool:
+    """Say whether the client is told to leave git alone."""
+    told = os.environ.get("WANDB_DISABLE_GIT") or _settings().get("disable_git") or ""
+    return told.lower() in ("true", "1", "yes", "on", "t", "y")
+
+
 def as_variables() -> dict[str, str]:
     """Return what the client's settings files say of the service, as environment variables."""
     known = {"base_url": "WANDB_BASE_URL", "entity": "WANDB_ENTITY", "api_key": "WANDB_API_KEY"}

@@ -128,6 +128,13 @@ def check_aliases(aliases: Iterable[str] | str | None) -> list[str]:
     return list(dict.fromkeys(aliases))
 
 
+def aliases_to_log(aliases: Iterable[str] | str | None) -> list[str]:
+    """Return the aliases that a version is to have when it is logged."""
+    found = check_aliases(aliases)
+    check_new_aliases(found)
+    return found
+
+
 def check_new_aliases(aliases: Iterable[str]) -> None:
     """Refuse aliases that could be taken for a version or that name nothing."""
     for alias in aliases:
@@ -136,6 +143,15 @@ def check_new_aliases(aliases: Iterable[str]) -> None:
                 f"Alias {alias!r} is not possible: v0, v1, ... are given to versions as they are "
                 "logged; choose a word such as 'prod'"
             )
+
+
+def refuse_resume(resume: object) -> None:
+    """Raise `UserError` where a run is to go on that has ended."""
+    if resume not in (None, False, "never"):
+        raise UserError(
+            f"init(resume={resume!r}) is not possible, a run is begun once: begin a new one, in "
+            "the same group"
+        )
 
 
 def check_tags(tags: Iterable[str] | str | None) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -46,23 +47,38 @@ def show(sweep: RankedSweep, screen: Screen) -> None:
 def log(sweep: RankedSweep) -> tuple[str, str]:
     """Log the page as an artifact; return its version and the id of the run that logged it.
 
-    An unchanged page is the version there was.
+    Where nothing changed both are those there were, and no run is made.
     """
-    with (
-        tracking.init(
-            project=sweep.project,
-            job_type="leaderboard",
-            name=f"{sweep.name}-leaderboard",
-            config={"sweep": {"name": sweep.name}},
-        ) as run,
-        tempfile.TemporaryDirectory() as folder,
-    ):
+    entity, _, project = sweep.project.rpartition("/")
+    with tempfile.TemporaryDirectory() as folder:
         Path(folder, f"{REPORT}.html").write_text(page.html(sweep), encoding="utf-8")
         Path(folder, "trials.json").write_text(json.dumps(as_json(sweep), indent=1))
         metadata = {"sweep": sweep.name, "trials": len(sweep.trials)}
         text = f"Leaderboard of sweep {sweep.name}"
-        logged = tracking.log_file(run, folder, REPORT, REPORT, text, metadata)
+        report = tracking.Artifact(REPORT, type=REPORT, description=text, metadata=metadata)
+        report.add_dir(folder)
+        if (same := _same(sweep, report.digest)) is not None:
+            return f"{sweep.project}/{same.source_name}", same.logged_by().id
+        with tracking.init(
+            entity=entity or None,
+            project=project,
+            group=sweep.name,
+            job_type=record.LEADERBOARD,
+            name=f"{sweep.name}-leaderboard",
+            config={"sweep": {"name": sweep.name}},
+        ) as run:
+            logged = run.log_artifact(report).wait()
         return f"{sweep.project}/{logged.source_name}", run.id
+
+
+def _same(sweep: RankedSweep, digest: str) -> Any | None:
+    """Return the version that holds this page, None where there is none."""
+    api, name = tracking.Api(), f"{sweep.project}/{REPORT}"
+    if not api.artifact_exists(f"{name}:latest"):
+        return None
+    pages = api.artifacts(REPORT, name)
+    with tracking.lineage():
+        return next((page for page in pages if page.digest == digest and page.logged_by()), None)
 
 
 def as_json(sweep: RankedSweep) -> dict:

@@ -1,5 +1,6 @@
 """On W&B too a step runs again when, and only when, something that it depends on has changed."""
 
+import json
 import os
 import re
 import sys
@@ -98,6 +99,17 @@ def test_a_changed_parameter_runs_the_steps_that_get_it_and_latest_comes_back(pl
     assert api.artifact(f"{PROJECT}/model_export:latest").version == "v1"
     assert place.ran(REMOTE) == []
     assert api.artifact(f"{PROJECT}/model_export:latest").version == "v0"
+
+
+def test_a_receipt_that_wandb_does_not_take_is_a_file_and_the_run_is_a_good_one(
+    place, wandb_service
+):
+    wandb_service.order({"match": "CreateArtifact", "status": 403, "message": "the quota is used"})
+    ran, text = said(place, REMOTE, "main.experiment_name=other")
+    wandb_service.order()
+    file, _, why = receipt(text).partition(" (")
+    assert ran == [] and json.loads(Path(file).read_text())["steps"][-1]["name"] == TEST
+    assert why.startswith("not at W&B, or not whole: ") and "the quota is used" in why
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ sys.path.insert(0, {str(ROOT)!r})
 from util_lib import cli, tracking
 
 def main():
-    with tracking.init(project=sys.argv[1] or None) as run:
+    config = {{f"word_{{number}}": word for number, word in enumerate(sys.argv[3:])}}
+    with tracking.init(project=sys.argv[1] or None, config=config) as run:
         run.log({{"loss": 1.0}})
         print("started", flush=True)
         sys.stdin.readline()
@@ -37,10 +38,11 @@ sys.exit(cli.exit_code(main))
 class Step:
     """A small step in a process of its own, on an account of the double.
 
-    `pytest -rP` shows how each one ended, as a line `test | seconds | message`.
+    `words` are more of its command line. `pytest -rP` shows how each one ended, as a line
+    `test | seconds | message`.
     """
 
-    def __init__(self, folder, account, does="log", project="failures", **changes):
+    def __init__(self, folder, account, does="log", project="failures", words=(), **changes):
         (folder / "small_step").mkdir(exist_ok=True)
         (folder / "small_step" / "run.py").write_text(SOURCE)
         # WANDB_SERVICE would have it share the service process of a client of the test's own.
@@ -49,7 +51,8 @@ class Step:
         given = {**os.environ, **account.environment, **more}
         self.name = account.entity
         self.process = subprocess.Popen(
-            [warm.python(), str(folder / "small_step" / "run.py"), project, does],
+            [warm.python(), str(folder / "small_step" / "run.py"), project, does, *words],
+            cwd=folder,
             env={key: value for key, value in given.items() if value is not None}
             | {"WANDB_TAGS": self.name},  # tells its service process from others
             stdin=subprocess.PIPE,

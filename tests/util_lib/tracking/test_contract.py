@@ -71,6 +71,18 @@ def test_a_file_or_the_files_of_a_folder_are_logged_in_one_call(tracking, run, t
     assert contents(both.download(str(tmp_path / "again"))) == {"a.txt": "one", "b.txt": "two"}
 
 
+def test_an_alias_that_looks_like_a_version_and_a_run_that_is_to_go_on_are_refused(
+    tracking, run, log_text
+):
+    from util_lib.errors import UserError
+
+    with pytest.raises(UserError, match="Alias 'v7' is not possible"):
+        log_text(tracking, run, "songs", "one", aliases=["v7"])
+    for resume in ("allow", "must", True):
+        with pytest.raises(UserError, match="a run is begun once"):
+            tracking.init(project="songs", id="night1", resume=resume)
+
+
 def test_other_aliases_move_only_when_asked(tracking, run, log_text):
     log_text(tracking, run, "songs", "one", aliases=["prod"])
     log_text(tracking, run, "songs", "two")

@@ -5,11 +5,17 @@
 prints a table of all cases: test | seconds | message.
 """
 
+import os
 import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from small_step import LIMIT_S, Step
+
+ROOT = Path(__file__).resolve().parents[3]
 
 pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
 
@@ -83,9 +89,7 @@ def test_a_service_that_dies_in_the_middle_is_not_taken_for_a_wrong_key(tmp_path
     code, last, seconds = step.end()
     assert code == 1 and seconds < LIMIT_S
     assert "cannot be reached or does not answer" in last and "credentials" not in last
-    [kept] = (tmp_path / "wandb").glob("run-*")
-    assert f"what was logged is kept: `wandb sync {kept}` sends it later" in last
-    assert [*kept.glob("*.wandb")]
+    assert "main.tracking=local, whose results `mlflow run . -e sync" in last
 
 
 @pytest.mark.slow
@@ -116,11 +120,62 @@ def test_one_question_that_is_never_answered_is_given_up(step, wandb_service, ma
 
 
 @pytest.mark.parametrize(
+    ("status", "said"),
+    [(500, "a fault of its own (HTTP 500: "), (429, "takes no more for now (")],
+)
+@pytest.mark.slow
+def test_a_fault_while_the_key_is_looked_at_is_not_taken_for_a_wrong_key(
+    step, wandb_service, status, said
+):
+    wandb_service.order({"match": "Viewer", "status": status, "message": "too much to do"})
+    code, last, seconds = step("log").end()
+    assert code == 1 and seconds < LIMIT_S
+    assert said in last and "too much to do" in last and "credentials for" not in last
+    assert "does not accept" not in last and "wandb login" not in last
+
+
+def test_who_is_told_to_come_back_later_does(step, wandb_service):
+    told = {"match": "CreateArtifact", "status": 429, "times": 3, "retry_after": 1}
+    wandb_service.order(told)
+    code, last, _ = step("log").end()
+    assert (code, last) == (0, "")
+    assert wandb_service.requests().count("CreateArtifact") == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("match", ["CreateArtifact", "upload", "UpsertBucket", "file_stream"])
+def test_who_is_told_to_come_back_after_hours_does_not_wait(step, wandb_service, match):
+    wandb_service.order({"match": match, "status": 429, "message": "later", "retry_after": 9999})
+    code, last, seconds = step("log").end()
+    assert code == 1 and seconds < LIMIT_S
+    assert "does not answer (timed out)" in last and "main.tracking=local" in last
+
+
+def test_the_way_out_after_a_failed_upload_brings_the_results_to_wandb(
+    step, wandb_service, wandb_api, tmp_path
+):
+    """The very words: the step again in the embedded store, and then sync."""
+    wandb_service.order({"match": "upload", "status": 403, "message": "the quota is used up"})
+    code, last, _ = step("log").end()
+    assert code == 1
+    assert "use main.tracking=local, whose results `mlflow run . -e sync" in last
+    wandb_service.order()
+    assert step("log", TRACKING_BACKEND="local").end()[:2] == (0, "")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "util_lib.tracking", "sync"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    artifact = wandb_api.artifact("failures/songs:latest")
+    assert Path(artifact.file(str(tmp_path / "got"))).read_text() == "one"
+    assert artifact.logged_by().state == "finished"
+
+
+@pytest.mark.parametrize(
     ("does", "fault", "said"),
     [
         ("log", {"match": "upload", "status": 403}, "refused: "),
         pytest.param(
-            *("log", {"match": "upload", "status": 500}, "sends it later"),
+            *("log", {"match": "upload", "status": 500}, "sends later"),
             marks=pytest.mark.slow,
         ),
         ("log", {"match": "CreateArtifact", "status": 403}, "refused: the quota is used up"),
@@ -133,11 +188,11 @@ def test_one_question_that_is_never_answered_is_given_up(step, wandb_service, ma
         ("no", {"match": "UpsertBucket", "status": 403}, "refused: the quota is used up"),
         ("no", {"match": "file_stream", "status": 403}, "did not arrive at W&B"),
         pytest.param(
-            *("no", {"match": "file_stream", "status": 500}, "sends it later"),
+            *("no", {"match": "file_stream", "status": 500}, "sends later"),
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            *("no", {"match": "file_stream", "status": 429}, "sends it later"),
+            *("no", {"match": "file_stream", "status": 429}, "sends later"),
             marks=pytest.mark.slow,
         ),
         pytest.param(

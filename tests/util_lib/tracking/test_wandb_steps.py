@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import time
 
 import pytest
@@ -16,6 +17,24 @@ def test_entity_project_and_group_of_the_environment_are_where_the_run_goes(step
     [run] = wandb_api.runs("our-team/songs")
     assert (run.entity, run.project, run.group) == ("our-team", "songs", "nightly")
     assert [artifact.source_name for artifact in run.logged_artifacts()] == ["songs:v0"]
+
+
+def test_no_secret_of_the_command_line_or_of_gits_remote_is_sent(
+    step, wandb_api, wandb_service, tmp_path
+):
+    remote = "https://zaphod-token:x-oauth-basic@127.0.0.1/songs.git"
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    commit = [*author, "commit", "-qm", "x", "--allow-empty"]
+    for words in (["init", "-q"], ["remote", "add", "origin", remote], commit):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    words = ["https://zaphod:zaphod-password@127.0.0.1/a.csv?sig=zaphod-sig&raw=1"]
+    code, last, _ = step("log", words=words).end()
+    assert (code, last) == (0, "")
+    [run] = wandb_api.runs("failures")
+    assert run.config == {"word_0": "https://127.0.0.1/a.csv?sig=***&raw=1"}
+    assert run.metadata["git"]["remote"] == "https://127.0.0.1/songs.git"
+    assert len(run.metadata["git"]["commit"]) == 40 and "args" not in run.metadata
+    assert not wandb_service.holds("zaphod")
 
 
 @pytest.mark.parametrize("credits_again", [False, True])

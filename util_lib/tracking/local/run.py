@@ -13,6 +13,7 @@ from typing import Any
 
 from util_lib import git_state, safe_files
 from util_lib.errors import UserError, UserValueError
+from util_lib.redaction import redacted_values
 from util_lib.tracking import names
 from util_lib.tracking.local.active import _active, active_run
 from util_lib.tracking.local.artifact import Artifact, find_artifact
@@ -43,14 +44,16 @@ def init(
     id: str | None = None,
     entity: str | None = None,
     save_code: bool | None = None,
+    resume: str | bool | None = None,
 ) -> "Run":
     """Start a run; use it in a `with` statement.
 
     What is not given is taken from `WANDB_PROJECT`, `WANDB_JOB_TYPE`, `WANDB_RUN_GROUP`,
     `WANDB_NAME`, `WANDB_NOTES` and `WANDB_TAGS` (comma-separated); a run without a name gets
-    one such as `sunny-spring-21`. `entity` is for W&B only. While a run is active it is returned
-    instead of a new one, as the client does.
+    one such as `sunny-spring-21`. Secrets in `config` are hidden. `entity` is for W&B only. While
+    a run is active it is returned instead of a new one, as the client does.
     """
+    names.refuse_resume(resume)
     if (run := active_run()) is not None:
         print(
             f"tracking: init was called while run {run.name} is active, so that run is returned",
@@ -64,7 +67,7 @@ def init(
     record, lock = store.start_run(
         names.check_run_id(id) if id else names.new_run_id(),
         names.check_project(project if project is not None else names.default_project()),
-        config=values.dumps(_config_items(config or {})),
+        config=values.dumps(redacted_values(_config_items(config or {}))),
         environment=values.dumps(git_state.describe()),
         tags=values.dumps(names.check_tags(tags)),
         name=name or environ.get("WANDB_NAME"),
@@ -73,8 +76,7 @@ def init(
         notes=notes or environ.get("WANDB_NOTES"),
         mlflow_run_id=environ.get("MLFLOW_RUN_ID"),
     )
-    run = Run(store, record, lock)
-    _active.append(run)
+    _active.append(run := Run(store, record, lock))
     if save_code and (program := record.environment["program"]):
         run.save(program)
     return run
@@ -449,8 +451,7 @@ class Run:
         aliases: list[str] | None,
         used: bool = False,
     ) -> Artifact:
-        aliases = names.check_aliases(aliases)
-        names.check_new_aliases(aliases)
+        aliases = names.aliases_to_log(aliases)
         artifact = artifact_or_path
         if isinstance(artifact, str | os.PathLike):
             path = os.fspath(artifact)
@@ -514,6 +515,5 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, SystemExit):
-        code = error.code
-        return code if isinstance(code, int) else int(code is not None)
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     return 1

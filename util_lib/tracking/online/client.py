@@ -2,7 +2,7 @@
 
 Importing this module imports the client. What a step says when W&B says no is `explain`; what it
 leaves for main.py is in the folder that `TRACKING_RUNS` names: lines in a file that is called like
-the step's MLflow run (see `_report`).
+the step's MLflow run (see `report`).
 """
 
 import contextlib
@@ -15,11 +15,14 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from util_lib import git_state
 from util_lib.errors import UserError
+from util_lib.redaction import redacted_values
 from util_lib.tracking import choice, names
 from util_lib.tracking.store.places import store_directory
 
@@ -27,26 +30,33 @@ from util_lib.tracking.store.places import store_directory
 # is told why a step hangs. Whoever has a slow line sets these variables to more.
 LIMITS = {
     "WANDB_INIT_TIMEOUT": "15",
-    "WANDB_HTTP_TIMEOUT": "6",
+    "WANDB_HTTP_TIMEOUT": "4",
     "WANDB_FINISH_TIMEOUT": "8",
     "WANDB_FINISH_TIMEOUT_RAISES": "true",
-    "WANDB__GRAPHQL_RETRY_MAX": "1",
-    "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "3",
-    "WANDB__GRAPHQL_TIMEOUT_SECONDS": "6",
+    "WANDB__GRAPHQL_RETRY_MAX": "3",
+    "WANDB__GRAPHQL_RETRY_WAIT_MAX_SECONDS": "1",
+    "WANDB__GRAPHQL_TIMEOUT_SECONDS": "4",
     "WANDB__FILE_STREAM_RETRY_MAX": "2",
     "WANDB__FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "3",
     "WANDB__FILE_TRANSFER_RETRY_MAX": "2",
     "WANDB__FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "3",
 }
+# A service may say with 429 how long to stay away, and the client would, for hours.
+LEAST_WAIT_S, LEAST_BYTES_PER_S = 15, 10_000  # for an artifact to arrive
+STUCK_S = 9  # after that, for the end of a run, before the client's service process is killed
 TEARDOWN_S = 5  # for the client's service process to end, before it is killed
 CORE = "wandb-core"  # that process
 # What the client says of a service that it cannot reach. One that died it takes for a service that
 # cannot verify the credentials: "the service process is busy".
 UNREACHABLE = (
     "connection refused|connection reset|no such host|network is unreachable|no route to host|"
-    "timed out|timeout exceeded|deadline exceeded|service process is busy|unexpected EOF"
+    "timed out|timeout exceeded|deadline exceeded|service process is busy|unexpected EOF|abandoned"
 )
 BAD_KEY = "api key|api_key|credential|401|unauthori[sz]ed|not logged in|AuthenticationError"
+# What the client keeps in its own folder it never sends: `wandb sync` leaves out artifacts.
+INSTEAD = (
+    "use main.tracking=local, whose results `mlflow run . -e sync --env-manager uv` sends later"
+)
 NOT_THERE = r"artifact membership '(.+?)' not found in '(.+?)'|project '(.+?)' not found under"
 
 try:
@@ -101,13 +111,17 @@ def refuse_no_credentials() -> None:
 def init(project: str | None = None, **given: Any) -> Run:
     """Start a run with `wandb.init`, which documents the arguments, and return it.
 
-    Without `project` it is `WANDB_PROJECT`, else the demo's. What hinders the start is a
-    `UserError`.
+    Without `project` it is `WANDB_PROJECT`, else the demo's. Secrets in `config` are hidden. What
+    hinders the start is a `UserError`.
     """
+    names.refuse_resume(given.get("resume"))
     refuse_no_credentials()
     prepare()
+    config = given.get("config")
+    given["config"] = redacted_values(vars(config) if isinstance(config, Namespace) else config)
     try:
-        run = wandb.init(project=project or names.default_project(), **given)
+        with _no_secrets_in_metadata():
+            run = wandb.init(project=project or names.default_project(), **given)
     except (wandb.Error, TimeoutError, OSError) as error:
         raise UserError(explain(error)) from error
     if run not in _started:
@@ -121,16 +135,56 @@ def init(project: str | None = None, **given: Any) -> Run:
     return run
 
 
+@contextlib.contextmanager
+def _no_secrets_in_metadata() -> Iterator[None]:
+    """Keep from the client the command line, and credentials in the address of git's remote.
+
+    It sends both with every run; of an address it takes out the password, not a token before it.
+    """
+    words, ours = sys.argv, {}
+    if not choice.git_is_disabled() and (found := git_state.git(Path.cwd())):
+        ours = {"WANDB_GIT_REMOTE_URL": found["remote"], "WANDB_GIT_COMMIT": found["commit"]}
+        ours = {name: value for name, value in ours.items() if name not in os.environ}
+    sys.argv = words[:1]
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        sys.argv = words
+        for name in ours:
+            del os.environ[name]
+
+
 def _note_what_is_logged(run: Run) -> None:
     """Keep what the run logs: the service credits a content to the run that logged it first."""
     log_artifact = run.log_artifact
 
     def noted(*given: Any, **named: Any) -> Artifact:
+        names.aliases_to_log(given[3] if len(given) > 3 else named.get("aliases"))
         artifact = log_artifact(*given, **named)
+        setattr(artifact, "wait", _limited(artifact))  # noqa: B010
         _logged.append((run, artifact))
         return artifact
 
     setattr(run, "log_artifact", noted)  # noqa: B010 - mypy refuses the assignment
+
+
+def _limited(artifact: Artifact) -> Callable[..., Artifact]:
+    """Return an artifact's `wait` with a limit by its size."""
+    wait, limit = artifact.wait, int(LEAST_WAIT_S + artifact.size / LEAST_BYTES_PER_S)
+
+    def wait_a_while(timeout: int | None = limit) -> Artifact:
+        try:
+            return wait(timeout)
+        except wandb.Error:
+            # With uploads under way the end of the run may have no limit, whatever was set.
+            stuck = [*_service_processes()]
+            timer = threading.Timer(STUCK_S, _kill, [iter(stuck)])
+            timer.daemon = True
+            timer.start()
+            raise
+
+    return wait_a_while
 
 
 def active_run() -> Run | None:
@@ -146,7 +200,7 @@ def is_from_client(error: BaseException) -> bool:
     return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] == "wandb"
 
 
-def explain(error: BaseException, instead: str = "use main.tracking=local") -> str:
+def explain(error: BaseException, instead: str = INSTEAD) -> str:
     """Return one sentence on what W&B or its client had against it, with the way out.
 
     `instead` is the other way out, for who can't correct what W&B complains of.
@@ -156,7 +210,7 @@ def explain(error: BaseException, instead: str = "use main.tracking=local") -> s
     if cause := re.search(UNREACHABLE, text, re.IGNORECASE):
         return (
             f"W&B at {url} cannot be reached or does not answer ({cause[0].lower()}): check the "
-            f"network and WANDB_BASE_URL, or {instead}{_where_it_is_kept()}"
+            f"network and WANDB_BASE_URL and run again, or {instead}"
         )
     if missing := re.search(NOT_THERE, text):
         what = f"artifact {missing[1]} in {missing[2]}" if missing[1] else f"project {missing[3]}"
@@ -164,22 +218,20 @@ def explain(error: BaseException, instead: str = "use main.tracking=local") -> s
             f"W&B at {url} has no {what}: run the step that makes it with this project, or correct "
             "the name"
         )
+    # At login too, where the client says nothing else than that it could not verify the key.
+    if status := re.search(r"\b(?:HTTP|status)(?: status)?:? (429|5\d\d)\b", text):
+        if status[1] == "429":
+            return f"W&B at {url} takes no more for now ({said}): wait and run again, or {instead}"
+        return (
+            f"W&B at {url} has a fault of its own (HTTP {status[1]}: {said}): run again later, or "
+            f"{instead}"
+        )
     if re.search(BAD_KEY, text, re.IGNORECASE):
         return (
             f"W&B at {url} does not accept the credentials ({said}): run `wandb login --relogin`, "
             f"correct WANDB_API_KEY, or {instead}"
         )
-    if fault := re.search(r"\bHTTP (?:status )?(5\d\d)\b", text):
-        return (
-            f"W&B at {url} has a fault of its own (HTTP {fault[1]}: {said}): try again later, or "
-            f"{instead}{_where_it_is_kept()}"
-        )
-    if "429" in text:
-        return (
-            f"W&B at {url} takes no more for now ({said}): wait and run again, or {instead}"
-            f"{_where_it_is_kept()}"
-        )
-    return f"W&B at {url} refused: {said}; correct that, or {instead}{_where_it_is_kept()}"
+    return f"W&B at {url} refused: {said}; correct that and run again, or {instead}"
 
 
 def close(failed: bool) -> None:
@@ -193,23 +245,32 @@ def close(failed: bool) -> None:
         if _started and not failed:
             for run in _started:
                 run.finish()
-            _report()
+            report()
     except (wandb.Error, TimeoutError, OSError, ValueError) as error:
         raise UserError(explain(error)) from error
     finally:
         end_service()
-        _started.clear()
-        _logged.clear()
+        forget_runs()
 
 
-def _report() -> None:
+def forget_runs() -> None:
+    """Ask no more what became of the runs of this process: it goes on without them."""
+    _started.clear()
+    _logged.clear()
+
+
+def report() -> None:
+    """Tell main.py, if it asks, what the ended runs of this process left at W&B.
+
+    Raises `UserError` for one whose end did not arrive there.
+    """
     api = Api()
     for run in _started:
         seen = _read(api, run.path)
         if seen.state == "running":
             raise UserError(
-                f"the end of run {run.name} did not arrive at W&B ({choice.base_url()}): check "
-                f"there, or use main.tracking=local{_where_it_is_kept()}"
+                f"the end of run {run.name} did not arrive at W&B ({choice.base_url()}): run the "
+                f"step again, or {INSTEAD}"
             )
         logged = [artifact.wait() for by, artifact in _logged if by is run]
         used = [*seen.used_artifacts()]
@@ -262,13 +323,6 @@ def _what_was_said(text: str) -> str:
     if message := re.search(r'"message":\s*"((?:[^"\\]|\\.)*)"', text):
         text = json.loads(f'"{message.group(1)}"')
     return " ".join(text.split()).rstrip(".")[:500]
-
-
-def _where_it_is_kept() -> str:
-    folders = [run.settings.sync_dir for run in _started]
-    if not folders:
-        return ""
-    return f"; what was logged is kept: `wandb sync {' '.join(folders)}` sends it later"
 
 
 def end_service() -> None:

@@ -198,7 +198,10 @@ def test_the_report_holds_the_page_and_the_figures(local, tmp_path):
     put(0, {DEPTH: 5}, **scored(0.8))
     put(1, {DEPTH: 9}, **scored(0.9))
     name, _ = report.log(ranking.read("night"))
-    assert report.log(ranking.read("night"))[0] == name  # the same content
+    before = tracking.Api().runs("songs", filters={"group": "night"})
+    assert before[-1].name == "night-leaderboard"
+    assert report.log(ranking.read("night")) == (name, before[-1].id)  # the same content
+    assert len(tracking.Api().runs("songs")) == len(before) == 3
     folder = Path(tracking.Api().artifact(name).download(str(tmp_path / "report")))
     assert "<h1>Sweep night</h1>" in (folder / "sweep_report.html").read_text()
     told = json.loads((folder / "trials.json").read_text())
@@ -207,7 +210,9 @@ def test_the_report_holds_the_page_and_the_figures(local, tmp_path):
     assert [trial["overrides"] for trial in told["trials"]] == [{DEPTH: 9}, {DEPTH: 5}]
 
 
-def test_on_wandb_the_same_trials_give_the_same_leaderboard(wandb_api, monkeypatch, capsys):
+def test_on_wandb_the_same_trials_give_the_same_leaderboard(
+    wandb_api, wandb_account, monkeypatch, capsys
+):
     monkeypatch.setenv("TRACKING_BACKEND", "wandb")
     monkeypatch.setenv("TRACKING_PUBLISH", "parent")
     put(0, {DEPTH: 5, WORDS: 10}, **scored(0.80))
@@ -219,6 +224,13 @@ def test_on_wandb_the_same_trials_give_the_same_leaderboard(wandb_api, monkeypat
     assert [row[0] for row in rows] == ["1", "0", "2"]
     assert rows[0][1:6] == ["0.9000", "±", "0.0050", "9", "20"]
     assert "songs/sweep_report:v0" in said
+    named = f"{wandb_account.entity}/songs"
+    leaderboard.go(["--sweep", f"{named}/night", "--tracking", "wandb"])
+    assert f"page: {named}/sweep_report:v1" in capsys.readouterr().out  # another name on the page
+    leaderboard.go(["--sweep", "night", "--project", named, "--tracking", "wandb"])
+    assert f"page: {named}/sweep_report:v1" in capsys.readouterr().out
+    runs = tracking.Api().runs("songs", filters={"group": "night"})
+    assert [run.job_type for run in runs].count("leaderboard") == 2
     with pytest.raises(UserError, match="unknown sweep 'nigt': the nearest is 'night'"):
         ranking.read("nigt", "songs")
     with pytest.raises(UserError, match="no sweep 'night' in project"):
