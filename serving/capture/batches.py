@@ -101,7 +101,8 @@ def _inputs(
             values = pd.concat([table[field.name] for table in tables])
         column = model.columns[field.name]
         whole = typed.TYPES[column.dtype]
-        found = _typed(values, column, model).cast(whole, safe=False)
+        found = _typed(values, column, model)
+        found = found if found.type == whole else found.cast(whole, safe=False)
         arrays.append(monitoring_log.kept(found, modes[field.name], secret))
     if not arrays:  # a model that declares nothing
         return pa.array([{}] * n_rows, struct)
@@ -115,4 +116,6 @@ def _typed(values: Any, column: Column, model: ServedModel) -> pa.Array:
         array = pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return typed.read_objects(list(values), column, form).values  # of several types
+    if array.type == typed.TYPES[column.dtype] and column.dtype != "string" and not column.missing:
+        return array  # what the reader would return
     return typed.read(array, column, form).values
