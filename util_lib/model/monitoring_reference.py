@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from util_lib.dataset.columns import Column
+from util_lib.dataset.columns import Column, Monitored
 from util_lib.errors import DamagedModelError
 from util_lib.model import standard_errors
-from util_lib.model.config import Declaration, Features
+from util_lib.model.config import TEXT
 from util_lib.tables import drawing
 
 INPUTS_FILE, OUTPUTS_FILE = "monitoring_reference.parquet", "monitoring_outputs.parquet"
@@ -41,50 +41,41 @@ class OwnScore:
 class ModelReference:
     """What one version of a model is judged by; what is None is not known.
 
-    `columns` are the columns of `inputs` as declared. `outputs` has the columns prediction,
+    `modes` says what the log keeps of each column of the model, `columns` how it is declared;
+    `inputs` holds the same, but no hashes. `outputs` has the columns prediction,
     confidence (the largest probability; not of a regression) and target.
     """
 
     version: str
     task: str
     target: str
+    modes: dict[str, Monitored] = field(default_factory=dict)
     columns: dict[str, Column] = field(default_factory=dict)
     inputs: pd.DataFrame | None = None
     outputs: pd.DataFrame | None = None
     score: OwnScore | None = None
 
 
-def treatment(column: Column) -> str:
-    """Say what is kept of a column: `keep`, `length`, `hash` or `drop`."""
-    asked = getattr(column, "monitor", None)
-    return asked or ("length" if column.role == "text" else "keep")
-
-
-def declared(declaration: Declaration, features: Features, target: str) -> dict[str, Column]:
-    """Return the columns that a model gets and that are declared, in their order."""
-    known = declaration.of_table(features, target)
-    return {name: known[name] for name in features.names() if name in known}
-
-
 def tables(
     train: pd.DataFrame,
-    columns: dict[str, Column],
+    modes: dict[str, Monitored],
     answers: np.ndarray | None = None,
     truth: np.ndarray | None = None,
     classes: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return what is to be written, Arrow tables by the names of their files.
 
-    `answers` are the probabilities, by `classes`, of rows that the model was not fitted on, or
-    numbers; `truth` is what they should be. Where the training rows or these are more than
-    MOST_ROWS, those are drawn by a hash of their places.
+    Of each column there is what `modes` says (`Declaration.monitored`), but no hashes: their key is
+    another in each log. `answers` are the probabilities, by `classes`, of rows that the model was
+    not fitted on, or numbers; `truth` is what they should be. Where the training rows or these are
+    more than MOST_ROWS, those are drawn by a hash of their places.
     """
     import pyarrow as pa
 
     sorted_columns = {
         name: values
-        for name, column in columns.items()
-        if (values := _sorted(train[name].take(_drawn(len(train))), column)) is not None
+        for name, mode in modes.items()
+        if (values := _sorted(train[name].take(_drawn(len(train))), mode)) is not None
     }
     made = {INPUTS_FILE: pa.table(sorted_columns)}
     if answers is None or truth is None or not len(truth):
@@ -118,11 +109,13 @@ def read(directory: str | Path, version: str, about: Any, exported: Any = None) 
     of the validation rows in the directory.
     """
     inputs, outputs = (_read(Path(directory, name)) for name in (INPUTS_FILE, OUTPUTS_FILE))
-    columns = declared(about.declaration, about.features, about.target)
+    modes = about.declaration.monitored(about.features.names())
+    known = about.declaration.of_table(about.features, about.target)
+    columns = {name: known.get(name, TEXT) for name in modes}
     score = _on_test_rows(exported, about.task) if exported is not None else None
     if score is None and outputs is not None:
         score = _on_validation_rows(outputs, about.task)
-    return ModelReference(version, about.task, about.target, columns, inputs, outputs, score)
+    return ModelReference(version, about.task, about.target, modes, columns, inputs, outputs, score)
 
 
 def _drawn(n_rows: int) -> np.ndarray:
@@ -130,15 +123,14 @@ def _drawn(n_rows: int) -> np.ndarray:
     return np.argsort(drawing.hashes(0, n_rows, 0), kind="stable")[:MOST_ROWS]
 
 
-def _sorted(values: pd.Series, column: Column) -> Any:
-    """Return a column as Arrow sorts it; None where nothing of it is kept, or it is no column."""
+def _sorted(values: pd.Series, mode: Monitored) -> Any:
+    """Return what is kept of a column, sorted; None where that is nothing to compare with."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kept = treatment(column)
-    if kept in ("hash", "drop"):
+    if mode in ("hash", "drop"):
         return None
-    if kept == "length":
+    if mode == "length":
         values = values.astype("str").str.len().astype("float64").astype("Int32")
     try:
         found = pa.array(values.to_numpy() if values.dtype == object else values, from_pandas=True)

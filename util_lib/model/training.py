@@ -309,7 +309,7 @@ def export(
         rows = np.concatenate([held_out.hashes(part, columns) for part in (train, val)])
         reference = monitoring_reference.tables(
             train,
-            monitoring_reference.declared(config.declaration, config.features, config.target),
+            config.declaration.monitored(names),
             answers,
             val[config.target].to_numpy(),
             getattr(pipeline, "classes_", None),
