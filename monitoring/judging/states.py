@@ -37,8 +37,8 @@ def states(history: Iterable[tuple[Window, list[Judgement]]]) -> list[States]:
                 tests[each.key] = "quiet"
                 failed_before.discard(each.key)
             else:
-                at_once = each.p_value is not None and each.alpha is not None
-                at_once = at_once and each.p_value < each.alpha / AT_ONCE
+                p, alpha = each.p_value, each.alpha
+                at_once = p is not None and alpha is not None and p < alpha / AT_ONCE
                 tests[each.key] = "alarm" if at_once or each.key in failed_before else "watch"
                 failed_before.add(each.key)
         found.append(States(window, _worst(tests), tests))

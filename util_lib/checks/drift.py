@@ -74,12 +74,14 @@ class _Side(NamedTuple):
     counts: pd.Series
 
 
-def compare(sample: Any, reference: Any, data: Data, ks_alpha: float) -> list[ColumnDrift]:
+def compare(
+    sample: Any, reference: Any, data: Data, ks_alpha: float, others: int = 0
+) -> list[ColumnDrift]:
     """Compare each declared column that is not ignored, in the order of the declaration.
 
-    `ks_alpha` is the chance of at least one false alarm over all tests together; each test is held
-    to its Šidák level. A column that one of the tables lacks or has no values of is returned as
-    not tested.
+    `ks_alpha` is the chance of at least one false alarm over all tests together, `others` that are
+    made elsewhere included; each test is held to its Šidák level. A column that one of the tables
+    lacks or has no values of is returned as not tested.
     """
     tests = [
         test
@@ -87,7 +89,8 @@ def compare(sample: Any, reference: Any, data: Data, ks_alpha: float) -> list[Co
         if column.role != "ignore"
         for test in _tests(sample, reference, name, column, data)
     ]
-    level = sidak(ks_alpha, max(1, sum(isinstance(test, _Test) for test in tests)))
+    n_tests = others + sum(isinstance(test, _Test) for test in tests)
+    level = sidak(ks_alpha, max(1, n_tests))
     return [_judged(test, level) for test in tests]
 
 
@@ -97,6 +100,13 @@ def sidak(alpha: float, n_tests: int) -> float:
     Šidák's correction: 1 - (1 - alpha)^(1 / n).
     """
     return 1 - (1 - alpha) ** (1 / n_tests)
+
+
+def compare_shares(
+    name: str, n_missing: list[int], n_rows: tuple[int, int], data: Data, level: float
+) -> ColumnDrift:
+    """Compare the share of rows that lack something in a sample with that in a reference."""
+    return _judged(_null_rates(name, n_missing, n_rows, data), level)
 
 
 def divergence(counts: np.ndarray) -> float:
@@ -187,6 +197,8 @@ def _side(frame: Any, name: str, column: Column, numeric: bool, *, as_text: bool
 
 
 def _lengths(texts: pd.Series) -> pd.Series:
+    if texts.dtype == "Int32":  # all that monitoring keeps of them
+        return texts.astype("float64")
     try:
         return texts.str.len().dropna().astype("float64")
     except AttributeError:  # no text among them
