@@ -40,7 +40,7 @@ class _Answered:
     def pieces(self, name: str) -> Iterator[pd.Series]:
         start = 0
         for values in column_values.pieces(self._table, name):
-            kept = values[self._rows[start : start + len(values)]]
+            kept = values[self._rows[start : start + len(values)]].reset_index(drop=True)
             start += len(values)
             if self._modes[name] == "length":  # nothing written is as good as missing
                 kept = kept.astype("Int32").mask(lambda lengths: lengths == 0)
