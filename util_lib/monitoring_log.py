@@ -65,18 +65,22 @@ def folder() -> Path:
 
 
 def make(root: Path) -> None:
-    """Make the log where it is not there, for its owner alone."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key(root)
+    """Make the log where it is not there, for its owner alone; `UserError` where it cannot be."""
+    with safe_files.writing(root, f"set {PLACE} to another folder, or leave out capture"):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key(root)
 
 
 def key(root: Path) -> bytes:
     """Return what hashes of this log are made with; made once, at random."""
     path = root / KEY
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
+    if not path.exists():
+        draft = root / f"{KEY}-{os.getpid()}"
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(secrets.token_bytes(32))
+        with suppress(FileExistsError):  # another process was faster
+            os.link(draft, path)
+        draft.unlink()
     return path.read_bytes()
 
 
