@@ -69,13 +69,12 @@ def _judge(log: Log, window: Window, earlier: list[Judged], reference_of: Any) -
     labels = _labels(log, window)
     rates = [each.rate for each in earlier]
     tests = judge.window(recorded, labels, reference, log.thresholds, window, rates)
-    asked = recorded.frame[recorded.frame["role"].isin(rows.ANSWERS)]
-    share = asked.groupby("request", observed=True)["share"].first()
+    rate = next((test.statistic for test in tests if test.family == "traffic"), None)
     return Judged(
         window=window,
         version=about.version,
         tests=tests,
-        rate=float((1 / share).sum() / window.hours),
+        rate=rate or 0.0,
         labelled=0 if labels is None else len(labels),
         labels=given_labels.newest(log.folder, log.series.project),
         shapes=shapes_of(tests, recorded, reference),
@@ -88,12 +87,8 @@ def _with_labels(log: Log, before: Judged, reference_of: Any) -> Judged | None:
     seen = given_labels.newest(log.folder, log.series.project)
     if labels is None or len(labels) == before.labelled:
         return replace(before, labels=seen)
-    recorded, about = rows.read(
-        log.files, log.series.model, before.window.start, before.window.end
-    )
-    found = judge.window(
-        recorded, labels, reference_of(about), log.thresholds, before.window, []
-    )
+    recorded, about = rows.read(log.files, log.series.model, before.window.start, before.window.end)
+    found = judge.window(recorded, labels, reference_of(about), log.thresholds, before.window, [])
     now = {test.key: test for test in found if test.family == PERFORMANCE}
     tests = [now.get(test.key, test) if _is_open(test) else test for test in before.tests]
     tests += [test for key, test in now.items() if key not in {t.key for t in before.tests}]

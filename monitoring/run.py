@@ -134,9 +134,7 @@ def _nothing(log: Log, until: str | None) -> str:
     )
 
 
-def _log_run(
-    run: Any, series: Series, windows: list[Judged], spoken: Judged, folder: Path
-) -> None:
+def _log_run(run: Any, series: Series, windows: list[Judged], spoken: Judged, folder: Path) -> None:
     """Log the page, the verdict and every test as a series of metrics."""
     for judged in windows[-MOST_STEPS:]:
         run.log(verdict.metrics(judged), step=verdict.step(judged.window.name))

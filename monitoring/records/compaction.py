@@ -93,7 +93,7 @@ def compact_and_say(folder: Path, project: str) -> None:
 
 
 def _move(folder: Path, project: str, spools: list[Path]) -> tuple[int, list[tuple[str, int]]]:
-    """Move the rows of some spools, all or none; return how many there were, and the torn spools."""
+    """Move the rows of some spools, all or none; return how many there were, and what is torn."""
     files = _Files(folder / monitoring_log.ROWS / f"project={project}", spools[0].stem)
     torn, total = [], 0
     try:

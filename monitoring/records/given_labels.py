@@ -55,11 +55,11 @@ class Loaded(NamedTuple):
         if self.wrong:
             said.append(f"{self.wrong:,} labels are no numbers and are left out")
         if self.doubled:
-            said.append(f"{self.doubled:,} rows have a key that a later row has too: the last counts")
+            said.append(f"{self.doubled:,} rows have the key of a later row, which counts")
         if self.unknown:
             said.append(
-                f"{self.unknown:,} labels belong to no recorded row (not sampled, or not yet here): "
-                "they count once it is there"
+                f"{self.unknown:,} labels belong to no recorded row: not sampled, or not "
+                "here yet; then they count once it is there"
             )
         if self.new_classes:
             shown = ", ".join(map(repr, self.new_classes[:N_SHOWN]))

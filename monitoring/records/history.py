@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from monitoring.judging.records import Judgement, State, Window
-from monitoring.judging.states import states
+from monitoring.judging.states import Key, states
 from monitoring.records import private_files
 from util_lib import monitoring_log
 from util_lib.errors import UserError
@@ -59,9 +59,9 @@ class Judged:
     rate: float
     labelled: int = 0
     labels: str = ""
-    shapes: dict[tuple[str, str | None], dict[str, Any]] = field(default_factory=dict)
+    shapes: dict[Key, dict[str, Any]] = field(default_factory=dict)
     state: State = "not judged"
-    test_states: dict[Any, State] = field(default_factory=dict)
+    test_states: dict[Key, State] = field(default_factory=dict)
 
 
 History = dict[Series, list[Judged]]
@@ -100,7 +100,7 @@ def load(folder: Path) -> History:
         windows[-1].tests.append(test)
         windows[-1].test_states[test.key] = row["test_state"]
         if row["shapes"]:
-            windows[-1].shapes[test.family, test.column] = json.loads(row["shapes"])
+            windows[-1].shapes[test.key] = json.loads(row["shapes"])
     return found
 
 
@@ -133,11 +133,15 @@ def _lines(series: Series, judged: Judged) -> Iterable[dict[str, Any]]:
         "state": judged.state,
     }
     for test in judged.tests:
-        shapes = judged.shapes.get((test.family, test.column)) if test.outcome == "failed" else None
-        yield about | asdict(test) | {
-            "test_state": judged.test_states.get(test.key, "not judged"),
-            "shapes": json.dumps(shapes, sort_keys=True) if shapes else None,
-        }
+        shapes = judged.shapes.get(test.key)
+        yield (
+            about
+            | asdict(test)
+            | {
+                "test_state": judged.test_states.get(test.key, "not judged"),
+                "shapes": json.dumps(shapes, sort_keys=True) if shapes else None,
+            }
+        )
 
 
 def _window(row: dict[str, Any]) -> Judged:

@@ -15,7 +15,8 @@ from util_lib.errors import UserError
 from util_lib.monitoring_log import About
 from util_lib.tables import typed
 
-ANSWERS = ("champion", "batch")  # the roles of rows that somebody was answered
+# the roles of rows that a model answers in its own right
+ANSWERS = (monitoring_log.CHAMPION, monitoring_log.BATCH)
 FRAME = ("time", "request", "row", "role", "version", "share", "rejected", "prediction")
 REPEATED = ("role", "version", "rejected")  # texts of which few are different
 BEGINNING = pd.Timestamp("1970-01-01")
@@ -63,7 +64,7 @@ def choose_model(found: list[RowFile], asked: str | None) -> str:
     there = sorted({_name(file) for file in found})
     if not there:
         raise UserError(
-            "no rows are finished yet: a service ends a stream of rows each minute, and when it stops"
+            "no rows are finished yet: a service ends a stream each minute, and when it stops"
         )
     if asked is not None and asked not in there:
         raise UserError(f"model: {validation.choose('model', asked, there)}")
@@ -81,9 +82,9 @@ def times(found: list[RowFile], model: str, since: pd.Timestamp = BEGINNING) -> 
     """Return when the rows came that the model answered or refused, from `since` on."""
     parts = [np.array([], "datetime64[us]")]
     for file in found:
-        if _name(file) == model and _day(file) >= since.normalize():
-            table = _table(file, ["time", "role"])
-            asked = pc.is_in(table["role"], pa.array(ANSWERS))
+        if _day(file) >= since.normalize():
+            table = _beside(_table(file, ["time", "role"]), file, model)
+            asked = pc.not_equal(table["role"], monitoring_log.SHADOW)
             moments = table["time"].filter(asked).cast(pa.timestamp("us")).to_numpy()
             parts.append(moments[moments >= since.to_datetime64()])
     return np.concatenate(parts)
@@ -94,7 +95,8 @@ def read(
 ) -> tuple[Recorded, About]:
     """Return the rows from `start` to before `end`, by time, and what the version says that counts.
 
-    That is the one of `model` that answered most rows, of several the newest. A column that another
+    That is the one of `model` that answered most rows, of several the newest. Of other models come
+    what they answered in its place or as its shadow. A column that another
     version recorded in another way is missing in its rows. The order does not depend on how rows
     came into files.
     """
@@ -102,7 +104,8 @@ def read(
     for file in found:
         if not start.normalize() <= _day(file) < end:
             continue
-        if (table := _between(_table(file), start, end)).num_rows == 0:
+        table = _beside(_between(_table(file), start, end), file, model)
+        if table.num_rows == 0:
             continue
         tables.append(table)
         if _name(file) == model:
@@ -178,9 +181,18 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} cannot be read ({reason}): remove it, and its rows are not judged")
 
 
+def _beside(table: Any, file: RowFile, model: str) -> Any:
+    """Return the rows of a model, or of another one those beside some champion."""
+    if _name(file) == model:
+        return table
+    roles = (monitoring_log.CHALLENGER, monitoring_log.SHADOW)
+    return table.filter(pc.is_in(table["role"], pa.array(roles)))
+
+
 def _between(table: Any, start: pd.Timestamp, end: pd.Timestamp) -> Any:
     kind = table.schema.field("time").type
-    first, last = (pa.scalar(moment.to_pydatetime(), pa.timestamp("us")).cast(kind) for moment in (start, end))
+    first, last = (pa.scalar(each.to_pydatetime(), pa.timestamp("us")) for each in (start, end))
+    first, last = first.cast(kind), last.cast(kind)
     inside = pc.and_(pc.greater_equal(table["time"], first), pc.less(table["time"], last))
     return table.filter(inside)
 
@@ -199,9 +211,8 @@ def _input(tables: list[Any], name: str, kind: pa.DataType | None) -> Any:
         for chunk in table["inputs"].chunks:
             place = struct.get_field_index(name)
             there = place >= 0 and (kind is None or struct.field(place).type == kind)
-            chunks.append(
-                pc.struct_field(chunk, [place]) if there else pa.nulls(len(chunk), kind or pa.null())
-            )
+            nulls = pa.nulls(len(chunk), kind or pa.null())
+            chunks.append(pc.struct_field(chunk, [place]) if there else nulls)
     return pa.chunked_array(chunks, kind) if kind else pa.chunked_array(chunks)
 
 
@@ -223,8 +234,7 @@ def _largest(lists: Any) -> np.ndarray:
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     flat = pc.list_flatten(lists).to_numpy().astype("float64")
     found = np.full(len(lengths), np.nan)
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else []
-    if len(flat):
-        filled = lengths > 0
-        found[filled] = np.maximum.reduceat(flat, np.asarray(starts)[filled])
+    filled = lengths > 0
+    if filled.any():
+        found[filled] = np.maximum.reduceat(flat, (np.cumsum(lengths) - lengths)[filled])
     return found

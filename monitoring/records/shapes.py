@@ -6,9 +6,12 @@ import numpy as np
 import pandas as pd
 
 from monitoring.judging.records import Judgement, Recorded
+from monitoring.judging.states import Key
+from util_lib import monitoring_log
 from util_lib.model.monitoring_reference import ModelReference
 from util_lib.tables.column_values import as_date, as_numbers
 
+ANSWERS = {"answers": "prediction", "confidence": "confidence"}  # tests, and their columns
 BINS = 20
 MOST_VALUES = 10  # of categories; the others are one
 OTHERS = "(others)"
@@ -18,26 +21,26 @@ TAIL = 0.005  # of either end, which is drawn in the outer bins
 
 def shapes_of(
     tests: list[Judgement], recorded: Recorded, reference: ModelReference
-) -> dict[tuple[str, str | None], dict[str, Any]]:
-    """Return the shapes of all columns, and of the answers, of which a test failed."""
-    found = {}
-    answered = recorded.frame["rejected"].isna() & recorded.frame["role"].isin(
-        ("champion", "batch")
-    )
+) -> dict[Key, dict[str, Any]]:
+    """Return the shapes of all inputs that drifted, and of answers that did."""
+    frame, found = recorded.frame, {}
+    answered = frame["rejected"].isna() & (frame["role"] != monitoring_log.SHADOW)
+    mine = answered & (frame["version"] == reference.version)
     for test in tests:
+        now: Any = None
+        before, name, dates = reference.inputs, test.column, False
         if test.outcome != "failed":
             continue
-        key = test.family, test.column
-        if test.family == "inputs" and test.column is not None:
-            before = reference.inputs
-            if before is not None and test.column in before and test.column in recorded.inputs:
-                column = reference.columns.get(test.column)
-                dates = column is not None and column.dtype == "datetime"
-                now = recorded.inputs.loc[answered, test.column]
-                found[key] = shapes(now, before[test.column], dates)
-        elif test.family == "predictions" and reference.outputs is not None:
-            now = recorded.frame.loc[answered, "prediction"]
-            found[key] = shapes(now, reference.outputs["prediction"], False)
+        if test.test == "drift" and name is not None and name in recorded.inputs:
+            column = reference.columns.get(name)
+            dates = column is not None and column.dtype == "datetime"
+            now = recorded.inputs.loc[answered, name]
+        elif test.family == "predictions":
+            before, name = reference.outputs, ANSWERS.get(test.test)
+            values = frame["prediction"] if name == "prediction" else recorded.confidence
+            now = pd.Series(values)[mine.to_numpy()]
+        if now is not None and before is not None and name in before:
+            found[test.key] = shapes(now, before[name], dates)
     return found
 
 
@@ -62,7 +65,7 @@ def shapes(now: pd.Series, before: pd.Series, dates: bool) -> dict[str, Any]:
 
 
 def _of_numbers(now: pd.Series, before: pd.Series, dates: bool) -> dict[str, Any]:
-    parts = [values.to_numpy(float)[np.isfinite(values.to_numpy(float))] for values in (now, before)]
+    parts = [values[np.isfinite(values)].to_numpy(float) for values in (now, before)]
     if not all(map(len, parts)):
         return {"kind": "numbers", "edges": [], "now": [], "before": []}
     ends = [np.quantile(part, [TAIL, 1 - TAIL]) for part in parts]

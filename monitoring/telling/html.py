@@ -132,8 +132,8 @@ def _moved(spoken: Judged) -> list[str]:
         '<span style="background:var(--was)"></span>in the reference; the outer bars hold all that '
         "lies beyond.</p>",
     ]
-    for (family, column), shapes in spoken.shapes.items():
-        name = column if column is not None else f"the {family}"
+    for (_, test, column), shapes in spoken.shapes.items():
+        name = column if column is not None else test
         parts.append(
             _figure(name, pictures.distributions(shapes, f"{name}, now and in the reference"))
         )
@@ -146,7 +146,8 @@ def _score(drawn: Sequence[Judged]) -> list[str]:
     parts = []
     if any(test is not None and test.statistic is not None for test in scores):
         points = [_point(judged, test) for judged, test in zip(drawn, scores, strict=True)]
-        parts.append(_figure("score by labels", pictures.over_time(drawn, points, "score by labels")))
+        picture = pictures.over_time(drawn, points, "score by labels")
+        parts.append(_figure("score by labels", picture))
     if any(coverage):
         parts.append(_figure("share of rows with a label", pictures.coverage(drawn, coverage)))
     return parts or [
@@ -234,4 +235,6 @@ def _figure(caption: str, picture: str) -> str:
 
 def _wide(name: str, content: str) -> str:
     """Return what may be wider than a phone: it can be moved by keyboard too."""
-    return f'<div class="wide" role="region" aria-label="{escape(name)}" tabindex="0">{content}</div>'
+    return (
+        f'<div class="wide" role="region" aria-label="{escape(name)}" tabindex="0">{content}</div>'
+    )

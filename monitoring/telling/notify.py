@@ -13,7 +13,7 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
-from util_lib.redaction import redacted, remember_address
+from util_lib import redaction
 
 logger = logging.getLogger("monitoring")
 
@@ -26,10 +26,23 @@ def is_address(notify: str) -> bool:
     return notify.lower().startswith(("http://", "https://"))
 
 
-def remember(notify: str | None) -> None:
-    """Let the secrets of an address be hidden wherever they turn up from now on."""
-    if notify and is_address(notify):
-        remember_address(notify)
+def remember(notify: str) -> None:
+    """Let the secrets of an address be hidden wherever they turn up from now on.
+
+    Of a webhook the path is one too.
+    """
+    if is_address(notify):
+        redaction.remember_address(notify)
+        parts = urlsplit(notify)
+        redaction.remember(parts.path.strip("/"), *parts.path.split("/"))
+
+
+def shown(notify: str) -> str:
+    """Return whom it is that is notified, without secrets."""
+    if not is_address(notify):
+        return redaction.redacted(notify)
+    parts = urlsplit(notify)
+    return f"{parts.scheme}://{parts.hostname}/***"
 
 
 def send(notify: str, verdict: dict[str, Any]) -> None:
@@ -38,9 +51,9 @@ def send(notify: str, verdict: dict[str, Any]) -> None:
     try:
         (_post if is_address(notify) else _call)(notify, body)
     except Exception as error:  # whatever it is: the verdict is what counts
-        logger.error("nobody was notified: %s", redacted(" ".join(str(error).split())))
+        logger.error("nobody was notified: %s", redaction.redacted(" ".join(str(error).split())))
     else:
-        logger.info("notified %s", redacted(notify if is_address(notify) else notify.split()[0]))
+        logger.info("notified %s", shown(notify))
 
 
 def _post(address: str, body: bytes) -> None:
@@ -52,10 +65,10 @@ def _post(address: str, body: bytes) -> None:
         with urllib.request.urlopen(request, timeout=SECONDS):
             pass
     except urllib.error.HTTPError as error:
-        raise RuntimeError(f"{redacted(address)} answered {error.code} {error.reason}") from None
+        raise RuntimeError(f"{shown(address)} answered {error.code} {error.reason}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise RuntimeError(f"{redacted(address)} could not be asked: {reason}") from None
+        raise RuntimeError(f"{shown(address)} could not be asked: {reason}") from None
 
 
 def _call(command: str, body: bytes) -> None:

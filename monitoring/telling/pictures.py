@@ -33,7 +33,7 @@ def over_time(windows: Sequence[Judged], points: Sequence[Point], title: str) ->
     parts = [*_band(points, across, up), *_promotions(windows, across), *_frame(windows, known, up)]
     for there, group in groupby(enumerate(points), lambda at: at[1].value is not None):
         if there:
-            line = " ".join(f"{across(i):.1f},{up(p.value):.1f}" for i, p in group)
+            line = " ".join(f"{across(i):.1f},{up(p.value or 0.0):.1f}" for i, p in group)
             parts.append(f'<polyline class="line" points="{line}"/>')
     for i, point in enumerate(points):
         if point.value is not None:
