@@ -5,6 +5,8 @@ confidence are right: rising steps (isotonic regression). The mean of these shar
 of a window is its accuracy, as long as rows of a confidence are as often right as they were.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import optimize, stats
 
@@ -27,6 +29,7 @@ class Calibration:
         rising = optimize.isotonic_regression(n_right / n_rows, weights=n_rows).x
         self.shares, self._step = np.unique(rising, return_inverse=True)
         self.sizes = np.bincount(self._step, n_rows)
+        self.known = self.steps(confidence)
 
     def steps(self, confidence: np.ndarray) -> np.ndarray:
         """Return the step of each confidence: that of the nearest one below, or of the lowest."""
@@ -49,20 +52,17 @@ def estimate(
     if rows.confidence is None or not np.isfinite(given := rows.confidence[mine]).any():
         return _not("no probabilities were recorded")
     given = given[np.isfinite(given)].astype("float64")
-    outputs = reference.outputs
-    before = outputs["confidence"].to_numpy(dtype="float64")
-    right = (outputs["prediction"] == outputs["target"]).to_numpy()
-    calibration = Calibration(before, right)
-    shares, sizes = calibration.shares, calibration.sizes
-    found, known = calibration.steps(given), calibration.steps(before)
-    value, own = float(shares[found].mean()), float(right.mean())
+    calibration = _calibration(reference)
+    shares, sizes, known = calibration.shares, calibration.sizes, calibration.known
+    found = calibration.steps(given)
+    value, own = float(shares[found].mean()), float(shares[known].mean())
     # the rows of the window, and the steps, each of which stands on some rows
     weights = np.bincount(found, minlength=len(shares)) / len(given)
-    moves = weights - np.bincount(known, minlength=len(shares)) / len(before)
+    moves = weights - np.bincount(known, minlength=len(shares)) / len(known)
     of_steps = shares * (1 - shares) / sizes
     of_rows = (shares[found] * (1 - shares[found])).mean() / len(given)
     error = float(np.sqrt(of_rows + (weights**2 * of_steps).sum()))
-    spread = shares[found].var() / len(given) + shares[known].var() / len(before)
+    spread = shares[found].var() / len(given) + shares[known].var() / len(known)
     doubt = float(np.sqrt(spread + (moves**2 * of_steps).sum()))
     drop = own - value
     p = float(stats.norm.sf(drop / doubt)) if doubt else float(drop <= 0)
@@ -74,7 +74,7 @@ def estimate(
         column=None,
         outcome="failed" if failed else "passed",
         reason=f"accuracy is estimated at {value:.4f} ± {error:.4f} for {len(given):,} rows "
-        f"without their labels, after {own:.4f} on {len(before):,} validation rows; {BLIND}",
+        f"without their labels, after {own:.4f} on {len(known):,} validation rows; {BLIND}",
         n=len(given),
         statistic=value,
         effect=drop,
@@ -89,3 +89,11 @@ def estimate(
 
 def _not(why: str) -> Judgement:
     return not_judged("performance", "estimated score", f"{why}; {BLIND}")
+
+
+@lru_cache(maxsize=2)
+def _calibration(reference: ModelReference) -> Calibration:
+    outputs = reference.outputs
+    assert outputs is not None  # asked for where there are some
+    right = (outputs["prediction"] == outputs["target"]).to_numpy()
+    return Calibration(outputs["confidence"].to_numpy(dtype="float64"), right)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,7 @@ class _Answered:
         for values in column_values.pieces(self._table, name):
             kept = values[self._rows[start : start + len(values)]].reset_index(drop=True)
             start += len(values)
-            if self._modes[name] == "length":  # nothing written is as good as missing
-                kept = kept.astype("Int32").mask(lambda lengths: lengths == 0)
-            yield kept
+            yield _lengths(kept) if self._modes[name] == "length" else kept
 
 
 def judge(
@@ -62,10 +61,7 @@ def judge(
     if reference.inputs is None:
         return [not_judged(INPUTS, test, NO_REFERENCE) for test in ("drift", "missing", *SHARES)]
     answered = _Answered(rows.inputs, asked & ~refused, dict(reference.modes))
-    lengths = {name for name, mode in reference.modes.items() if mode == "length"}
-    before = reference.inputs.assign(
-        **{name: _lengths(reference.inputs[name]) for name in lengths & {*reference.inputs.columns}}
-    )
+    before = _remembered(reference)
     limits = [*_null_limits(answered, reference)]
     others = len(SHARES) + len(limits)
     compared = compare(answered, before, _columns(reference), thresholds, alpha, others)
@@ -141,7 +137,7 @@ def _noise(found: ColumnDrift, n: int, n_reference: int) -> float:
 
 def compare(
     sample: Any,
-    before: pd.DataFrame,
+    before: Any,
     columns: dict[str, Column],
     thresholds: Thresholds,
     alpha: float,
@@ -173,7 +169,18 @@ def _columns(reference: ModelReference) -> dict[str, Column]:
     }
 
 
+@lru_cache(maxsize=2)
+def _remembered(reference: ModelReference) -> drift.Remembered:
+    """Return the inputs of the reference, for as many windows as are judged by it."""
+    assert reference.inputs is not None  # asked for where there are some
+    columns = {name: reference.inputs[name] for name in reference.inputs.columns}
+    lengths = {name for name in columns if reference.modes.get(name) == "length"}
+    columns |= {name: _lengths(columns[name]) for name in lengths}
+    return drift.Remembered(pd.DataFrame(columns))
+
+
 def _lengths(values: pd.Series) -> pd.Series:
+    """Return lengths of texts; a text without any is as good as missing."""
     return values.astype("Int32").mask(lambda lengths: lengths == 0)
 
 

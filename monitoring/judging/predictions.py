@@ -1,12 +1,14 @@
 """What a model answered, beside what it answered to rows that it was measured on."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
 from monitoring.judging.inputs import NO_REFERENCE, compare, of_drift
 from monitoring.judging.records import Judgement, Recorded, Thresholds, not_judged
+from util_lib.checks import drift
 from util_lib.dataset.columns import Column
 from util_lib.model.monitoring_reference import ModelReference
 
@@ -35,8 +37,8 @@ def judge(
     if not mine.any():
         return [not_judged(PREDICTIONS, test, NOTHING_ANSWERED) for test in tests]
     is_number = reference.task == "regression"
-    sample = pd.DataFrame({"answers": rows.frame["prediction"].to_numpy()[mine]})
-    before = reference.outputs.rename(columns={"prediction": "answers"})
+    sample, before = rows.frame.loc[mine, ["prediction"]], _remembered(reference)
+    sample.columns = ["answers"]
     columns = {"answers": NUMBER if is_number else CLASS}
     if not is_number:
         columns["confidence"] = NUMBER
@@ -47,3 +49,9 @@ def judge(
         for found in compare(sample, before, columns, thresholds, alpha)
     ]
     return [replace(each, column=None) for each in judged]
+
+
+@lru_cache(maxsize=2)
+def _remembered(reference: ModelReference) -> drift.Remembered:
+    assert reference.outputs is not None  # asked for where there are some
+    return drift.Remembered(reference.outputs.rename(columns={"prediction": "answers"}))

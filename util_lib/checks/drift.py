@@ -74,6 +74,23 @@ class _Side(NamedTuple):
     counts: pd.Series
 
 
+class Remembered:
+    """A table that is compared more than once: what is in its columns is counted once."""
+
+    def __init__(self, table: pd.DataFrame):
+        """Count nothing yet."""
+        self.columns, self.empty, self._table = table.columns, table.empty, table
+        self.sides: dict[str, _Side] = {}
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._table)
+
+    def pieces(self, name: str) -> list[pd.Series]:
+        """Return a column."""
+        return [self._table[name]]
+
+
 def compare(
     sample: Any, reference: Any, data: Data, ks_alpha: float, others: int = 0
 ) -> list[ColumnDrift]:
@@ -173,6 +190,14 @@ def _side(frame: Any, name: str, column: Column, numeric: bool, *, as_text: bool
 
     What is of another type is left out: `check_data` names it elsewhere.
     """
+    if isinstance(frame, Remembered):
+        if name not in frame.sides:
+            frame.sides[name] = _counted_side(frame, name, column, numeric, as_text)
+        return frame.sides[name]
+    return _counted_side(frame, name, column, numeric, as_text)
+
+
+def _counted_side(frame: Any, name: str, column: Column, numeric: bool, as_text: bool) -> _Side:
     text = column.role == "text"
     n_missing = n_values = 0
     numbers, counted = Sorted(), []
@@ -246,9 +271,11 @@ def _pooled(counts: pd.DataFrame) -> pd.DataFrame:
     depend on which table has them, ties included, or chance would find differences among them. The
     most frequent category is never pooled: two rows remain where there were two or more.
     """
-    totals = counts.sum()
-    both = counts.sum(axis=1).to_numpy()
+    cells = counts.to_numpy()
+    both, totals = cells.sum(axis=1), cells.sum(axis=0)
     expected = both * (totals.min() / totals.sum())
+    if len(both) <= TOP_CATEGORIES and (expected >= MIN_EXPECTED).all():
+        return counts
     labels = pd.util.hash_array(counts.index.to_numpy(dtype=object))
     order = np.lexsort((labels, -both))
     rare = expected < MIN_EXPECTED

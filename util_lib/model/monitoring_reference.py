@@ -37,7 +37,7 @@ class OwnScore:
     split: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModelReference:
     """What one version of a model is judged by; what is None is not known.
 
