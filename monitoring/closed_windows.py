@@ -37,9 +37,16 @@ def new(log: Log, done: list[Judged], until: str | None) -> list[Window]:
 
 
 def waiting(log: Log, done: list[Judged]) -> list[Judged]:
-    """Return judged windows of whose performance something is open, and labels came since."""
+    """Return judged windows whose performance is open, and for which enough labels came since."""
     newest = given_labels.newest(log.folder, log.series.project)
-    return [each for each in done if each.labels < newest and any(map(_is_open, each.tests))]
+    found = []
+    for each in done:
+        if each.labels < newest and any(map(_is_open, each.tests)):
+            labels = _labels(log, each.window)
+            n = 0 if labels is None else len(labels)
+            if n != each.labelled and n >= log.thresholds.min_labels:
+                found.append(each)
+    return found
 
 
 def judged(
@@ -49,11 +56,8 @@ def judged(
     told, known = [], {each.window.name: each for each in done}
     with _references(run) as reference_of:
         for before in late:
-            after = _with_labels(log, before, reference_of)
-            if after is not None:
-                known[before.window.name] = after
-                if after.tests != before.tests:
-                    told.append(before.window.name)
+            known[before.window.name] = _with_labels(log, before, reference_of)
+            told.append(before.window.name)
         for window in fresh:
             earlier = [*known.values()]
             known[window.name] = _judge(log, window, earlier, reference_of)
@@ -81,18 +85,18 @@ def _judge(log: Log, window: Window, earlier: list[Judged], reference_of: Any) -
     )
 
 
-def _with_labels(log: Log, before: Judged, reference_of: Any) -> Judged | None:
-    """Return a window with what its labels say of tests that are open; None without its rows."""
-    labels = _labels(log, before.window)
-    seen = given_labels.newest(log.folder, log.series.project)
-    if labels is None or len(labels) == before.labelled:
-        return replace(before, labels=seen)
-    recorded, about = rows.read(log.files, log.series.model, before.window.start, before.window.end)
-    found = judge.window(recorded, labels, reference_of(about), log.thresholds, before.window, [])
+def _with_labels(log: Log, before: Judged, reference_of: Any) -> Judged:
+    """Return a window with what its labels say of tests that are open."""
+    window, labels = before.window, _labels(log, before.window)
+    recorded, about = rows.read(log.files, log.series.model, window.start, window.end)
+    found = judge.window(recorded, labels, reference_of(about), log.thresholds, window)
     now = {test.key: test for test in found if test.family == PERFORMANCE}
-    tests = [now.get(test.key, test) if _is_open(test) else test for test in before.tests]
-    tests += [test for key, test in now.items() if key not in {t.key for t in before.tests}]
-    return replace(before, tests=tests, labelled=len(labels), labels=seen)
+    return replace(
+        before,
+        tests=[now.get(test.key, test) if _is_open(test) else test for test in before.tests],
+        labelled=0 if labels is None else len(labels),
+        labels=given_labels.newest(log.folder, log.series.project),
+    )
 
 
 def _labels(log: Log, window: Window) -> pd.DataFrame | None:

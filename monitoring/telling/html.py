@@ -12,6 +12,7 @@ from util_lib.page import Number, Verdict, document, table
 
 FILE = "monitoring.html"
 MOST_WINDOWS = 60  # drawn; the table lists all
+FEW = 6  # quiet tests that are shown at once
 ORDER = ("alarm", "watch", "quiet", "not judged")
 WORDS = {
     "alarm": "something has changed, in two windows running or far beyond chance",
@@ -36,7 +37,10 @@ STYLE = """
 body{color:var(--ink);background:var(--paper)}
 th,td{border-bottom-color:var(--rule)}
 svg text{fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:3px}
-svg{max-width:100%;height:auto}.wide{overflow-x:auto}figure{max-width:100%}
+svg{max-width:100%;height:auto}figure{max-width:100%;margin-right:.9rem}
+figcaption{max-width:340px;overflow-wrap:anywhere}
+.wide{overflow-x:auto}.wide table{min-width:46rem}.wide th,.wide td{overflow-wrap:break-word}
+.wide th{color:inherit;white-space:nowrap}
 summary{cursor:pointer;padding:.6rem 0;font-weight:600}
 :focus-visible{outline:3px solid var(--line);outline-offset:2px}
 .alarm{color:var(--alarm);fill:var(--alarm);font-weight:600}
@@ -179,8 +183,9 @@ def _families(drawn: Sequence[Judged]) -> list[str]:
         parts.append(f"<h3>{escape(FAMILY[family])}</h3>")
         parts += [_line(drawn, test) for test in worst]
         if calm := [test for test in ordered if test not in worst]:
+            is_open = not worst and len(calm) <= FEW
             parts.append(
-                f"<details{'' if worst else ' open'}><summary>{len(calm)} quiet or not judged in "
+                f"<details{' open' if is_open else ''}><summary>{len(calm)} quiet or not judged in "
                 f"{escape(last.window.name)}</summary>"
             )
             parts += [*(_line(drawn, test) for test in calm), "</details>"]

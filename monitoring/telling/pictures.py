@@ -9,11 +9,11 @@ from monitoring.records.history import Judged
 from monitoring.telling.screen import number
 from util_lib.page import svg, text
 
-WIDTH, HEIGHT = 460, 190
-LEFT, RIGHT, TOP, BOTTOM = 56, 14, 16, 30
-N_LABELS = 4  # below the axis of windows
-BAR, LABEL = 16, 150  # of bars: height, and room for their names
-SHORT = 22  # characters of a name
+WIDTH, HEIGHT = 340, 170
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 16, 28
+N_LABELS = 3  # below the axis of windows
+BAR, LABEL = 16, 120  # of bars: height, and room for their names
+SHORT = 18  # characters of a name
 
 
 class Point(NamedTuple):
