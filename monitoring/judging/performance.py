@@ -15,7 +15,7 @@ from util_lib.model.monitoring_reference import ModelReference
 PERFORMANCE = "performance"
 KEYS = ["request", "row"]
 NO_SCORE = "no score of the model's own is known: run evaluate on it, or set data.val_size above 0"
-N_TESTS = 2  # by labels and without
+N_TESTS = {"classification": 2, "regression": 1}  # by labels, and without
 CLOSE = 0.95  # of the intervals that are said
 
 
@@ -30,7 +30,7 @@ def judge(
     frame = rows.frame
     labelled = _labelled(frame, labels)
     mine = predictions.of_version(frame, reference.version)
-    level = sidak(alpha, N_TESTS)
+    level = sidak(alpha, N_TESTS[reference.task])
     return [
         _by_labels(labelled[mine], reference, thresholds, level),
         estimate(rows, mine, reference, thresholds, level),
