@@ -20,6 +20,7 @@ STEPS = ("get_data", "preprocess", "check_data", "segregate", *TRAINERS, "evalua
 PROJECTS = (*STEPS, "tools/describe", "tools/compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
+ENTRIES += [("monitoring", "main", "run"), *(("monitoring", n, n) for n in ("labels", "page"))]
 ENTRIES += [("serving", n, n) for n in ("predict", "promote", "rollback", "image", "serve")]
 
 

@@ -65,25 +65,29 @@ def folder() -> Path:
 
 
 def make(root: Path) -> None:
-    """Make the log where it is not there, for its owner alone."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key(root)
+    """Make the log where it is not there, for its owner alone; `UserError` where it cannot be."""
+    with safe_files.writing(root, f"set {PLACE} to another folder, or leave out capture"):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key(root)
 
 
 def key(root: Path) -> bytes:
     """Return what hashes of this log are made with; made once, at random."""
     path = root / KEY
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
+    if not path.exists():
+        draft = root / f"{KEY}-{os.getpid()}"
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(secrets.token_bytes(32))
+        with suppress(FileExistsError):  # another process was faster
+            os.link(draft, path)
+        draft.unlink()
     return path.read_bytes()
 
 
 def project_and_model(version: str) -> tuple[str, str]:
     """Return the project and `name:v3` of a version; a model directory counts to the default."""
     project, _, model = version.rpartition("/")
-    is_artifact = bool(project) and "/" not in project and ":" in model
+    is_artifact = bool(project.strip(".")) and "/" not in project and ":" in model
     return (project, model) if is_artifact else (default_project(), model)
 
 

@@ -107,6 +107,12 @@ def save(
     _name_by_content(directory)
 
 
+def metadata(directory: str | Path) -> dict[str, Any]:
+    """Return the metadata saved with a model; the model itself is not loaded."""
+    found: dict[str, Any] = _described(Path(directory)).get("metadata") or {}
+    return found
+
+
 def load(directory: str | Path, trust_pickle: bool = False) -> tuple[Any, dict[str, Any]]:
     """Return the pipeline in an MLflow model directory, and the metadata saved with it.
 
