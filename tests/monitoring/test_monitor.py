@@ -175,7 +175,7 @@ def test_hostile_names_and_classes_are_only_shown(steps, capsys):
 
 def test_a_command_is_told_of_an_alarm_and_of_no_quiet_window(drifted):
     told = drifted.folder / "told.json"
-    command = f"sh -c 'cat > {told}'"
+    command = "sh -c 'cat > told.json'"
     run.main(["--until", "2026-W11", "--notify", command])
     assert not told.exists()
     assert run.main(["--notify", command]) == 3
