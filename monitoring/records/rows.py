@@ -171,7 +171,8 @@ def _has_answers(file: RowFile) -> bool:
 
 def _table(file: RowFile, columns: list[str] | None = None) -> Any:
     try:
-        return pq.read_table(file.path, columns=columns, partitioning=None)
+        with pq.ParquetFile(file.path) as opened:
+            return opened.read(columns)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(file.path, error) from error
 
@@ -207,6 +208,9 @@ def _input(tables: list[Any], name: str, kind: pa.DataType | None) -> Any:
     """Return a column of the inputs; null where it is not there, or of another kind."""
     chunks = []
     for table in tables:
+        if "inputs" not in table.column_names:
+            chunks.append(pa.nulls(table.num_rows, kind or pa.null()))
+            continue
         struct = table.schema.field("inputs").type
         for chunk in table["inputs"].chunks:
             place = struct.get_field_index(name)

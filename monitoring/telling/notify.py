@@ -4,6 +4,7 @@ A failure is one sentence and changes no verdict: what the monitor found stands 
 files and its exit code.
 """
 
+import base64
 import json
 import logging
 import shlex
@@ -11,7 +12,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from util_lib import redaction
 
@@ -34,7 +35,7 @@ def remember(notify: str) -> None:
     if is_address(notify):
         redaction.remember_address(notify)
         parts = urlsplit(notify)
-        redaction.remember(parts.path.strip("/"), *parts.path.split("/"))
+        redaction.remember(parts.path.strip("/"), parts.path.rpartition("/")[2])
 
 
 def shown(notify: str) -> str:
@@ -58,10 +59,16 @@ def send(notify: str, verdict: dict[str, Any]) -> None:
 
 def _post(address: str, body: bytes) -> None:
     try:
-        if not urlsplit(address).hostname:
+        parts = urlsplit(address)
+        if not parts.hostname:
             raise ValueError("the address names no host")
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(address, body, headers, method="POST")
+        user, at, host = parts.netloc.rpartition("@")
+        if at:
+            given = base64.b64encode(unquote(user).encode()).decode()
+            headers["Authorization"] = f"Basic {given}"
+        plain = parts._replace(netloc=host, fragment="").geturl()
+        request = urllib.request.Request(plain, body, headers, method="POST")
         with urllib.request.urlopen(request, timeout=SECONDS):
             pass
     except urllib.error.HTTPError as error:

@@ -28,28 +28,33 @@ DECLARATION = {
 NAMES = Features.model_validate(MODEL["features"]).names()
 
 
-def songs(n_rows: int, seed: int) -> pd.DataFrame:
-    """Return rows with what a model of fixed strength answers to them: 70 % are right."""
+def songs(n_rows: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
+    """Return rows with what a model of fixed strength answers to them: 70 % are right.
+
+    `shift` is added to their energy.
+    """
     random = np.random.default_rng(seed)
     rows = with_text(make_songs(n_rows, seed=seed))
     sure = random.choice([0.9, 0.7, 0.5], n_rows)
     wrong = random.random(n_rows) > sure
     truth = rows["genre"].to_numpy()
+    rows["energy"] = (rows["energy"] + shift).clip(upper=1)
     rows["prediction"] = np.where(wrong, np.roll(truth, 1), truth)
     rows["confidence"] = sure
     rows["request"] = [f"r{seed}-{number}" for number in range(n_rows)]
     return rows
 
 
-def export(steps: Steps, declaration: dict = DECLARATION, **changes) -> str:
+def export(steps: Steps, declaration: dict = DECLARATION, rows=None, **changes) -> str:
     """Log `model_export`, of which only what monitoring reads is there; return its name."""
     folder = steps.folder / "exported"
     folder.mkdir(exist_ok=True)
-    rows = songs(900, seed=100)
+    rows = songs(900, seed=100) if rows is None else rows
     described = {"target": "genre", "features": MODEL["features"], "declaration": declaration}
     mlmodel = yaml.safe_dump({"metadata": described | changes})
     (folder / "MLmodel").write_text(mlmodel, encoding="utf-8")
-    modes = Declaration.model_validate(declaration).monitored(NAMES)
+    names = Features.model_validate((described | changes)["features"]).names()
+    modes = Declaration.model_validate(declaration).monitored(names)
     made = monitoring_reference.tables(
         rows, modes, _probabilities(rows), rows["genre"].to_numpy(), CLASSES
     )
@@ -66,9 +71,12 @@ def record(
     version: str = VERSION,
     role: str = "champion",
     declaration: dict = DECLARATION,
+    names: list[str] = NAMES,
 ) -> Path:
     """Write rows as one finished stream, evenly over the time from `begin`; return its path."""
-    spool = begun(rows, begin, length, version=version, role=role, declaration=declaration)
+    spool = begun(
+        rows, begin, length, version=version, role=role, declaration=declaration, names=names
+    )
     spool.close()
     there = len([*spool.path.parent.glob(f"{begin:%Y%m%dT%H%M%S}*")])
     rest = spool.path.name.partition("-")[2]
@@ -84,12 +92,13 @@ def begun(
     version: str = VERSION,
     role: str = "champion",
     declaration: dict = DECLARATION,
+    names: list[str] = NAMES,
 ) -> SpoolFile:
     """Write rows into a stream that is still open, in two batches."""
     root = monitoring_log.folder()
     monitoring_log.make(root)
     declared = Declaration.model_validate(declaration)
-    schema = monitoring_log.schema(version, "classification", list(CLASSES), declared, NAMES)
+    schema = monitoring_log.schema(version, "classification", list(CLASSES), declared, names)
     modes, n = monitoring_log.about(schema).monitor, len(rows)
     text = pa.string()
     inputs = [
