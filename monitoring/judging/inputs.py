@@ -46,6 +46,12 @@ class _Answered:
             yield _lengths(kept) if self._modes[name] == "length" else kept
 
 
+def of_version(frame: pd.DataFrame, version: str) -> np.ndarray:
+    """Mark the rows that a version was asked about, and not as a shadow."""
+    mine = (frame["version"] == version) & (frame["role"] != "shadow")
+    return mine.to_numpy(dtype=bool)
+
+
 def judge(
     rows: Recorded, reference: ModelReference, thresholds: Thresholds, alpha: float
 ) -> list[Judgement]:
@@ -55,8 +61,7 @@ def judge(
     what a shadow gets was counted before.
     """
     frame = rows.frame
-    asked = (frame["version"] == reference.version) & (frame["role"] != "shadow")
-    asked = asked.to_numpy(dtype=bool)
+    asked = of_version(frame, reference.version)
     refused = asked & frame["rejected"].notna().to_numpy()
     n_asked, n_refused = int(asked.sum()), int(refused.sum())
     if reference.inputs is None:

@@ -29,7 +29,7 @@ def judge(
     """Return the tests of performance; `alpha` is the chance of a false alarm that they share."""
     frame = rows.frame
     labelled = _labelled(frame, labels)
-    mine = predictions.of_version(frame, reference.version)
+    mine = predictions.answered(frame, reference.version)
     level = sidak(alpha, N_TESTS[reference.task])
     return [
         _by_labels(labelled[mine], reference, thresholds, level),
