@@ -33,7 +33,7 @@ N_SHOWN = 3  # of values that are wrong
 EVER = (pd.Timestamp("1970-01-01"), pd.Timestamp("2200-01-01"))
 
 
-class Loaded(NamedTuple):
+class LoadedLabels(NamedTuple):
     """What became of a file of labels, counted in rows."""
 
     rows: int
@@ -72,7 +72,7 @@ class Loaded(NamedTuple):
 
 def load(
     path: Path, folder: Path, project: str, key: list[str], label: str | None, found: list[RowFile]
-) -> Loaded:
+) -> LoadedLabels:
     """Keep the labels of a table, with the key that joins them to rows; `found` are those rows."""
     abouts = [file.about for file in found]
     about = abouts[-1]
@@ -105,7 +105,7 @@ def load(
     again = not _write(unique, folder, project, join)
     n_wrong, n_empty = int(wrong), int(lacking.sum()) - int(wrong)
     unknown = int((~_known(unique, found, join)).sum())
-    return Loaded(n, len(unique), n_empty, n_wrong, len(table) - len(unique), unknown, new, again)
+    return LoadedLabels(n, len(unique), n_empty, n_wrong, len(table) - len(unique), unknown, new, again)
 
 
 def of_window(
