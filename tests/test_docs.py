@@ -209,7 +209,7 @@ def walk() -> tuple[str, list[list[str]]]:
     return "\n".join(script), shown
 
 
-@pytest.mark.parametrize("backend", ["local", "wandb"])
+@pytest.mark.parametrize("backend", ["local", pytest.param("wandb", marks=pytest.mark.slow)])
 def test_the_walk_through_versions_and_lineage_prints_what_it_shows(backend, tmp_path, request):
     shutil.copytree(ROOT / "exercises", tmp_path / "walk" / "exercises")
     (tmp_path / "walk" / "util_lib").symlink_to(ROOT / "util_lib")

@@ -288,7 +288,9 @@ ALONE = {
 }
 
 
-@pytest.mark.parametrize("way", ["mlflow run .", "python run.py"])
+@pytest.mark.parametrize(
+    "way", ["mlflow run .", pytest.param("python run.py", marks=pytest.mark.slow)]
+)
 def test_every_step_runs_alone_in_its_own_folder_and_finds_what_the_others_made(
     tmp_path, way, empty_mlflow_database
 ):

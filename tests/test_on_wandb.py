@@ -207,6 +207,7 @@ def test_nothing_was_asked_that_the_double_does_not_know(finished):
     assert not [name for name in finished.asked if " " in name]
 
 
+@pytest.mark.slow
 def test_a_second_project_and_the_command_line_reach_the_same_artifacts(finished, tmp_path):
     again = finished.run(
         *("main.env_manager=local", "main.tracking=auto", f"main.project_name={PROJECT}_prod"),

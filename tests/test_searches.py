@@ -40,6 +40,7 @@ def test_trials_are_recorded_and_poor_ones_are_given_up_between_two_folds(place,
     assert board.count(" pruned") == len(given_up) and "best" in board
 
 
+@pytest.mark.slow
 def test_the_same_name_adds_trials_and_another_table_or_split_is_refused(place, searched):
     more = place.sweep("night", *SEARCH, "hydra.sweeper.n_trials=10", "sweep.cv=3")
     assert more.returncode == 0, more.stdout + more.stderr
@@ -49,6 +50,7 @@ def test_the_same_name_adds_trials_and_another_table_or_split_is_refused(place, 
     assert "was begun with another sweep.cv: 3, now 2" in other.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_report_is_logged_and_several_objectives_have_a_front(place, searched):
     both = "sweep.metric=[val_roc_auc_ovo_macro,model_mb]"
     done = place.sweep("both", *SEARCH, "hydra.sweeper.n_trials=4", both)

@@ -77,6 +77,7 @@ def test_a_trial_of_another_question_never_wins_and_is_listed_apart(place, what)
     assert "2 of the trials of this name are not compared" in later.stdout, later.stderr
 
 
+@pytest.mark.slow
 def test_who_asks_the_first_question_again_gets_its_winner_without_a_new_trial(place):
     for given in ([], [f"{TREES}=1"], []):
         done = place.sweep("back", OWN, f"{DEPTH}=1,3", *given)

@@ -46,16 +46,22 @@ class _Answered:
             yield _lengths(kept) if self._modes[name] == "length" else kept
 
 
+def of_version(frame: pd.DataFrame, version: str) -> np.ndarray:
+    """Mark the rows that a version was asked about, and not as a shadow."""
+    mine = (frame["version"] == version) & (frame["role"] != "shadow")
+    return mine.to_numpy(dtype=bool)
+
+
 def judge(
     rows: Recorded, reference: ModelReference, thresholds: Thresholds, alpha: float
 ) -> list[Judgement]:
     """Return the tests of the inputs; `alpha` is the chance of a false alarm that they share.
 
-    Those are the rows that somebody asked about, whichever model answered: a shadow's are the same
-    ones again.
+    Those are the rows that this version was asked about. Another one may take other columns, and
+    what a shadow gets was counted before.
     """
     frame = rows.frame
-    asked = frame["role"].to_numpy() != "shadow"
+    asked = of_version(frame, reference.version)
     refused = asked & frame["rejected"].notna().to_numpy()
     n_asked, n_refused = int(asked.sum()), int(refused.sum())
     if reference.inputs is None:
@@ -160,13 +166,18 @@ def _data(columns: dict[str, Column], thresholds: Thresholds) -> Data:
 
 
 def _columns(reference: ModelReference) -> dict[str, Column]:
-    """Return the columns of the reference as the tests of drift take them."""
+    """Return the columns of the reference as the tests of drift take them: none is ignored."""
     text = Column(dtype="string", role="text", nullable=True)
-    return {
-        name: text if mode == "length" else reference.columns[name]
-        for name, mode in reference.modes.items()
-        if mode != "hash"
-    }
+    roles = {"float": "numerical", "int": "numerical", "datetime": "date"}
+    columns = {}
+    for name, mode in reference.modes.items():
+        column = reference.columns[name]
+        if column.role == "ignore":
+            role = roles.get(column.dtype, "categorical")
+            column = column.model_copy(update={"role": role})
+        if mode != "hash":
+            columns[name] = text if mode == "length" else column
+    return columns
 
 
 @lru_cache(maxsize=2)

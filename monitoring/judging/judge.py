@@ -63,6 +63,9 @@ def _traffic(
         why = f"{rate:,.2f} requests an hour; {len(before)} windows before, {FEWEST} are needed"
         return replace(not_judged("traffic", "request rate", why), statistic=rate)
     usual, factor = float(np.median(before[-MEMORY:])), thresholds.traffic_factor
+    if not usual:
+        why = f"{rate:,.2f} requests an hour; most windows before had none"
+        return replace(not_judged("traffic", "request rate", why), statistic=rate)
     failed = not usual / factor <= rate <= usual * factor
     return Judgement(
         family="traffic",
@@ -73,7 +76,7 @@ def _traffic(
         f"{'more' if failed else 'no more'} than a factor of {factor:g}",
         n=len(asked),
         statistic=rate,
-        effect=float(max(rate, usual) / min(rate, usual)) if rate and usual else None,
+        effect=max(rate, usual) / min(rate, usual) if rate else None,
         threshold=factor,
         low=usual / factor,
         high=usual * factor,

@@ -29,7 +29,7 @@ def judge(
     """Return the tests of performance; `alpha` is the chance of a false alarm that they share."""
     frame = rows.frame
     labelled = _labelled(frame, labels)
-    mine = predictions.of_version(frame, reference.version)
+    mine = predictions.answered(frame, reference.version)
     level = sidak(alpha, N_TESTS[reference.task])
     return [
         _by_labels(labelled[mine], reference, thresholds, level),
@@ -126,8 +126,9 @@ def _paired(
     reference: ModelReference,
     thresholds: Thresholds,
 ) -> Judgement:
-    kept = [*KEYS, "prediction"]
-    both = ours[[*kept, "label"]].merge(theirs[kept], on=KEYS, suffixes=("", "_other"))
+    ours, theirs = (each.drop_duplicates(KEYS) for each in (ours, theirs))
+    theirs = theirs[[*KEYS, "prediction"]]
+    both = ours[[*KEYS, "prediction", "label"]].merge(theirs, on=KEYS, suffixes=("", "_other"))
     if both.empty:
         why = f"{version} answered none of the rows that {reference.version} did"
         return not_judged(PERFORMANCE, "challenger", why, version)

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from monitoring.judging.inputs import NO_REFERENCE, compare, of_drift
+from monitoring.judging.inputs import NO_REFERENCE, compare, of_drift, of_version
 from monitoring.judging.records import Judgement, Recorded, Thresholds, not_judged
 from util_lib.checks import drift
 from util_lib.dataset.columns import Column
@@ -19,10 +19,10 @@ NO_OUTPUTS = "the model was exported without validation rows: set data.val_size 
 NOTHING_ANSWERED = "this version answered no row"
 
 
-def of_version(frame: pd.DataFrame, version: str) -> np.ndarray:
+def answered(frame: pd.DataFrame, version: str) -> np.ndarray:
     """Mark the rows that a version answered, and not as a shadow."""
-    mine = (frame["version"] == version) & (frame["role"] != "shadow")
-    return (mine & frame["rejected"].isna() & frame["prediction"].notna()).to_numpy(dtype=bool)
+    there = frame["rejected"].isna() & frame["prediction"].notna()
+    return of_version(frame, version) & there.to_numpy(dtype=bool)
 
 
 def judge(
@@ -33,7 +33,7 @@ def judge(
     if reference.outputs is None:
         why = NO_REFERENCE if reference.inputs is None else NO_OUTPUTS
         return [not_judged(PREDICTIONS, test, why) for test in tests]
-    mine = of_version(rows.frame, reference.version)
+    mine = answered(rows.frame, reference.version)
     if not mine.any():
         return [not_judged(PREDICTIONS, test, NOTHING_ANSWERED) for test in tests]
     is_number = reference.task == "regression"

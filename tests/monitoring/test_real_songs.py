@@ -88,6 +88,9 @@ def test_energy_that_is_lower_is_named_and_accuracy_estimated_under_shifts(
         found = judged(shift(songs))
         true, estimated = found["score", None], found["estimated score", None]
         assert estimated.statistic == pytest.approx(true.statistic, abs=CLOSE), name
+    gone = judged(songs.assign(text_feature=""))  # too far away for an estimate, and known to be
+    for test in (("missing", "text_feature"), ("score", None), ("estimated score", None)):
+        assert gone[test].outcome == "failed"
     week = songs.sample(1_000, random_state=0)
     quiet, lower = judged(week), judged(week.assign(energy=week["energy"] * 0.8))
     moved = [

@@ -266,7 +266,12 @@ def test_a_crashing_step_keeps_its_traceback_and_its_last_line_is_the_message(pl
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_stops_the_running_step_and_leaves_no_run_running(place, number, code):
     command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]

@@ -159,6 +159,7 @@ def test_the_plan_shows_the_users_own_steps(home):
     assert "artifact_numbers_json --> total" in shown
 
 
+@pytest.mark.slow
 def test_a_receipt_of_own_steps_is_reproduced_while_their_code_is_what_it_was(home):
     [receipt] = receipts(home.folder / "tracking_store")
     own = [step["own_code"] for step in receipt["steps"]]

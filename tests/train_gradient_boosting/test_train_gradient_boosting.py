@@ -73,6 +73,7 @@ def test_the_export_is_evaluated_like_a_forests(train, steps):
     assert steps.run("evaluate").summary["test_accuracy"] > 0.5
 
 
+@pytest.mark.slow
 def test_another_process_with_other_threads_makes_the_same_version(train, steps):
     train(export="model_export", trees={"max_features": 0.5, "early_stopping": True})
     given = [*arguments(f"{DATA}:v0", "model_export"), "--model_config"]

@@ -284,6 +284,7 @@ def test_it_runs_as_a_script_and_as_an_mlflow_project_from_where_it_lies(
     assert not (home / "clean_titles" / "tracking_store").exists()
 
 
+@pytest.mark.slow
 def test_two_of_them_make_a_pipeline_whose_second_run_is_cached(home, empty_mlflow_database):
     shutil.copy(empty_mlflow_database, home / "mlflow.db")
     make(pipeline="mine", parameters="min_len:int=3")

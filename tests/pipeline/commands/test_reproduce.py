@@ -122,6 +122,7 @@ def test_uncommitted_changes_are_part_of_a_receipt_and_the_users_store_stays_as_
     assert scratch.is_clean() and 'salt = "sea"' in (place.project / "segregate/run.py").read_text()
 
 
+@pytest.mark.slow
 def test_another_input_is_named_with_all_that_came_of_it(place, scratch, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,3\n")

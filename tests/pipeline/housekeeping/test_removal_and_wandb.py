@@ -25,6 +25,7 @@ def plane(tmp_path, wandb_account, monkeypatch, log_text):
     return Plane(tmp_path / "plane", wandb_account)
 
 
+@pytest.mark.slow
 def test_what_was_removed_before_it_was_sent_is_told_and_the_rest_goes(plane):
     remove(open_store(make=True))
     said = plane.sync()
@@ -36,6 +37,7 @@ def test_what_was_removed_before_it_was_sent_is_told_and_the_rest_goes(plane):
     assert "0              4" in plane.sync()
 
 
+@pytest.mark.slow
 def test_uses_of_what_is_at_wandb_are_sent_and_pull_brings_its_content_back(plane):
     plane.sync()
     with local.init(project="p", id="late") as run:

@@ -160,6 +160,7 @@ def test_two_steps_meet_and_a_cached_one_is_taken_while_another_runs(place):
     assert {*place.order()[:2]} == {"right.begun", "late.begun"}
 
 
+@pytest.mark.slow
 def test_with_one_job_the_steps_run_in_the_order_of_the_plan(place):
     for name in ("one", "two", "three"):
         place.add(name)

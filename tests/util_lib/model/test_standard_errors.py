@@ -21,12 +21,12 @@ def answers(n_classes: int, n_rows: int, seed: int = 5):
     return truth, probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
-def resampled(score, n_rows: int, times: int = 400) -> float:
+def resampled(score, n_rows: int, times: int = 250) -> float:
     random = np.random.default_rng(1)
     return float(np.std([score(random.integers(0, n_rows, n_rows)) for _ in range(times)], ddof=1))
 
 
-@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("n_classes", [2, 3])
 def test_the_error_of_the_auc_is_what_resampling_the_rows_gives(n_classes):
     truth, probabilities = answers(n_classes, 400)
     classes = np.arange(n_classes)

@@ -69,6 +69,7 @@ def test_a_version_comes_with_all_that_is_known_of_it_and_can_be_used_offline(
     assert len(found["runs"]) == 4
 
 
+@pytest.mark.slow
 def test_all_versions_come_with_their_aliases_and_follow_them_later(plane, wandb_service):
     plane.pull("p/model", "--versions=all")
     assert held(plane) == {0: ["one"], 1: ["two"], 2: ["latest", "three"]}
@@ -85,6 +86,7 @@ def test_all_versions_come_with_their_aliases_and_follow_them_later(plane, wandb
     assert held(plane) == {0: ["mine", "prod", "two"], 1: [], 2: ["latest", "three"]}
 
 
+@pytest.mark.slow
 def test_another_content_under_the_number_can_be_kept_apart(plane, log_text):
     with local.init(project="p") as run:
         log_text(local, run, "model", "mine", type="model_export")
@@ -112,6 +114,7 @@ def test_a_damaged_download_is_noticed_and_nothing_is_kept(plane, wandb_service)
     assert held(plane) == {0: ["one"]}
 
 
+@pytest.mark.slow
 def test_a_killed_pull_leaves_nothing_that_is_seen(plane, wandb_service):
     wandb_service.order({"match": "download", "seconds": 1})
     process = command(

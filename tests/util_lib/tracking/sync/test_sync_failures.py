@@ -76,6 +76,7 @@ def test_there_must_be_a_store_and_the_project_in_it(plane, log):
     assert "there is no project 'q' in" in said and "choose from p" in said
 
 
+@pytest.mark.slow
 def test_versions_of_others_keep_their_numbers_and_aliases(plane, log):
     plane.elsewhere(LOG.format(texts=["a", "b"], type="raw_data", aliases=["prod"]))
     log("one", aliases=["prod", "mine"])
@@ -93,6 +94,7 @@ def test_versions_of_others_keep_their_numbers_and_aliases(plane, log):
     }
 
 
+@pytest.mark.slow
 def test_an_alias_of_a_version_that_the_store_does_not_have_stays_there(plane, log):
     log("one", aliases=["prod"])
     plane.elsewhere(LOG.format(texts=["a"], type="raw_data", aliases=["prod", "theirs"]))
@@ -103,6 +105,7 @@ def test_an_alias_of_a_version_that_the_store_does_not_have_stays_there(plane, l
     assert found["p/songs:v1"]["aliases"] == ["latest"]
 
 
+@pytest.mark.slow
 def test_later_changes_of_aliases_follow_and_those_made_at_the_service_stay(plane, log):
     log("one", aliases=["prod", "old"])
     log("two", aliases=["best"])
@@ -165,6 +168,7 @@ def test_a_file_that_is_not_what_it_was_is_named_and_the_rest_can_follow(plane, 
     assert {run["state"] for run in found["runs"].values()} == {"finished"}
 
 
+@pytest.mark.slow
 def test_a_run_that_still_runs_is_left_out_with_what_depends_on_it(plane, log, log_text):
     log("one")
     with local.init(project="p", name="long") as running:
