@@ -75,7 +75,7 @@ def load(
 ) -> LoadedLabels:
     """Keep the labels of a table, with the key that joins them to rows; `found` are those rows."""
     abouts = [file.about for file in found]
-    about = abouts[-1]
+    about = next((each for each in abouts[::-1] if each.model == abouts[0].model), abouts[-1])
     is_number = about.task == "regression"
     join = _join(key, abouts)
     types = dict.fromkeys(key, TEXT if join is None else _column(about, join))
@@ -105,7 +105,8 @@ def load(
     again = not _write(unique, folder, project, join)
     n_wrong, n_empty = int(wrong), int(lacking.sum()) - int(wrong)
     unknown = int((~_known(unique, found, join)).sum())
-    return LoadedLabels(n, len(unique), n_empty, n_wrong, len(table) - len(unique), unknown, new, again)
+    doubled = len(table) - len(unique)
+    return LoadedLabels(n, len(unique), n_empty, n_wrong, doubled, unknown, new, again)
 
 
 def of_window(

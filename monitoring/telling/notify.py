@@ -19,6 +19,7 @@ from util_lib.tracking.store.places import user_directory
 
 logger = logging.getLogger("monitoring")
 
+VARIABLE = "MONITORING_NOTIFY"  # whom to tell, where it is not to be typed
 SECONDS = 30
 SHOWN = 200  # characters of what a command said
 
