@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--notify",
         type=cli.optional,
         default="null",
-        help="a command, or an http(s) address, that gets an alarm as JSON; null = MONITORING_NOTIFY, else nobody",
+        help="a command or an http(s) address that gets an alarm; null = MONITORING_NOTIFY",
     )
     return parser
 

@@ -75,7 +75,7 @@ def load(
 ) -> LoadedLabels:
     """Keep the labels of a table, with the key that joins them to rows; `found` are those rows."""
     abouts = [file.about for file in found]
-    about = next((each for each in abouts[::-1] if each.model == abouts[0].model), abouts[-1])
+    about = abouts[-1]
     is_number = about.task == "regression"
     join = _join(key, abouts)
     types = dict.fromkeys(key, TEXT if join is None else _column(about, join))
