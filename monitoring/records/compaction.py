@@ -175,7 +175,7 @@ class _Files:
             _partial(self._paths[key]).unlink(missing_ok=True)
 
     def _new_path(self, day: str) -> Path:
-        """Return a name that no file has: a clock that was set back may give a spool's name again."""
+        """Return a name that no file has: a clock set back may give the name of a spool again."""
         folder = self._folder / f"day={day}"
         names = (folder / f"{self._stem}-{number}.parquet" for number in itertools.count())
         return next(
