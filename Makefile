@@ -5,13 +5,16 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check test-slow lint lock audit clean
+.PHONY: help run ui test check test-slow lint lock audit clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 run: .venv/run ## set up and run the whole pipeline on the demo data
 	mlflow run . --env-manager local
+
+ui: .venv/run ## show the runs of `make run` in the browser
+	mlflow ui --backend-store-uri sqlite:///mlflow.db
 
 test: .venv/test ## set up and run the linter, the type checker and the tests
 	ruff check . && ruff format --check .

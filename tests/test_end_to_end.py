@@ -157,7 +157,10 @@ def test_the_first_checked_data_become_the_reference(finished):
 
 
 def test_mlflow_shows_the_steps_below_one_run_with_parameters_and_metrics(finished, client):
-    parent, *children = client.search_runs(["0"], order_by=["attributes.start_time"])
+    (experiment,) = [e for e in client.search_experiments() if e.name == PROJECT]
+    parent, *children = client.search_runs(
+        [experiment.experiment_id], order_by=["attributes.start_time"]
+    )
     names = [child.info.run_name for child in children]
     assert names == [
         *("get_data", "preprocess", "check_data", "segregate", "train_random_forest", "evaluate")
@@ -169,9 +172,39 @@ def test_mlflow_shows_the_steps_below_one_run_with_parameters_and_metrics(finish
     assert evaluate.data.metrics["test_accuracy"] > 0.5
     assert parent.data.metrics["test_accuracy"] == evaluate.data.metrics["test_accuracy"]
     assert f"{PROJECT}/model_export:v0" in train.data.tags["artifacts.logged"]
+    assert parent.info.run_name.startswith(f"{PROJECT} · ") and "6 ran" in parent.info.run_name
+    assert parent.data.params["dataset"] == PROJECT
+    note = parent.data.tags["mlflow.note.content"]
+    assert "| train_random_forest | done |" in note and f"- receipt: {PROJECT}/receipt:v0" in note
+    assert all("/" not in run.data.params.get("dataset_config", "") for run in children)
     figures = {file.path for file in client.list_artifacts(train.info.run_id, "figures")}
     assert any("confusion_matrix" in path for path in figures)
     assert any("feature_importance" in path for path in figures)
+
+
+def test_mlflow_shows_the_tables_of_a_run_and_the_model_with_what_was_measured_of_it(
+    finished, client
+):
+    runs = {run.info.run_name: run for run in client.search_runs(["1"])}
+    read = {
+        (each.dataset.name, each.tags[0].value, json.loads(each.dataset.profile).get("num_rows"))
+        for step in ("segregate", "evaluate")
+        for each in runs[step].inputs.dataset_inputs
+    }
+    assert {(name, context) for name, context, _ in read} == {
+        ("preprocessed_data.parquet:v0", "read"),
+        ("data_train.parquet:v0", "training"),
+        ("data_test.parquet:v0", "testing"),
+    }
+    assert all(rows > 1000 for _, _, rows in read)
+    (model,) = client.search_logged_models(["1"])
+    assert (model.name, model.source_run_id) == (
+        "model_export",
+        runs["train_random_forest"].info.run_id,
+    )
+    measured = {metric.key: metric.value for metric in model.metrics}
+    assert measured["test_accuracy"] == runs["evaluate"].data.metrics["test_accuracy"]
+    assert measured["val_accuracy"] == runs["train_random_forest"].data.metrics["val_accuracy"]
 
 
 def test_the_model_loads_where_this_project_was_never_seen(finished, client, tmp_path):

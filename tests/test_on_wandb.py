@@ -186,7 +186,7 @@ def test_mlflow_keeps_parameters_status_and_address_and_no_metrics(finished):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
-    parent, *children = client.search_runs(["0"], order_by=["attributes.start_time"])
+    parent, *children = client.search_runs(["1"], order_by=["attributes.start_time"])
     assert len(children) == 6 and {run.info.status for run in children} == {"FINISHED"}
     assert not any(run.data.metrics for run in (parent, *children))
     train = children[4]

@@ -90,7 +90,21 @@ def test_plots_are_made_of_the_winner_alone_which_is_evaluated_once(place, grid)
 
 def test_mlflow_shows_every_trial_below_the_sweep_with_its_values_as_columns(place, grid):
     database = sqlite3.connect(place.folder / "mlflow.db")
-    (sweep,) = database.execute("SELECT run_uuid FROM runs WHERE name = 'sweep grid'").fetchone()
+    sweep, times = database.execute(
+        "SELECT run_uuid, end_time - start_time FROM runs "
+        "WHERE name = 'tiny · sweep grid · 4 trials'"
+    ).fetchone()
+    told = dict(
+        database.execute("SELECT key, value FROM params WHERE run_uuid = ?", (sweep,)).fetchall()
+    )
+    assert told[f"best.{DEPTH}"] in ("2", "3")
+    best = database.execute("SELECT max(value) FROM metrics WHERE run_uuid = ?", (sweep,))
+    trials = database.execute(
+        "SELECT r.end_time - r.start_time, m.value FROM runs r JOIN metrics m USING (run_uuid)"
+        " WHERE r.name LIKE 'grid-_' AND m.key = 'val_roc_auc_ovo_macro'"
+    ).fetchall()
+    assert best.fetchone()[0] == max(value for _, value in trials)
+    assert all(0 < time < times for time, _ in trials)
     rows = database.execute(
         "SELECT r.name, r.status, p.key, p.value FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid"
         " JOIN params p ON p.run_uuid = r.run_uuid"

@@ -36,6 +36,11 @@ def git(directory: Path) -> dict[str, Any]:
     return {"commit": commit, "remote": redacted(remote or ""), "dirty": dirty}
 
 
+def tag(directory: Path) -> str | None:
+    """Return the tag that names the commit of the checkout around `directory`, if one does."""
+    return _ask_git(directory, "describe", "--exact-match", "--tags", "HEAD") or None
+
+
 def commit_at(repository: str, version: str) -> str | None:
     """Return the commit that a tag, a branch or HEAD of a repository stands for at this moment.
 

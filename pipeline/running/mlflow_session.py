@@ -4,9 +4,7 @@ Nothing here is called while every step can be reused: MLflow is imported with t
 must run, and not before.
 """
 
-import logging
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.environments import making
 from pipeline.environments.lacking import lacking, said_of_lack
 from pipeline.planning.mlproject import refuse_misfit
-from pipeline.planning.step import Outcome, Step
+from pipeline.planning.step import Step
+from pipeline.running import parent_run
 from pipeline.running.failures import is_from, not_fetched, one_line
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import LOOK_S, stop_until
@@ -29,11 +28,10 @@ from pipeline.settings.schema import Main, Settings
 from pipeline.settings.surroundings import ROOT_RUN, step_folder
 from util_lib import databases, git_state
 from util_lib.errors import UserError
-from util_lib.processes import signals
 from util_lib.project import ROOT
 from util_lib.redaction import redacted
-from util_lib.tracking import choice, mlflow_runs
-from util_lib.tracking.mlflow_mirror import connect, make_database, mlflow_lock
+from util_lib.tracking import mlflow_runs
+from util_lib.tracking.mlflow_mirror import connect
 from util_lib.tracking.store.places import store_directory
 from util_lib.urls import SECRET_URL
 
@@ -41,16 +39,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import RunInfo
 
-END_RUN = "import sys, mlflow; mlflow.MlflowClient().set_terminated(sys.argv[1], 'KILLED')"
-# MLflow asks a server that does not answer for minutes; the first question need not.
-RETRIES, FIRST_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
-# MLflow works without these (as mlflow-skinny) and imports them where they are installed: nearly a
-# third of its start, for nothing that main.py uses.
-OPTIONAL_IN_MLFLOW = ("pandas", "numpy", "scipy", "sklearn", "pyarrow", "matplotlib")
-
 
 _open: list["Session"] = []
-_taken_over: list[str] = []  # the root's run, once the parent run of this process is it
 
 
 @dataclass
@@ -99,7 +89,8 @@ def opened(
     The parent run keeps `config`, which holds no secrets any more.
     """
     _say_that_it_starts(screen)
-    with _parent_run(main, job, under=under) as client:
+    what = "steps before the trials" if under else parent_run.what_runs(main, config, steps)
+    with parent_run.opened(main, what, job, under.run_id if under else None) as client:
         import mlflow
 
         manager = under.manager if under else _manager(main, client, screen)
@@ -148,7 +139,7 @@ def sweep_run(settings: Settings, name: str, screen: Screen) -> Iterator[SweepRu
     """Start MLflow and open the run under which it nests all that a sweep runs."""
     _say_that_it_starts(screen)
     with (
-        _parent_run(settings.main, None, f"sweep {name}") as client,
+        parent_run.opened(settings.main, f"sweep {name}") as client,
         temporary.folder(store_directory()),
     ):
         import mlflow
@@ -196,16 +187,6 @@ def _end_steps(session: Session) -> None:
         end_killed(session.client, run_id)
 
 
-def end_root_run() -> None:
-    """End the root's run where main.py was stopped before it took the run over.
-
-    In a process of its own: an import of MLflow that was broken off cannot be repeated here.
-    """
-    root = os.environ.get(ROOT_RUN)
-    if root and not _taken_over:
-        subprocess.run([sys.executable, "-c", END_RUN, root], capture_output=True, check=False)
-
-
 def clean_up() -> None:
     """End and remove what killed pipelines left, where this one needed no MLflow so far."""
     store = store_directory()
@@ -214,94 +195,6 @@ def clean_up() -> None:
     if database and database.exists() and mlflow_runs.some_left_behind(database, store):
         with connect(store) as client:
             mlflow_runs.end_left_behind(client, store)
-
-
-@contextmanager
-def _parent_run(
-    main: Main, job: int | None, name: str | None = None, under: Under | None = None
-) -> Iterator["MlflowClient"]:
-    """Open the run under which MLflow nests the steps' runs: the root's own where there is one.
-
-    In a sweep it is one below the sweep's run. `name` is for one that this process makes.
-    """
-    with mlflow_lock(store_directory()), _hidden(OPTIONAL_IN_MLFLOW):
-        import mlflow
-        import mlflow.projects
-
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        # What it says with a traceback, it raises as well.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-        chosen = os.environ.get(RETRIES)
-        os.environ.setdefault(RETRIES, FIRST_RETRIES)
-        try:
-            make_database(os.environ["MLFLOW_TRACKING_URI"])
-            client = mlflow.MlflowClient()
-            client.search_experiments(max_results=1)
-        except Exception as error:  # of MLflow, SQLAlchemy or the disk: the address is no use
-            raise UserError(
-                f"MLflow cannot use the tracking address {mlflow.get_tracking_uri()}: "
-                f"{one_line(error)}; set MLFLOW_TRACKING_URI to another one, or delete "
-                "a database whose making was interrupted"
-            ) from error
-        finally:
-            if chosen is None:
-                del os.environ[RETRIES]
-    mlflow_runs.end_left_behind(client, store_directory())
-    tags = {"project": main.project_name, "group": main.experiment_name}
-    tags |= mlflow_runs.tags(store_directory())
-    root = os.environ.get(ROOT_RUN)
-    name = name or main.experiment_name
-    if under and under.run_id:
-        parent = under.run_id
-        with _run(run_name=f"{name} steps", tags=tags, nested=True, parent_run_id=parent):
-            yield client
-        return
-    if root:
-        _taken_over.append(root)
-    if job is None:
-        with _run(run_id=root, run_name=None if root else name, tags=tags):
-            yield client
-    elif root is None:
-        with _run(run_name=f"{name} {job}", tags=tags):
-            yield client
-    else:
-        with _run(run_id=root, tags=mlflow_runs.tags(store_directory())):
-            with _run(nested=True, run_name=f"{name} {job}", tags=tags):
-                yield client
-
-
-@contextmanager
-def _run(**how: Any) -> Iterator[None]:
-    """Open a run as `mlflow.start_run` does; no signal breaks off its beginning or its end."""
-    import mlflow
-
-    with signals.held():
-        mlflow.start_run(**how)
-    status = "FAILED"
-    try:
-        yield
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        with signals.held():
-            mlflow.end_run(status)
-
-
-@contextmanager
-def _hidden(names: tuple[str, ...]) -> Iterator[None]:
-    """Let modules that are not imported yet seem not to be installed."""
-    hidden = [name for name in names if name not in sys.modules]
-    nothing: dict[str, Any] = dict.fromkeys(hidden)
-    sys.modules.update(nothing)
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def _prepare(manager: str, steps: list[Step], screen: Screen) -> dict[str, list[str]]:
@@ -346,15 +239,6 @@ def location(uri: str) -> str:
     """Return a local step's folder as an absolute path, a remote one's address as it is."""
     local = step_folder(uri)
     return str(local) if local.exists() else uri
-
-
-def log_metrics(outcome: Outcome) -> None:
-    """Show a step's metrics in the parent run; those on W&B stay there."""
-    import mlflow
-
-    if os.environ[choice.VARIABLE] == "local":
-        for name, value in outcome.metrics.items():
-            mlflow.log_metric(name, value)
 
 
 def log_text(text: str, name: str) -> bool:

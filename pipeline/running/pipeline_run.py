@@ -2,10 +2,13 @@
 
 import os
 import shlex
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
@@ -14,7 +17,7 @@ from pipeline.caching.versions import Versions
 from pipeline.planning.mlproject import refuse_misfit
 from pipeline.planning.step import Outcome, Step
 from pipeline.receipts import code_state, writing
-from pipeline.running import failures, mlflow_session, preview, step_process
+from pipeline.running import failures, mlflow_session, parent_run, preview, step_process
 from pipeline.running.failures import StepFailed
 from pipeline.running.gates import ask_gates
 from pipeline.running.mlflow_session import Session, Under
@@ -51,6 +54,8 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
             walk(settings, steps, outcomes, found, screen.say, execute)
         if all(outcome.outcome == "cached" for outcome in outcomes):
             mlflow_session.clean_up()
+            what = parent_run.what_runs(settings.main, redacted.shown_config(settings), steps)
+            parent_run.conclude_cached(settings.main, what, outcomes)
     return outcomes
 
 
@@ -89,7 +94,7 @@ def shown(main: Main, show: Callable[[Screen], None]) -> Iterator[Screen]:
         except (UserError, Stopped) as error:
             failure = error
             if isinstance(error, Stopped):
-                mlflow_session.end_root_run()
+                parent_run.end_root_run()
         except Exception as error:
             failure = failures.explain(error)
         show(screen)
@@ -122,7 +127,8 @@ def _receipt_kept(
             screen.closing.append(f"this run cannot be reproduced: {why}")
         try:
             kept = _keep_receipt(text, settings.main, found, failure)
-            screen.closing.append(f"receipt: {kept}")
+            if SCRATCH not in os.environ:  # else it goes with all that the run has left
+                screen.closing.append(f"receipt: {kept}")
         except Exception as error:
             if failure is None:
                 raise
@@ -221,10 +227,11 @@ def executor(
     """
     opened: list[Session] = []
 
-    def log_cached_metrics() -> None:
+    def conclude(_: Any, failure: BaseException | None, __: Any) -> None:
         for outcome in outcomes:
             if outcome.outcome == "cached":
-                mlflow_session.log_metrics(outcome)
+                parent_run.log_metrics(outcome)
+        parent_run.conclude(settings, outcomes, screen.closing, failure)
 
     def execute(step: Step, outcome: Outcome, made: dict[str, str]) -> Work:
         if not opened:
@@ -233,7 +240,7 @@ def executor(
             config = redacted.shown_config(settings)
             parent = mlflow_session.opened(settings.main, config, rest, screen, job, under)
             opened.append(stack.enter_context(parent))
-            stack.callback(log_cached_metrics)
+            stack.push(conclude)
         return _begin(opened[0], step, outcome, position(steps, step), made, screen)
 
     return execute
@@ -283,7 +290,7 @@ def _begin(
                 f"it ended without making {', '.join(missing)}, which its entry in the pipeline "
                 "file lists under outputs: let it log that, or correct the entry",
             )
-        mlflow_session.log_metrics(outcome)
+        parent_run.log_metrics(outcome)
 
     return Work(begun.ended, finish)
 
@@ -294,4 +301,8 @@ def _say_where_to_look(screen: Screen, chosen: choice.Choice, main: Main) -> Non
     uri = os.environ["MLFLOW_TRACKING_URI"]
     if chosen.backend == "wandb":
         screen.say(f"On W&B: project {main.project_name} at {choice.base_url()}")
-    screen.say(f"Look next: mlflow ui --backend-store-uri {shlex.quote(uri)}")
+    mlflow = Path(sys.executable).with_name("mlflow")  # which need not be on the PATH
+    command = "mlflow" if shutil.which("mlflow") else shlex.quote(os.path.relpath(mlflow))
+    screen.say(f"Look next: {command} ui --backend-store-uri {shlex.quote(uri)}")
+    if address := parent_run.address():
+        screen.say(f"This run is then at http://127.0.0.1:5000/{address}")

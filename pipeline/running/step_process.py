@@ -1,5 +1,6 @@
 """A step as a process: begun by `mlflow.run`, waited for in a thread, collected at its end."""
 
+import hashlib
 import json
 import os
 import signal
@@ -48,17 +49,21 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
     }
     address = parameters.get(step.source or "", "")
     parameters = redacted.shown_parameters(parameters, step.source)
+    recorded = dict(parameters)
     for key, content in step.files.items():
         path = opened.folder / f"{step.name}_{key}.yaml"
-        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        path.write_text(text)
         parameters[key] = str(path)
+        # Two runs are compared by what was in it: where it lay for a while says nothing.
+        recorded[key] = f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
     ended: Future[None] = Future()
     place, entry = mlflow_session.location(step.uri), "main"
     try:
         project = utils.fetch_and_validate_project(place, step.version, entry, parameters)
         with signals.held():
             run = utils.get_or_create_run(
-                None, place, opened.experiment_id, project, step.version, entry, parameters
+                None, place, opened.experiment_id, project, step.version, entry, recorded
             )
             opened.runs[run.info.run_id] = ended
             for key, value in mlflow_runs.tags(store_directory()).items():

@@ -37,8 +37,8 @@ def adopt_surroundings(home: Path) -> None:
     elif path := databases.path_of(uri):  # steps have another working directory
         uri = databases.address_of(path.absolute()) + uri[uri.find("?") :] * ("?" in uri)
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    if (files := databases.files_of(home)).startswith("file:"):
-        os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", files)
+    # Of experiments that are made from now on; otherwise they lie under the current directory.
+    os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", databases.files_of(home))
     # The client's own copies of runs; otherwise they would lie in the steps' folders.
     os.environ.setdefault("WANDB_DIR", str(home))
     # `mlflow.start_run()` takes MLFLOW_RUN_ID away; each job of a multirun needs it.

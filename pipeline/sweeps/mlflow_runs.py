@@ -31,9 +31,11 @@ def publish(client: "MlflowClient", sweep: Sweep, project: str, others: list[str
     assert sweep.mlflow_run is not None  # a sweep begins with it
     parent = client.get_run(sweep.mlflow_run).info
     shown = _shown(client, parent.experiment_id, sweep.name)
-    for trial in sweep_record.trials(project, sweep.name):
+    trials = sweep_record.trials(project, sweep.name)
+    for trial in trials:
         if trial.run_id not in shown:
             _publish(client, parent.experiment_id, sweep, trial)
+    _conclude(client, sweep, trials)
     if choice.choose().backend != "local":
         return
     for run_id in others:
@@ -45,6 +47,20 @@ def publish(client: "MlflowClient", sweep: Sweep, project: str, others: list[str
         )
         publish_record(record, run.info.run_id)
         client.set_terminated(run.info.run_id, STATUS.get(record.state, "FAILED"))
+
+
+def _conclude(client: "MlflowClient", sweep: Sweep, trials: list[Trial]) -> None:
+    """Let the sweep's run say how many trials there are, and what the best one is."""
+    assert sweep.mlflow_run is not None
+    name, count = client.get_run(sweep.mlflow_run).info.run_name, len(trials)
+    client.set_tag(sweep.mlflow_run, "mlflow.runName", f"{name} · {count} trials")
+    asked = [trial for trial in trials if trial.question == sweep.question]
+    best = sweep_record.best(asked, sweep.objectives)
+    if best is None or choice.choose().backend != "local":
+        return
+    client.log_metric(sweep.mlflow_run, sweep.objectives[0], best.value(sweep.objectives[0]))
+    for key, value in best.overrides.items():
+        client.log_param(sweep.mlflow_run, f"best.{key}", value)
 
 
 def _shown(client: "MlflowClient", experiment: str, name: str) -> set[str]:
@@ -62,15 +78,16 @@ def _shown(client: "MlflowClient", experiment: str, name: str) -> set[str]:
 def _publish(client: "MlflowClient", experiment: str, sweep: Sweep, trial: Trial) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    now = int(time.time() * 1000)
+    started, ended = _times(trial)
     run = client.create_run(
         experiment,
+        started,
         tags={"mlflow.parentRunId": sweep.mlflow_run, "sweep": sweep.name, RUN_TAG: trial.run_id},
         run_name=trial.run_name,
     )
     names = sweep_record.short_names([*trial.overrides])
     metrics = [
-        Metric(name, float(value), now, 0)
+        Metric(name, float(value), ended, 0)
         for name, value in trial.summary.items()
         if isinstance(value, int | float)
     ]
@@ -83,4 +100,12 @@ def _publish(client: "MlflowClient", experiment: str, sweep: Sweep, trial: Trial
         [Param(names[key], str(value)) for key, value in trial.overrides.items()],
         [RunTag(key, value[:5000]) for key, value in texts.items()],
     )
-    client.set_terminated(run.info.run_id, STATUS.get(trial.state, "FAILED"))
+    client.set_terminated(run.info.run_id, STATUS.get(trial.state, "FAILED"), ended)
+
+
+def _times(trial: Trial) -> tuple[int, int]:
+    """Return begin and end in milliseconds; of a trial on W&B, which shows them, just now."""
+    now = time.time()
+    found = open_store().runs(id=trial.run_id) if choice.choose().backend == "local" else []
+    started, ended = (found[0].started_at, found[0].finished_at) if found else (now, now)
+    return int(started * 1000), int((ended or now) * 1000)

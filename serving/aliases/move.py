@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from serving.aliases import history
 from util_lib import databases, safe_files, tracking
 from util_lib.errors import UserError
-from util_lib.tracking import choice, mlflow_mirror
+from util_lib.tracking import choice, mlflow_mirror, mlflow_registry
 from util_lib.tracking.store.database import open_store
 from util_lib.tracking.store.places import store_directory
 from util_lib.tracking.store.records import PROMOTIONS
@@ -101,7 +101,7 @@ def finish_interrupted_move() -> None:
 
 def check_alias(alias: str) -> None:
     """Refuse aliases that no model can be promoted to."""
-    if not mlflow_mirror.is_registry_alias(alias):
+    if not mlflow_registry.is_registry_alias(alias):
         raise UserError(
             f"alias {alias!r} cannot be moved: expected letters, digits, - and _ such as prod; "
             "latest and v0, v1, ... belong to the versions as they are logged"
@@ -197,8 +197,8 @@ def _make_sure_it_is_registered(target: Any) -> None:
         if _number(client, target) is None:
             raise UserError(
                 f"{history.full_name(target)} is no model that MLflow could register: expected "
-                f"an artifact of type {mlflow_mirror.MODEL_TYPE} with a file "
-                f"{mlflow_mirror.MODEL_FILE}"
+                f"an artifact of type {mlflow_registry.MODEL_TYPE} with a file "
+                f"{mlflow_registry.MODEL_FILE}"
             )
 
 
@@ -224,11 +224,11 @@ def _number(client: Any, artifact: Any) -> str | None:
 
     A version at W&B is known by its content: its number may be another one there.
     """
-    tag, value = mlflow_mirror.VERSION_TAG, history.full_name(artifact)
+    tag, value = mlflow_registry.VERSION_TAG, history.full_name(artifact)
     if _on_wandb():
-        tag, value = mlflow_mirror.DIGEST_TAG, artifact.digest
+        tag, value = mlflow_registry.DIGEST_TAG, artifact.digest
     model = f"{artifact.project}.{artifact.source_name.partition(':')[0]}"
-    for version in mlflow_mirror.registered_versions(client, model):
+    for version in mlflow_registry.registered_versions(client, model):
         if version.tags.get(tag) == value:
             return version.version
     return None

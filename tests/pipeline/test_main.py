@@ -139,7 +139,8 @@ class Place:
         from mlflow import MlflowClient
 
         client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
-        return client.search_runs(["0"], order_by=["attributes.start_time"])
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        return client.search_runs(experiments, order_by=["attributes.start_time"])
 
     def statuses(self) -> dict[str, str]:
         return {run.info.run_name: run.info.status for run in self.runs()}
@@ -398,7 +399,8 @@ def test_a_sweep_makes_one_nested_run_for_each_job(place):
     assert done.returncode == 0, done.stderr
     assert place.ran() == ["segregate", "segregate"]
     names = [run.info.run_name for run in place.runs()]
-    assert names == ["dev 0", "segregate", "dev 1", "segregate"]
+    jobs = [f"songs_demo · segregate · job {job} · 1 ran" for job in (0, 1)]
+    assert names == [jobs[0], "segregate", jobs[1], "segregate"]
 
 
 @pytest.mark.parametrize("said_by", ["an override", "config.yaml"])

@@ -66,17 +66,19 @@ def said_of(scores: Mapping[str, float], split: str, before: Mapping[str, float]
             f"{split}_brier {brier:.4f} is worse than without calibration ({raw:.4f}): set "
             "calibrate to null, or take a larger val_size"
         )
+    unlike = []
     for name, value in scores.items():
         other = name.replace(f"{split}_", "val_", 1)
         ours, theirs = scores.get(f"{name}_se"), before.get(f"{other}_se")
         if other not in before or ours is None or theirs is None:
             continue
         if abs(value - before[other]) > ours + theirs:
-            said.append(
-                f"{name} {value:.4f} and {other} {before[other]:.4f} differ by more than their "
-                f"standard errors together ({ours + theirs:.4f}): chance, or rows that are not "
-                "alike"
-            )
+            unlike.append(f"{name} {value:.4f} ({other} {before[other]:.4f})")
+    if unlike:
+        said.append(
+            f"{', '.join(unlike)}: apart by more than both standard errors together: chance, or "
+            "rows that are not alike"
+        )
     return said
 
 

@@ -1,9 +1,12 @@
-"""Work on the embedded store: send it to W&B, bring versions from there, show runs in MLflow.
+"""Work on artifacts: list, show, lineage; send the embedded store to W&B, bring versions here.
 
 python -m util_lib.tracking sync [--project NAME] [--dry-run]
 python -m util_lib.tracking pull project/name:alias [--project NAME] [--versions all]
 python -m util_lib.tracking publish <run id>
 python -m util_lib.tracking download project/name:alias FOLDER
+python -m util_lib.tracking list [--project NAME]
+python -m util_lib.tracking show project/name:alias
+python -m util_lib.tracking lineage project/name:alias [--output page.html]
 """
 
 import argparse
@@ -66,6 +69,19 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("artifact", help="[project/]name:alias, of the store or of W&B")
     command.add_argument("folder", help="made where it does not exist")
     command.set_defaults(act=_download)
+
+    command = commands.add_parser("list", help="list the versions of the store")
+    command.add_argument("--project", default="", help="one project; default: all")
+    command.set_defaults(act=_list)
+
+    command = commands.add_parser("show", help="say what is known of a version")
+    command.add_argument("artifact", help="[project/]name:alias, of the store or of W&B")
+    command.set_defaults(act=_show)
+
+    command = commands.add_parser("lineage", help="say what a version was made of, what came of it")
+    command.add_argument("artifact", help="[project/]name:alias, of the store or of W&B")
+    command.add_argument("--output", default="", help="write it as a page of HTML")
+    command.set_defaults(act=_lineage)
     return parser
 
 
@@ -103,6 +119,35 @@ def _download(args: argparse.Namespace) -> None:
         folder = artifact.download(args.folder)
         for name in artifact.manifest.entries:
             print(Path(folder, name))
+
+
+def _list(args: argparse.Namespace) -> None:
+    from util_lib.tracking import graph
+
+    for reference, aliases, kind, size, made in graph.list_versions(args.project or None):
+        print(f"{reference}  {kind}, {size}, {made}{f'  [{aliases}]' if aliases else ''}")
+
+
+def _show(args: argparse.Namespace) -> None:
+    from util_lib import tracking
+    from util_lib.tracking import graph
+
+    with tracking.lineage():
+        for name, text in graph.facts(args.artifact):
+            print(f"{name:13}{text}")
+
+
+def _lineage(args: argparse.Namespace) -> None:
+    from util_lib import tracking
+    from util_lib.tracking import graph
+
+    with tracking.lineage():
+        if args.output:
+            graph.write_page(args.artifact, Path(args.output))
+            print(args.output)
+            return
+        for branch in graph.lineage(args.artifact):
+            print("\n".join(graph.lines(branch)))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

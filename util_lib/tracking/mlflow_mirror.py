@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from util_lib import databases, safe_files
 from util_lib.errors import UserError
-from util_lib.tracking import mlflow_runs
+from util_lib.tracking import mlflow_datasets, mlflow_registry, mlflow_runs
 from util_lib.tracking.store import values
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.places import refuse_lost_store, store_directory
@@ -30,12 +30,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-MODEL_TYPE = "model_export"
 ADDRESS_TAG = "wandb.url"  # on an MLflow run: where W&B shows the step's run
-MODEL_FILE = "MLmodel"
 PAGE_SUFFIX = ".html"
-VERSION_TAG = "artifact"  # on a registered version: the `project/name:vN` that it was made from
-DIGEST_TAG = "digest"  # on a registered version: that of the artifact's content
 PARAM_LENGTH = 6000  # MLflow's limits
 TAG_LENGTH = 8000
 PARAMS_PER_BATCH = 100
@@ -117,14 +113,14 @@ def mirror_aliases(store: Store, version: VersionRecord) -> None:
 
     A version that was never published is left alone.
     """
-    if not _is_model(store, version):
+    if not mlflow_registry.is_model(store, version):
         return
     if not os.environ.get("MLFLOW_TRACKING_URI") and not _database(store.directory).exists():
         return
     try:
         with connect(store.directory) as client:
             try:
-                _mirror_aliases(client, version)
+                mlflow_registry.mirror_aliases(client, version)
             except ImportError:
                 raise
             except Exception as error:
@@ -225,8 +221,7 @@ def _create_run(client: "MlflowClient", record: RunRecord) -> str:
     experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID")
     if not experiment_id:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or record.project
-        experiment = client.get_experiment_by_name(name)
-        experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
+        experiment_id = mlflow_runs.experiment(client, name)
     tags = mlflow_runs.tags(record.store.directory) | {
         "mlflow.source.name": record.environment.get("program") or "",
         "mlflow.source.type": "LOCAL",
@@ -245,14 +240,15 @@ def _create_run(client: "MlflowClient", record: RunRecord) -> str:
 def _publish(client: "MlflowClient", record: RunRecord, mlflow_run: "MlflowRun") -> None:
     run_id = mlflow_run.info.run_id
     _log_params(client, record.config, mlflow_run)
-    _log_metrics(client, record, run_id)
+    mlflow_datasets.log(client, record, run_id)
     _log_figures(client, record, run_id)
     logged = record.logged_artifacts()
     for version in (version for version in logged if version.removed_at is None):
-        if _is_model(record.store, version):
-            _register(client, record.store, version, mlflow_run)
+        if mlflow_registry.is_model(record.store, version):
+            mlflow_registry.register(client, record.store, version, mlflow_run)
         else:
             _log_pages(client, record.store, version, run_id)
+    _log_metrics(client, record, run_id, mlflow_registry.model_measured(client, record))
     for key, value in _tags(record, logged).items():
         client.set_tag(run_id, key, value[:TAG_LENGTH])
 
@@ -271,21 +267,25 @@ def _log_params(client: "MlflowClient", config: dict[str, Any], mlflow_run: "Mlf
         client.log_batch(mlflow_run.info.run_id, params=batch)
 
 
-def _log_metrics(client: "MlflowClient", record: RunRecord, run_id: str) -> None:
+def _log_metrics(
+    client: "MlflowClient", record: RunRecord, run_id: str, model_id: str | None
+) -> None:
+    """Log a run's metrics; those of `model_id`, where there is one, are its as well."""
     from mlflow.entities import Metric
 
     metrics, last = [], {}
     for row in record.history():
         at = _milliseconds(row["_timestamp"])
         for key, value in _named(_numbers(row)).items():
-            metrics.append(Metric(key, value, at, row["_step"]))
+            metrics.append(Metric(key, value, at, row["_step"], model_id=model_id))
             last[key] = metrics[-1]
     # What stands in the summary alone, or was set there to another value than the last logged.
     for key, value in _named(_numbers(record.summary)).items():
         logged = last.get(key)
         if logged is None or not _same(logged.value, value):
             at = _milliseconds(record.finished_at or record.started_at)
-            metrics.append(Metric(key, value, at, logged.step if logged else 0))
+            step = logged.step if logged else 0
+            metrics.append(Metric(key, value, at, step, model_id=model_id))
     # The database ignores a metric that it has: key, value, time and step are all the same when
     # the record is published again.
     for start in range(0, len(metrics), METRICS_PER_BATCH):
@@ -321,72 +321,6 @@ def _log_pages(client: "MlflowClient", store: Store, version: VersionRecord, run
             target = Path(folder, Path(file.path).name)
             store.files.fetch(file.sha256, target, f"page {file.path!r} of {version.reference!r}")
             client.log_artifact(run_id, str(target), "pages")
-
-
-def _register(
-    client: "MlflowClient", store: Store, version: VersionRecord, mlflow_run: "MlflowRun"
-) -> None:
-    from mlflow.exceptions import MlflowException
-
-    model = model_name(version)
-    registered = registered_versions(client, model)
-    if not any(found.tags.get(VERSION_TAG) == version.reference for found in registered):
-        base = mlflow_run.info.artifact_uri
-        place = version.name
-        if any(found.source == f"{base}/{place}" for found in registered):
-            place = f"{version.name}-v{version.number}"  # this MLflow run holds another version
-        with tempfile.TemporaryDirectory() as folder:
-            for file in store.version_files(version.id):
-                target = Path(folder, file.path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                what = f"file {file.path!r} of artifact {version.reference!r}"
-                store.files.fetch(file.sha256, target, what)
-            client.log_artifacts(mlflow_run.info.run_id, folder, place)
-        with contextlib.suppress(MlflowException):  # it exists already, or the next call says why
-            client.create_registered_model(model)
-        client.create_model_version(
-            model,
-            f"{base}/{place}",
-            mlflow_run.info.run_id,
-            tags={VERSION_TAG: version.reference, DIGEST_TAG: version.digest},
-            description=version.description,
-        )
-    _mirror_aliases(client, version)
-
-
-def _mirror_aliases(client: "MlflowClient", version: VersionRecord) -> None:
-    model = model_name(version)
-    found = [
-        registered
-        for registered in registered_versions(client, model)
-        if registered.tags.get(VERSION_TAG) == version.reference
-    ]
-    if not found:
-        return
-    number = found[0].version
-    # A search does not list the aliases.
-    present = set(client.get_model_version(model, number).aliases)
-    wanted = {alias for alias in version.aliases if is_registry_alias(alias)}
-    for alias in wanted - present:
-        client.set_registered_model_alias(model, alias, number)
-    for alias in present - wanted:
-        client.delete_registered_model_alias(model, alias)
-
-
-def is_registry_alias(alias: str) -> bool:
-    """Say whether MLflow takes an alias: fewer characters than W&B, not `latest` and `v<N>`."""
-    return alias.lower() != "latest" and bool(re.fullmatch(r"(?![vV]\d+$)[\w-]+", alias))
-
-
-def registered_versions(client: "MlflowClient", model: str) -> list[Any]:
-    """Return all versions of a registered model; a search does not list their aliases."""
-    versions, token = list[Any](), None
-    while True:
-        page = client.search_model_versions(f"name = '{model}'", page_token=token)
-        versions += page
-        token = page.token
-        if not token:
-            return versions
 
 
 def _tags(record: RunRecord, logged: list[VersionRecord]) -> dict[str, str]:
@@ -445,17 +379,6 @@ def _text(value: Any) -> str:
 
 def _same(one: float, other: float) -> bool:
     return one == other or (math.isnan(one) and math.isnan(other))
-
-
-def _is_model(store: Store, version: VersionRecord) -> bool:
-    return version.type == MODEL_TYPE and any(
-        file.path == MODEL_FILE for file in store.version_files(version.id)
-    )
-
-
-def model_name(version: VersionRecord) -> str:
-    """Return what an artifact is called in MLflow's registry."""
-    return f"{version.project}.{version.name}"
 
 
 def _database(directory: Path) -> Path:

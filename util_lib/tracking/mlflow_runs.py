@@ -68,6 +68,43 @@ def some_left_behind(database: Path, store: Path) -> bool:
     return bool(_without_those_at_work([run for run, of in rows if living.has_ended(of)]))
 
 
+def experiment(client: "MlflowClient", name: str) -> str:
+    """Return the id of the experiment of this name; one that is not there, or deleted, is made."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name)
+        except MlflowException:  # another process was faster
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+def move(database: Path, run_id: str, experiment: str, name: str | None = None) -> None:
+    """Move a run of MLflow's SQLite database to another experiment, which MLflow itself can't.
+
+    With a `name` the run gets that as well; MLflow, which is slow, is not started. Where there is
+    no such experiment the run stays where it is.
+    """
+    with closing(sqlite3.connect(database, timeout=BUSY_S)) as db, db:
+        db.execute(
+            "UPDATE runs SET experiment_id = e.experiment_id FROM experiments e "
+            "WHERE run_uuid = ? AND e.name = ?",
+            (run_id, experiment),
+        )
+        if name is not None:
+            db.execute("UPDATE runs SET name = ? WHERE run_uuid = ?", (name, run_id))
+            db.execute(
+                "UPDATE tags SET value = ? WHERE run_uuid = ? AND key = 'mlflow.runName'",
+                (name, run_id),
+            )
+
+
 def hide_in_parameters(database: Path, run_id: str, hide: Callable[[str], str]) -> None:
     """Write the parameters of a run in MLflow's SQLite database again, without what `hide` hides.
 

@@ -116,6 +116,17 @@ def test_nothing_changed_nothing_runs_and_mlflow_is_not_even_imported(place):
     assert "letters" in table
 
 
+def test_the_run_that_mlflow_made_for_it_says_that_all_was_there(place):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place.home / 'mlflow.db'}")
+    made = client.create_run("0", run_name="gifted-hog-7").info.run_id  # as `mlflow run .` does
+    assert place.ran(MLFLOW_RUN_ID=made) == []
+    shown = client.get_run(made).info
+    assert shown.run_name == "songs_demo · all steps · 6 cached"
+    assert client.get_experiment(shown.experiment_id).name == "songs_demo"
+
+
 def test_an_edit_runs_its_step_and_those_after_it_only_if_it_makes_something_else(place):
     place.edit("segregate/run.py", "import hashlib", "# a remark\nimport hashlib")
     assert place.ran() == [SPLIT]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.planning.plan import plan
+from pipeline.planning.step import Outcome
 from pipeline.receipts import code_state, writing
-from pipeline.running import mlflow_session
 from pipeline.settings import overrides, resolvers, schema
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.checkout import commit, copy_place, git, receipts
@@ -218,7 +218,7 @@ def test_secrets_of_addresses_are_in_no_receipt():
         )
     )
     steps = plan(checked)
-    outcomes = [mlflow_session.Outcome(step.name, "failed") for step in steps]
+    outcomes = [Outcome(step.name, "failed") for step in steps]
     text = writing.make(checked, steps, outcomes, {})
     assert "https://example.org/t.csv?sig=***" in text
     assert not [word for word in ("hunter2", "topsecret", "tok3n") if word in text]

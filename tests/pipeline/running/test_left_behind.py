@@ -66,7 +66,7 @@ def left(place: Place) -> tuple[list[str], list[str]]:
 def test_the_next_run_ends_the_runs_and_removes_the_folders_of_a_killed_one(place):
     kill(place)
     running, folders = left(place)
-    assert running == ["dev", "segregate"] and len(folders) == 1
+    assert running == ["segregate", "songs_demo · all steps"] and len(folders) == 1
     place.edit("segregate/run.py", '\nsalt = "rock"', "")
     assert place.ran() == []  # also where every step is reused
     assert left(place) == ([], [])
@@ -84,7 +84,10 @@ def test_gc_lists_them_and_removes_them_when_told_to(place, monkeypatch, capsys)
     before = left(place)
     gc.go([])
     said = capsys.readouterr().out
-    assert "MLflow run dev, RUNNING" in said and "MLflow run segregate, RUNNING" in said
+    assert (
+        "MLflow run songs_demo · all steps, RUNNING" in said
+        and "MLflow run segregate, RUNNING" in said
+    )
     assert before[1][0] in said and left(place) == before
     gc.go(["--delete=true"])
     assert left(place) == ([], [])

@@ -58,7 +58,7 @@ def test_few_rows_of_a_class_and_scores_unlike_those_of_validation_stand_below_t
     for width in (60, 140):
         text = " ".join(shown(width).split())
         assert "evaluate: the rarest class has 4 rows in the test split, fewer than 10" in text
-        unlike = "evaluate: test_accuracy 0.8000 and val_accuracy 0.6500 differ by more than their"
+        unlike = "evaluate: test_accuracy 0.8000 (val_accuracy 0.6500): apart by more than both"
         assert unlike in text
 
 

@@ -21,6 +21,7 @@ from tests.pipeline.trivial_steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[3]
 # A step that says that it has begun, waits for what others say, and logs one small artifact.
+ALL = "songs_demo · all steps · 3 ran"  # the pipeline's run in MLflow
 RUN = """
 import os, sys, time
 from pathlib import Path
@@ -127,7 +128,8 @@ def runs(place: Place) -> dict[str, tuple[str, str | None]]:
     """Return status and parent of every run in MLflow by name."""
     from mlflow import MlflowClient
 
-    found = MlflowClient(f"sqlite:///{place.folder / 'mlflow.db'}").search_runs(["0"])
+    client = MlflowClient(f"sqlite:///{place.folder / 'mlflow.db'}")
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
     names = {run.info.run_id: run.info.run_name for run in found}
     parents = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in found}
     return {
@@ -143,8 +145,8 @@ def test_two_steps_meet_and_a_cached_one_is_taken_while_another_runs(place):
     assert code == 0, out + err
     assert {*place.order()[:2]} == {"left.begun", "right.begun"}
     assert place.order()[4:] == ["both.begun", "both.ended"]
-    nested = dict.fromkeys(("left", "right", "both"), ("FINISHED", "dev"))
-    assert runs(place) == {**nested, "dev": ("FINISHED", None)}
+    nested = dict.fromkeys(("left", "right", "both"), ("FINISHED", ALL))
+    assert runs(place) == {**nested, ALL: ("FINISHED", None)}
     rows = [line for line in out.splitlines() if line.startswith("│")]
     for row, name in zip(rows, ("left", "right", "both"), strict=True):
         assert "done" in row and f"{name}.txt:v0" in row and f"{name}_letters" in row

@@ -203,6 +203,6 @@ def test_few_rows_of_a_class_and_a_split_unlike_the_other_are_said():
     near, far = ({"val_accuracy": v, "val_accuracy_se": 0.02} for v in (0.87, 0.85))
     assert metric_names.said_of(enough, "test", near) == []
     assert metric_names.said_of(enough, "test", far) == [
-        "test_accuracy 0.9000 and val_accuracy 0.8500 differ by more than their standard errors "
-        "together (0.0400): chance, or rows that are not alike"
+        "test_accuracy 0.9000 (val_accuracy 0.8500): apart by more than both standard errors "
+        "together: chance, or rows that are not alike"
     ]
