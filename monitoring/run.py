@@ -9,6 +9,7 @@ Reads the monitoring log and the reference of the model's version; writes `windo
 import argparse
 import json
 import logging
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -66,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--notify",
         type=cli.optional,
         default="null",
-        help="a command, or an http(s) address, that gets an alarm as JSON; null = nobody",
+        help="a command or an http(s) address that gets an alarm; null = MONITORING_NOTIFY",
     )
     return parser
 
@@ -74,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Judge what is over; return the exit code. `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
+    args.notify = args.notify or os.environ.get(notify.VARIABLE)
     if args.notify:
         notify.remember(args.notify)
         _hide_in_mlflow()
@@ -163,8 +165,6 @@ def _say(series: Series, spoken: Judged) -> int:
 
 def _hide_in_mlflow() -> None:
     """Take the secrets of an address out of the parameters that `mlflow run` has written."""
-    import os
-
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
         if database := databases.path_of(tracking_uri(store_directory())):
             mlflow_runs.hide_in_parameters(database, run_id, redacted)

@@ -105,7 +105,8 @@ def load(
     again = not _write(unique, folder, project, join)
     n_wrong, n_empty = int(wrong), int(lacking.sum()) - int(wrong)
     unknown = int((~_known(unique, found, join)).sum())
-    return LoadedLabels(n, len(unique), n_empty, n_wrong, len(table) - len(unique), unknown, new, again)
+    doubled = len(table) - len(unique)
+    return LoadedLabels(n, len(unique), n_empty, n_wrong, doubled, unknown, new, again)
 
 
 def of_window(

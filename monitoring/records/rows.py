@@ -142,7 +142,8 @@ def identified(
     found: list[RowFile], start: pd.Timestamp, end: pd.Timestamp, column: str | None
 ) -> pd.DataFrame:
     """Return request and row of the rows of a window, and as `key` the values of an input."""
-    parts = []
+    nothing = {"request": pa.array([], pa.string()), "row": pa.array([], pa.int32())}
+    parts = [pa.table(nothing | ({"key": pa.array([], pa.string())} if column else {}))]
     for file in found:
         if start.normalize() <= _day(file) < end:
             names = ["time", "request", "row", *([f"inputs.{column}"] if column else [])]
@@ -151,8 +152,6 @@ def identified(
             if column:
                 part["key"] = _input([table], column, None).cast(pa.string())
             parts.append(pa.table(part))
-    if not parts:
-        return pd.DataFrame({"request": [], "row": [], **({"key": []} if column else {})})
     return pa.concat_tables(parts).to_pandas().drop_duplicates(["request", "row"])
 
 

@@ -15,9 +15,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from util_lib import redaction
+from util_lib.tracking.store.places import user_directory
 
 logger = logging.getLogger("monitoring")
 
+VARIABLE = "MONITORING_NOTIFY"  # whom to tell, where it is not to be typed
 SECONDS = 30
 SHOWN = 200  # characters of what a command said
 
@@ -81,7 +83,9 @@ def _post(address: str, body: bytes) -> None:
 def _call(command: str, body: bytes) -> None:
     argv = shlex.split(command)
     try:
-        done = subprocess.run(argv, input=body, capture_output=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            argv, input=body, capture_output=True, timeout=SECONDS, cwd=user_directory()
+        )
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"{argv[0]} did not end within {SECONDS} s and was stopped") from None
     except OSError as error:

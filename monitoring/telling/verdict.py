@@ -95,7 +95,7 @@ def _listed(judged: Judged, state: str) -> list[dict[str, Any]]:
 
 def _moment(judged: Judged) -> datetime.datetime:
     closed = judged.window.end.to_pydatetime() + LATE
-    if not judged.labels:
+    if not judged.labelled:
         return closed
     loaded = datetime.datetime.strptime(judged.labels.partition("-")[0], STAMP)
     return max(closed, loaded)

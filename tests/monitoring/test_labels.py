@@ -1,5 +1,7 @@
 """Labels that come later: whatever table they are in, joined, counted and judged by."""
 
+import shutil
+
 import pandas as pd
 import pytest
 from log_support import DECLARATION, MONDAY, WEEK, export, record, songs, verdict
@@ -134,3 +136,13 @@ def test_a_label_belongs_to_the_window_of_its_row(answered, capsys):
     assert verdict(capsys.readouterr().out)["labelled"]["n"] == 100
     assert run.main([]) == 0
     assert verdict(capsys.readouterr().out)["labelled"]["n"] == 300
+
+
+def test_labels_of_rows_that_are_removed_by_now_hinder_nothing(answered, capsys):
+    record(songs(400, 2), MONDAY + WEEK)
+    assert run.main([]) == 0
+    for path in (monitoring_log.folder() / "rows" / "project=tests").glob("day=2026-03-0[2-8]"):
+        shutil.rmtree(path)
+    labels.main(given(answered.rows))
+    assert run.main([]) == 0
+    assert verdict(capsys.readouterr().out)["labelled"]["n"] == 0

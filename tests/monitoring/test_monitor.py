@@ -175,7 +175,7 @@ def test_hostile_names_and_classes_are_only_shown(steps, capsys):
 
 def test_a_command_is_told_of_an_alarm_and_of_no_quiet_window(drifted):
     told = drifted.folder / "told.json"
-    command = f"sh -c 'cat > {told}'"
+    command = "sh -c 'cat > told.json'"
     run.main(["--until", "2026-W11", "--notify", command])
     assert not told.exists()
     assert run.main(["--notify", command]) == 3
@@ -198,7 +198,7 @@ class _Hook(http.server.BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("status", [204, 500])
 def test_a_webhook_is_asked_and_its_failure_hides_neither_verdict_nor_secret(
-    drifted, status, capsys, caplog
+    drifted, status, capsys, caplog, monkeypatch
 ):
     server = http.server.HTTPServer(("127.0.0.1", 0), _Hook)
     server.got, server.asked_by, server.status = [], [], status
@@ -206,7 +206,8 @@ def test_a_webhook_is_asked_and_its_failure_hides_neither_verdict_nor_secret(
     thread.start()
     address = f"http://user:swordfish1@127.0.0.1:{server.server_port}/hooks/T0PSECRET?key=hidden99"
     try:
-        assert run.main(["--notify", address]) == 3
+        monkeypatch.setenv("MONITORING_NOTIFY", address)
+        assert run.main([]) == 3
     finally:
         server.shutdown()
         thread.join()
