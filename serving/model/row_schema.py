@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from serving.model.rows import Problem, as_records
-from serving.model.served_model import ServedModel, recipes
+from serving.model.served_model import ServedModel
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Csv
 from util_lib.tables import typed
@@ -37,7 +37,7 @@ class RowSchema:
     def __init__(self, model: ServedModel):
         """Compile the declaration of the model's columns."""
         self.model = model
-        made_of = recipes(model.declaration)
+        made_of = model.declaration.recipes()
         self._made = {*made_of} & {*model.columns}
         self._sources = {source for recipe in made_of.values() for source in recipe}
         form = model.declaration.csv

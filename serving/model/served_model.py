@@ -19,7 +19,6 @@ from serving.model.fast_path import Direct, NoFastPath
 from serving.model.fast_path_trial import direct_path
 from serving.model.rows import Problem, absent_column, check_rows
 from util_lib import tracking
-from util_lib.dataset import expressions
 from util_lib.dataset.columns import Column
 from util_lib.errors import DamagedModelError, UserError
 from util_lib.model import export, inference_pipeline
@@ -73,7 +72,7 @@ class ServedModel:
 
     def absent(self, there: list[str]) -> list[str]:
         """Say which columns that may be missing are not among those `there`: maybe misspelt."""
-        known, made = {**self.columns, **self.sources}, recipes(self.declaration)
+        known, made = {**self.columns, **self.sources}, self.declaration.recipes()
         return [
             absent_column(name, there, known)
             for name, column in self.columns.items()
@@ -101,7 +100,7 @@ class ServedModel:
         there = {*map(str, frame.columns)}
         absent = [
             source
-            for recipe in recipes(self.declaration).values()
+            for recipe in self.declaration.recipes().values()
             if there & {*recipe}
             for source in recipe
             if source not in there and source in self.sources and self.sources[source].nullable
@@ -114,7 +113,7 @@ class ServedModel:
         there = {*map(str, frame.columns)}
         lacking = {
             name: sources
-            for name, sources in recipes(self.declaration).items()
+            for name, sources in self.declaration.recipes().items()
             if name in self.columns | self.sources
             and (name not in there or frame[name].isna().any())
         }
@@ -126,7 +125,7 @@ class ServedModel:
     def _with(self, frame: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[Problem]]:
         """Return `frame` with a column made where it is null, without the rows that are wrong."""
         lacking = frame[name].isna() if name in frame.columns else pd.Series(True, frame.index)
-        recipe = recipes(self.declaration)[name]
+        recipe = self.declaration.recipes()[name]
         sources = {source: self.sources[source] for source in recipe if source in self.sources}
         part, problems = _sorted_out(frame[lacking], sources)
         frame = frame.drop(index=[p.row for p in problems if p.row is not None])
@@ -335,17 +334,6 @@ def _example(directory: Path) -> pd.DataFrame | None:
         return None
 
 
-def recipes(declaration: Declaration) -> dict[str, list[str]]:
-    """Return the columns that are made, each with those it is made of."""
-    recipes = {
-        name: expressions.columns_of(expression, name)
-        for name, expression in declaration.derived.items()
-    }
-    if text := declaration.text_feature:
-        recipes[text.name] = text.columns
-    return recipes
-
-
 def _declared(
     declaration: Declaration, features: Features, undeclared: dict[str, Column]
 ) -> tuple[dict[str, Column], dict[str, Column]]:
@@ -355,7 +343,7 @@ def _declared(
         words = f"{' and '.join(text.columns)}, joined with one space"
         columns[text.name] = columns[text.name].model_copy(update={"description": words})
     # An MLmodel file has its keys sorted: the order is that of the recipes.
-    parts = dict.fromkeys(name for recipe in recipes(declaration).values() for name in recipe)
+    parts = dict.fromkeys(name for recipe in declaration.recipes().values() for name in recipe)
     others = [name for name in parts if name in declaration.columns and name not in columns]
     return columns, {name: declaration.columns[name] for name in others}
 

@@ -10,6 +10,7 @@ from util_lib.validation import Section
 Share = Annotated[float, Field(ge=0, le=1)]
 Bound = int | float | datetime.date | datetime.datetime
 Mark = Annotated[str, Field(min_length=1, max_length=1)]
+Monitored = Literal["keep", "length", "hash", "drop"]  # from all of a value to nothing
 
 
 def _as_date(value: Any) -> Any:
@@ -131,8 +132,22 @@ class Column(Limits):
         str | None,
         Field(description="how dates are written, where not as `csv.date_format` says"),
     ] = None
+    monitor: Annotated[
+        Monitored | None,
+        Field(
+            description="what the monitoring log keeps of a value that a model is asked about: "
+            "`keep` all of it, `length` its number of characters, `hash` a keyed hash, `drop` "
+            "nothing; without it `length` for texts that are no categories, else `keep`"
+        ),
+    ] = None
     unit: Annotated[str | None, Field(description="unit of the values, for readers")] = None
     description: Annotated[str | None, Field(description="one sentence, for readers")] = None
+
+    @property
+    def monitored(self) -> Monitored:
+        """What the monitoring log keeps of its values."""
+        is_text = self.dtype == "string" and self.role != "categorical"
+        return self.monitor or ("length" if is_text else "keep")
 
     @field_validator("date_format")
     @classmethod
@@ -149,6 +164,8 @@ class Column(Limits):
             raise ValueError(f"decimal and thousands are both {self.decimal!r}: they must differ")
         if self.date_format and self.dtype != "datetime":
             raise ValueError(f"date_format belongs to dates, found dtype {self.dtype}")
+        if self.monitor == "length" and self.dtype != "string":
+            raise ValueError(f"monitor length belongs to texts, found dtype {self.dtype}: use hash")
         return self
 
     @model_validator(mode="after")

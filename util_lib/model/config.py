@@ -1,7 +1,7 @@
 """The section of a model: what it is fitted with, and on which columns."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +15,7 @@ from pydantic import (
 
 from util_lib import validation
 from util_lib.dataset import expressions
-from util_lib.dataset.columns import Column
+from util_lib.dataset.columns import Column, Monitored
 from util_lib.dataset.declaration import Csv, TextFeature
 from util_lib.errors import DamagedModelError, UserError
 from util_lib.model import hyperparameters
@@ -82,6 +82,36 @@ class Declaration(Section):
         """
         used = dict.fromkeys(features.nlp, TEXT) | dict.fromkeys(features.dates, DATE)
         return used | self.columns | ({target: self.target} if self.target else {})
+
+    def recipes(self) -> dict[str, list[str]]:
+        """Return the columns that are made, each with those it is made of."""
+        recipes = {n: expressions.columns_of(how, n) for n, how in self.derived.items()}
+        if text := self.text_feature:
+            recipes[text.name] = text.columns
+        return recipes
+
+    def modes(self) -> dict[str, Monitored]:
+        """Return what monitoring keeps of each column, those that are made included.
+
+        A column that is made of others shows no more of them than they do themselves, unless it is
+        declared how it is monitored.
+        """
+        modes = {name: column.monitored for name, column in self.columns.items()}
+        strict, recipes = get_args(Monitored), self.recipes()
+        for name, sources in [*recipes.items()] * len(recipes):  # some are made of made ones
+            column = self.columns.get(name)
+            if column is None or column.monitor is None:
+                among = [modes[source] for source in sources if source in modes]
+                is_text = column is None or column.dtype == "string"
+                among = [mode if is_text or mode != "length" else "keep" for mode in among]
+                own = modes.get(name, "keep")
+                modes[name] = max([own, *among], key=strict.index)
+        return modes
+
+    def monitored(self, names: list[str]) -> dict[str, Monitored]:
+        """Return what monitoring keeps of those `names` that it keeps anything of, in order."""
+        modes = self.modes()
+        return {name: modes[name] for name in names if modes.get(name, "drop") != "drop"}
 
     @field_validator("derived")
     @classmethod
