@@ -35,7 +35,7 @@ logger = logging.getLogger("serving")
 DOCKERFILE = (ROOT / "serving" / "Dockerfile").read_text(encoding="utf-8")
 [BASE] = re.findall(r"^FROM (.*)$", DOCKERFILE, re.M)
 # In serving's environment for the store and for files, which an image does not have.
-NOT_FOR_SERVING = ("mlflow-skinny", "sqlalchemy", "alembic", "wandb", "pyarrow", "packaging")
+NOT_FOR_SERVING = ("mlflow-skinny", "sqlalchemy", "alembic", "wandb", "packaging")
 SBOM = "sbom.cdx.json"
 MARK = "# Written by serving/image.py"
 COPIED = ("*.py", "page/*")

@@ -24,7 +24,7 @@ from serving.service import app, connection, json_logs
 from serving.service.champion_challenger import COLUMN, KEY_HEADER, Routing
 from serving.service.limits import ServiceLimits
 from serving.service.slots import Slot
-from util_lib import cli
+from util_lib import cli, monitoring_log, safe_files
 from util_lib.errors import UserError
 
 logger = logging.getLogger("serving")
@@ -82,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_bytes", type=cli.positive_int, default="10000000", help="of a request's body"
     )
+    cli.add_capture(parser)
     cli.add_trust_pickle(parser)
     return parser
 
@@ -90,6 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     """Serve until a signal ends it; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
     token = check_token(args.host, os.environ.get(TOKEN))
+    capture = check_capture(args.host, args.capture)
     listener = listen(args.host, args.port)  # before the model: a busy port is known at once
     with listener:
         slots = [Slot("champion", args.model, args.trust_pickle)]
@@ -101,6 +103,7 @@ def main(argv: list[str] | None = None) -> None:
             token=token,
             only_loopback=token is None,
             poll_seconds=args.poll_seconds,
+            capture=capture,
         )
         sys.setswitchinterval(SWITCH_S)
         json_logs.start()
@@ -108,6 +111,9 @@ def main(argv: list[str] | None = None) -> None:
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         about = {slot.role: slot.loaded.version for slot in slots}
         logger.info("serving at %s", address, extra={"fields": {"url": address} | about})
+        if capture:
+            said = {"folder": str(capture[0]), "share": capture[1]}
+            logger.info("requests and answers are recorded", extra={"fields": said})
         server = uvicorn.Server(uvicorn.Config(served, log_config=None, **connection.options()))
         try:
             server.run(sockets=[listener])
@@ -146,6 +152,24 @@ def check_token(host: str, token: str | None) -> str | None:
             "for example to what `openssl rand -hex 24` prints, or use host 127.0.0.1"
         )
     return None
+
+
+def check_capture(host: str, share: float) -> tuple[Path, float] | None:
+    """Return the monitoring log, made if need be, and the share of requests that it gets.
+
+    Where others ask, `UserError` unless it was said where what they send may be kept.
+    """
+    if not share:
+        return None
+    root = monitoring_log.folder()
+    if not is_loopback(host) and not os.environ.get(monitoring_log.PLACE):
+        raise UserError(
+            f"host {host!r} can be reached by others, and capture would record what they send: set "
+            f"{monitoring_log.PLACE} to the folder where it may lie, or leave out capture"
+        )
+    with safe_files.writing(root, f"set {monitoring_log.PLACE} to another folder"):
+        monitoring_log.make(root)
+    return root, share
 
 
 def is_loopback(host: str) -> bool:

@@ -114,6 +114,17 @@ def add_trust_pickle(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_capture(parser: argparse.ArgumentParser) -> None:
+    """Let whoever predicts say what share of it is recorded for the monitor."""
+    read = number(0, 1, word="all")
+    parser.add_argument(
+        "--capture",
+        type=lambda text: 1.0 if (share := read(text)) is None else share,
+        default="0",
+        help="share of the rows recorded in the monitoring log: 0, 0.1, ..., or all",
+    )
+
+
 def artifact_name(text: str) -> str:
     """Check that an artifact can be called `text`: a name, without project and version."""
     return _checked(names.check_artifact_name, text)

@@ -73,10 +73,13 @@ def make(root: Path) -> None:
 def key(root: Path) -> bytes:
     """Return what hashes of this log are made with; made once, at random."""
     path = root / KEY
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
+    if not path.exists():
+        draft = root / f"{KEY}-{os.getpid()}"
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(secrets.token_bytes(32))
+        with suppress(FileExistsError):  # another process was faster
+            os.link(draft, path)
+        draft.unlink()
     return path.read_bytes()
 
 

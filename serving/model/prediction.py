@@ -16,6 +16,7 @@ class Prediction:
     loaded: Loaded
     labels: list[Any]
     probabilities: np.ndarray | None
+    rows: list[dict[str, Any]]  # as the model took them
 
 
 def predict(loaded: Loaded, rows: list[dict[str, Any]]) -> tuple[list[Any], np.ndarray | None]:

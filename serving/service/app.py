@@ -19,6 +19,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from serving.capture.batches import Record
+from serving.capture.recorder import Recorder
 from serving.model.loaded import Loaded
 from serving.model.prediction import Prediction
 from serving.model.row_schema import PIECE
@@ -33,8 +35,11 @@ from serving.service.explain import explain
 from serving.service.gate import Gate
 from serving.service.limits import SMALL_BODY, ServiceLimits
 from serving.service.slots import Slot, follow
+from util_lib import monitoring_log
 
 logger = logging.getLogger("serving")
+
+Capture = tuple[Path, float]  # the monitoring log, and the share of requests that it gets
 
 PAGE = Path(__file__).parents[1] / "page"
 MOST_SHADOW_ROWS = 2_000  # waiting; beyond them the challenger misses rows, and callers do not wait
@@ -43,8 +48,8 @@ MOST_SHADOW_ROWS = 2_000  # waiting; beyond them the challenger misses rows, and
 class Service:
     """What the endpoints share: the models, the queue in front of them, and the counters."""
 
-    def __init__(self, routing: Routing, limits: ServiceLimits):
-        """Put a queue in front of the models of `routing`."""
+    def __init__(self, routing: Routing, limits: ServiceLimits, capture: Capture | None):
+        """Put a queue in front of the models of `routing`, and record what `capture` says."""
         self.routing = routing
         self.slots = [slot for slot in (routing.champion, routing.challenger) if slot]
         self.limits = limits
@@ -53,6 +58,8 @@ class Service:
         self.batcher = Batcher(self._count_batch)
         self.reader = Reader(self.limits.read_seconds)
         self._shadows: set[asyncio.Task] = set()
+        counts = self.metrics.recorded, self.metrics.unrecorded
+        self.recorder = Recorder(*capture, *counts) if capture else None
 
     async def read(self, request: Request) -> list[dict[str, Any]]:
         """Return the rows of a request, not yet checked."""
@@ -74,26 +81,40 @@ class Service:
         The last of the answer is what may not be meant in the request.
         """
         begin = time.perf_counter()
-        rows = await self.read(request)
+        refused = "unreadable"
+        try:
+            rows = await self.read(request)
+            refused = "refused"
+            slot, prediction = await self._routed(request, rows)
+        except RequestError as error:
+            self._record_refusal(request, error, refused)
+            raise
+        self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
+        facts = request.scope["state"]["facts"]
+        facts |= {"rows": len(rows), "role": slot.role, "version": prediction.loaded.version}
+        self._record(facts["request_id"], slot.role, prediction)
+        if self.routing.shadows:
+            self._shadow(rows, prediction, facts["request_id"])
+        warnings = self._warnings(request, await request.body(), prediction.loaded, rows)
+        return slot, prediction, warnings
+
+    async def _routed(
+        self, request: Request, rows: list[dict[str, Any]]
+    ) -> tuple[Slot, Prediction]:
+        """Return the answer, and whose it is."""
         body = await request.body()
         slot = await in_thread_if_large(len(body), self.routing.slot, request.headers, rows, body)
         try:
-            prediction = await self._answer(slot, rows)
+            return slot, await self._answer(slot, rows)
         except Exception as error:
             if slot is self.routing.champion:
                 if not isinstance(error, RequestError):  # else the rows are wrong, not the model
                     self.comparison.fail(slot)
                 raise
             # What is tried out must not fail a caller, nor be blamed for rows that both refuse.
-            tried, slot = slot, self.routing.champion
-            prediction = await self._answer(slot, rows)
-            self._note_failure(tried, error)
-        self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
-        facts = request.scope["state"]["facts"]
-        facts |= {"rows": len(rows), "role": slot.role, "version": prediction.loaded.version}
-        if self.routing.shadows:
-            self._shadow(rows, prediction)
-        return slot, prediction, self._warnings(request, body, prediction.loaded, rows)
+            prediction = await self._answer(self.routing.champion, rows)
+            self._note_failure(slot, error)
+            return self.routing.champion, prediction
 
     def _warnings(
         self, request: Request, body: bytes, loaded: Loaded, rows: list[dict[str, Any]]
@@ -120,15 +141,35 @@ class Service:
         loaded = slot.loaded  # this version from here on, whatever is loaded meanwhile
         return await self.batcher.predict(loaded, await self.check(loaded, rows))
 
-    def _shadow(self, rows: list[dict[str, Any]], champion: Prediction) -> None:
+    def _record(self, request_id: str, role: str, prediction: Prediction) -> None:
+        """Record an answer, if its request is one of those that are."""
+        if self.recorder is not None and self.recorder.wants(request_id):
+            model, n_rows = prediction.loaded.model, range(len(prediction.rows))
+            answer = prediction.rows, prediction.labels, prediction.probabilities
+            self.recorder.add(Record(time.time(), request_id, role, model, n_rows, *answer))
+
+    def _record_refusal(self, request: Request, error: RequestError, kind: str) -> None:
+        """Record the rows that a refusal names, by the rules they break, else the whole request."""
+        request_id = request.scope["state"]["facts"]["request_id"]
+        if self.recorder is None or error.status >= 500 or not self.recorder.wants(request_id):
+            return
+        kinds = {p["row"]: p["rule"] for p in reversed(error.problems)} or {None: kind}
+        slot, rules = self.routing.champion, list(kinds.values())
+        model = slot.loaded.model
+        record = Record(time.time(), request_id, slot.role, model, list(kinds), rejected=rules)
+        self.recorder.add(record)
+
+    def _shadow(self, rows: list[dict[str, Any]], champion: Prediction, request_id: str) -> None:
         if self.batcher.waiting_rows + len(rows) > MOST_SHADOW_ROWS:
             self.comparison.miss(len(rows))
             return
-        task = asyncio.get_running_loop().create_task(self._compare(rows, champion))
+        task = asyncio.get_running_loop().create_task(self._compare(rows, champion, request_id))
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)
 
-    async def _compare(self, rows: list[dict[str, Any]], champion: Prediction) -> None:
+    async def _compare(
+        self, rows: list[dict[str, Any]], champion: Prediction, request_id: str
+    ) -> None:
         slot, begin = self.routing.challenger, time.perf_counter()
         if slot is None:
             return
@@ -139,6 +180,7 @@ class Service:
             return
         self.comparison.add(slot.role, prediction, time.perf_counter() - begin)
         self.comparison.pair(champion, prediction)
+        self._record(request_id, monitoring_log.SHADOW, prediction)
 
     def _note_failure(self, challenger: Slot, error: Exception) -> None:
         """Count and log what only the challenger could not answer; its words may hold data."""
@@ -161,16 +203,21 @@ def create(
     token: str | None = None,
     only_loopback: bool = True,
     poll_seconds: float = 5.0,
+    capture: Capture | None = None,
 ) -> Gate:
     """Return the ASGI app; see `Gate` for `only_loopback`."""
-    service = Service(routing, limits or ServiceLimits())
+    service = Service(routing, limits or ServiceLimits(), capture)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(follow(service.slots, poll_seconds, service.replaced))
+        if service.recorder is not None:
+            service.recorder.start()
         yield
         following.cancel()
         await service.reader.close()
+        if service.recorder is not None:
+            await asyncio.to_thread(service.recorder.close)
 
     # The usual documentation pages fetch scripts from elsewhere: /openapi.json only.
     app = FastAPI(title="Model service", docs_url=None, redoc_url=None, lifespan=lifespan)

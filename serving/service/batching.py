@@ -115,7 +115,8 @@ class Batcher:
             end = start + len(waiting.rows)
             if not waiting.answer.done():
                 part = None if probabilities is None else probabilities[start:end]
-                waiting.answer.set_result(Prediction(waiting.loaded, labels[start:end], part))
+                found = Prediction(waiting.loaded, labels[start:end], part, waiting.rows)
+                waiting.answer.set_result(found)
             start = end
 
     async def _predict(self, batch: list[_Waiting]) -> tuple[list[Any], np.ndarray | None]:

@@ -110,6 +110,24 @@ class Metrics:
             Counter, "serving_model_replacements", "Newer versions taken up", ["role"]
         )
 
+        self.captured = self._make(
+            Counter, "serving_capture_rows", "Rows recorded in the monitoring log", ["role"]
+        )
+        self.uncaptured = self._make(
+            Counter,
+            "serving_capture_dropped_rows",
+            "Rows that should have been recorded in the monitoring log and were not",
+            ["reason"],
+        )
+
+    def recorded(self, role: str, n_rows: int) -> None:
+        """Count rows that are in the monitoring log."""
+        self.captured.labels(role).inc(n_rows)
+
+    def unrecorded(self, reason: str, n_rows: int) -> None:
+        """Count rows that should be there and are not."""
+        self.uncaptured.labels(reason).inc(n_rows)
+
     def _make(self, kind, name: str, text: str, labels: tuple | list = (), **options):
         return kind(name, text, labels, registry=self.registry, **options)
 
