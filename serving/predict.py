@@ -7,11 +7,13 @@ Memory does not grow with the rows, and a file is there whole or not at all.
 """
 
 import argparse
+import functools
 import json
 import logging
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ import pandas as pd
 from serving.batch import reading, writing
 from serving.batch.reading import Chunk
 from serving.batch.writing import TableWriter
+from serving.capture.files import FileRecorder
 from serving.model import served_model
 from serving.model.served_model import ServedModel
 from util_lib import cli, tracking, validation
@@ -52,6 +55,18 @@ class Done(NamedTuple):
     seconds: float
 
 
+class _Answered(NamedTuple):
+    """The rows of a chunk: what the model took and said, and why others have no answer.
+
+    All count from 0; `kinds` are the rules that are broken, without the words of `reasons`.
+    """
+
+    rows: pd.DataFrame
+    table: pd.DataFrame
+    reasons: dict[int, str]
+    kinds: dict[int, str]
+
+
 def answers(served: ServedModel, frame: pd.DataFrame) -> pd.DataFrame:
     """Return `prediction` for each row, and `probability_<class>` for each class."""
     labels, probabilities = served.predict(frame)
@@ -69,8 +84,11 @@ def predict_file(
     keep: list[str],
     chunk_rows: int,
     spreadsheet: bool = False,
+    record: Callable[..., None] | None = None,
 ) -> Done:
     """Predict all rows of `source` into `output`; those that are wrong go to `rejected_path`.
+
+    `record` hears of each chunk: numbers, rows, answers and kinds of refusal, see `FileRecorder`.
 
     Both files appear when all rows are done, the rejected rows first. Where no row can be
     predicted only theirs is written, and `UserError` says so.
@@ -91,7 +109,12 @@ def predict_file(
                 _refuse_columns(served, chunk.frame, keep, source)
                 kinds = {str(name): _kind(values) for name, values in chunk.kept.items()}
                 continue
-            table, reasons = _predicted(served, chunk.frame)
+            answered = _predicted(served, chunk.frame)
+            table, reasons = answered.table, answered.reasons
+            if record is not None:
+                kinds_of = {chunk.numbers[row]: kind for row, kind in answered.kinds.items()}
+                kinds_of |= dict.fromkeys([number for number, _ in chunk.unread], "unreadable")
+                record(chunk.numbers, answered.rows, table, kinds_of)
             if len(table):
                 kept = chunk.kept.loc[table.index]
                 table.insert(0, "row", np.array(chunk.numbers)[table.index])
@@ -130,19 +153,22 @@ def rejected_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}.rejected{output.suffix}")
 
 
-def _predicted(served: ServedModel, frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Return the answers, and a reason for each row without one; rows count from 0."""
+def _predicted(served: ServedModel, frame: pd.DataFrame) -> _Answered:
+    """Return the answers, and a reason for each row without one."""
     _, lacking = served.examine(frame.iloc[:0])
     # Each row of a JSON file has its own columns: what all of these lack is null.
     absent = [problem.column for problem in lacking if problem.row is None]
     right, problems = served.examine(frame.assign(**dict.fromkeys(absent)))
     found: dict[int, list[str]] = {}
+    kinds: dict[int, str] = {}
     for problem in problems:
         if problem.row is not None:  # no column is absent now
             found.setdefault(problem.row, []).append(problem.message)
+            kinds.setdefault(problem.row, problem.rule)
     reasons = {row: "; ".join(messages[:N_REASONS]) for row, messages in found.items()}
     tables, refused = _halved(served, right) if len(right) else ([], {})
-    return pd.concat(tables) if tables else pd.DataFrame(), reasons | refused
+    table = pd.concat(tables) if tables else pd.DataFrame()
+    return _Answered(right, table, reasons | refused, dict.fromkeys(refused, "refused") | kinds)
 
 
 def _halved(served: ServedModel, frame: pd.DataFrame) -> tuple[list[pd.DataFrame], dict[int, str]]:
@@ -310,6 +336,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="false",
         help="true: an apostrophe before what a spreadsheet would run as a formula, in CSV",
     )
+    cli.add_capture(parser)
     cli.add_trust_pickle(parser)
     return parser
 
@@ -326,13 +353,21 @@ def main(argv: list[str] | None = None) -> None:
         served = served_model.load(args.model, run=run, trust_pickle=args.trust_pickle)
         logger.info("predicting with %s", served.version)
         sources = find_input(args.input, run, tmp)
-        done = []
+        recorder = FileRecorder(args.capture) if args.capture else None
+        done: list[Done] = []
         for source, output in zip(sources, outputs(sources, args.output), strict=True):
+            request, record = f"{run.id}-{len(done)}", None
+            if recorder is not None:
+                record = functools.partial(recorder.take, served, request)
+                logger.info("%s is request %s in the monitoring log", source.name, request)
             rows = args.chunk_rows
-            done.append(predict_file(served, source, output, keep, rows, args.spreadsheet))
+            done.append(predict_file(served, source, output, keep, rows, args.spreadsheet, record))
             if done[-1].rejected:
                 where = rejected_path(output)
                 logger.warning("%s rows are not predicted: %s", f"{done[-1].rejected:,}", where)
+        if recorder is not None:
+            recorder.close()
+            run.summary["recorded"] = recorder.recorded.total()
         for name in ("rows", "predicted", "rejected"):
             run.summary[name] = sum(getattr(file, name) for file in done)
         print(summary(done), flush=True)

@@ -24,7 +24,7 @@ from serving.service import app, connection, json_logs
 from serving.service.champion_challenger import COLUMN, KEY_HEADER, Routing
 from serving.service.limits import ServiceLimits
 from serving.service.slots import Slot
-from util_lib import cli, monitoring_log, safe_files
+from util_lib import cli, monitoring_log
 from util_lib.errors import UserError
 
 logger = logging.getLogger("serving")
@@ -167,8 +167,7 @@ def check_capture(host: str, share: float) -> tuple[Path, float] | None:
             f"host {host!r} can be reached by others, and capture would record what they send: set "
             f"{monitoring_log.PLACE} to the folder where it may lie, or leave out capture"
         )
-    with safe_files.writing(root, f"set {monitoring_log.PLACE} to another folder"):
-        monitoring_log.make(root)
+    monitoring_log.make(root)
     return root, share
 
 

@@ -65,9 +65,10 @@ def folder() -> Path:
 
 
 def make(root: Path) -> None:
-    """Make the log where it is not there, for its owner alone."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key(root)
+    """Make the log where it is not there, for its owner alone; `UserError` where it cannot be."""
+    with safe_files.writing(root, f"set {PLACE} to another folder, or leave out capture"):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key(root)
 
 
 def key(root: Path) -> bytes:
