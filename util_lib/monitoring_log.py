@@ -87,7 +87,7 @@ def key(root: Path) -> bytes:
 def project_and_model(version: str) -> tuple[str, str]:
     """Return the project and `name:v3` of a version; a model directory counts to the default."""
     project, _, model = version.rpartition("/")
-    is_artifact = bool(project) and "/" not in project and ":" in model
+    is_artifact = bool(project.strip(".")) and "/" not in project and ":" in model
     return (project, model) if is_artifact else (default_project(), model)
 
 

@@ -22,7 +22,7 @@ MOST_ROWS = 20_000  # in the queue
 WRITE_SECONDS = 0.5  # from one look into it to the next: what a killed process loses
 WAKE_ROWS = MOST_ROWS // 4  # so many rows are not kept waiting
 PIECE_ROWS = 2_000  # made into rows of the log in one go
-DEAD_SECONDS = 5.0  # without a look into the queue: is the thread still there?
+DEAD_SECONDS = 2.0  # without a look into the queue: is the thread still there?
 END_SECONDS = 10.0  # to write what is left when the service ends
 
 

@@ -50,7 +50,9 @@ class Service:
 
 
 @contextmanager
-def running(*references, share=None, key="X-Routing-Key", token=None, limits=None, poll=0.1):
+def running(
+    *references, share=None, key="X-Routing-Key", token=None, limits=None, poll=0.1, capture=None
+):
     """Start a service in a thread, and stop it as a signal would."""
     roles = ("champion", "challenger")
     slots = [Slot(role, str(name)) for role, name in zip(roles, references, strict=False)]
@@ -60,6 +62,7 @@ def running(*references, share=None, key="X-Routing-Key", token=None, limits=Non
         token=token,
         only_loopback=token is None,
         poll_seconds=poll,
+        capture=capture,
     )
     listener = serve.listen("127.0.0.1", 0)
     config = uvicorn.Config(made, log_config=None, **connection.options())
@@ -132,7 +135,7 @@ def command(model_directory, tmp_path):
         one.process.wait()
 
 
-def _directory(export, tmp_path_factory) -> Path:
+def directory_of(export, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRACKING_STORE", str(folder / "tracking_store"))
@@ -145,13 +148,13 @@ def _directory(export, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def model_directory(tmp_path_factory) -> Path:
     """One exported model as a directory, for all tests that need no store."""
-    return _directory(export_model, tmp_path_factory)
+    return directory_of(export_model, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def office_directory(tmp_path_factory) -> Path:
     """A model of an office's rows, as a directory."""
-    return _directory(export_office_model, tmp_path_factory)
+    return directory_of(export_office_model, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
