@@ -88,11 +88,18 @@ def until(condition, seconds=120):
 class Command:
     """`python serving/serve.py` on a free port; what it prints goes to files."""
 
-    def __init__(self, folder: Path, *arguments, **variables):
+    def __init__(self, folder: Path, *arguments, python=None, **variables):
+        """`python` is for who has to do with the process itself: a warm one only stands for it."""
         self._out, self._err = folder / "out.txt", folder / "err.txt"
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
-                [warm.python(), str(ROOT / "serving" / "serve.py"), "--port", "0", *arguments],
+                [
+                    python or warm.python(),
+                    str(ROOT / "serving" / "serve.py"),
+                    "--port",
+                    "0",
+                    *arguments,
+                ],
                 stdout=out,
                 stderr=err,
                 env={**os.environ, "TRACKING_BACKEND": "local", **variables},

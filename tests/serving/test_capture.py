@@ -6,6 +6,7 @@ import shutil
 import signal
 import stat
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -223,7 +224,7 @@ def test_more_than_the_queue_holds_is_dropped_and_counted(model, tmp_path):
 def test_a_full_disk_costs_no_answer_and_a_killed_service_at_most_a_second(model, tmp_path):
     root = tmp_path / "log"
     given = ("--model", str(model), "--capture", "all")
-    command = Command(tmp_path, *given, MONITORING_LOG=str(root))
+    command = Command(tmp_path, *given, python=sys.executable, MONITORING_LOG=str(root))
     try:
         with requests.Session() as session:
             service = Service(command.url(), [], session)
