@@ -20,16 +20,25 @@ import pyarrow.compute as pc
 from util_lib import safe_files
 from util_lib.dataset.columns import Monitored
 from util_lib.model.config import TEXT, Declaration
+from util_lib.monitoring_places import (
+    KEY,
+    LABELS,
+    PLACE,
+    ROWS,
+    SPOOL,
+    SUFFIX,
+    WINDOWS,
+    folder,
+    projects,
+    spools,
+)
 from util_lib.tables import typed
 from util_lib.tracking.names import default_project
-from util_lib.tracking.store.places import store_directory
 
-PLACE = "MONITORING_LOG"
-FOLDER = "monitoring_log"
-SPOOL, ROWS, LABELS, WINDOWS, KEY = "spool", "rows", "labels", "windows.parquet", "key"
-SUFFIX = ".arrows"
+__all__ = ["KEY", "LABELS", "PLACE", "ROWS", "SPOOL", "WINDOWS", "folder", "projects", "spools"]
+
 CHAMPION, CHALLENGER, SHADOW, BATCH = ROLES = ("champion", "challenger", "shadow", "batch")
-KEEP_DAYS = 90
+
 SPOOL_SECONDS = 60.0  # a stream is closed after these, or as many bytes: then it can be compacted
 SPOOL_BYTES = 8_000_000
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of an Arrow stream
@@ -55,13 +64,6 @@ class Stream(NamedTuple):
     about: About
     batches: list[pa.RecordBatch]
     torn: bool
-
-
-def folder() -> Path:
-    """Return where the log lies, whether it is there or not."""
-    if chosen := os.environ.get(PLACE):
-        return Path(chosen).expanduser().absolute()
-    return store_directory().parent / FOLDER
 
 
 def make(root: Path) -> None:
@@ -234,19 +236,6 @@ class SpoolFile:
                 os.lseek(self._descriptor, self.size, os.SEEK_SET)
             raise
         self.size += len(memoryview(content).cast("B"))
-
-
-def spools(root: Path, project: str) -> list[Path]:
-    """Return the streams of a project that nobody writes any more, oldest first."""
-    found = sorted((root / SPOOL / project).glob(f"*{SUFFIX}"))
-    return [path for path in found if not safe_files.is_held(path)]
-
-
-def projects(root: Path) -> list[str]:
-    """Name the projects that have something in the log."""
-    found = {path.name for path in (root / SPOOL).glob("*") if path.is_dir()}
-    found |= {path.name.partition("=")[2] for path in (root / ROWS).glob("project=*")}
-    return sorted(found)
 
 
 def read_spool(path: Path) -> Stream | None:

@@ -10,10 +10,11 @@ import sys
 
 from pipeline.environments import unused
 from pipeline.environments.unused import Found
+from pipeline.housekeeping import monitored
 from pipeline.housekeeping.unneeded import Removable, clean, day
 from pipeline.running.exit_code import exit_code
 from pipeline.settings import temporary
-from util_lib import cli, databases
+from util_lib import cli, databases, monitoring_places
 from util_lib.project import ROOT
 from util_lib.tracking import choice, mlflow_mirror, mlflow_runs
 from util_lib.tracking.store.database import Store
@@ -33,6 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=KEEP,
         type=cli.positive_int,
         help="newest receipts of a project, and results of a step, that stay",
+    )
+    parser.add_argument(
+        "--keep_days",
+        default="90",
+        type=cli.positive_int,
+        help="days that rows stay in the monitoring log",
     )
     parser.add_argument(
         "--environments",
@@ -56,10 +63,19 @@ def go(argv: list[str]) -> None:
         rows = clean(store, arguments.keep, arguments.delete)
         rows += _of_killed_pipelines(store, arguments.delete)
         _show(rows, "gained" if arguments.delete else "would be gained")
+    _monitored(arguments.keep_days, arguments.delete)
     _environments(arguments.delete and arguments.environments)
     print("MLflow's own copies (registered models, figures: mlruns, mlartifacts) are not touched.")
     if not arguments.delete:
         print("Nothing was changed: -P delete=true (--delete=true) removes it.")
+
+
+def _monitored(keep_days: int, delete: bool) -> None:
+    """List what is too old in the monitoring log, where there is one; with `delete` remove it."""
+    if (root := monitoring_places.folder()).is_dir():
+        print(f"the monitoring log {root}")
+        rows = monitored.clean(root, keep_days, delete)
+        _show(rows, "gained" if delete else "would be gained")
 
 
 def _of_killed_pipelines(store: Store, delete: bool) -> list[Removable]:

@@ -185,6 +185,7 @@ def test_a_log_that_is_removed_costs_no_answer_and_is_used_again_when_it_is_back
         of_request(root, service.predict(ROW), 1)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_writer_that_is_killed_is_started_again(model, tmp_path):
     monitoring_log.make(tmp_path)
     before = {*threading.enumerate()}
@@ -257,11 +258,12 @@ def test_a_full_disk_costs_no_answer_and_a_killed_service_at_most_a_second(model
 
 
 def test_the_rows_of_a_file_are_recorded_as_a_batch_the_refused_ones_too(
-    model, tmp_path, monkeypatch, capsys
+    model, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "tracking_store"))
     monkeypatch.setenv("TRACKING_BACKEND", "local")
     monkeypatch.setenv("TRACKING_PUBLISH", "parent")
+    caplog.set_level("INFO")
     songs = with_text(make_songs(300, seed=2))
     songs.loc[7, "energy"] = 3
     songs.to_parquet(tmp_path / "songs.parquet")
@@ -281,7 +283,7 @@ def test_the_rows_of_a_file_are_recorded_as_a_batch_the_refused_ones_too(
             assert row["prediction"] == answers["prediction"][row["row"]]
             assert row["inputs"]["energy"] == songs["energy"][row["row"]]
             assert row["inputs"]["text_feature"] == len(songs["text_feature"][row["row"]])
-    assert request in capsys.readouterr().err
+    assert f"songs.parquet is request {request}" in caplog.text
 
 
 def test_where_others_ask_the_log_must_be_named(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """House-keeping takes what nobody needs, says what it gains, and leaves the rest whole."""
 
+import datetime
 import json
 import os
 import random
@@ -25,7 +26,7 @@ from tests import warm
 from tests.pipeline.caching.test_reuse import Place
 from tests.pipeline.environments.test_environments import make_project as make_environment_project
 from tests.pipeline.trivial_steps import ROOT, STEPS, make_project
-from util_lib import tracking
+from util_lib import safe_files, tracking
 from util_lib.errors import UserError
 from util_lib.tracking.store.database import Store, open_store
 
@@ -295,7 +296,7 @@ def test_whatever_is_logged_and_killed_what_is_needed_is_whole_and_a_number_has_
 
 WRITER = """
 import random, sys
-from util_lib import tracking
+from util_lib import safe_files, tracking
 choose = random.Random(sys.argv[1])
 for number in range(60):
     with tracking.init(project="p") as run:
@@ -419,3 +420,36 @@ def test_it_waits_for_nobody_who_works_on_the_whole_store(store):
     ):
         unneeded.clean(store, keep=1, delete=True)
     assert unneeded.clean(store, keep=1, delete=True) == []
+
+
+def test_what_the_monitoring_log_holds_for_too_long_is_listed_and_then_removed(
+    store, tmp_path, capsys
+):
+    today = datetime.datetime.now(datetime.UTC)
+    days = {n: today - datetime.timedelta(days=n) for n in (0, 29, 31, 91)}
+    log = tmp_path / "monitoring_log"
+    for day in days.values():
+        rows = log / "rows" / "project=p" / f"day={day:%Y-%m-%d}" / "part.parquet"
+        rows.parent.mkdir(parents=True)
+        rows.write_bytes(b"1234")
+        spool = log / "spool" / "p" / f"{day:%Y%m%dT%H%M%S%f}-1-champion.arrows"
+        spool.parent.mkdir(parents=True, exist_ok=True)
+        spool.write_bytes(b"12")
+    (log / "labels").mkdir()
+
+    def left() -> list[str]:
+        return sorted(path.name[:12] for path in log.rglob("*") if path.suffix == ".arrows")
+
+    held = safe_files.hold(log / "spool" / "p" / f"{days[91]:%Y%m%dT%H%M%S}0-2-champion.arrows")
+    before = left()
+    assert run([]) == 0
+    listed = capsys.readouterr().out
+    assert listed.count("older than 90 days") == 2 and left() == before
+    assert f"day={days[91]:%Y-%m-%d}" in listed and f"day={days[31]:%Y-%m-%d}" not in listed
+    assert run(["--delete", "true", "--keep_days", "30"]) == 0
+    assert capsys.readouterr().out.count("older than 30 days") == 4
+    assert sorted(path.name for path in (log / "rows" / "project=p").iterdir()) == sorted(
+        f"day={days[n]:%Y-%m-%d}" for n in (0, 29)
+    )
+    assert len(left()) == 3 and (log / "labels").is_dir()  # one of them is being written
+    safe_files.release(held)
