@@ -12,38 +12,26 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from util_lib import safe_files
 from util_lib.dataset.columns import Monitored
 from util_lib.model.config import TEXT, Declaration
-from util_lib.monitoring_places import (
-    KEY,
-    LABELS,
-    PLACE,
-    ROWS,
-    SPOOL,
-    SUFFIX,
-    WINDOWS,
-    folder,
-    projects,
-    spools,
-)
-from util_lib.tables import typed
 from util_lib.tracking.names import default_project
+from util_lib.tracking.store.places import store_directory
 
-__all__ = ["KEY", "LABELS", "PLACE", "ROWS", "SPOOL", "WINDOWS", "folder", "projects", "spools"]
+if TYPE_CHECKING:
+    import pyarrow as pa  # imported where it is used: who only looks for files has it not
 
+PLACE = "MONITORING_LOG"
+FOLDER = "monitoring_log"
+SPOOL, ROWS, LABELS, WINDOWS, KEY = "spool", "rows", "labels", "windows.parquet", "key"
+SUFFIX = ".arrows"
 CHAMPION, CHALLENGER, SHADOW, BATCH = ROLES = ("champion", "challenger", "shadow", "batch")
 
 SPOOL_SECONDS = 60.0  # a stream is closed after these, or as many bytes: then it can be compacted
 SPOOL_BYTES = 8_000_000
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of an Arrow stream
-
-TYPES: dict[str, pa.DataType] = {"length": pa.int32(), "hash": pa.string()}
 
 
 class About(NamedTuple):
@@ -62,8 +50,15 @@ class Stream(NamedTuple):
     """What can be read of a spool: all of it, or, `torn`, up to where its writer was killed."""
 
     about: About
-    batches: list[pa.RecordBatch]
+    batches: "list[pa.RecordBatch]"
     torn: bool
+
+
+def folder() -> Path:
+    """Return where the log lies, whether it is there or not."""
+    if chosen := os.environ.get(PLACE):
+        return Path(chosen).expanduser().absolute()
+    return store_directory().parent / FOLDER
 
 
 def make(root: Path) -> None:
@@ -104,8 +99,11 @@ def sampled(request: str, share: float) -> bool:
     return int.from_bytes(found, "big") / 2**64 < share
 
 
-def kept(values: pa.Array, mode: Monitored, secret: bytes) -> pa.Array:
+def kept(values: "pa.Array", mode: Monitored, secret: bytes) -> "pa.Array":
     """Return what the log keeps of typed values: themselves, their lengths or their hashes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     if mode == "length":
         return pc.utf8_length(values).cast(pa.int32())
     if mode != "hash":
@@ -120,11 +118,15 @@ def kept(values: pa.Array, mode: Monitored, secret: bytes) -> pa.Array:
 
 def schema(
     version: str, task: str, classes: list[Any] | None, declaration: Declaration, names: list[str]
-) -> pa.Schema:
+) -> "pa.Schema":
     """Return the schema of a stream of one model version; `names` are the model's columns.
 
     Nothing is there of columns that are not declared or that are to be dropped, not even a name.
     """
+    import pyarrow as pa
+
+    from util_lib.tables import typed
+
     modes = declaration.monitored(names)
     project, model = project_and_model(version)
     about = About(
@@ -137,8 +139,9 @@ def schema(
         declaration=_without_dropped(declaration),
     )
     columns = declaration.columns
+    types = {"length": pa.int32(), "hash": pa.string()}
     inputs = [
-        pa.field(name, TYPES.get(mode) or typed.TYPES[columns.get(name, TEXT).dtype])
+        pa.field(name, types.get(mode) or typed.TYPES[columns.get(name, TEXT).dtype])
         for name, mode in modes.items()
     ]
     is_number = task == "regression"
@@ -173,7 +176,7 @@ def _without_dropped(declaration: Declaration) -> dict[str, Any]:
     return found
 
 
-def about(of: pa.Schema) -> About:
+def about(of: "pa.Schema") -> About:
     """Return what a stream, or a parquet file made of it, says of all its rows."""
     metadata = of.metadata or {}
     return About(*(json.loads(metadata[name.encode()]) for name in About._fields))
@@ -186,7 +189,7 @@ class SpoolFile:
     are `OSError`, and leave the stream as it was before.
     """
 
-    def __init__(self, root: Path, columns: pa.Schema, role: str):
+    def __init__(self, root: Path, columns: "pa.Schema", role: str):
         """Begin a stream in `root`, which must be there: a log is never made in passing."""
         if not root.is_dir():
             raise FileNotFoundError(f"no folder {root}")
@@ -207,7 +210,7 @@ class SpoolFile:
             safe_files.release(self._descriptor)
             raise
 
-    def write(self, batch: pa.RecordBatch) -> None:
+    def write(self, batch: "pa.RecordBatch") -> None:
         """Append rows."""
         if not os.fstat(self._descriptor).st_nlink:
             raise FileNotFoundError(f"{self.path} was removed")
@@ -238,8 +241,23 @@ class SpoolFile:
         self.size += len(memoryview(content).cast("B"))
 
 
+def projects(root: Path) -> list[str]:
+    """Name the projects that have something in the log."""
+    found = {path.name for path in (root / SPOOL).glob("*") if path.is_dir()}
+    found |= {path.name.partition("=")[2] for path in (root / ROWS).glob("project=*")}
+    return sorted(found)
+
+
+def spools(root: Path, project: str) -> list[Path]:
+    """Return the streams of a project that nobody writes any more, oldest first."""
+    found = sorted((root / SPOOL / project).glob(f"*{SUFFIX}"))
+    return [path for path in found if not safe_files.is_held(path)]
+
+
 def read_spool(path: Path) -> Stream | None:
     """Return what can be read of a stream, at most about `SPOOL_BYTES`; None without its schema."""
+    import pyarrow as pa
+
     content = path.read_bytes()
     batches: list[pa.RecordBatch] = []
     try:

@@ -14,7 +14,7 @@ from pipeline.housekeeping import monitored
 from pipeline.housekeeping.unneeded import Removable, clean, day
 from pipeline.running.exit_code import exit_code
 from pipeline.settings import temporary
-from util_lib import cli, databases, monitoring_places
+from util_lib import cli, databases, monitoring_log
 from util_lib.project import ROOT
 from util_lib.tracking import choice, mlflow_mirror, mlflow_runs
 from util_lib.tracking.store.database import Store
@@ -72,7 +72,7 @@ def go(argv: list[str]) -> None:
 
 def _monitored(keep_days: int, delete: bool) -> None:
     """List what is too old in the monitoring log, where there is one; with `delete` remove it."""
-    if (root := monitoring_places.folder()).is_dir():
+    if (root := monitoring_log.folder()).is_dir():
         print(f"the monitoring log {root}")
         rows = monitored.clean(root, keep_days, delete)
         _show(rows, "gained" if delete else "would be gained")

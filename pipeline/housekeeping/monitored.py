@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from pipeline.housekeeping.unneeded import Removable
-from util_lib import monitoring_places, safe_files
+from util_lib import monitoring_log, safe_files
 
 
 def clean(root: Path, keep_days: int, delete: bool) -> list[Removable]:
@@ -29,12 +29,12 @@ def clean(root: Path, keep_days: int, delete: bool) -> list[Removable]:
 
 
 def _days(root: Path) -> list[Path]:
-    return list((root / monitoring_places.ROWS).glob("project=*/day=*"))
+    return list((root / monitoring_log.ROWS).glob("project=*/day=*"))
 
 
 def _streams(root: Path) -> list[Path]:
-    named = monitoring_places.projects(root)
-    return [path for name in named for path in monitoring_places.spools(root, name)]
+    named = monitoring_log.projects(root)
+    return [path for name in named for path in monitoring_log.spools(root, name)]
 
 
 def _day_of(path: Path) -> datetime.date | None:
