@@ -7,7 +7,7 @@ round; CPU is what all threads of a process used in a turn, the writer's include
 first service, of the same round: their median, and from the 10 % to the 90 % quantile. Then the
 service that records all is sent more than its queue holds, and the rows are counted.
 
-    python benchmarks/capture.py --model model_export:latest [--rounds 30] [--requests 500]
+    python benchmarks/capture.py --model model_export:latest [--rounds 30] [--requests 300]
 
 `--model` is an artifact, or a directory; run it where the model's store is.
 """
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="model_export:latest", help="an artifact or directory")
     parser.add_argument("--rounds", type=int, default=30, help="turns of each service")
-    parser.add_argument("--requests", type=int, default=500, help="of each turn")
+    parser.add_argument("--requests", type=int, default=300, help="of each turn")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
         directory = args.model
