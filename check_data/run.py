@@ -42,7 +42,7 @@ OURS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "140"}  # wide enough 
 def report_by_pytest(checks: list[Check], log: Path) -> None:
     """Let test_data.py report the checks, its output to the file `log`.
 
-    The console gets all of it where a check failed, else its closing line. In this process, and
+    The console gets its closing line: what failed is the step's last word. In this process, and
     with nothing of the machine's own pytest settings: only pytest.ini beside this file counts.
     """
     # Its header would name folders of this machine.
@@ -55,8 +55,9 @@ def report_by_pytest(checks: list[Check], log: Path) -> None:
     closing = SECONDS.sub("", last).strip("= ")
     # The same data are the same artifact, however long the checks took.
     log.write_text(f"{before}\n{closing}\n", encoding="utf-8")
-    print(last if code == pytest.ExitCode.OK else output)
-    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+    known = code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    print(last if known else output)
+    if not known:
         raise UserError(f"pytest could not run the checks (exit code {int(code)}): {last}")
 
 
@@ -148,12 +149,17 @@ def main(argv: list[str] | None = None) -> None:
         pages.mkdir()
         report.write(pages, content, inputs, results, data)
         text = "What was checked and found"
-        tracking.log_file(run, pages, "check_data_report", "report", text)
+        told = tracking.log_file(run, pages, "check_data_report", "report", text)
         failures = [check.says for check in checks if check.outcome == "failed"]
         run.summary["n_checks"] = content["n_checks"]
         run.summary["n_failed"] = len(failures)
         run.summary["rows"] = len(inputs.sample)
         if failures:
+            page = f"{told.project}/{told.source_name}"
+            logger.warning("as a page: python -m util_lib.tracking download %s checked", page)
+            if any(check.outcome == "failed" and "drift" in check.rule for check in checks):
+                accepted = f"-e accept_reference -P sample_artifact={inputs.artifact.source_name}"
+                logger.warning("if the drift is right: mlflow run check_data %s", accepted)
             raise UserError(summarize(failures))
         if inputs.becomes_reference:
             accept(inputs.artifact, inputs.becomes_reference)

@@ -111,3 +111,28 @@ def test_trials_on_a_file_that_has_changed_since_at_its_address_never_win(place)
     assert "2 of the trials of this name are not compared: their data" in done[1].stdout
     about = winner(place, "address", "address")["sweep"]
     assert about["overrides"][DEPTH] in (1, 2) and about["winner"] in (3, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", ["0.2,0.3,0.4", "0.4,0.3,0.2"])  # in one the winner is not last
+def test_after_a_sweep_over_data_the_latest_are_what_the_winner_read(place, sizes):
+    file = place.folder / "rows.parquet"
+    make_songs(300, seed=next(SEEDS)).to_parquet(file, index=False)
+    steps = f"main.execute_steps=[get_data,preprocess,segregate,{STEP}]"
+    given = (
+        f"data.file_url={file}",
+        "main.project_name=tables",
+        steps,
+        "data.test_size=0.2,0.3,0.4",
+    )
+    name = f"tables-{sizes[2]}"
+    done = place.sweep(name, *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    about = winner(place, name, "tables")["sweep"]
+    trials = place.ask(
+        f"[r.config['sweep'] for r in api.runs('tables', filters={{'group': {name!r}}})"
+        " if 'sweep' in r.config]"
+    )
+    (read,) = [t["made"] for t in trials if t.get("trial") == about["winner"] and "made" in t]
+    latest = place.ask("api.artifact('tables/data_train.parquet:latest').source_name")
+    assert latest in read.values()

@@ -49,15 +49,22 @@ def parts(
     found = {"format": FORMAT, "project": settings.main.project_name, PLACE: place}
     found |= _code(step)
     found |= _environment(settings.main.env_manager)
+    found |= settings_of(step)
+    if step.source and source:
+        found[step.keys.get(step.source, step.source)] = source
+    return found | {f"input {name}": version for name, version in inputs.items()}
+
+
+def settings_of(step: Step) -> dict[str, str]:
+    """Return what `parts` has of the configuration, by its keys."""
+    found = {}
     for name, value in step.parameters.items():
         if value not in step.inputs and name != step.source:
             found[step.keys.get(name, name)] = value
     for name, content in step.files.items():
         for key, value in flatten(content).items():
             found[_config_key(step, f"{name}.{key}")] = json.dumps(value, default=str)
-    if step.source and source:
-        found[step.keys.get(step.source, step.source)] = source
-    return found | {f"input {name}": version for name, version in inputs.items()}
+    return found
 
 
 def digest(found: dict[str, str]) -> str:

@@ -79,6 +79,21 @@ def last(directory: Path, project: str, step: str) -> Result | None:
     return _first(directory, "project = ? AND step = ?", project, step)
 
 
+def that_made(directory: Path, project: str, step: str, output: Version) -> list[dict[str, str]]:
+    """Return what the outcome of a step depended on each time that it made this version."""
+    with _database(directory) as db:
+        rows = db.execute(
+            "SELECT parts FROM results WHERE project = ? AND step = ? AND instr(outputs, ?)"
+            " ORDER BY at DESC",
+            (project, step, json.dumps(output)),
+        ).fetchall()
+    found = []
+    for (parts,) in rows:
+        with suppress(*DAMAGE):
+            found.append({str(key): str(value) for key, value in json.loads(parts).items()})
+    return found
+
+
 def add(directory: Path, project: str, step: str, result: Result) -> None:
     """Record a result, in place of one with the same fingerprint."""
     row = (

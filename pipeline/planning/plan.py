@@ -28,6 +28,14 @@ def gates(settings: Settings) -> list[Step]:
     ]
 
 
+def maker(settings: Settings, artifact: str) -> Step | None:
+    """Return the step of the pipeline that makes an artifact, whether it runs or not."""
+    for name, entry in settings.steps.items():
+        if artifact in entry.outputs and None not in entry.inputs.values():
+            return _step(name, entry, settings)
+    return None
+
+
 def _step(name: str, entry: StepEntry, settings: Settings) -> Step:
     for key, reference in entry.inputs.items():
         if reference is None:

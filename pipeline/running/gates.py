@@ -1,8 +1,9 @@
-"""What a gate has refused stays refused: a later run without the gate does not take it."""
+"""What a run takes of earlier ones: never what a gate has refused, nothing else without a word."""
 
-from pipeline.caching import decision, record
+from pipeline.caching import decision, fingerprint, record
+from pipeline.caching.version import Version
 from pipeline.caching.versions import Versions
-from pipeline.planning.plan import gates
+from pipeline.planning.plan import gates, maker
 from pipeline.planning.step import Step
 from pipeline.settings.schema import Settings
 from util_lib.errors import UserError
@@ -60,3 +61,30 @@ def _verdict(
             "main.allow_unchecked=true, which the receipt will tell"
         )
     return [f"{step.name} takes {name} although {gate.name} refused it: main.allow_unchecked"]
+
+
+def ask_makers(settings: Settings, steps: list[Step], versions: Versions) -> list[str]:
+    """Return what is to be said of inputs that an earlier run made, by other settings than now.
+
+    Where nobody knows by which, nothing is said: a version that came from elsewhere, for example.
+    """
+    project = settings.main.project_name
+    made, said = {name for step in steps for name in step.outputs}, []
+    for step in steps:
+        for reference in step.inputs:
+            name = parse_reference(reference).name
+            made_by = None if name in made else maker(settings, name)
+            version = versions.find(reference, project) if made_by else None
+            if made_by is None or version is None:
+                continue
+            output = Version(version.name, version.number, version.digest)
+            now = fingerprint.settings_of(made_by)
+            known = record.that_made(versions.directory, project, made_by.name, output)
+            known = [{key: parts.get(key, "") for key in now} for parts in known]
+            if known and now not in known:
+                why = fingerprint.difference(known[0], now)
+                said.append(
+                    f"{step.name} takes {name}:v{version.number}, which {made_by.name} made with "
+                    f"other settings ({why}): add {made_by.name} to main.execute_steps for today's"
+                )
+    return list(dict.fromkeys(said))

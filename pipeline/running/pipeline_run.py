@@ -19,7 +19,7 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.receipts import code_state, writing
 from pipeline.running import failures, mlflow_session, parent_run, preview, step_process
 from pipeline.running.failures import StepFailed
-from pipeline.running.gates import ask_gates
+from pipeline.running.gates import ask_gates, ask_makers
 from pipeline.running.mlflow_session import Session, Under
 from pipeline.running.scheduler import Execute, Work, position, walk
 from pipeline.running.screen import Screen
@@ -46,7 +46,7 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
         with versions.opened(os.environ[choice.VARIABLE]) as found:
             _refuse_missing_inputs(settings, steps, found)
         found = stack.enter_context(versions.opened(os.environ[choice.VARIABLE], make=True))
-        for line in ask_gates(settings, steps, found):
+        for line in (*ask_gates(settings, steps, found), *ask_makers(settings, steps, found)):
             screen.say(line)
             screen.closing.append(line)
         execute = executor(settings, steps, outcomes, screen, job, stack)

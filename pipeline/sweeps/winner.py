@@ -55,6 +55,10 @@ class Ending:
         settings = self._compose(*winner.sweep["arguments"])
         steps = plan(settings)
         training = trial_step(settings, steps)
+        before = steps[: steps.index(training)]
+        if len(self._sweep.made) > len(before) and settings.main.cache:
+            # Trials read several tables: what comes later finds those of the winner as the latest.
+            shared_steps.run_steps(settings, before, screen)
         text = self._write_parameters(screen, winner, training)
         export = next(iter(training.outputs), None)
         if not export:
@@ -81,7 +85,6 @@ class Ending:
         made |= {name.partition(":")[0]: name for name in answer["artifacts"]}
         after = steps[steps.index(training) + 1 :]
         if after:
-            before = steps[: steps.index(training)]
             digests = shared_steps.chain(before)
             for digest in digests:
                 names = self._sweep.made.get(digest, [])

@@ -127,6 +127,15 @@ def test_the_run_that_mlflow_made_for_it_says_that_all_was_there(place):
     assert client.get_experiment(shown.experiment_id).name == "songs_demo"
 
 
+def test_inputs_that_were_made_by_other_settings_are_said(place):
+    only = f"main.execute_steps=[{TEST}]"
+    other = place.run(only, "data.test_size=0.2").stdout
+    assert (
+        f"which {SPLIT} made with other settings (data.test_size 0.3 -> 0.2): add {SPLIT}" in other
+    )
+    assert "other settings" not in place.run(only).stdout
+
+
 def test_an_edit_runs_its_step_and_those_after_it_only_if_it_makes_something_else(place):
     place.edit("segregate/run.py", "import hashlib", "# a remark\nimport hashlib")
     assert place.ran() == [SPLIT]
