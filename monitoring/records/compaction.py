@@ -7,6 +7,7 @@ hidden files are nobody's and go. The service writes spools and knows nothing of
 
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -147,9 +148,8 @@ class _Files:
         days = pc.strftime(batch.column("time"), "%Y-%m-%d")
         for day in pc.unique(days).to_pylist():
             key = (day, schema)
-            self._paths.setdefault(
-                key, self._folder / f"day={day}" / f"{self._stem}-{len(self._paths)}.parquet"
-            )
+            if key not in self._paths:
+                self._paths[key] = self._new_path(day)
             self._parts.setdefault(key, []).append(batch.filter(pc.equal(days, day)))
             if _rows(self._parts[key]) >= GROUP_ROWS:
                 self._flush([key])
@@ -173,6 +173,14 @@ class _Files:
             with contextlib.suppress(OSError):
                 file.close()
             _partial(self._paths[key]).unlink(missing_ok=True)
+
+    def _new_path(self, day: str) -> Path:
+        """Return a name that no file has: a clock set back may give the name of a spool again."""
+        folder = self._folder / f"day={day}"
+        names = (folder / f"{self._stem}-{number}.parquet" for number in itertools.count())
+        return next(
+            path for path in names if path not in self._paths.values() and not path.exists()
+        )
 
     def _flush(self, keys: Iterable[tuple[str, bytes]]) -> None:
         for key in keys:

@@ -51,7 +51,8 @@ class Streams:
             except BaseException as error:
                 ends = not isinstance(error, Exception)  # the thread: nothing is lost unseen
                 self._note(error, n_rows + left * ends)
-                self._close(role)
+                if _reason(error) != DISK_FULL:  # it has room again: the stream goes on
+                    self._close(role)
                 if ends:
                     raise
             else:

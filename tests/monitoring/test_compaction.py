@@ -122,3 +122,11 @@ def test_rows_lie_in_the_folder_of_their_day_and_the_order_of_spools_does_not_co
         assert {str(time.date()) for time in pd.read_parquet(file.path)["time"]} == {day}
     frame = rows.read(found, "model_export", pd.Timestamp("2026-03-02"), pd.Timestamp("2026-03-09"))
     assert len(frame[0].frame) == 770 and frame[0].frame["time"].is_monotonic_increasing
+
+
+def test_a_spool_with_the_name_of_an_earlier_one_replaces_nothing(steps):
+    first = record(songs(50, 1))
+    compact()
+    record(songs(50, 2)).rename(first)
+    compact()
+    assert recorded() == sorted(f"r{seed}-{n}" for seed in (1, 2) for n in range(50))

@@ -288,7 +288,7 @@ def test_the_rows_of_a_file_are_recorded_as_a_batch_the_refused_ones_too(
 
 
 def test_where_others_ask_the_log_must_be_named(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "tracking_store"))
     assert serve.check_capture("0.0.0.0", 0) is None and not any(tmp_path.iterdir())
     assert serve.check_capture("127.0.0.1", 0.1) == (tmp_path / "monitoring_log", 0.1)
     with pytest.raises(UserError, match="can be reached by others.*set MONITORING_LOG"):

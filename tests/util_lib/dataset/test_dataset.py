@@ -84,6 +84,8 @@ def test_a_wrong_key_or_value_is_named_with_the_file_and_what_is_allowed(tmp_pat
         ("{dtype: string, role: numerical}", "use text or categorical"),
         ("{dtype: datetime, role: numerical}", "use date"),
         ("{dtype: float, role: numerical, encoding: one_hot}", "belong to role categorical"),
+        ("{dtype: float, role: numerical, monitor: length}", "monitor length belongs to texts"),
+        ("{dtype: float, role: numerical, monitor: none}", "'keep', 'length', 'hash' or 'drop'"),
         ("{dtype: string, role: categorical, ordered: true}", "ordered needs `allowed`"),
         ("{dtype: float, role: numerical, min: 2024-01-01, max: 3}", "are of two kinds"),
     ],
