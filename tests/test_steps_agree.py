@@ -17,10 +17,11 @@ from pipeline.commands import describe, gc, leaderboard, new_step, reproduce, re
 
 TRAINERS = ("train_random_forest", "train_gradient_boosting")
 STEPS = ("get_data", "preprocess", "check_data", "segregate", *TRAINERS, "evaluate")
-PROJECTS = (*STEPS, "tools/describe", "tools/compare")
+PROJECTS = (*STEPS, "monitoring", "tools/describe", "tools/compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES += [("tools/compare", name, name) for name in ("scores", "sample")]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
+ENTRIES += [("monitoring", n, n) for n in ("labels", "page")]
 ENTRIES += [("serving", n, n) for n in ("predict", "promote", "rollback", "image", "serve")]
 
 

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         logger.info("fitting on %s rows, validating on %s", f"{len(train):,}", f"{len(val):,}")
         inference_pipeline.fit(pipeline, train, config)
 
-        pipeline, scores, draw = training.validate(pipeline, val, config, args)
+        pipeline, scores, draw, answers = training.validate(pipeline, val, config, args)
         scores |= training.learning_curve(share, train, val, config, args, scores)
         for name, value in scores.items():
             run.summary[name] = value
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
             logger.info("export_artifact is null: nothing is exported")
             return
         name = args.export_artifact
-        logged = training.export(run, name, pipeline, train, val, data, config, args)
+        logged = training.export(run, name, pipeline, train, val, answers, data, config, args)
         logger.info("exported %s, %.1f MB", logged.name, logged.size / 1e6)
 
 

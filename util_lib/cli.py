@@ -191,7 +191,7 @@ def start_logging(step: str) -> None:
 
 
 def exit_code(main: Callable[[], Any]) -> int:
-    """Run a step's `main` and return the exit code of its process.
+    """Run a step's `main` and return the exit code of its process: 0, or the one that it returns.
 
     A `UserError` becomes `<step>: <sentence>`, the last line on stderr. Ctrl-C gives 130, SIGTERM
     143; runs and temporary directories are closed on the way out. A
@@ -208,7 +208,7 @@ def exit_code(main: Callable[[], Any]) -> int:
     try:
         start_logging(step)
         with tracking.whole_step():
-            main()
+            code = main()
         sys.stdout.flush()
     except UserError as error:
         return _fail(step, str(error), 1)
@@ -224,7 +224,7 @@ def exit_code(main: Callable[[], Any]) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
         logging.shutdown()
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ from step_support import make_songs, with_text
 from serving import image
 from serving.model.served_model import load
 from util_lib.errors import UserError
+from util_lib.model import monitoring_reference
 
 TOKEN = "a-token-for-the-tests-of-the-image"
 PORT = "8080"  # in the image
@@ -45,6 +46,7 @@ def test_the_context_holds_the_model_its_code_and_exact_requirements(exported):
     }
     served = load(str(context / "model"))
     assert (served.version, served.digest) == ("tests/model_export:v0", model.digest)
+    assert (context / "model" / monitoring_reference.INPUTS_FILE).is_file()
     lines = (context / "requirements.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
     names = {line.partition("==")[0] for line in lines}

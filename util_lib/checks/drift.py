@@ -74,12 +74,31 @@ class _Side(NamedTuple):
     counts: pd.Series
 
 
-def compare(sample: Any, reference: Any, data: Data, ks_alpha: float) -> list[ColumnDrift]:
+class Remembered:
+    """A table that is compared more than once: what is in its columns is counted once."""
+
+    def __init__(self, table: pd.DataFrame):
+        """Count nothing yet."""
+        self.columns, self.empty, self._table = table.columns, table.empty, table
+        self.sides: dict[str, _Side] = {}
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._table)
+
+    def pieces(self, name: str) -> list[pd.Series]:
+        """Return a column."""
+        return [self._table[name]]
+
+
+def compare(
+    sample: Any, reference: Any, data: Data, ks_alpha: float, others: int = 0
+) -> list[ColumnDrift]:
     """Compare each declared column that is not ignored, in the order of the declaration.
 
-    `ks_alpha` is the chance of at least one false alarm over all tests together; each test is held
-    to its Šidák level. A column that one of the tables lacks or has no values of is returned as
-    not tested.
+    `ks_alpha` is the chance of at least one false alarm over all tests together, `others` that are
+    made elsewhere included; each test is held to its Šidák level. A column that one of the tables
+    lacks or has no values of is returned as not tested.
     """
     tests = [
         test
@@ -87,7 +106,8 @@ def compare(sample: Any, reference: Any, data: Data, ks_alpha: float) -> list[Co
         if column.role != "ignore"
         for test in _tests(sample, reference, name, column, data)
     ]
-    level = sidak(ks_alpha, max(1, sum(isinstance(test, _Test) for test in tests)))
+    n_tests = others + sum(isinstance(test, _Test) for test in tests)
+    level = sidak(ks_alpha, max(1, n_tests))
     return [_judged(test, level) for test in tests]
 
 
@@ -97,6 +117,13 @@ def sidak(alpha: float, n_tests: int) -> float:
     Šidák's correction: 1 - (1 - alpha)^(1 / n).
     """
     return 1 - (1 - alpha) ** (1 / n_tests)
+
+
+def compare_shares(
+    name: str, n_missing: list[int], n_rows: tuple[int, int], data: Data, level: float
+) -> ColumnDrift:
+    """Compare the share of rows that lack something in a sample with that in a reference."""
+    return _judged(_null_rates(name, n_missing, n_rows, data), level)
 
 
 def divergence(counts: np.ndarray) -> float:
@@ -163,6 +190,14 @@ def _side(frame: Any, name: str, column: Column, numeric: bool, *, as_text: bool
 
     What is of another type is left out: `check_data` names it elsewhere.
     """
+    if isinstance(frame, Remembered):
+        if name not in frame.sides:
+            frame.sides[name] = _counted_side(frame, name, column, numeric, as_text)
+        return frame.sides[name]
+    return _counted_side(frame, name, column, numeric, as_text)
+
+
+def _counted_side(frame: Any, name: str, column: Column, numeric: bool, as_text: bool) -> _Side:
     text = column.role == "text"
     n_missing = n_values = 0
     numbers, counted = Sorted(), []
@@ -187,6 +222,8 @@ def _side(frame: Any, name: str, column: Column, numeric: bool, *, as_text: bool
 
 
 def _lengths(texts: pd.Series) -> pd.Series:
+    if texts.dtype == "Int32":  # all that monitoring keeps of them
+        return texts.astype("float64")
     try:
         return texts.str.len().dropna().astype("float64")
     except AttributeError:  # no text among them
@@ -234,9 +271,11 @@ def _pooled(counts: pd.DataFrame) -> pd.DataFrame:
     depend on which table has them, ties included, or chance would find differences among them. The
     most frequent category is never pooled: two rows remain where there were two or more.
     """
-    totals = counts.sum()
-    both = counts.sum(axis=1).to_numpy()
+    cells = counts.to_numpy()
+    both, totals = cells.sum(axis=1), cells.sum(axis=0)
     expected = both * (totals.min() / totals.sum())
+    if len(both) <= TOP_CATEGORIES and (expected >= MIN_EXPECTED).all():
+        return counts
     labels = pd.util.hash_array(counts.index.to_numpy(dtype=object))
     order = np.lexsort((labels, -both))
     rare = expected < MIN_EXPECTED

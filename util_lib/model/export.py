@@ -22,7 +22,7 @@ import pandas as pd
 
 from util_lib import yaml_files
 from util_lib.errors import DamagedModelError, UserError
-from util_lib.model import held_out, skops_file
+from util_lib.model import held_out, monitoring_reference, skops_file
 from util_lib.project import ROOT
 from util_lib.safe_files import writing
 
@@ -50,6 +50,7 @@ def save(
     export_format: str = FORMATS[0],
     whole: Iterable[str] = (),
     rows: np.ndarray | None = None,
+    reference: dict[str, Any] | None = None,
 ) -> None:
     """Write a fitted `pipeline` to the new `directory`, in one of `FORMATS`.
 
@@ -57,7 +58,8 @@ def save(
     in a request is no type error); the first two become the input example.
     `whole` names the columns that held integers. `labels` shows the type of a prediction.
     `metadata` is what a reader of the MLmodel file should know of the model: its parameters, its
-    data, its commit. `rows` are the digests of its training rows (`held_out.hashes`).
+    data, its commit. `rows` are the digests of its training rows (`held_out.hashes`),
+    `reference` what `monitoring_reference.tables` made of them.
     """
     import mlflow.sklearn
     from mlflow.models import Model, ModelSignature
@@ -100,8 +102,15 @@ def save(
         skops_file.make_the_same(directory / SKOPS_FILE)
     if rows is not None:
         np.save(directory / held_out.ROWS_FILE, np.unique(rows), allow_pickle=False)
+    monitoring_reference.write(reference or {}, directory)
     _write_examples(directory)
     _name_by_content(directory)
+
+
+def metadata(directory: str | Path) -> dict[str, Any]:
+    """Return the metadata saved with a model; the model itself is not loaded."""
+    found: dict[str, Any] = _described(Path(directory)).get("metadata") or {}
+    return found
 
 
 def load(directory: str | Path, trust_pickle: bool = False) -> tuple[Any, dict[str, Any]]:

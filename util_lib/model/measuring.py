@@ -26,12 +26,11 @@ def score(
     the same answer for every row reaches (`<metric>_baseline`), and how many rows there are, of the
     rarest class too. What is not known is left out. Of a classifier also how far its probabilities
     are off (`metrics.calibration_gap`), and what the trees alone reach where it is calibrated.
-    `answers` are probabilities to be measured in place of the pipeline's own; `groups` numbers the
+    `answers` are to be measured in place of the pipeline's own; `groups` numbers the
     rows' groups where the split keeps them together: errors are then those between groups.
     """
     if task == "regression":
-        with inference_pipeline.predicting(pipeline, rows):
-            predicted = pipeline.predict(rows)
+        predicted = answer(pipeline, rows, task) if answers is None else answers
         scores = metrics.regression_scores(truth, predicted, split)
         if errors:
             scores |= _grounds_of_numbers(truth, predicted, split)
@@ -42,12 +41,11 @@ def score(
                 split,
             )
         return scores, lambda: {"residuals": _plots().residuals(truth, predicted)}
-    with inference_pipeline.predicting(pipeline, rows):
-        classes = pipeline.classes_
-        probabilities = pipeline.predict_proba(rows) if answers is None else answers
-        drawn = {"as answered": probabilities}
-        if inference_pipeline.is_calibrated(pipeline):
-            drawn["not calibrated"] = inference_pipeline.uncalibrated(pipeline).predict_proba(rows)
+    classes = pipeline.classes_
+    probabilities = answer(pipeline, rows, task) if answers is None else answers
+    drawn = {"as answered": probabilities}
+    if inference_pipeline.is_calibrated(pipeline):
+        drawn["not calibrated"] = answer(inference_pipeline.uncalibrated(pipeline), rows, task)
     predicted = classes[probabilities.argmax(axis=1)]
     scores = metrics.scores(truth, probabilities, classes, split)
     if errors:
@@ -65,6 +63,12 @@ def score(
             {name: metrics.reliability(truth, given, classes) for name, given in drawn.items()}
         ),
     }
+
+
+def answer(pipeline: Any, rows: pd.DataFrame, task: str) -> np.ndarray:
+    """Return the probabilities of `rows`, or the numbers that are predicted for them."""
+    with inference_pipeline.predicting(pipeline, rows):
+        return pipeline.predict(rows) if task == "regression" else pipeline.predict_proba(rows)
 
 
 def _count_groups(

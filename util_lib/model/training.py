@@ -15,7 +15,13 @@ from sklearn.pipeline import Pipeline
 from util_lib import cli, git_state, tracking, validation
 from util_lib.errors import UserError
 from util_lib.model import export as model_export
-from util_lib.model import held_out, inference_pipeline, measuring, metric_names
+from util_lib.model import (
+    held_out,
+    inference_pipeline,
+    measuring,
+    metric_names,
+    monitoring_reference,
+)
 from util_lib.model.config import AnyPipeline
 from util_lib.project import ROOT
 from util_lib.tables import drawing, reading, splitting
@@ -153,11 +159,12 @@ def validate(
     args: argparse.Namespace,
     split: str = "val",
     errors: bool = True,
-) -> tuple[Pipeline, dict[str, float], Callable[[], dict[str, Any]]]:
+) -> tuple[Pipeline, dict[str, float], Callable[[], dict[str, Any]], np.ndarray | None]:
     """Return the fitted pipeline, calibrated by the validation rows, its scores, what draws them.
 
-    A calibrated model is measured on answers of calibrations that have not seen the row, five
-    parts of the validation rows by turns: what it answers itself would look too well.
+    And what was measured: its answers to the validation rows, None without any. A calibrated model
+    is measured on answers of calibrations that have not seen the row, five parts of the validation
+    rows by turns: what it answers itself would look too well.
     """
     if val.empty:
         if config.calibrate:
@@ -165,18 +172,20 @@ def validate(
                 f"calibrate {config.calibrate!r} needs validation rows and val_size is 0: set "
                 "data.val_size above 0, or calibrate to null"
             )
-        return pipeline, {}, dict
-    answers, truth = None, val[config.target].to_numpy()
+        return pipeline, {}, dict, None
+    truth = val[config.target].to_numpy()
     groups = splitting.groups_of(val, splitting.rule(args))
     if config.calibrate:
         answers = inference_pipeline.answers_of_calibrations(
             pipeline, val, config, args.random_seed, groups
         )
         pipeline = inference_pipeline.calibrated(pipeline, val, config)
+    else:
+        answers = measuring.answer(pipeline, val, config.task)
     scores, draw = measuring.score(
         pipeline, val, truth, config.task, split, errors, answers, groups
     )
-    return pipeline, scores, draw
+    return pipeline, scores, draw, answers
 
 
 def read_rows(
@@ -259,6 +268,7 @@ def export(
     pipeline: Pipeline,
     train: pd.DataFrame,
     val: pd.DataFrame,
+    answers: np.ndarray | None,
     data: tracking.Artifact,
     config: AnyPipeline,
     args: argparse.Namespace,
@@ -266,7 +276,8 @@ def export(
 ) -> tracking.Artifact:
     """Log the fitted `pipeline` as the artifact `name` and return its version.
 
-    Its files say nothing of `name` or of the run: the same model is the same content.
+    `answers` are those to the rows of `val`, as `validate` gives them. Its files say nothing of
+    `name` or of the run: the same model is the same content.
     """
     parameters = parameters_of(config)
     about: dict[str, Any] = {
@@ -290,14 +301,23 @@ def export(
         directory = Path(tmp, "model")
         example = pipeline["columns"].transform(train)
         with inference_pipeline.predicting(pipeline, train.head(1)):
-            answers = pipeline.predict(train.head(1))
+            labels = pipeline.predict(train.head(1))
         names = config.features.names()
         whole = [n for n in names if is_integer_dtype(train[n]) and train[n].notna().all()]
         columns = [*names, config.target]
         # a model is chosen by its validation rows, so they have been looked at too
         rows = np.concatenate([held_out.hashes(part, columns) for part in (train, val)])
+        reference = monitoring_reference.tables(
+            train,
+            config.declaration.monitored(names),
+            answers,
+            val[config.target].to_numpy(),
+            getattr(pipeline, "classes_", None),
+        )
         export_format = config.export_format
-        model_export.save(pipeline, directory, example, answers, about, export_format, whole, rows)
+        model_export.save(
+            pipeline, directory, example, labels, about, export_format, whole, rows, reference
+        )
         metadata = about | {
             "parameters": parameters,
             "data": about["data"] | {"artifact": f"{data.project}/{data.source_name}"},

@@ -148,13 +148,15 @@ def log_winner(request: dict[str, Any], warm: Warm) -> dict[str, Any]:
             pipeline, _ = _fit(
                 train, config, warm, _key(data, args, config), request.get("threads")
             )
-            pipeline, scores, draw = training.validate(pipeline, val, config, args)
+            pipeline, scores, draw, answers = training.validate(pipeline, val, config, args)
             _told(run, request["summary"] | scores)
             _draw(run, pipeline, draw)
             logged = [_log_file(run, request, config)]
             name, aliases = args.export_artifact, ["latest", "best"]
             logged += [
-                training.export(run, name, pipeline, train, val, data, config, args, aliases)
+                training.export(
+                    run, name, pipeline, train, val, answers, data, config, args, aliases
+                )
             ]
             return {"run": run.id, "artifacts": [version.name for version in logged]}
 
@@ -264,12 +266,12 @@ def _fit_and_log(
         if measured["pruned"]:
             return _told(run, summary)
     pipeline, seconds = _fit(train, config, warm, _key(data, args, config), threads)
-    pipeline, scores, draw = training.validate(pipeline, val, config, args)
+    pipeline, scores, draw, answers = training.validate(pipeline, val, config, args)
     summary |= scores
     summary |= {"fit_seconds": seconds, "model_mb": inference_pipeline.megabytes(pipeline)}
     if args.export_artifact:
         name = args.export_artifact
-        logged = training.export(run, name, pipeline, train, val, data, config, args)
+        logged = training.export(run, name, pipeline, train, val, answers, data, config, args)
         summary["model"] = logged.name
     summary |= objective_of(summary, sweep["objectives"])
     if request.get("figures"):

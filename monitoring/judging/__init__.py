@@ -1,0 +1,1 @@
+"""How a window of recorded rows is judged: pure functions, no files."""

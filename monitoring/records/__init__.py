@@ -1,0 +1,1 @@
+"""What the monitor keeps: rows, labels and the history of windows."""

@@ -1,0 +1,1 @@
+"""What the monitor says: verdicts, a page, metrics, messages."""
