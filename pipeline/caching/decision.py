@@ -11,7 +11,7 @@ from pipeline.caching.version import Version
 from pipeline.caching.versions import Versions
 from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
-from util_lib import folders
+from util_lib import cli, folders, partitions
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 from util_lib.safe_files import read_content
@@ -199,7 +199,9 @@ def _source(step: Step, source: str, settings: Settings) -> str:
         path = resolve_path(unquote(address.path) if address.scheme == "file" else url)
         try:
             files = folders.files_at(url)
-            sha256 = read_content(path).sha256 if files is None else folders.digest(files)
+            if files is None:
+                return f"{url} sha256 {read_content(path).sha256}"
+            sha256 = folders.digest(partitions.of_files(files, _partitions(step)))
             return f"{url} sha256 {sha256}"
         except OSError as error:
             raise fingerprint.UnknownFingerprint(
@@ -211,6 +213,14 @@ def _source(step: Step, source: str, settings: Settings) -> str:
         raise fingerprint.UnknownFingerprint("the secrets of its address are not set here")
     digest = _state_on_server(url) if told == "null" else told.lower()
     return f"{without_secrets(url)} sha256 {digest}"
+
+
+def _partitions(step: Step) -> partitions.Rule:
+    """Return which files of a folder a step takes: those parameters of get_data, if it has them."""
+    by, window, until = (
+        cli.optional(step.parameters.get(f"partition_{key}", "")) for key in partitions.Rule._fields
+    )
+    return partitions.Rule(by, int(window) if window else None, until)
 
 
 def _state_on_server(url: str) -> str:

@@ -246,7 +246,7 @@ def sure_falls(
 ) -> list[str]:
     """Return the classes of `names` whose F1 falls for more than the chance of these rows."""
     truth, groups = _truth(frame, model), _groups(frame, model)
-    known = [str(name) for name in model.classes]
+    known = [*map(str, model.classes if model.classes is not None else ())]
     return [
         name
         for name in names

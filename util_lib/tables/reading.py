@@ -136,6 +136,7 @@ def read(
     sheet: str | None = None,
     max_rows: int | None = MOST_ROWS,
     rows: "np.ndarray | None" = None,
+    partition: str | None = None,
 ) -> "pd.DataFrame":
     """Return the table in a file; `UserError` if it holds none, or one larger than `max_rows` says.
 
@@ -144,11 +145,14 @@ def read(
     which a value is of another type is left as the file has it. Others come as they are; texts of a
     CSV file as what all of a column are. `csv` says how a CSV file is written, and where it has no
     header `names` are its columns. `rows` marks those that are wanted, None = all.
+    `partition` names a column that says of each row of which partition its file is.
     """
     import pandas as pd
 
-    columns = columns or {}
-    found, written = columns_of(Path(path), csv, format, names, sheet, max_rows, rows)
+    columns = dict(columns or {})
+    if partition:
+        columns[partition] = Column(dtype="string", role="ignore")
+    found, written = columns_of(Path(path), csv, format, names, sheet, max_rows, rows, partition)
     frame = {n: _column(values, columns.get(n), csv, written) for n, values in found.items()}
     return pd.DataFrame(frame)
 
@@ -161,6 +165,7 @@ def columns_of(
     sheet: str | None = None,
     max_rows: int | None = None,
     rows: "np.ndarray | None" = None,
+    partition: str | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Return the columns of a file as it has them: Arrow's, or lists where values are of any type.
 
@@ -172,7 +177,7 @@ def columns_of(
         check_file(file)
     if max_rows is not None and is_parquet(path, format):
         refuse_large(path, *_parquet_shape(path), max_rows)
-    for piece in pieces(path, csv, format, names, sheet):
+    for piece in pieces(path, csv, format, names, sheet, partition=partition):
         if rows is not None:
             piece = _marked(piece, rows)
         if max_rows is not None:
@@ -298,6 +303,7 @@ def pieces(
     wanted: set[str] | None = None,
     n_rows: int = PIECE_ROWS,
     skip_damaged: bool = False,
+    partition: str | None = None,
 ) -> Iterator[Piece]:
     """Yield the rows of a file, at most `n_rows` at a time; `UserError` if it holds no table.
 
@@ -310,7 +316,8 @@ def pieces(
     parts = (
         (file, _of_file(file, csv, format, names, sheet, **options)) for file in files_of(path)
     )
-    yield from several_files.joined(parts) if path.is_dir() else next(parts)[1]
+    several = path.is_dir() or partition
+    yield from several_files.joined(parts, partition) if several else next(parts)[1]
 
 
 def _of_file(
