@@ -310,6 +310,13 @@ class Data(Section):
             "from the reference's, in bits, also reaches this",
         ),
     ] = 0.02
+    drift: Annotated[
+        Literal["fail", "warn"],
+        Field(
+            description="what is done about columns that drift from the reference; `update` only "
+            "warns where monitoring has seen the drift in use"
+        ),
+    ] = "fail"
     leakage: Annotated[
         Literal["off", "warn", "fail"],
         Field(description="what is done about columns that give the target away"),

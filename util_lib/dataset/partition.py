@@ -20,8 +20,8 @@ class Partition(Section):
         BeforeValidator(null_word),
         Field(
             description="`file`: each file of the folder is a partition, called by the week, day "
-            "or month in its name, else by its name; `column`: rows with the same value of `column`, "
-            "of a date those of one ISO week (`2026-W14`)"
+            "or month in its name, else by its name; `column`: rows with the same value of "
+            "`column`, of a date those of one ISO week (`2026-W14`)"
         ),
     ] = None
     column: Annotated[
