@@ -19,7 +19,7 @@ DATED = re.compile(r"\d{4}-?W\d{2}|\d{4}-\d{2}-\d{2}|\d{4}-\d{2}")
 
 
 class Selection(Protocol):
-    """What says which partitions are taken: `Rule`, and the section of the declaration."""
+    """What says which partitions are taken: `Parted`, and the section of the declaration."""
 
     @property
     def window(self) -> int | None:
@@ -30,7 +30,7 @@ class Selection(Protocol):
         """The newest that is taken; None = the newest there is."""
 
 
-class Rule(NamedTuple):
+class Parted(NamedTuple):
     """By what a table is parted, and which parts are taken."""
 
     by: str | None = None
@@ -60,9 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def rule(args: argparse.Namespace) -> Rule:
+def rule(args: argparse.Namespace) -> Parted:
     """Return what `add_arguments` read."""
-    return Rule(cli.optional(args.partition_by), args.partition_window, args.partition_until)
+    return Parted(cli.optional(args.partition_by), args.partition_window, args.partition_until)
 
 
 def of_file(name: str) -> str:
@@ -92,7 +92,7 @@ def order(name: str) -> tuple[int, float, str]:
         return (1, 0.0, name)
 
 
-def of_files(files: list[Path], how: Rule) -> list[Path]:
+def of_files(files: list[Path], how: Parted) -> list[Path]:
     """Return the files of the partitions that are taken; all where they are no partitions."""
     if how.by != "file":
         return files

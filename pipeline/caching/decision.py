@@ -45,8 +45,8 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
     project = settings.main.project_name
     inputs = _inputs(step, project, versions, made)
     try:
-        source = _source(step, step.source, settings) if step.source else ""
-        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
+        data = source(step, step.source, settings) if step.source else ""
+        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), data)
     except fingerprint.UnknownFingerprint as unknown:
         return Decision(None, None, str(unknown), inputs)
     if not settings.main.cache:
@@ -82,8 +82,8 @@ def has_passed(step: Step, settings: Settings, versions: Versions, made: dict[st
     """Say whether a step has finished on what it would read now, with all that it depends on."""
     inputs = _inputs(step, settings.main.project_name, versions, made)
     try:
-        source = _source(step, step.source, settings) if step.source else ""
-        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
+        data = source(step, step.source, settings) if step.source else ""
+        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), data)
     except fingerprint.UnknownFingerprint:
         return False
     return cache.find(versions.directory, fingerprint.digest(parts)) is not None
@@ -191,9 +191,9 @@ def _bootstrapped(inputs: dict[str, str], parts: dict[str, str]) -> dict[str, st
     }
 
 
-def _source(step: Step, source: str, settings: Settings) -> str:
+def source(step: Step, parameter: str, settings: Settings) -> str:
     """Identify what the step would download, without downloading it."""
-    url, told = step.parameters[source], step.parameters.get("sha256", "null")
+    url, told = step.parameters[parameter], step.parameters.get("sha256", "null")
     address = urlsplit(url)
     if address.scheme not in ("http", "https"):
         path = resolve_path(unquote(address.path) if address.scheme == "file" else url)
@@ -215,12 +215,13 @@ def _source(step: Step, source: str, settings: Settings) -> str:
     return f"{without_secrets(url)} sha256 {digest}"
 
 
-def _partitions(step: Step) -> partitions.Rule:
+def _partitions(step: Step) -> partitions.Parted:
     """Return which files of a folder a step takes: those parameters of get_data, if it has them."""
     by, window, until = (
-        cli.optional(step.parameters.get(f"partition_{key}", "")) for key in partitions.Rule._fields
+        cli.optional(step.parameters.get(f"partition_{key}", ""))
+        for key in partitions.Parted._fields
     )
-    return partitions.Rule(by, int(window) if window else None, until)
+    return partitions.Parted(by, int(window) if window else None, until)
 
 
 def _state_on_server(url: str) -> str:

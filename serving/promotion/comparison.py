@@ -40,7 +40,7 @@ class Rules:
     rule: str = "gain"
 
 
-class Verdict(NamedTuple):
+class Ruling(NamedTuple):
     """Whether a candidate is promoted; why, as a word for programs and as a sentence."""
 
     promote: bool
@@ -278,7 +278,7 @@ def _groups(frame: pd.DataFrame, model: ServedModel) -> np.ndarray | None:
     return splitting.groups_of(frame, split)
 
 
-def decide(compared: dict[str, Any], rules: Rules) -> Verdict:
+def decide(compared: dict[str, Any], rules: Rules) -> Ruling:
     """Return whether the candidate is to be promoted, and why.
 
     Without a predecessor it is. Else it must gain more than `min_gain` in the metric, and no class
@@ -291,16 +291,16 @@ def decide(compared: dict[str, Any], rules: Rules) -> Verdict:
         lost = compared.get("lost")
         why = "the predecessor cannot be loaded" if lost else "there is no predecessor"
         if rules.rule == "gain":
-            return Verdict(True, "predecessor_lost" if lost else "first", why)
+            return Ruling(True, "predecessor_lost" if lost else "first", why)
         words = f"{why}; {_words(rules.metric, by)} than the same answer for all rows"
         better = by["low"] > 0
-        return Verdict(better, "beats_baseline" if better else "not_above_baseline", words)
+        return Ruling(better, "beats_baseline" if better else "not_above_baseline", words)
     words = _words(rules.metric, by)
     if not by["gain"] > rules.min_gain + ROUNDING:
         needed = f"it must be better by more than {rules.min_gain:g}"
-        return Verdict(False, "not_better", f"{words}, and {needed}")
+        return Ruling(False, "not_better", f"{words}, and {needed}")
     if rules.rule == "interval" and not by["low"] > 0:
-        return Verdict(False, "not_sure", f"{words}, which may be chance")
+        return Ruling(False, "not_sure", f"{words}, which may be chance")
     falls = falls_of(compared, rules)
     if rules.rule == "interval":
         falls = {name: falls[name] for name in compared["sure_falls"]}
@@ -309,8 +309,8 @@ def decide(compared: dict[str, Any], rules: Rules) -> Verdict:
         named = ", ".join(f"{name} by {falls[name]:.3f}" for name in worst[:3])
         more = f" and {len(worst) - 3} more" if len(worst) > 3 else ""
         allowed = f"at most {rules.max_class_drop:g} is allowed"
-        return Verdict(False, "class_falls", f"{words}, but F1 falls for {named}{more}; {allowed}")
-    return Verdict(True, "better", words)
+        return Ruling(False, "class_falls", f"{words}, but F1 falls for {named}{more}; {allowed}")
+    return Ruling(True, "better", words)
 
 
 def _words(metric: str, by: dict[str, float]) -> str:

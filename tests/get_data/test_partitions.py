@@ -100,7 +100,7 @@ def test_only_the_files_that_are_taken_count_for_the_cache(incoming):
         given = {f"partition_{key}": str(value) for key, value in partition.items()}
         parameters = {"file_url": str(incoming), "sha256": "null", **given}
         step = Step("get_data", parameters, (), (), "get_data", source="file_url")
-        return decision._source(step, "file_url", None)
+        return decision.source(step, "file_url", None)
 
     taken = source(by="file", window=2, until="null")
     (incoming / f"songs_{WEEKS[0]}.parquet").unlink()

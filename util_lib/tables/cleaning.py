@@ -39,13 +39,16 @@ def columns_in_file(data: Data) -> dict[str, Column]:
 def read(path: str | Path, data: Data) -> pd.DataFrame:
     """Return the raw table in a file that is written as `data` declares, in the declared types."""
     columns = columns_in_file(data)
+    names = [*columns]
     by_file = data.partition.by == "file" and data.test == partitions.NEWEST
+    if by_file:
+        columns[partitions.COLUMN] = data.table_columns[partitions.COLUMN]
     return reading.read(
         path,
         columns,
         data.csv,
         data.format,
-        [*columns],
+        names,
         data.sheet,
         max_rows=data.max_rows,
         partition=partitions.COLUMN if by_file else None,

@@ -144,14 +144,12 @@ def read(
     type, integers with gaps and booleans with gaps in pandas' nullable types. A declared column in
     which a value is of another type is left as the file has it. Others come as they are; texts of a
     CSV file as what all of a column are. `csv` says how a CSV file is written, and where it has no
-    header `names` are its columns. `rows` marks those that are wanted, None = all.
-    `partition` names a column that says of each row of which partition its file is.
+    header `names` are its columns. `rows` marks those that are wanted, None = all. The column
+    `partition` says of each row of which partition its file is.
     """
     import pandas as pd
 
-    columns = dict(columns or {})
-    if partition:
-        columns[partition] = Column(dtype="string", role="ignore")
+    columns = columns or {}
     found, written = columns_of(Path(path), csv, format, names, sheet, max_rows, rows, partition)
     frame = {n: _column(values, columns.get(n), csv, written) for n, values in found.items()}
     return pd.DataFrame(frame)
@@ -169,7 +167,7 @@ def columns_of(
 ) -> tuple[dict[str, Any], bool]:
     """Return the columns of a file as it has them: Arrow's, or lists where values are of any type.
 
-    And whether all are texts because the file has nothing else (CSV). `rows` marks those wanted.
+    And whether all are texts because the file has nothing else (CSV).
     """
     gathered: dict[str, list[Any]] = {}
     written, n_rows = False, 0
@@ -313,11 +311,10 @@ def pieces(
     one table.
     """
     options: Any = {"wanted": wanted, "n_rows": n_rows, "skip_damaged": skip_damaged}
-    parts = (
-        (file, _of_file(file, csv, format, names, sheet, **options)) for file in files_of(path)
-    )
-    several = path.is_dir() or partition
-    yield from several_files.joined(parts, partition) if several else next(parts)[1]
+    files = files_of(path)
+    parts = ((file, _of_file(file, csv, format, names, sheet, **options)) for file in files)
+    is_one = not path.is_dir() and partition is None
+    yield from next(parts)[1] if is_one else several_files.joined(parts, partition)
 
 
 def _of_file(
