@@ -216,7 +216,7 @@ def source(step: Step, parameter: str, settings: Settings) -> str:
 
 
 def _partitions(step: Step) -> partitions.Parted:
-    """Return which files of a folder a step takes: those parameters of get_data, if it has them."""
+    """Return which files of a folder a step takes: its own parameters say it."""
     by, window, until = (
         cli.optional(step.parameters.get(f"partition_{key}", ""))
         for key in partitions.Parted._fields

@@ -18,7 +18,7 @@ from util_lib.errors import UserError
 CLOSE = 1.96  # standard errors to either side of a 95 % interval
 
 
-class Answer(NamedTuple):
+class Ruled(NamedTuple):
     """What the gate said of a candidate; `word` is for programs."""
 
     promoted: bool
@@ -26,10 +26,10 @@ class Answer(NamedTuple):
     reason: str
 
 
-def promote(settings: Settings, candidate: str, why: str) -> Answer:
+def promote(settings: Settings, candidate: str, why: str) -> Ruled:
     """Ask the gate; raise `StepFailed` where it does not come to an answer."""
     if (now := look.holder(settings)) is not None and look.full_name(now) == candidate:
-        return Answer(True, "prod_already", "it is prod already")
+        return Ruled(True, "prod_already", "it is prod already")
     asked = settings.promotion
     parameters = {
         "model": candidate,
@@ -52,7 +52,7 @@ def promote(settings: Settings, candidate: str, why: str) -> Answer:
         about = found.metadata
         if about["promote"] and failure:
             raise failure  # the alias could not be moved
-        return Answer(about["promote"], about["code"], about["reason"])
+        return Ruled(about["promote"], about["code"], about["reason"])
     if failure:
         raise failure
     raise UserError(f"{candidate}: the gate ended without an answer; run it again")
@@ -67,7 +67,7 @@ def roll_back(settings: Settings, reason: str) -> str:
 
 
 def give_alias(version: str, alias: str) -> None:
-    """Give a version an alias that is no other's business than `update`'s and check_data's."""
+    """Give a version an alias that is not moved by serving."""
     artifact = tracking.Api().artifact(version)
     artifact.aliases = [*dict.fromkeys([*artifact.aliases, alias])]
     artifact.save()

@@ -25,8 +25,8 @@ NOT_CODE = ("data.sha256", "data.partition.until", "data.drift")
 class Look(NamedTuple):
     """What was found.
 
-    `source` identifies the data, None where only reading them tells; `sha256` is what get_data may
-    take, None where it is not known before; `newest` the newest partition of files. `waits` says
+    `source` identifies the data, None where only reading them tells; `sha256` is what may be
+    taken, None where it is not known before; `newest` the newest partition of files. `waits` says
     why it is too early, or is empty. `model` is the version that has the alias, `verdict`
     monitoring's on it, or None.
     """

@@ -144,8 +144,8 @@ def read(
     type, integers with gaps and booleans with gaps in pandas' nullable types. A declared column in
     which a value is of another type is left as the file has it. Others come as they are; texts of a
     CSV file as what all of a column are. `csv` says how a CSV file is written, and where it has no
-    header `names` are its columns. `rows` marks those that are wanted, None = all. The column
-    `partition` says of each row of which partition its file is.
+    header `names` are its columns. `rows` marks those that are wanted, None = all; the column
+    `partition` says of which partition the file of each row is.
     """
     import pandas as pd
 
@@ -307,14 +307,13 @@ def pieces(
 
     The first piece has no rows: it shows the columns, JSON aside, where each record has its own.
     `wanted` are the columns to read, None = all. Rows of CSV that cannot be read are an error, or
-    with `skip_damaged` handed on as unread; records of JSON always are. The files of a folder are
-    one table.
+    with `skip_damaged` handed on as unread; records of JSON always are. A folder is one table.
     """
     options: Any = {"wanted": wanted, "n_rows": n_rows, "skip_damaged": skip_damaged}
     files = files_of(path)
     parts = ((file, _of_file(file, csv, format, names, sheet, **options)) for file in files)
-    is_one = not path.is_dir() and partition is None
-    yield from next(parts)[1] if is_one else several_files.joined(parts, partition)
+    several = path.is_dir() or partition
+    yield from several_files.joined(parts, partition) if several else next(parts)[1]
 
 
 def _of_file(
