@@ -99,7 +99,13 @@ def write(project: str, ticks: list[Tick], new: Tick, uses: list[str]) -> None:
     content = {"format": FORMAT, "ticks": [asdict(tick) for tick in [*ticks[-MOST + 1 :], new]]}
     with (
         tempfile.TemporaryDirectory() as folder,
-        tracking.init(project=project, job_type="update", config=about, tags=tags) as run,
+        tracking.init(
+            project=project,
+            job_type="update",
+            name=f"update: {new.outcome}",
+            config=about,
+            tags=tags,
+        ) as run,
     ):
         for version in uses:
             run.use_artifact(version)
