@@ -135,10 +135,9 @@ def main(argv: list[str] | None = None) -> None:
             logger.warning(inputs.no_reference)
         results = examine(inputs.sample, inputs.reference, data, args.ks_alpha)
         results.faults.extend(too_many_repeats(inputs.artifact, data))
-        for leak in results.leaks:
-            if not leak.fatal:
-                logger.warning(leak.message)
         checks = all_checks(inputs, results, data)
+        for warning in dict.fromkeys(said for check in checks for said in check.warnings):
+            logger.warning(warning)
         log = Path(tmp, "pytest.log")
         try:
             report_by_pytest(checks, log)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from util_lib import partitions
 from util_lib.checks import rules as checks
 from util_lib.checks import sentences
 from util_lib.checks.findings import Finding
@@ -37,6 +38,8 @@ def build(data: Data) -> "pa.DataFrameSchema":
 def _of_table(pa: Any, columns: dict[str, Any], data: Data, checks: list[Any]) -> Any:
     if data.text_feature:
         columns[data.text_feature.name] = pa.Column(nullable=True, required=False)
+    if data.test == partitions.NEWEST:
+        columns[partitions.COLUMN] = pa.Column(required=False)
     asked = data.checks
     return pa.DataFrameSchema(
         columns, checks=checks, strict=not asked.other_columns, ordered=asked.column_order

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from util_lib import cli, downloads, folders, tracking
+from util_lib import cli, downloads, folders, partitions, tracking
 from util_lib.urls import file_name, without_secrets
 
 logger = logging.getLogger("get_data")
@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="2000000000",
         help="a longer file is refused",
     )
+    partitions.add_arguments(parser)
     return parser
 
 
@@ -75,6 +76,7 @@ def main(argv: list[str] | None = None) -> None:
             path = Path(tmp, file_name(args.file_url, args.artifact_name))
             received = downloads.fetch(address, path, args.max_bytes)
         else:
+            files = partitions.of_files(files, partitions.rule(args))
             path = Path(tmp, "files")
             path.mkdir()
             received = downloads.fetch_all(files, path, args.max_bytes)

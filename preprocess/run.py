@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from preprocess import in_batches
+from preprocess import in_batches, partitioned
 from util_lib import cli, tracking
 from util_lib.dataset import declaration, repeats
 from util_lib.dataset.declaration import Data
@@ -148,16 +148,18 @@ def main(argv: list[str] | None = None) -> None:
                     f"large_rows ({data.large_rows:,}) rows: raise data.large_rows, or set "
                     "data.reference_half to false"
                 )
+            partitioned.refuse(data)
             shape, share = in_batches.clean(path, data, target, Path(tmp))
             log_table(run, target, shape, name, kind, text, share)
             return
-        frame = cleaning.read(path, data)
+        frame = partitioned.select(cleaning.read(path, data), data)
         reference = None
         if data.reference_half:
             frame, other = halves(frame, args.random_state, labels_of(frame, data))
             logger.info("reference_half: %s rows are set aside", f"{len(other):,}")
             reference = cleaning.clean(other, data)
         frame, share = cleaning.clean_and_count(frame, data)
+        frame = partitioned.at_the_end(frame)
         reading.write(frame, target)
         log_table(run, target, frame.shape, name, kind, text, share)
         if reference is not None:

@@ -4,8 +4,8 @@
 Step 4 of 6. Reads a table, parquet or CSV; writes `<root>_train<suffix>` and `<root>_test<suffix>`.
 The rows and their order are those of scikit-learn's train_test_split on the whole table; above
 `large_rows` those of `util_lib.tables.drawing`, in the order of the table, in batches; by group or
-time those of `util_lib.tables.splitting`. Only the columns to divide and stratify by are looked
-into; no value is changed or given another type.
+time those of `util_lib.tables.splitting`; with `--test newest_partition` those of one partition.
+Only the columns to divide and stratify by are looked into; no value is changed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from util_lib import cli, tracking, validation
+from util_lib import cli, partitions, tracking, validation
 from util_lib.errors import UserError
 from util_lib.tables import drawing, large, parquet_files, reading, splitting
 
@@ -105,6 +105,23 @@ def split_by_column(
         values = pa.array([row[place] or None for row in _csv_rows(path)], pa.string())
     codes = None if labels is None else labels.codes
     return splitting.part(values, how, args.test_size, args.random_state, codes)
+
+
+def split_off_newest(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the rows of all partitions but the newest, and of its own."""
+    columns = reading.shape(path)[0]
+    if partitions.COLUMN not in columns:
+        raise UserError("test newest_partition: the table does not say it: set data.partition.by")
+    pieces = _values(path, columns.index(partitions.COLUMN))
+    names = np.array([name for piece in pieces for name in piece.to_pylist()])
+    known = sorted({*names.tolist()}, key=partitions.order)
+    if len(known) < 2:
+        raise UserError(
+            f"test newest_partition: there is one partition, {known[0]!r}, and nothing to train "
+            "on before it: wait for the next, or take a larger data.partition.window"
+        )
+    logger.info("the test rows are those of the newest partition, %s", known[-1])
+    return np.flatnonzero(names != known[-1]), np.flatnonzero(names == known[-1])
 
 
 def draw_test(n_rows: int, test_size: float, seed: int, labels: Labels | None = None) -> np.ndarray:
@@ -246,6 +263,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     splitting.add_arguments(parser)
     parser.add_argument(
+        "--test",
+        choices=(partitions.SHARE, partitions.NEWEST),
+        default=partitions.SHARE,
+        help="share: of test_size; newest_partition: all rows of the newest partition",
+    )
+    parser.add_argument(
         "--large_rows",
         type=cli.positive_int,
         default="5000000",
@@ -264,12 +287,15 @@ def main(argv: list[str] | None = None) -> None:
         source = run.use_artifact(args.input_artifact)
         path = Path(reading.fetch(source, tmp))
         _, n_rows = reading.shape(path)
-        labels = read_labels(path, args.stratify) if args.stratify else None
+        by_partition = args.test == partitions.NEWEST
+        labels = read_labels(path, args.stratify) if args.stratify and not by_partition else None
         suffix = ".parquet" if reading.is_parquet(path) else ".csv"
         targets = [Path(tmp, "out", f"{args.artifact_root}_{part}{suffix}") for part in PARTS]
         targets[0].parent.mkdir()
         divided = None
-        if args.split_column:
+        if by_partition:
+            divided = split_off_newest(path)
+        elif args.split_column:
             divided = split_by_column(path, args, labels)
         if large.is_large(n_rows, args.large_rows):
             large.check_room(tmp, path.stat().st_size)

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from serving.aliases import history, move
 from serving.promotion import report
+from serving.promotion.comparison import RULES
 from serving.promotion.decision import compare, event, name_of, store_comparison
 from util_lib import cli, tracking
 from util_lib.errors import UserError
@@ -57,6 +58,12 @@ def build_parser() -> argparse.ArgumentParser:
         type=cli.number(0, 1),
         default="0.05",
         help="no class may lose more of its F1 than this, 0 to 1",
+    )
+    parser.add_argument(
+        "--rule",
+        choices=RULES,
+        default="gain",
+        help="gain: more than min_gain is enough; interval: chance must be ruled out too",
     )
     parser.add_argument(
         "--force", type=cli.true_or_false, default="false", help="true: promote in any case"

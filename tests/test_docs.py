@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pipeline.commands import describe, gc, leaderboard, new_step, reproduce, review
+from pipeline.commands import describe, gc, leaderboard, new_step, reproduce, review, update
 from pipeline.planning.plan import plan
 from pipeline.running import preview
 from pipeline.settings import overrides, resolvers, schema
@@ -34,6 +34,7 @@ BESIDE = {
     "new_step": new_step,
     "reproduce": reproduce,
     "review": review,
+    "update": update,
 }  # entry points of the root
 # Its blocks belong together: they are run one after the other, on either backend.
 WALK = ROOT / "docs" / "artifacts.md"

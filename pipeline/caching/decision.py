@@ -11,7 +11,7 @@ from pipeline.caching.version import Version
 from pipeline.caching.versions import Versions
 from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
-from util_lib import folders
+from util_lib import cli, folders, partitions
 from util_lib.errors import UserError
 from util_lib.project import resolve_path
 from util_lib.safe_files import read_content
@@ -45,8 +45,8 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
     project = settings.main.project_name
     inputs = _inputs(step, project, versions, made)
     try:
-        source = _source(step, step.source, settings) if step.source else ""
-        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
+        data = source(step, step.source, settings) if step.source else ""
+        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), data)
     except fingerprint.UnknownFingerprint as unknown:
         return Decision(None, None, str(unknown), inputs)
     if not settings.main.cache:
@@ -82,8 +82,8 @@ def has_passed(step: Step, settings: Settings, versions: Versions, made: dict[st
     """Say whether a step has finished on what it would read now, with all that it depends on."""
     inputs = _inputs(step, settings.main.project_name, versions, made)
     try:
-        source = _source(step, step.source, settings) if step.source else ""
-        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), source)
+        data = source(step, step.source, settings) if step.source else ""
+        parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), data)
     except fingerprint.UnknownFingerprint:
         return False
     return cache.find(versions.directory, fingerprint.digest(parts)) is not None
@@ -191,15 +191,17 @@ def _bootstrapped(inputs: dict[str, str], parts: dict[str, str]) -> dict[str, st
     }
 
 
-def _source(step: Step, source: str, settings: Settings) -> str:
+def source(step: Step, parameter: str, settings: Settings) -> str:
     """Identify what the step would download, without downloading it."""
-    url, told = step.parameters[source], step.parameters.get("sha256", "null")
+    url, told = step.parameters[parameter], step.parameters.get("sha256", "null")
     address = urlsplit(url)
     if address.scheme not in ("http", "https"):
         path = resolve_path(unquote(address.path) if address.scheme == "file" else url)
         try:
             files = folders.files_at(url)
-            sha256 = read_content(path).sha256 if files is None else folders.digest(files)
+            if files is None:
+                return f"{url} sha256 {read_content(path).sha256}"
+            sha256 = folders.digest(partitions.of_files(files, _partitions(step)))
             return f"{url} sha256 {sha256}"
         except OSError as error:
             raise fingerprint.UnknownFingerprint(
@@ -211,6 +213,15 @@ def _source(step: Step, source: str, settings: Settings) -> str:
         raise fingerprint.UnknownFingerprint("the secrets of its address are not set here")
     digest = _state_on_server(url) if told == "null" else told.lower()
     return f"{without_secrets(url)} sha256 {digest}"
+
+
+def _partitions(step: Step) -> partitions.Parted:
+    """Return which files of a folder a step takes: its own parameters say it."""
+    by, window, until = (
+        cli.optional(step.parameters.get(f"partition_{key}", ""))
+        for key in partitions.Parted._fields
+    )
+    return partitions.Parted(by, int(window) if window else None, until)
 
 
 def _state_on_server(url: str) -> str:

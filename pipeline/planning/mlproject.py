@@ -35,7 +35,7 @@ def _parameters(step: Step, path: Path) -> dict[str, Any]:
     where = f"config: steps.{step.name}: {path}"
     try:
         content = yaml_files.read(path)
-        entry = content["entry_points"]["main"]
+        entry = content["entry_points"][step.entry_point]
         declared: dict[str, Any] = entry.get("parameters", {})
         command = entry.get("command")
         others = [other.get("parameters", {}) for other in content["entry_points"].values()]

@@ -15,6 +15,7 @@ class Step:
     `may_be_absent` are those of the inputs that the step can do without. `source` names the
     parameter that is an address whose content counts. What comes after a `gate` waits for it.
     `keys` maps parameters, and `file.key`, to the keys of the configuration that they come from.
+    `entry_point` is that of its MLproject.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Step:
     source: str | None = None
     gate: bool = False
     keys: dict[str, str] = field(default_factory=dict)
+    entry_point: str = "main"
 
 
 @dataclass

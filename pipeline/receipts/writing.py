@@ -24,6 +24,7 @@ NAME = "receipt"  # of the artifact, and its type
 FILE = "receipt.json"
 # How a run is shown and what it may reuse: nothing that it makes depends on them.
 NOT_KEPT = ("explain", "plan", "cache", "jobs")
+NOT_ITS_OWN = ("update", "promotion")  # what is done with what it makes
 
 
 def make(
@@ -40,6 +41,8 @@ def make(
     config = shown_config(settings)
     for key in NOT_KEPT:
         del config["main"][key]
+    for section in NOT_ITS_OWN:
+        del config[section]
     reached = [
         _step(step, outcome)
         for step, outcome in zip(steps, outcomes, strict=True)

@@ -215,7 +215,7 @@ def _prepare(manager: str, steps: list[Step], screen: Screen) -> dict[str, list[
         screen.now(f"fetching {step.name} from {redacted(step.uri)}")
         given = {**step.parameters, **{key: "" for key in step.files}}
         try:
-            project = Path(fetch_and_validate_project(place, step.version, "main", given))
+            project = Path(fetch_and_validate_project(place, step.version, step.entry_point, given))
         except Exception as error:
             shapes = OSError | AttributeError | TypeError | KeyError  # of its MLproject
             if not is_from(error, "mlflow", "git", "yaml") and not isinstance(error, shapes):

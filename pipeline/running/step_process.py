@@ -58,7 +58,7 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
         # Two runs are compared by what was in it: where it lay for a while says nothing.
         recorded[key] = f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
     ended: Future[None] = Future()
-    place, entry = mlflow_session.location(step.uri), "main"
+    place, entry = mlflow_session.location(step.uri), step.entry_point
     try:
         project = utils.fetch_and_validate_project(place, step.version, entry, parameters)
         with signals.held():
@@ -136,6 +136,7 @@ def _run(
     try:
         mlflow.run(
             project,
+            entry_point=step.entry_point,
             parameters=parameters,
             experiment_id=opened.experiment_id,
             env_manager=opened.manager,

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 
 from pipeline.settings import interpolations, references
 from pipeline.settings.surroundings import step_folder
+from pipeline.settings.updates import Promotion, Update
 from util_lib import validation
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
@@ -172,6 +173,8 @@ class Settings(Section):
     random_forest_pipeline: RandomForestPipeline
     gradient_boosting_pipeline: GradientBoostingPipeline | None = None
     sweep: SweepSection
+    update: Update = Update()  # receipts do not hold it
+    promotion: Promotion = Promotion()  # receipts do not hold it
     steps: dict[str, StepEntry] = {}
     _steps_as_written: dict[str, Any] = PrivateAttr(default_factory=dict)
 

@@ -7,7 +7,7 @@ plain dict, which is stored as it is.
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ from util_lib.tables import reading, splitting
 
 SINGLE_ROWS = 20  # predictions of one row each, of which the median counts
 ROUNDING = 1e-12  # what two sums of the same numbers may differ by
+RULES = ("gain", "interval")
+NOT_COMPARABLE, FORCED = "not_comparable", "forced"  # codes that `decide` does not give
 
 
 class NotComparableError(UserError):
@@ -35,6 +37,15 @@ class Rules:
     metric: str
     min_gain: float
     max_class_drop: float
+    rule: str = "gain"
+
+
+class Ruling(NamedTuple):
+    """Whether a candidate is promoted; why, as a word for programs and as a sentence."""
+
+    promote: bool
+    code: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -199,57 +210,115 @@ def gain(
     frame: pd.DataFrame, model: ServedModel, metric: str, new: Any, old: Any
 ) -> dict[str, float]:
     """Return by how much the candidate is better, with the interval; `new`, `old` of `measure`."""
-    (about, answers), (about_old, answers_old) = new, old
-    truth = frame[model.target].to_numpy()
-    if model.classes is not None:
-        truth = pd.Index(model.classes).get_indexer(truth)
-    else:
-        truth = truth.astype(float)
-    split = splitting.Rule(**model.metadata.get("data", {}).get("split", {}))
-    interval = bootstrap.interval(
-        bootstrap.METRICS[metric],
-        truth,
-        answers,
-        answers_old,
-        model.classes is not None,
-        splitting.groups_of(frame, split),
+    truth, groups = _truth(frame, model), _groups(frame, model)
+    by_class = model.classes is not None
+    low, high = bootstrap.interval(
+        bootstrap.METRICS[metric], truth, new[1], old[1], by_class, groups
     )
-    difference = about["scores"][metric] - about_old["scores"][metric]
+    difference = new[0]["scores"][metric] - old[0]["scores"][metric]
     if not metric_names.GREATER_IS_BETTER[metric]:
-        difference, interval = -difference, (-interval[1], -interval[0])
-    return {"gain": difference, "low": interval[0], "high": interval[1]}
+        difference, low, high = -difference, -high, -low
+    return {"gain": difference, "low": low, "high": high}
 
 
-def decide(compared: dict[str, Any], rules: Rules) -> tuple[bool, str]:
-    """Return whether the candidate is to be promoted, and why, in words.
+def gain_over_baseline(
+    frame: pd.DataFrame, model: ServedModel, metric: str, new: Any
+) -> dict[str, float]:
+    """Return by how much the candidate beats the best same answer for all rows, as `gain` does.
 
-    Without a predecessor it is. Else it must gain more than `min_gain` in the metric, and no class
-    may lose more than `max_class_drop` of its F1.
+    That answer is the shares of the classes among these very rows, of numbers their mean.
     """
-    if compared["champion"] is None:
-        lost = compared.get("lost")
-        return True, "the predecessor cannot be loaded" if lost else "there is no predecessor"
-    by = compared["difference"]
-    size = f"{abs(by['gain']):.4f} {'better' if by['gain'] > 0 else 'worse'}"
-    words = (
-        f"{rules.metric} is {size if by['gain'] else 'the same'} (95 % interval of the gain "
-        f"{by['low']:+.4f} to {by['high']:+.4f})"
-    )
-    if not by["gain"] > rules.min_gain + ROUNDING:
-        return False, f"{words}, and it must be better by more than {rules.min_gain:g}"
+    truth = _truth(frame, model)
+    if model.classes is None:
+        same = np.full(len(truth), truth.mean())
+        scores = metrics.regression_scores(truth, same, "test")
+    else:
+        shares = (truth[:, None] == np.arange(len(model.classes))).mean(axis=0)
+        same = np.broadcast_to(shares, new[1].shape)
+        named = frame[model.target].to_numpy()
+        scores = metrics.scores(named, same, model.classes, "test")
+    about = {"scores": {name.removeprefix("test_"): value for name, value in scores.items()}}
+    return gain(frame, model, metric, new, (about, same))
+
+
+def sure_falls(
+    frame: pd.DataFrame, model: ServedModel, names: list[str], new: Any, old: Any
+) -> list[str]:
+    """Return the classes of `names` whose F1 falls for more than the chance of these rows."""
+    truth, groups = _truth(frame, model), _groups(frame, model)
+    known = [*map(str, model.classes if model.classes is not None else ())]
+    return [
+        name
+        for name in names
+        if bootstrap.interval(
+            bootstrap.f1_of(known.index(name)), truth, new[1], old[1], True, groups
+        )[1]
+        < 0
+    ]
+
+
+def falls_of(compared: dict[str, Any], rules: Rules) -> dict[str, float]:
+    """Return by how much the F1 of classes falls, where it is more than `max_class_drop`."""
     falls = {
         name: compared["champion"]["classes"][name]["f1"] - about["f1"]
         for name, about in compared["candidate"].get("classes", {}).items()
     }
-    falls = {name: fall for name, fall in falls.items() if fall > rules.max_class_drop + ROUNDING}
+    return {name: fall for name, fall in falls.items() if fall > rules.max_class_drop + ROUNDING}
+
+
+def _truth(frame: pd.DataFrame, model: ServedModel) -> np.ndarray:
+    truth = frame[model.target].to_numpy()
+    if model.classes is None:
+        return truth.astype(float)
+    return pd.Index(model.classes).get_indexer(truth)
+
+
+def _groups(frame: pd.DataFrame, model: ServedModel) -> np.ndarray | None:
+    split = splitting.Rule(**model.metadata.get("data", {}).get("split", {}))
+    return splitting.groups_of(frame, split)
+
+
+def decide(compared: dict[str, Any], rules: Rules) -> Ruling:
+    """Return whether the candidate is to be promoted, and why.
+
+    Without a predecessor it is. Else it must gain more than `min_gain` in the metric, and no class
+    may lose more than `max_class_drop` of its F1. By the rule `interval` chance must be ruled out
+    too: the interval of the gain lies above 0, a class counts whose fall is sure, and the first
+    model must be better than the same answer for all rows.
+    """
+    by = compared["difference"]
+    if compared["champion"] is None:
+        lost = compared.get("lost")
+        why = "the predecessor cannot be loaded" if lost else "there is no predecessor"
+        if rules.rule == "gain":
+            return Ruling(True, "predecessor_lost" if lost else "first", why)
+        words = f"{why}; {_words(rules.metric, by)} than the same answer for all rows"
+        better = by["low"] > 0
+        return Ruling(better, "beats_baseline" if better else "not_above_baseline", words)
+    words = _words(rules.metric, by)
+    if not by["gain"] > rules.min_gain + ROUNDING:
+        needed = f"it must be better by more than {rules.min_gain:g}"
+        return Ruling(False, "not_better", f"{words}, and {needed}")
+    if rules.rule == "interval" and not by["low"] > 0:
+        return Ruling(False, "not_sure", f"{words}, which may be chance")
+    falls = falls_of(compared, rules)
+    if rules.rule == "interval":
+        falls = {name: falls[name] for name in compared["sure_falls"]}
     if falls:
         worst = sorted(falls, key=lambda name: -falls[name])
         named = ", ".join(f"{name} by {falls[name]:.3f}" for name in worst[:3])
         more = f" and {len(worst) - 3} more" if len(worst) > 3 else ""
-        return False, (
-            f"{words}, but F1 falls for {named}{more}; at most {rules.max_class_drop:g} is allowed"
-        )
-    return True, words
+        allowed = f"at most {rules.max_class_drop:g} is allowed"
+        return Ruling(False, "class_falls", f"{words}, but F1 falls for {named}{more}; {allowed}")
+    return Ruling(True, "better", words)
+
+
+def _words(metric: str, by: dict[str, float]) -> str:
+    size = f"{abs(by['gain']):.4f} {'better' if by['gain'] > 0 else 'worse'}"
+    return (
+        f"{metric} is {size if by['gain'] else 'the same'} (95 % interval of the gain "
+        f"{by['low']:+.4f} to {by['high']:+.4f})"
+    )
 
 
 def _by_class(

@@ -25,15 +25,20 @@ def compare(
     """Return the comparison, with the decision; what makes it impossible is one, if forced."""
     loaded = served_model.load(history.full_name(candidate), trust_pickle=args.trust_pickle)
     rules = Rules(
-        comparison.primary_metric(args.metric, loaded.task), args.min_gain, args.max_class_drop
+        comparison.primary_metric(args.metric, loaded.task),
+        args.min_gain,
+        args.max_class_drop,
+        args.rule,
     )
     compared: dict[str, Any] = {
         "alias": args.alias,
         "metric": rules.metric,
         "min_gain": rules.min_gain,
         "max_class_drop": rules.max_class_drop,
+        "rule": rules.rule,
         "candidate": {"version": loaded.version, "digest": loaded.digest, "scores": {}},
         "champion": None,
+        "difference": None,
         "lost": None,
         "test_data": None,
         "notes": [],
@@ -44,17 +49,18 @@ def compare(
         compared["notes"].append(f"{lost}: it counts as a predecessor that lost")
     try:
         _measure(compared, loaded, candidate, champion, args, run, folder, rules)
-        promote, reason = comparison.decide(compared, rules)
+        promote, code, reason = comparison.decide(compared, rules)
     except NotComparableError as error:
-        if not args.force:
+        if not args.force and rules.rule == "gain":
             raise
-        promote, reason = False, str(error)
+        promote, code, reason = False, comparison.NOT_COMPARABLE, str(error)
         with contextlib.suppress(NotComparableError):  # at least what the candidate itself is like
             _measure(compared, loaded, candidate, None, args, run, folder, rules)
     decision = "promoted" if promote else "not promoted"
     if args.force and not promote:
-        promote, decision = True, f"promoted by force ({args.reason}), although"
-    return compared | {"promote": promote, "decision": decision, "reason": reason}
+        promote, code = True, comparison.FORCED
+        decision = f"promoted by force ({args.reason}), although"
+    return compared | {"promote": promote, "code": code, "decision": decision, "reason": reason}
 
 
 def event(compared: dict[str, Any], args: argparse.Namespace, reference: str) -> dict[str, Any]:
@@ -116,6 +122,13 @@ def _measure(
     if champion is not None:
         found["champion"] = measured[1][0]
         found["difference"] = comparison.gain(frame, loaded, rules.metric, *measured)
+        if rules.rule == "interval":
+            falls = [*comparison.falls_of(found, rules)]
+            found["sure_falls"] = comparison.sure_falls(frame, loaded, falls, *measured)
+    elif rules.rule == "interval":
+        found["difference"] = comparison.gain_over_baseline(
+            frame, loaded, rules.metric, measured[0]
+        )
 
 
 def store_comparison(compared: dict[str, Any], name: str, run: Any, folder: Path) -> str:
@@ -130,7 +143,7 @@ def store_comparison(compared: dict[str, Any], name: str, run: Any, folder: Path
         (folder / file).write_text(text, encoding="utf-8")
     version = compared["candidate"]["version"]
     about = f"{version} for {compared['alias']}: {compared['decision']}"
-    metadata = {"candidate": version, "promote": compared["promote"]}
+    metadata = {"candidate": version} | {k: compared[k] for k in ("promote", "code", "reason")}
     logged = tracking.log_file(run, folder, f"{name}_comparison", "comparison", about, metadata)
     return history.full_name(logged)
 

@@ -145,6 +145,34 @@ def test_a_gain_below_the_one_asked_for_and_a_class_that_falls_are_refused(model
     assert go(*given, "--max_class_drop", "1") == f"{NAME}:v3"
 
 
+def test_by_the_rule_of_the_interval_chance_promotes_nothing(models):
+    interval = ["--rule", "interval"]
+    assert go("--model", "model_export:v0", *interval) == BAD
+    first = comparison()[0]
+    assert first["code"] == "beats_baseline"
+    assert first["difference"]["gain"] == first["candidate"]["scores"]["roc_auc_ovo_macro"] - 0.5
+    assert go("--model", "model_export:v1", *interval) == GOOD
+    assert comparison()[0]["code"] == "better"
+    train(models, forest={"n_estimators": 11, "max_depth": 4})
+    with pytest.raises(UserError, match="v3 is not promoted: .* better .*, which may be chance"):
+        go(*interval)
+    kept = tracking.Api().artifact(f"{NAME}_comparison:latest").metadata
+    assert (kept["candidate"], kept["promote"], kept["code"]) == (f"{NAME}:v3", False, "not_sure")
+    difference = comparison()[0]["difference"]
+    assert difference["low"] <= 0 < difference["gain"]
+    assert go() == f"{NAME}:v3"  # by hand a gain is enough
+
+
+def test_a_first_model_no_better_than_one_answer_for_all_is_refused(models):
+    table = with_text(make_songs())
+    shuffled = table["genre"].sample(frac=1, random_state=3).to_numpy()
+    split(models, table.assign(genre=shuffled, title="", song_name=""))
+    train(models, forest={"n_estimators": 1, "max_depth": 1})
+    with pytest.raises(UserError, match="than the same answer for all rows"):
+        go("--rule", "interval")
+    assert comparison()[0]["code"] == "not_above_baseline" and holder() is None
+
+
 def test_force_promotes_with_a_reason_and_records_both(models):
     go("--model", "model_export:v1")
     with pytest.raises(UserError, match="force=true needs a reason"):
@@ -244,8 +272,12 @@ def test_other_classes_are_named(models):
     go("--model", "model_export:v1")
     split(models, with_text(make_songs()).replace({"genre": {"Pop": "Polka"}}))
     train(models)
-    with pytest.raises(UserError, match="classes differ: .*v3 is without 'Pop', with 'Polka'"):
+    refused = "classes differ: .*v3 is without 'Pop', with 'Polka'"
+    with pytest.raises(UserError, match=refused):
         go()
+    with pytest.raises(UserError, match=refused):
+        go("--rule", "interval")
+    assert comparison()[0]["code"] == "not_comparable"
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from util_lib import validation
+from util_lib import partitions, validation
 from util_lib.dataset import expressions, key_table
 from util_lib.dataset.columns import Column, Limits, Mark, Share, check_date_format, not_of_type
+from util_lib.dataset.partition import Partition
 from util_lib.dataset.repeats import Duplicates
 from util_lib.dataset.splits import Split
+from util_lib.dataset.table_checks import Checks
 from util_lib.errors import UserError
 from util_lib.tracking.names import check_artifact_name, parse_reference
 from util_lib.validation import Section, null_word
@@ -125,29 +127,6 @@ class Clean(Section):
     ] = []
 
 
-class Checks(Section):
-    """What check_data asks of the table as a whole."""
-
-    column_order: Annotated[
-        bool, Field(description="`true`: the columns come in the declared order")
-    ] = False
-    other_columns: Annotated[
-        bool, Field(description="`false`: no column may be there that is not declared")
-    ] = True
-    min_rows: Annotated[int, Field(ge=1, description="fewest rows")] = 1
-    max_rows: Annotated[int | None, Field(ge=1, description="most rows")] = None
-    min_class_share: Annotated[
-        Share | None,
-        Field(description="smallest share of rows that each class of the target has, 0 to 1"),
-    ] = None
-
-    @model_validator(mode="after")
-    def _bounds_are_possible(self) -> "Checks":
-        if self.max_rows is not None and self.min_rows > self.max_rows:
-            raise ValueError(f"min_rows {self.min_rows} is above max_rows {self.max_rows}")
-        return self
-
-
 class TextFeature(Section):
     """Text columns joined, in this order, with one space into the column `name`."""
 
@@ -252,6 +231,17 @@ class Data(Section):
         ),
     ] = None
     split: Annotated[Split, Field(description="by what rows are divided")] = Split()
+    partition: Annotated[
+        Partition, Field(description="which deliveries of a table that grows are taken, see below")
+    ] = Partition()
+    test: Annotated[
+        Literal["share", "newest_partition"],
+        Field(
+            description="what is kept for `evaluate`: `share`: rows drawn by `split` and "
+            "`test_size`; `newest_partition`: all rows of the newest partition, which the model in "
+            "use cannot have seen"
+        ),
+    ] = "share"
     test_size: Annotated[
         Fraction, Field(description="fraction of all rows kept for `evaluate`, between 0 and 1")
     ] = 0.3
@@ -298,6 +288,13 @@ class Data(Section):
             "from the reference's, in bits, also reaches this",
         ),
     ] = 0.02
+    drift: Annotated[
+        Literal["fail", "warn"],
+        Field(
+            description="what is done about columns that drift from the reference; `update` only "
+            "warns where monitoring has seen the drift in use"
+        ),
+    ] = "fail"
     leakage: Annotated[
         Literal["off", "warn", "fail"],
         Field(description="what is done about columns that give the target away"),
@@ -325,11 +322,13 @@ class Data(Section):
 
     @property
     def table_columns(self) -> dict[str, Column]:
-        """The columns of the table after `preprocess`: those declared, and the joined text."""
-        if self.text_feature is None:
-            return self.columns
-        joined = Column(dtype="string", role="text", nullable=True)
-        return self.columns | {self.text_feature.name: joined}
+        """The columns of the table after `preprocess`: those declared, and those that it adds."""
+        found = dict(self.columns)
+        if self.text_feature:
+            found[self.text_feature.name] = Column(dtype="string", role="text", nullable=True)
+        if self.test == partitions.NEWEST:
+            found[partitions.COLUMN] = Column(dtype="string", role="ignore")
+        return found
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -355,6 +354,7 @@ class Data(Section):
             "target": [self.target],
             "stratify": [self.stratify] if self.stratify else [],
             "split.column": [self.split.column] if self.split.column else [],
+            "partition.column": [self.partition.column] if self.partition.column else [],
             "derived": list(self.derived),
         }
         if self.text_feature:
@@ -376,6 +376,12 @@ class Data(Section):
         for name in self.clean.drop_columns:
             if name in self.columns:
                 raise ValueError(f"clean.drop_columns: {name!r} is declared in columns: choose one")
+        return self
+
+    @model_validator(mode="after")
+    def _the_newest_partition_is_known(self) -> "Data":
+        if self.test == partitions.NEWEST and self.partition.by is None:
+            raise ValueError("test: newest_partition needs partition.by: file or column")
         return self
 
     @model_validator(mode="after")
@@ -430,6 +436,7 @@ def reference() -> str:
         "Keys of a column": Column,
         "Keys of `data.csv`": Csv,
         "Keys of `data.split`": Split,
+        "Keys of `data.partition`": Partition,
         "Keys of `data.clean`": Clean,
         "Keys of `data.duplicates`": Duplicates,
         "Keys of `data.text_feature`": TextFeature,

@@ -63,6 +63,17 @@ def f1_macro(weights: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) 
         return np.nanmean(np.where(size > 0, 2 * hits / size, np.nan), axis=0)
 
 
+def f1_of(number: int) -> Metric:
+    """Return the F1 of one class as a metric; 0 where it is neither there nor predicted."""
+
+    def f1(weights: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        is_class, predicted = truth == number, probabilities.argmax(axis=1) == number
+        size = (is_class.astype(float) + predicted) @ weights
+        return 2 * ((is_class & predicted).astype(float) @ weights) / np.maximum(size, 1)
+
+    return f1
+
+
 def roc_auc_ovo_macro(
     weights: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
 ) -> np.ndarray:

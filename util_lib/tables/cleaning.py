@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from util_lib import validation
+from util_lib import partitions, validation
 from util_lib.dataset import expressions, repeats
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data, Keep, TextFeature
@@ -39,8 +39,19 @@ def columns_in_file(data: Data) -> dict[str, Column]:
 def read(path: str | Path, data: Data) -> pd.DataFrame:
     """Return the raw table in a file that is written as `data` declares, in the declared types."""
     columns = columns_in_file(data)
+    names = [*columns]
+    by_file = data.partition.by == "file" and data.test == partitions.NEWEST
+    if by_file:
+        columns[partitions.COLUMN] = data.table_columns[partitions.COLUMN]
     return reading.read(
-        path, columns, data.csv, data.format, [*columns], data.sheet, max_rows=data.max_rows
+        path,
+        columns,
+        data.csv,
+        data.format,
+        names,
+        data.sheet,
+        max_rows=data.max_rows,
+        partition=partitions.COLUMN if by_file else None,
     )
 
 
@@ -197,7 +208,7 @@ def compared(frame: pd.DataFrame, how: repeats.Duplicates) -> list[str]:
     """Return the columns in which rows that repeat are equal."""
     for name in how.columns or []:
         _known(frame, "duplicates.columns", name)
-    return how.columns or [*frame.columns]
+    return how.columns or [name for name in frame.columns if name != partitions.COLUMN]
 
 
 def repeated_rows(frame: pd.DataFrame, how: repeats.Duplicates) -> pd.Series:

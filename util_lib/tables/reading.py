@@ -136,6 +136,7 @@ def read(
     sheet: str | None = None,
     max_rows: int | None = MOST_ROWS,
     rows: "np.ndarray | None" = None,
+    partition: str | None = None,
 ) -> "pd.DataFrame":
     """Return the table in a file; `UserError` if it holds none, or one larger than `max_rows` says.
 
@@ -143,12 +144,13 @@ def read(
     type, integers with gaps and booleans with gaps in pandas' nullable types. A declared column in
     which a value is of another type is left as the file has it. Others come as they are; texts of a
     CSV file as what all of a column are. `csv` says how a CSV file is written, and where it has no
-    header `names` are its columns. `rows` marks those that are wanted, None = all.
+    header `names` are its columns. `rows` marks those that are wanted, None = all; the column
+    `partition` says of which partition the file of each row is.
     """
     import pandas as pd
 
     columns = columns or {}
-    found, written = columns_of(Path(path), csv, format, names, sheet, max_rows, rows)
+    found, written = columns_of(Path(path), csv, format, names, sheet, max_rows, rows, partition)
     frame = {n: _column(values, columns.get(n), csv, written) for n, values in found.items()}
     return pd.DataFrame(frame)
 
@@ -161,10 +163,11 @@ def columns_of(
     sheet: str | None = None,
     max_rows: int | None = None,
     rows: "np.ndarray | None" = None,
+    partition: str | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Return the columns of a file as it has them: Arrow's, or lists where values are of any type.
 
-    And whether all are texts because the file has nothing else (CSV). `rows` marks those wanted.
+    And whether all are texts because the file has nothing else (CSV).
     """
     gathered: dict[str, list[Any]] = {}
     written, n_rows = False, 0
@@ -172,7 +175,7 @@ def columns_of(
         check_file(file)
     if max_rows is not None and is_parquet(path, format):
         refuse_large(path, *_parquet_shape(path), max_rows)
-    for piece in pieces(path, csv, format, names, sheet):
+    for piece in pieces(path, csv, format, names, sheet, partition=partition):
         if rows is not None:
             piece = _marked(piece, rows)
         if max_rows is not None:
@@ -298,19 +301,19 @@ def pieces(
     wanted: set[str] | None = None,
     n_rows: int = PIECE_ROWS,
     skip_damaged: bool = False,
+    partition: str | None = None,
 ) -> Iterator[Piece]:
     """Yield the rows of a file, at most `n_rows` at a time; `UserError` if it holds no table.
 
     The first piece has no rows: it shows the columns, JSON aside, where each record has its own.
     `wanted` are the columns to read, None = all. Rows of CSV that cannot be read are an error, or
-    with `skip_damaged` handed on as unread; records of JSON always are. The files of a folder are
-    one table.
+    with `skip_damaged` handed on as unread; records of JSON always are. A folder is one table.
     """
     options: Any = {"wanted": wanted, "n_rows": n_rows, "skip_damaged": skip_damaged}
-    parts = (
-        (file, _of_file(file, csv, format, names, sheet, **options)) for file in files_of(path)
-    )
-    yield from several_files.joined(parts) if path.is_dir() else next(parts)[1]
+    files = files_of(path)
+    parts = ((file, _of_file(file, csv, format, names, sheet, **options)) for file in files)
+    several = path.is_dir() or partition
+    yield from several_files.joined(parts, partition) if several else next(parts)[1]
 
 
 def _of_file(

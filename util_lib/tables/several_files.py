@@ -4,21 +4,24 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from util_lib import validation
+from util_lib import partitions, validation
 from util_lib.errors import UserError
 
 
-def joined(parts: Iterable[tuple[Path, Iterator[Any]]]) -> Iterator[Any]:
+def joined(
+    parts: Iterable[tuple[Path, Iterator[Any]]], partition: str | None = None
+) -> Iterator[Any]:
     """Yield the pieces of all files, `reading.Piece`, their rows numbered through.
 
-    The columns come in the order of the first file. `UserError` where a file has others.
+    The columns come in the order of the first file. `UserError` where a file has others. With
+    `partition` a column of that name says of which partition the file is.
     """
     n_before, first = 0, None
     for file, pieces in parts:
         header = next(pieces)
         if first is None:
             first, shown = file, header
-            yield header
+            yield _with_partition(header, file, partition)
         else:
             _check_alike(first, shown, file, header)
         n_rows = 0
@@ -26,12 +29,26 @@ def joined(parts: Iterable[tuple[Path, Iterator[Any]]]) -> Iterator[Any]:
             last = [*piece.numbers[-1:], *(number for number, _ in piece.unread)]
             n_rows = max([n_rows, *(number + 1 for number in last)])
             ordered = {n: piece.columns[n] for n in shown.columns if n in piece.columns}
-            yield piece._replace(
+            piece = piece._replace(
                 columns=ordered or piece.columns,
                 numbers=[number + n_before for number in piece.numbers],
                 unread=[(number + n_before, why) for number, why in piece.unread],
             )
+            yield _with_partition(piece, file, partition)
         n_before += n_rows
+
+
+def _with_partition(piece: Any, file: Path, column: str | None) -> Any:
+    """Return a piece with one more column, in which each row says of which partition it is."""
+    if column is None:
+        return piece
+    if column in piece.columns:
+        raise UserError(f"{file.name} has a column {column!r} already: give it another name")
+    import pyarrow as pa
+
+    name = partitions.of_file(file.name)
+    values = pa.array([name] * len(piece.numbers), pa.string())
+    return piece._replace(columns={**piece.columns, column: values})
 
 
 def _check_alike(first: Path, shown: Any, file: Path, other: Any) -> None:
