@@ -24,10 +24,10 @@ from monitoring.judging.windows import end_of
 from monitoring.records import compaction, history, rows
 from monitoring.records.history import Judged, Series
 from monitoring.telling import html, notify, prometheus, screen, verdict
-from util_lib import cli, databases, monitoring_log, tracking
+from util_lib import cli, monitoring_log, tracking
 from util_lib.errors import UserError
 from util_lib.redaction import redacted
-from util_lib.tracking import mlflow_runs
+from util_lib.tracking import databases, mlflow_runs
 from util_lib.tracking.mlflow_mirror import tracking_uri
 from util_lib.tracking.store.places import store_directory
 

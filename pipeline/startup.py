@@ -34,11 +34,10 @@ from pipeline.running.exit_code import exit_code, fail
 from pipeline.settings import overrides, references, resolvers, schema, surroundings
 from pipeline.settings.redacted import VARIABLE, remember_addresses
 from pipeline.sweeps import context
-from util_lib import databases
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.redaction import redacted, remember_environment
-from util_lib.tracking import mlflow_runs
+from util_lib.tracking import databases, mlflow_runs
 from util_lib.tracking.store.places import store_directory
 
 CONFIG = "config"  # config.yaml at the root

@@ -14,9 +14,9 @@ from pipeline.housekeeping import monitored
 from pipeline.housekeeping.unneeded import Removable, clean, day
 from pipeline.running.exit_code import exit_code
 from pipeline.settings import temporary
-from util_lib import cli, databases, monitoring_log
+from util_lib import cli, monitoring_log
 from util_lib.project import ROOT
-from util_lib.tracking import choice, mlflow_mirror, mlflow_runs
+from util_lib.tracking import choice, databases, mlflow_mirror, mlflow_runs
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.places import has_store, refuse_no_store, store_directory
 

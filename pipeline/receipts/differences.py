@@ -12,9 +12,9 @@ from rich.table import Table
 from pipeline.environments import making
 from pipeline.receipts import store_copy
 from pipeline.receipts.reading import Receipt, RecordedStep
-from util_lib import databases
 from util_lib.errors import UserError
 from util_lib.project import ROOT
+from util_lib.tracking import databases
 from util_lib.tracking.store.database import Store
 
 COMPARE = ROOT / "tools/compare"

@@ -26,11 +26,11 @@ from pipeline.settings import temporary
 from pipeline.settings.redacted import shown_config, without_variables
 from pipeline.settings.schema import Main, Settings
 from pipeline.settings.surroundings import ROOT_RUN, step_folder
-from util_lib import databases, git_state
+from util_lib import git_state
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 from util_lib.redaction import redacted
-from util_lib.tracking import mlflow_runs
+from util_lib.tracking import databases, mlflow_runs
 from util_lib.tracking.mlflow_mirror import connect
 from util_lib.tracking.store.places import store_directory
 from util_lib.urls import SECRET_URL

@@ -18,13 +18,13 @@ from pipeline.running.failures import one_line
 from pipeline.settings.redacted import shown_config
 from pipeline.settings.schema import Main, Settings
 from pipeline.settings.surroundings import ROOT_RUN
-from util_lib import databases, git_state
+from util_lib import git_state
 from util_lib.errors import UserError
 from util_lib.model import metric_names
 from util_lib.processes import signals
 from util_lib.project import ROOT
 from util_lib.redaction import redacted
-from util_lib.tracking import choice, mlflow_runs
+from util_lib.tracking import choice, databases, mlflow_runs
 from util_lib.tracking.mlflow_mirror import make_database, mlflow_lock
 from util_lib.tracking.store.places import store_directory
 from util_lib.tracking.store.values import flatten

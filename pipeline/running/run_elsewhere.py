@@ -11,7 +11,7 @@ from pipeline.receipts import reading
 from pipeline.receipts.reading import Receipt
 from pipeline.running.stopping import Stopped, end_children
 from pipeline.settings.surroundings import SCRATCH
-from util_lib import databases
+from util_lib.tracking import databases
 from util_lib.tracking.store.database import Store
 
 # What leads runs elsewhere, or makes steps take other data, is not for a run in a folder of its

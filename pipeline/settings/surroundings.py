@@ -5,9 +5,10 @@ import re
 import tempfile
 from pathlib import Path
 
-from util_lib import databases, safe_files
+from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
+from util_lib.tracking import databases
 from util_lib.tracking.store.places import store_directory
 
 ROOT_RUN = "PIPELINE_ROOT_RUN"  # the run that `mlflow run .` made for main.py

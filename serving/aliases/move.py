@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from serving.aliases import history
-from util_lib import databases, safe_files, tracking
+from util_lib import safe_files, tracking
 from util_lib.errors import UserError
-from util_lib.tracking import choice, mlflow_mirror, mlflow_registry
+from util_lib.tracking import choice, databases, mlflow_mirror, mlflow_registry
 from util_lib.tracking.store.database import open_store
 from util_lib.tracking.store.places import store_directory
 from util_lib.tracking.store.records import PROMOTIONS

@@ -17,7 +17,8 @@ from serving.model.served_model import ServedModel
 from util_lib import tracking, validation
 from util_lib.dataset.columns import Column
 from util_lib.errors import UserError
-from util_lib.model import bootstrap, held_out, metric_names, metrics
+from util_lib.model import held_out, metric_names, metrics
+from util_lib.model.uncertainty import bootstrap
 from util_lib.tables import reading, splitting
 
 SINGLE_ROWS = 20  # predictions of one row each, of which the median counts

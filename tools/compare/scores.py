@@ -21,8 +21,9 @@ import pandas as pd
 
 from util_lib import cli
 from util_lib.errors import UserError
-from util_lib.model import bootstrap, held_out, metric_names, metrics
+from util_lib.model import held_out, metric_names, metrics
 from util_lib.model.config import Described, described
+from util_lib.model.uncertainty import bootstrap
 from util_lib.tables import reading, splitting
 
 logger = logging.getLogger("scores")

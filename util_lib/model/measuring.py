@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score
 
-from util_lib.model import inference_pipeline, metrics, standard_errors
+from util_lib.model import inference_pipeline, metrics
+from util_lib.model.uncertainty import standard_errors
 
 
 def score(

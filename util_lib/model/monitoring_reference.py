@@ -16,8 +16,8 @@ import pandas as pd
 
 from util_lib.dataset.columns import Column, Monitored
 from util_lib.errors import DamagedModelError
-from util_lib.model import standard_errors
 from util_lib.model.config import TEXT
+from util_lib.model.uncertainty import standard_errors
 from util_lib.tables import drawing
 
 INPUTS_FILE, OUTPUTS_FILE = "monitoring_reference.parquet", "monitoring_outputs.parquet"

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from util_lib import databases, safe_files
+from util_lib import safe_files
 from util_lib.errors import UserError
-from util_lib.tracking import mlflow_datasets, mlflow_registry, mlflow_runs
+from util_lib.tracking import databases, mlflow_datasets, mlflow_registry, mlflow_runs
 from util_lib.tracking.store import values
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.places import refuse_lost_store, store_directory

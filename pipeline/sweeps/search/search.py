@@ -28,8 +28,9 @@ from pipeline.sweeps import context, record
 from pipeline.sweeps.record import is_maximised
 from pipeline.sweeps.search import distributions
 from pipeline.sweeps.search.distributions import SearchSpace
-from util_lib import databases, safe_files
+from util_lib import safe_files
 from util_lib.errors import UserError
+from util_lib.tracking import databases
 from util_lib.tracking.store.places import store_directory
 
 DATABASE = "sweeps.db"

@@ -172,6 +172,7 @@ def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_o
         ("downloads.py", [GET]),
         ("model/held_out.py", [TRAIN, TEST]),
         ("model/metrics.py", [TRAIN, TEST]),
+        ("model/uncertainty/standard_errors.py", [TRAIN, TEST]),
         ("processes/signals.py", list(STEPS)),
         ("tables/cleaning.py", [CLEAN]),
         ("tables/reading.py", [CLEAN, CHECK, SPLIT, TRAIN, TEST]),

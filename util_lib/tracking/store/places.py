@@ -4,9 +4,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from util_lib import databases
 from util_lib.errors import UserError
 from util_lib.project import ROOT
+from util_lib.tracking import databases
 
 DATABASE = "tracking.db"
 NOTE = ".tracking_stores"  # lists the stores that were made, beside MLflow's database

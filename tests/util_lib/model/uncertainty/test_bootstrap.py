@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from util_lib.model import bootstrap, metric_names
+from util_lib.model import metric_names
+from util_lib.model.uncertainty import bootstrap
 
 N, CLASSES = 60, 4
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import create_engine, make_url, text
 
-from util_lib import databases
 from util_lib.errors import UserError
+from util_lib.tracking import databases
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.places import store_directory
 

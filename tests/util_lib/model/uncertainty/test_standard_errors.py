@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from util_lib.model import metrics, standard_errors
+from util_lib.model import metrics
+from util_lib.model.uncertainty import standard_errors
 
 
 def answers(n_classes: int, n_rows: int, seed: int = 5):

@@ -1,0 +1,1 @@
+"""How sure a score is, and how sure a difference between two."""
