@@ -36,6 +36,7 @@ def of(series: Series, judged: Judged) -> dict[str, Any]:
                 "score": score(judged),
                 "n": judged.labelled,
                 "coverage": coverage(judged),
+                "others": _others(judged),
             },
             "judged_at": _moment(judged).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
@@ -90,6 +91,20 @@ def _listed(judged: Judged, state: str) -> list[dict[str, Any]]:
         {"family": t.family, "test": t.test, "column": t.column, "reason": t.reason}
         for t in judged.tests
         if judged.test_states.get(t.key) == state
+    ]
+
+
+def _others(judged: Judged) -> list[dict[str, Any]]:
+    """Return what labels say of versions that answered the same rows: their gain, 95 % interval."""
+    return [
+        {
+            "version": test.column,
+            "gain": test.statistic,
+            "low": test.statistic - test.high,
+            "high": test.statistic + test.high,
+        }
+        for test in judged.tests
+        if test.test == "challenger" and test.statistic is not None and test.high is not None
     ]
 
 

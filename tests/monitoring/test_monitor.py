@@ -95,7 +95,10 @@ def test_a_challenger_is_compared_on_the_same_rows(watched, capsys):
     given.to_csv("given.csv", index=False)
     labels.main(["--labels", "given.csv", "--key", "request,row"])
     assert run.main([]) == 0
-    assert verdict(capsys.readouterr().out)["labelled"]["coverage"] == 1
+    labelled = verdict(capsys.readouterr().out)["labelled"]
+    assert labelled["coverage"] == 1
+    (other,) = labelled["others"]  # by which `update` takes a promotion back
+    assert other["version"] == "tests/other:v3" and 0 < other["low"] < other["gain"] < other["high"]
     lines = pd.read_parquet(monitoring_log.folder() / "windows.parquet").set_index("test")
     challenger = lines.loc["challenger"]
     assert challenger["column"] == "tests/other:v3" and challenger["statistic"] > 0.2
