@@ -86,6 +86,7 @@ def test_who_asks_the_first_question_again_gets_its_winner_without_a_new_trial(p
     assert winner(place, "back")["sweep"]["winner"] in (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", DEAR)
 def test_a_search_refuses_a_name_whose_question_changed(place, what):
     name = f"search-{what}"

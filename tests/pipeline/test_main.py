@@ -288,6 +288,7 @@ def test_a_signal_stops_the_running_step_and_leaves_no_run_running(place, number
     assert "stopped" in out[out.index("┃ artifacts") :]
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_step_that_cannot_answer_yet_shows_no_traceback(place):
     """A terminal sends SIGINT to all processes at once; the step has no handler of its own."""
     command = [sys.executable, str(ROOT / "main.py"), "main.env_manager=local", *place.uris]
@@ -436,7 +437,9 @@ def test_two_pipelines_that_start_at_once_in_an_empty_folder_both_succeed(place)
     assert len(place.runs()) == 14
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_a_first_run_stopped_while_mlflow_builds_its_database_leaves_none_half_made(place, number):
     database = place.folder / "mlflow.db"
     database.unlink()

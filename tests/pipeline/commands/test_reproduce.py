@@ -134,6 +134,7 @@ def test_another_input_is_named_with_all_that_came_of_it(place, scratch, tmp_pat
     assert scratch.is_clean()
 
 
+@pytest.mark.slow
 def test_stopped_it_leaves_nothing_behind(place, scratch):
     process = scratch.start(sys.executable, LATEST)
     ran = Path(place.environment["RAN"])

@@ -93,6 +93,7 @@ def test_gc_lists_them_and_removes_them_when_told_to(place, monkeypatch, capsys)
     assert left(place) == ([], [])
 
 
+@pytest.mark.slow
 def test_what_a_step_still_uses_that_outlived_main_stays_until_it_ends(place):
     kill(place, also_the_step=False)
     running, folders = left(place)

@@ -90,8 +90,15 @@ def leaks(found: dict[str, bytes], *secrets: str) -> list[tuple[str, str]]:
     return [(s, name) for s in secrets for name, content in found.items() if s.encode() in content]
 
 
-@pytest.mark.parametrize("how", ["typed", "by variables"])
-@pytest.mark.parametrize("multirun", [False, True])
+@pytest.mark.parametrize(
+    ("multirun", "how"),
+    [
+        (False, "typed"),
+        (True, "by variables"),
+        pytest.param(False, "by variables", marks=pytest.mark.slow),
+        pytest.param(True, "typed", marks=pytest.mark.slow),
+    ],
+)
 def test_planted_secrets_are_in_no_byte_that_a_pipeline_writes_or_prints(
     place, server, how, multirun
 ):

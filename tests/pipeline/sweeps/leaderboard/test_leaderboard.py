@@ -210,6 +210,7 @@ def test_the_report_holds_the_page_and_the_figures(local, tmp_path):
     assert [trial["overrides"] for trial in told["trials"]] == [{DEPTH: 9}, {DEPTH: 5}]
 
 
+@pytest.mark.slow
 def test_on_wandb_the_same_trials_give_the_same_leaderboard(
     wandb_api, wandb_account, monkeypatch, capsys
 ):

@@ -46,6 +46,7 @@ def test_a_dry_run_lists_what_would_go_and_writes_nothing(offline, wandb_service
     assert not (offline.folder / "store" / "sent_aliases.json").exists()
 
 
+@pytest.mark.slow
 def test_projects_can_go_one_by_one_and_a_run_waits_for_what_it_used(offline, direct):
     said = offline.sync("--project=other")
     assert "left out: run other/calm-oak-1 (third) used songs/table:v0, which W&B lacks" in said

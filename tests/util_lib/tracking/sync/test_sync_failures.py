@@ -146,6 +146,7 @@ def test_a_name_that_has_another_type_there_is_refused_before_anything_is_sent(
     assert "UpsertBucket" not in wandb_service.requests()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["damaged", pytest.param("missing", marks=pytest.mark.slow)])
 def test_a_file_that_is_not_what_it_was_is_named_and_the_rest_can_follow(plane, log, change):
     log("one")
