@@ -226,7 +226,11 @@ def test_only_keys_that_a_file_may_have_are_offered(home, key):
     home.write(f"{PIPELINE}{key}\n")
     said = home.refusal()
     assert f"unknown key '{key.partition(':')[0]}'" in said
-    assert said.partition("choose from ")[2].partition(" (value")[0].endswith("sweep, update, promotion, steps")
+    assert (
+        said.partition("choose from ")[2]
+        .partition(" (value")[0]
+        .endswith("sweep, update, promotion, steps")
+    )
 
 
 @pytest.mark.parametrize("key", ["keys", "_keys", "colour"])
