@@ -10,6 +10,8 @@ Plays weeks of invented songs in an empty folder, by the real commands: a delive
 - week 40: a sabotaged candidate (trees of depth 1)
 - in twenty weeks, drawn by the seed: `update` is killed (SIGKILL) and called again
 
+In a shorter year the same happens in proportion: week 14 of 52 is week 6 of 22.
+
 Recorded rows get the times of their week: a service knows only today. The last lines say what was
 asked of the year and what came of it; the exit code is 1 where one does not hold.
 
@@ -44,7 +46,7 @@ from util_lib import monitoring_log
 PROJECT = "songs_year"
 FIRST_MONDAY = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)  # of 2026-W02
 LATE = 2  # weeks until labels are known
-QUIETER, BAD, SWAP, SABOTAGE = 14, 20, 30, 40
+EVENTS = {"quieter": 14, "bad": 20, "swap": 30, "sabotage": 40}  # weeks of a whole year
 SWAPPED = ("dnb", "hardstyle", "psytrance", "techhouse", "dnb")
 PER_REQUEST = 20
 OPTIONS = (
@@ -64,17 +66,18 @@ class Year:
     rows: int
     seed: int
     environment: dict[str, str]
+    events: dict[str, int]
     weeks: list[dict[str, Any]] = field(default_factory=list)
     failed: int = 0
     asked: int = 0
 
 
-def songs(week: int, rows: int, seed: int) -> pd.DataFrame:
+def songs(year: Year, week: int, seed: int) -> pd.DataFrame:
     """Return the songs of a week, as they are then, with their genres."""
-    found = make_table(rows, seed * 1000 + week).to_pandas().drop_duplicates(ignore_index=True)
-    if week >= QUIETER:
+    found = make_table(year.rows, seed * 1000 + week).to_pandas().drop_duplicates(ignore_index=True)
+    if week >= year.events["quieter"]:
         found["energy"] = (found["energy"] * 0.8).round(4)
-    if week >= SWAP:
+    if week >= year.events["swap"]:
         names = dict(zip(SWAPPED, SWAPPED[1:], strict=False))
         found["genre"] = found["genre"].replace(names)
     return found
@@ -88,7 +91,7 @@ def name(week: int) -> str:
 
 def deliver(year: Year, week: int, spoiled: bool = False) -> None:
     """Put the labelled songs of two weeks before where `update` looks."""
-    table = songs(week - LATE, year.rows, year.seed + 7)  # other songs than the service answers
+    table = songs(year, week - LATE, year.seed + 7)  # other songs than the service answers
     if spoiled:
         table.loc[table.index % 3 == 0, "tempo"] = 9999.0
     path = year.home / "incoming" / f"songs_{name(week)}.parquet"
@@ -194,7 +197,7 @@ def move_to_week(year: Year, week: int) -> str:
 
 def labels(year: Year, week: int) -> pd.DataFrame:
     """Return the labels of a week by request and row."""
-    rows = songs(week, year.rows, year.seed)
+    rows = songs(year, week, year.seed)
     half, found = len(rows) // 2, []
     for part, piece in (("a", rows.iloc[:half]), ("b", rows.iloc[half:])):
         at = pd.Series(range(len(piece)))
@@ -210,17 +213,19 @@ def labels(year: Year, week: int) -> pd.DataFrame:
 
 def play(year: Year, week: int, kill_after: float) -> None:
     """Play one week, and keep what came of it."""
-    deliver(year, week, spoiled=week == BAD)
-    if week == BAD + 1:
-        deliver(year, BAD)
+    deliver(year, week, spoiled=week == year.events["bad"])
+    if week == year.events["bad"] + 1:
+        deliver(year, week - 1)
     about: dict[str, Any] = {"week": week, "killed": bool(kill_after)}
     service = Service(year) if any("promoted" in each["said"] for each in year.weeks) else None
-    rows = songs(week, year.rows, year.seed)
+    rows = songs(year, week, year.seed)
     half = len(rows) // 2
     before = service.right(week, rows.iloc[:half], "a") if service else []
     options = f"{OPTIONS} data.file_url={year.home / 'incoming'}"
     words = ["-m", "pipeline.commands.update"]
-    words.append(f"--hydra_options={options}{f' {SABOTAGED}' if week == SABOTAGE else ''}")
+    words.append(
+        f"--hydra_options={options}{f' {SABOTAGED}' if week == year.events['sabotage'] else ''}"
+    )
     if kill_after:
         command(year, *words, kill_after=kill_after)
     done = command(year, *words)
@@ -259,7 +264,7 @@ def play(year: Year, week: int, kill_after: float) -> None:
 def conclude(year: Year) -> list[tuple[str, bool]]:
     """Return what was asked of the year, and whether it holds."""
     weeks = {about["week"]: about for about in year.weeks}
-    last = max(weeks)
+    last, at = max(weeks), year.events
     asked = [("no request failed", year.failed == 0)]
 
     def alarmed(first: int) -> bool:
@@ -271,16 +276,18 @@ def conclude(year: Year) -> list[tuple[str, bool]]:
         ]
         return len(set(versions)) > 1
 
-    if last >= QUIETER + LATE + 3:
-        asked.append(("quieter songs: an alarm within two windows", alarmed(QUIETER)))
-        asked.append(("and another prod within three weeks of labelled ones", moved(QUIETER)))
-    if last >= BAD:
-        asked.append(("the bad delivery is refused", weeks[BAD]["update"] == 2))
-    if last >= SWAP + LATE + 3:
-        asked.append(("swapped genres: an alarm within two labelled windows", alarmed(SWAP + LATE)))
-        asked.append(("and another prod within three weeks of labelled ones", moved(SWAP)))
-    if last >= SABOTAGE:
-        asked.append(("the saboteur is not promoted", weeks[SABOTAGE]["update"] == 3))
+    if last >= at["quieter"] + LATE + 3:
+        asked.append(("quieter songs: an alarm within two windows", alarmed(at["quieter"])))
+        asked.append(("and another prod within three weeks of labelled ones", moved(at["quieter"])))
+    if last >= at["bad"]:
+        asked.append(("the bad delivery is refused", weeks[at["bad"]]["update"] == 2))
+    if last >= at["swap"] + LATE + 3:
+        asked.append(
+            ("swapped genres: an alarm within two labelled windows", alarmed(at["swap"] + LATE))
+        )
+        asked.append(("and another prod within three weeks of labelled ones", moved(at["swap"])))
+    if last >= at["sabotage"]:
+        asked.append(("the saboteur is not promoted", weeks[at["sabotage"]]["update"] == 3))
     return asked
 
 
@@ -306,8 +313,7 @@ def draw(year: Year, path: Path) -> None:
         edgecolors="tab:red",
         label="alarm",
     )
-    events = ((QUIETER, "quieter"), (BAD, "bad data"), (SWAP, "swapped"), (SABOTAGE, "sabotage"))
-    for week, words in events:
+    for words, week in year.events.items():
         axes.annotate(words, (week, 0.05), ha="center")
     axes.set(xlabel="week", ylabel="share of right answers", ylim=(0, 1))
     axes.legend(loc="lower left")
@@ -329,7 +335,8 @@ def main() -> int:
     moments = random.Random(args.seed)
     killed = moments.sample(range(1, args.weeks + 1), min(args.kills, args.weeks))
     with tempfile.TemporaryDirectory() as folder:
-        year = Year(Path(folder), args.rows, args.seed, environment)
+        events = {each: max(4, round(at * args.weeks / 52)) for each, at in EVENTS.items()}
+        year = Year(Path(folder), args.rows, args.seed, environment, events)
         for week in range(1, args.weeks + 1):
             play(year, week, moments.uniform(0.5, 20) if week in killed else 0.0)
         asked = conclude(year)

@@ -23,12 +23,11 @@ from pipeline.receipts import differences, reading, store_copy
 from pipeline.receipts.code_checkout import checked_out
 from pipeline.receipts.reading import OwnCode, Receipt
 from pipeline.running import run_elsewhere
-from pipeline.running.exit_code import fail
+from pipeline.running.exit_code import stoppable_exit_code
 from pipeline.running.screen import Screen
-from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings import temporary
 from pipeline.settings.schema import EnvManager
-from pipeline.settings.surroundings import ROOT_RUN, step_folder
+from pipeline.settings.surroundings import step_folder
 from util_lib import safe_files, validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -43,16 +42,7 @@ WAY_OUT = "free space there, or set TMPDIR to another directory"
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0 if all is the same, 1 if not or on an error."""
     args = build_parser().parse_args(argv)
-    screen = Screen()
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        os.environ[ROOT_RUN] = run_id  # for `stoppable`, which watches whoever started it
-    try:
-        with stoppable():
-            return int(not reproduce(args, screen))
-    except UserError as error:
-        return fail(error, 1)
-    except Stopped as stop:
-        return fail(stop, 128 + stop.number)
+    return stoppable_exit_code(lambda: int(not reproduce(args, Screen())))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -27,12 +27,10 @@ from pipeline.receipts.reading import Code
 from pipeline.reviewing import changes, measured, report, side, tests
 from pipeline.reviewing.changes import Change
 from pipeline.reviewing.report import Review
-from pipeline.running.exit_code import fail
+from pipeline.running.exit_code import stoppable_exit_code
 from pipeline.running.screen import Screen
-from pipeline.running.stopping import Stopped, stoppable
 from pipeline.settings import overrides, resolvers, schema, temporary
 from pipeline.settings.schema import EnvManager, Settings
-from pipeline.settings.surroundings import ROOT_RUN
 from util_lib import cli, folders, safe_files, validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
@@ -49,15 +47,7 @@ WAY_OUT = "free space there, or set TMPDIR to another directory"
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = build_parser().parse_args(argv)
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
-        os.environ[ROOT_RUN] = run_id  # for `stoppable`, which watches whoever started it
-    try:
-        with stoppable():
-            return review(args, Screen())
-    except UserError as error:
-        return fail(error, 1)
-    except Stopped as stop:
-        return fail(stop, 128 + stop.number)
+    return stoppable_exit_code(lambda: review(args, Screen()))
 
 
 def build_parser() -> argparse.ArgumentParser:

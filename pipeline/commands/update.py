@@ -135,8 +135,7 @@ def _alone(project: str, only_look: bool) -> Iterator[bool]:
 
 def main() -> int:
     """Run the command as a program and return its exit code."""
-    codes: list[int] = []
-    return exit_code(lambda: codes.append(go(sys.argv[1:]))) or max(codes, default=0)
+    return exit_code(lambda: go(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -7,18 +7,20 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from pipeline.running.stopping import Stopped
+from pipeline.running.stopping import Stopped, stoppable
+from pipeline.settings.surroundings import ROOT_RUN
 from util_lib.errors import UserError
 from util_lib.redaction import redacted
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
-def exit_code(run: Callable[[], None]) -> int:
-    """Call `run` and return the exit code; an error is one sentence on stderr and not 0."""
+def exit_code(run: Callable[[], int | None]) -> int:
+    """Call `run` and return its exit code, 0 of None; an error is one sentence and not 0."""
     try:
-        run()
+        code = run()
         sys.stdout.flush()
+        return code or 0
     except UserError as error:
         return fail(error, 1)
     except Stopped as stop:
@@ -35,7 +37,18 @@ def exit_code(run: Callable[[], None]) -> int:
         # a defect: all that is known of it, but for secrets
         print(redacted(traceback.format_exc()), end="", file=sys.stderr, flush=True)
         return 1
-    return 0
+
+
+def stoppable_exit_code(run: Callable[[], int]) -> int:
+    """Call `run` as `exit_code` does; signals end it, also where `mlflow run` started it."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        os.environ[ROOT_RUN] = run_id  # for `stoppable`, which watches whoever started it
+
+    def work() -> int:
+        with stoppable():
+            return run()
+
+    return exit_code(work)
 
 
 def fail(reason: object, code: int) -> int:
