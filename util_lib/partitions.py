@@ -16,6 +16,13 @@ from util_lib.errors import UserError
 COLUMN = "_partition"  # of the cleaned table: which partition a row is of
 SHARE, NEWEST = "share", "newest_partition"  # what `data.test` may be
 DATED = re.compile(r"\d{4}-?W\d{2}|\d{4}-\d{2}-\d{2}|\d{4}-\d{2}")
+FORMS = {
+    "week": r"\d{4}-W(0[1-9]|[1-4]\d|5[0-3])",
+    "week without hyphen": r"\d{4}W(0[1-9]|[1-4]\d|5[0-3])",
+    "day": r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])",
+    "month": r"\d{4}-(0[1-9]|1[0-2])",
+    "number": r"-?\d+(\.\d+)?",
+}
 
 
 class Selection(Protocol):
@@ -75,6 +82,8 @@ def of_file(name: str) -> str:
 def taken(names: Iterable[str], how: Selection) -> list[str]:
     """Return the partitions that are taken, oldest first: in the order of numbers, or of texts."""
     known = sorted({*names}, key=order)
+    if how.until is not None:
+        _refuse_another_form(how.until, known)
     found = [name for name in known if how.until is None or order(name) <= order(how.until)]
     if not found:
         raise UserError(
@@ -82,6 +91,20 @@ def taken(names: Iterable[str], how: Selection) -> list[str]:
             f"is {known[0]!r}"
         )
     return found[-how.window :] if how.window else found
+
+
+def _refuse_another_form(until: str, known: list[str]) -> None:
+    """Names are compared as texts: among weeks, `2026-W2` would be later than `2026-W10`."""
+    forms = {_form(name) for name in known}
+    if None not in forms and _form(until) not in forms:
+        raise UserError(
+            f"data.partition.until must be a {' or '.join(sorted(filter(None, forms)))} as the "
+            f"partitions are, such as {known[-1]!r}, found {until!r}"
+        )
+
+
+def _form(name: str) -> str | None:
+    return next((form for form, rule in FORMS.items() if re.fullmatch(rule, name)), None)
 
 
 def order(name: str) -> tuple[int, float, str]:

@@ -227,8 +227,10 @@ def _hashed(values: pd.Series, name: str, about: About, folder: Path) -> pd.Data
 
 def _keys(frame: pd.DataFrame, key: list[str], path: Path) -> pd.DataFrame:
     texts = frame[key[0]].astype("str").where(frame[key[0]].notna())
-    numbers = pd.to_numeric(frame[key[1]], errors="coerce") if len(key) > 1 else 0
-    found = pd.DataFrame({"request": texts, "row": numbers})
+    found = pd.DataFrame({"request": texts, "row": 0})
+    if len(key) > 1:
+        numbers = pd.to_numeric(frame[key[1]], errors="coerce").astype("float64")
+        found["row"] = numbers.where((numbers % 1 == 0) & numbers.abs().lt(2**53))
     if found["row"].isna().all():
         raise UserError(f"{path.name}: {key[1]!r} must be row numbers from 0, found none")
     return found.astype({"row": "Int64"})

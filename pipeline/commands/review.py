@@ -72,6 +72,10 @@ def review(args: argparse.Namespace, screen: Screen) -> int:
     user_home = store_directory().parent
     os.environ["PIPELINE_HOME"] = str(user_home)
     output = (user_home / args.output).absolute()
+    if not output.parent.is_dir():
+        raise UserError(f"there is no folder {output.parent} for the report: {OTHER_FILE}")
+    if args.sample and (not args.sample.isdigit() or not int(args.sample)):
+        raise UserError(f"sample={args.sample} must be a number of rows, such as 5000")
     change = changes.found(args.base, output)
     screen.say(f"comparing {change.described()}")
     with safe_files.writing(output, OTHER_FILE):
@@ -202,8 +206,6 @@ def _data(
     """Draw a sample for both sides; return the overrides that name it, and what it is in words."""
     if not rows:
         return [], ""
-    if not rows.isdigit() or not int(rows):
-        raise UserError(f"sample={rows} must be a number of rows, such as 5000")
     from util_lib import downloads
 
     data, address = settings.data, downloads.whole_address(settings.data.file_url)

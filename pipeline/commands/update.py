@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.running.exit_code import exit_code
 from pipeline.settings import overrides, resolvers, schema, surroundings
 from pipeline.settings.schema import Settings
-from pipeline.updating import tick
+from pipeline.updating import look, tick
 from util_lib import cli, folders, partitions, safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -94,6 +94,7 @@ def composed(words: list[str], keys: Mapping[str, str] | None = None) -> Setting
 
 def _partitions(settings: Settings, asked: str) -> list[str]:
     """Return the partitions of files from the first to the last that are asked for."""
+    look.files_of(settings)  # says where it looked, if there is nothing
     first, colon, last = asked.partition(":")
     files = folders.files_at(settings.data.file_url)
     if settings.data.partition.by != "file" or files is None:

@@ -13,6 +13,7 @@ from pipeline.planning.step import Step
 from pipeline.settings.schema import Settings
 from pipeline.updating import log
 from util_lib import folders, partitions, tracking
+from util_lib.errors import UserError
 from util_lib.project import resolve_path
 from util_lib.tracking import choice
 
@@ -76,6 +77,8 @@ def files_of(settings: Settings) -> list[Path]:
         how = settings.data.partition
         return partitions.of_files(files, partitions.Parted(how.by, how.window, how.until))
     path = resolve_path(url.removeprefix("file://"))
+    if "://" not in url and not path.exists():  # a disk that is away, perhaps: no fault of the data
+        raise UserError(f"data.file_url {url!r} does not exist: looked for {path}")
     return [path] if path.is_file() else []
 
 

@@ -76,6 +76,12 @@ def test_until_takes_what_was_there_then_and_names_the_oldest_otherwise(steps, i
         cleaned(steps, incoming, until | {"until": "2026-W07"})
 
 
+@pytest.mark.parametrize("until", ["2026-W2", "2026-w12", "W12", "2026-W99", "nonsense", "2026-03"])
+def test_until_that_is_no_week_is_refused_where_partitions_are_weeks(steps, incoming, until):
+    with pytest.raises(UserError, match=f"must be a week as the partitions are.*found '{until}'"):
+        cleaned(steps, incoming, {"by": "file", "window": 2, "until": until})
+
+
 def test_weeks_of_a_column_of_dates_are_partitions(steps, incoming, tmp_path):
     songs = make_songs(84).assign(day=pd.date_range("2026-01-01", periods=84))
     songs.to_csv(tmp_path / "songs.csv", index=False)

@@ -66,7 +66,7 @@ def test_labels_that_fit_nothing_are_counted_and_said(answered, caplog):
 
 def test_a_window_gets_its_score_when_its_labels_come_and_keeps_it(answered, capsys):
     assert run.main([]) == 0
-    assert verdict(capsys.readouterr().out)["labelled"] == {"score": None, "n": 0, "coverage": 0}
+    assert verdict(capsys.readouterr().out)["labelled"] == {"score": None, "n": 0, "coverage": 0, "others": []}
     labels.main(given(answered.rows[:60]))
     run.main([])
     assert verdict(capsys.readouterr().out)["labelled"]["score"] is None  # 100 are needed
@@ -76,7 +76,7 @@ def test_a_window_gets_its_score_when_its_labels_come_and_keeps_it(answered, cap
     labels.main(given(wrong[:300]))
     assert run.main([]) == 3
     found = verdict(capsys.readouterr().out)
-    assert found["labelled"] == {"score": 0.0, "n": 300, "coverage": 0.75}
+    assert found["labelled"] == {"score": 0.0, "n": 300, "coverage": 0.75, "others": []}
     assert [alarm["test"] for alarm in found["alarms"]] == ["score"]
     assert "accuracy 0 is worse than" in found["alarms"][0]["reason"]
     labels.main(given(answered.rows))
@@ -112,6 +112,9 @@ def test_labels_are_joined_by_an_input_that_is_recorded_as_its_hash(steps, caplo
         ({}, ["--key", "a,b,c"], "key must be two columns, request_id,row, or one; found 'a,b,c'"),
         ({}, ["--project", "others"], "project: unknown project 'others'"),
         ({"row": "first"}, [], "labels.csv: 'row' must be row numbers from 0, found none"),
+        ({"row": 1.5}, [], "labels.csv: 'row' must be row numbers from 0, found none"),
+        ({"row": "inf"}, [], "labels.csv: 'row' must be row numbers from 0, found none"),
+        ({"row": "9" * 20}, [], "labels.csv: 'row' must be row numbers from 0, found none"),
     ],
 )
 def test_a_file_that_cannot_be_joined_is_one_sentence(answered, changes, more, expected):

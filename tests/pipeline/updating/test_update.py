@@ -288,3 +288,10 @@ def test_a_backfill_is_a_tick_for_each_week_and_the_same_again_elsewhere(place, 
     assert (code, here.ran) == (0, []) and "until 2026-W02: nothing to do" in said
     code, said = here.tick("--backfill=2026-W07:2026-W09")
     assert code == 1 and "backfill must be FIRST:LAST, such as 2026-W01:2026-W03" in said
+
+
+@pytest.mark.parametrize("flags", [[], ["--why=true"], ["--backfill=2026-W01:2026-W02"]])
+def test_data_that_are_not_there_are_broken_and_no_fault_of_theirs(place, flags):
+    code, said = place.tick(*flags, options="data.file_url=away/")
+    assert code == 1 and "data.file_url 'away/' does not exist: looked for" in said
+    assert place.ran == []
