@@ -109,6 +109,8 @@ def _watch(args: argparse.Namespace, folder: Path, project: str) -> int:
         shown = _shown(done, args.until)
         spoken = verdict.told(shown, told)
         _log_run(run, series, shown, spoken, Path(tmp))
+        alarms = [f"- {each['reason']}" for each in verdict.of(series, spoken)["alarms"]]
+        run.notes = "\n".join([f"{spoken.window.name}: **{spoken.state}**", "", *alarms])
     code = _say(series, spoken)
     if args.notify and code and spoken.window.name in told:
         notify.send(args.notify, verdict.of(series, spoken))

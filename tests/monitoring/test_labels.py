@@ -66,7 +66,12 @@ def test_labels_that_fit_nothing_are_counted_and_said(answered, caplog):
 
 def test_a_window_gets_its_score_when_its_labels_come_and_keeps_it(answered, capsys):
     assert run.main([]) == 0
-    assert verdict(capsys.readouterr().out)["labelled"] == {"score": None, "n": 0, "coverage": 0, "others": []}
+    assert verdict(capsys.readouterr().out)["labelled"] == {
+        "score": None,
+        "n": 0,
+        "coverage": 0,
+        "others": [],
+    }
     labels.main(given(answered.rows[:60]))
     run.main([])
     assert verdict(capsys.readouterr().out)["labelled"]["score"] is None  # 100 are needed
