@@ -315,6 +315,7 @@ def draw(year: Year, path: Path) -> None:
     )
     for words, week in year.events.items():
         axes.annotate(words, (week, 0.05), ha="center")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="week", ylabel="share of right answers", ylim=(0, 1))
     axes.legend(loc="lower left")
     figure.savefig(path)
