@@ -36,6 +36,12 @@ def new(log: Log, done: list[Judged], until: str | None) -> list[Window]:
     return windows.windows(times, log.series.kind, end) if len(times) else []
 
 
+def came_after(log: Log, last: Judged) -> int:
+    """Return how many rows of the newest judged window are not those that were judged."""
+    times = rows.times(log.files, log.series.model, last.window.start)
+    return int((times < last.window.end.to_datetime64()).sum()) - last.window.n
+
+
 def waiting(log: Log, done: list[Judged]) -> list[Judged]:
     """Return judged windows whose performance is open, and for which enough labels came since."""
     newest = given_labels.newest(log.folder, log.series.project)

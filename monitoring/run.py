@@ -94,12 +94,19 @@ def _watch(args: argparse.Namespace, folder: Path, project: str) -> int:
     series = Series(project, rows.choose_model(found, args.model), args.window)
     log = Log(folder, series, found, Thresholds(min_labels=args.min_labels))
     done = known.get(series, [])
+    if done and (n_late := closed_windows.came_after(log, done[-1])):
+        logger.warning(
+            "%s rows of %s came after it was judged, and are not judged",
+            f"{n_late:,}",
+            done[-1].window.name,
+        )
     fresh, late = closed_windows.new(log, done, args.until), closed_windows.waiting(log, done)
     if not fresh and not late:
         if not done:
             raise UserError(_nothing(log, args.until))
         logger.info("no %s is over that was not judged before", args.window)
-        return _say(series, _shown(done, args.until)[-1])
+        shown = _shown(done, args.until)
+        return _say(series, shown, shown[-1])
     config = vars(args) | {"notify": args.notify and notify.shown(args.notify)}
     with (
         tracking.init(project=project, job_type="monitoring", config=config) as run,
@@ -109,11 +116,9 @@ def _watch(args: argparse.Namespace, folder: Path, project: str) -> int:
         shown = _shown(done, args.until)
         spoken = verdict.told(shown, told)
         _log_run(run, series, shown, spoken, Path(tmp))
-        alarms = [f"- {each['reason']}" for each in verdict.of(series, spoken)["alarms"]]
-        run.notes = "\n".join([f"{spoken.window.name}: **{spoken.state}**", "", *alarms])
-    code = _say(series, spoken)
+    code = _say(series, shown, spoken)
     if args.notify and code and spoken.window.name in told:
-        notify.send(args.notify, verdict.of(series, spoken))
+        notify.send(args.notify, verdict.of(series, shown, spoken))
     known[series] = done
     prometheus.write(known, folder)
     history.save(known, folder)  # the last thing: what stands there was told
@@ -144,7 +149,10 @@ def _log_run(run: Any, series: Series, windows: list[Judged], spoken: Judged, fo
         run.log(verdict.metrics(judged), step=verdict.step(judged.window.name))
     run.summary["state"], run.summary["window"] = spoken.state, spoken.window.name
     write_page(series, windows, spoken, folder)
-    text = json.dumps(verdict.of(series, spoken), indent=1) + "\n"
+    found = verdict.of(series, windows, spoken)
+    reasons = [f"- {alarm['reason']}" for alarm in found["alarms"]]
+    run.notes = "\n".join([f"{spoken.window.name}: **{spoken.state}**", "", *reasons])
+    text = json.dumps(found, indent=1) + "\n"
     (folder / verdict.FILE).write_text(text, encoding="utf-8")
     tracking.log_file(run, folder, ARTIFACT, "report", "What the monitor found")
 
@@ -157,9 +165,9 @@ def write_page(series: Series, windows: list[Judged], spoken: Judged, folder: Pa
     return path
 
 
-def _say(series: Series, spoken: Judged) -> int:
+def _say(series: Series, windows: list[Judged], spoken: Judged) -> int:
     """Print a window, and last its verdict in one line; return the exit code."""
-    found = verdict.of(series, spoken)
+    found = verdict.of(series, windows, spoken)
     print(screen.as_text(series, spoken), flush=True)
     print(json.dumps(found), flush=True)
     return verdict.CODES.get(spoken.state, 0)

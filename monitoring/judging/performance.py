@@ -39,12 +39,20 @@ def judge(
 
 
 def _labelled(frame: pd.DataFrame, labels: pd.DataFrame | None) -> pd.DataFrame:
-    """Return the rows with their labels; of several the newest is taken."""
+    """Return the rows with their labels; of several the newest is taken.
+
+    Rows that share request and number, as where a client uses an id again, get none: whose label
+    it is nobody knows.
+    """
     if labels is None or labels.empty:
         return frame.assign(label=None)
     newest = labels.sort_values("time", kind="stable").drop_duplicates(KEYS, keep="last")
     found = frame[KEYS].merge(newest[[*KEYS, "label"]], on=KEYS, how="left")["label"]
-    return frame.assign(label=found.to_numpy())
+    return frame.assign(label=found.where(~_ambiguous(frame).to_numpy()).to_numpy())
+
+
+def _ambiguous(frame: pd.DataFrame) -> pd.Series:
+    return frame.duplicated([*KEYS, "role"], keep=False)
 
 
 def _by_labels(
@@ -59,6 +67,8 @@ def _by_labels(
     if not len(answered):
         return not_judged(PERFORMANCE, "score", predictions.NOTHING_ANSWERED)
     coverage = f"{n:,} of {len(answered):,} answered rows have a label ({n / len(answered):.1%})"
+    if n_ambiguous := int(_ambiguous(answered).sum()):
+        coverage += f"; {n_ambiguous:,} share request and row number and are left out"
     if own is None or n < max(2, thresholds.min_labels):
         why = NO_SCORE if own is None else f"at least {thresholds.min_labels:,} are needed"
         return not_judged(PERFORMANCE, "score", f"{coverage}; {why}")

@@ -84,6 +84,8 @@ def load(
     given = _label_column(path, names, key, label)
     frame = reading.read(path, types | {given: NUMBER if is_number else TEXT})
     labels, wrong = _labels(frame[given], is_number)
+    if not is_number and about.classes:
+        labels = labels.map(_names_of_classes(labels, about.classes), na_action="ignore")
     keys = _keys(frame, key, path) if join is None else _hashed(frame[join], join, about, folder)
     lacking = labels.isna() | keys.isna().any(axis=1)
     table = keys.assign(label=labels)[~lacking]
@@ -204,6 +206,25 @@ def _labels(values: pd.Series, is_number: bool) -> tuple[pd.Series, int]:
     whole = pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all()
     written = values.astype("Int64") if whole else values
     return written.astype("str").where(values.notna()), 0
+
+
+def _names_of_classes(labels: pd.Series, classes: list[str]) -> dict[str, str]:
+    """Map labels to the classes that they mean: the same text, else the one of the same number.
+
+    A class 1 is `1.0` in a column of doubles. Where `04` and `4` are classes `4.0` may be either.
+    """
+    found = {}
+    for label in labels.dropna().unique():
+        same = [name for name in classes if _number(name) == _number(label) is not None]
+        found[label] = same[0] if label not in classes and len(same) == 1 else label
+    return found
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _column(about: About, name: str) -> Column:

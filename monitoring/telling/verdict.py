@@ -14,13 +14,15 @@ LATE = datetime.timedelta(hours=1)  # after its end a window is closed
 CODES = {"alarm": 3}  # exit codes of states; 0 of all others
 
 
-def of(series: Series, judged: Judged) -> dict[str, Any]:
-    """Return the verdict on a window.
+def of(series: Series, windows: list[Judged], judged: Judged) -> dict[str, Any]:
+    """Return the verdict on one of the windows.
 
+    Labels come later: `labelled` is about the newest window of the same version that has a score.
     `judged_at` is the moment from which it could be judged so: when the window closed, or when the
     newest labels came that were looked at.
     """
-    window = judged.window
+    window, labelled = judged.window, _newest_with_score(windows, judged)
+    test = performance(labelled)
     return column_values.plain(
         {
             "project": series.project,
@@ -33,10 +35,11 @@ def of(series: Series, judged: Judged) -> dict[str, Any]:
             "watched": _listed(judged, "watch"),
             "not_judged": sum(test.outcome == "not judged" for test in judged.tests),
             "labelled": {
-                "score": score(judged),
-                "n": judged.labelled,
-                "coverage": coverage(judged),
-                "others": _others(judged),
+                "window": labelled.window.name,
+                "score": score(labelled),
+                "n": labelled.labelled if test is None else test.n,
+                "coverage": coverage(labelled),
+                "others": _others(labelled),
             },
             "judged_at": _moment(judged).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
@@ -92,6 +95,12 @@ def _listed(judged: Judged, state: str) -> list[dict[str, Any]]:
         for t in judged.tests
         if judged.test_states.get(t.key) == state
     ]
+
+
+def _newest_with_score(windows: list[Judged], judged: Judged) -> Judged:
+    """Return the newest window in which this version has a score, `judged` itself if none has."""
+    mine = [each for each in windows if each.version == judged.version and score(each) is not None]
+    return mine[-1] if mine else judged
 
 
 def _others(judged: Judged) -> list[dict[str, Any]]:

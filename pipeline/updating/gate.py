@@ -97,8 +97,9 @@ def labels_say(tick: Tick, verdict: dict[str, Any]) -> tuple[bool, str] | None:
 def _said(
     gain: float, worse_low: float, worse_high: float, tick: Tick, verdict: dict[str, Any], on: str
 ) -> tuple[bool, str]:
+    window = verdict["labelled"].get("window", verdict.get("window"))
     words = (
-        f"by the labels of {verdict.get('window')} {tick.candidate} is {abs(gain):.4f} "
+        f"by the labels of {window} {tick.candidate} is {abs(gain):.4f} "
         f"{'worse' if gain < 0 else 'better'} than {tick.before} ({on}; 95 % interval of the gain "
         f"{-worse_high:+.4f} to {-worse_low:+.4f})"
     )

@@ -2,7 +2,9 @@
 
 import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,16 +69,13 @@ def record(
     rows: pd.DataFrame,
     begin: datetime.datetime = MONDAY,
     length: datetime.timedelta = WEEK,
-    *,
-    version: str = VERSION,
-    role: str = "champion",
-    declaration: dict = DECLARATION,
-    names: list[str] = NAMES,
+    **about: Any,
 ) -> Path:
-    """Write rows as one finished stream, evenly over the time from `begin`; return its path."""
-    spool = begun(
-        rows, begin, length, version=version, role=role, declaration=declaration, names=names
-    )
+    """Write rows as one finished stream, evenly over the time from `begin`; return its path.
+
+    `about` are those of `begun`.
+    """
+    spool = begun(rows, begin, length, **about)
     spool.close()
     there = len([*spool.path.parent.glob(f"{begin:%Y%m%dT%H%M%S}*")])
     rest = spool.path.name.partition("-")[2]
@@ -93,12 +92,13 @@ def begun(
     role: str = "champion",
     declaration: dict = DECLARATION,
     names: list[str] = NAMES,
+    classes: Sequence[str] = CLASSES,
 ) -> SpoolFile:
     """Write rows into a stream that is still open, in two batches."""
     root = monitoring_log.folder()
     monitoring_log.make(root)
     declared = Declaration.model_validate(declaration)
-    schema = monitoring_log.schema(version, "classification", list(CLASSES), declared, names)
+    schema = monitoring_log.schema(version, "classification", list(classes), declared, names)
     modes, n = monitoring_log.about(schema).monitor, len(rows)
     text = pa.string()
     inputs = [

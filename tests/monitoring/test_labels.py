@@ -67,6 +67,7 @@ def test_labels_that_fit_nothing_are_counted_and_said(answered, caplog):
 def test_a_window_gets_its_score_when_its_labels_come_and_keeps_it(answered, capsys):
     assert run.main([]) == 0
     assert verdict(capsys.readouterr().out)["labelled"] == {
+        "window": "2026-W10",
         "score": None,
         "n": 0,
         "coverage": 0,
@@ -81,12 +82,54 @@ def test_a_window_gets_its_score_when_its_labels_come_and_keeps_it(answered, cap
     labels.main(given(wrong[:300]))
     assert run.main([]) == 3
     found = verdict(capsys.readouterr().out)
-    assert found["labelled"] == {"score": 0.0, "n": 300, "coverage": 0.75, "others": []}
+    scored = {"window": "2026-W10", "score": 0.0, "n": 300, "coverage": 0.75, "others": []}
+    assert found["labelled"] == scored
     assert [alarm["test"] for alarm in found["alarms"]] == ["score"]
     assert "accuracy 0 is worse than" in found["alarms"][0]["reason"]
     labels.main(given(answered.rows))
     assert run.main([]) == 3
     assert verdict(capsys.readouterr().out) == found
+
+
+def test_the_verdict_on_a_week_without_labels_has_the_score_of_the_newest_week_with_some(
+    answered, capsys
+):
+    later = songs(400, 2)
+    record(later, MONDAY + WEEK)
+    labels.main(given(answered.rows))
+    assert run.main([]) == 0
+    found = verdict(capsys.readouterr().out)
+    right = (answered.rows["prediction"] == answered.rows["genre"]).mean()
+    assert (found["window"], found["labelled"]["window"]) == ("2026-W11", "2026-W10")
+    assert found["labelled"]["score"] == pytest.approx(right) and found["labelled"]["n"] == 400
+
+
+def test_a_label_of_rows_that_share_an_id_is_nobodys(answered, capsys):
+    again = songs(400, 2)
+    again.loc[:9, "request"] = answered.rows.loc[:9, "request"]
+    record(again)
+    labels.main(given(pd.concat([answered.rows, again[10:]])))
+    run.main([])
+    said = capsys.readouterr().out
+    assert verdict(said)["labelled"]["n"] == 780
+    assert "20 share request and row number and are left out" in said
+
+
+@pytest.mark.parametrize(
+    ("classes", "values", "meant"),
+    [
+        (["0", "1"], [1.0, 0.0, None], ["1", "0"]),  # gaps make doubles of whole numbers
+        (["1.0", "2.0"], [1, 2, 1], ["1.0", "2.0", "1.0"]),
+        (["04", "4"], ["4", "04", "4.0"], ["4", "04", "4.0"]),
+        (["Pop", "nan"], ["Pop", "pop", "1"], ["Pop", "pop", "1"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_a_label_means_the_class_of_the_same_text_or_number(steps, classes, values, meant, name):
+    rows = songs(3, 1)
+    record(rows, classes=classes)
+    labels.main(given(rows, name, genre=values))
+    assert joined() == dict(zip(rows["request"], meant, strict=False))
 
 
 def test_labels_are_joined_by_an_input_that_is_recorded_as_its_hash(steps, caplog):

@@ -87,6 +87,15 @@ def test_the_first_window_of_another_version_raises_no_alarm_and_is_marked(watch
     assert 'class="promoted"' in written and "tests/model_export:v1 (new)" in written
 
 
+def test_rows_that_come_after_their_week_was_judged_are_said(watched, caplog):
+    record(songs(400, 1))
+    run.main(["--until", "2026-W10"])
+    assert "came after it was judged" not in caplog.text
+    record(songs(50, 2))
+    run.main(["--until", "2026-W10"])
+    assert "50 rows of 2026-W10 came after it was judged, and are not judged" in caplog.text
+
+
 def test_a_challenger_is_compared_on_the_same_rows(watched, capsys):
     rows = songs(400, 1)
     record(rows)
