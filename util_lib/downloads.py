@@ -13,14 +13,13 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
 from util_lib import folders
 from util_lib.errors import UserError
-from util_lib.project import resolve_path
 from util_lib.urls import SECRET_URL, file_name, without_secrets
 
 logger = logging.getLogger("downloads")
@@ -85,16 +84,13 @@ def fetch_all(files: list[Path], folder: Path, max_bytes: int) -> Received:
 
 def copy(url: str, path: Path, max_bytes: int) -> Received:
     """Copy the file at a path or file:// address; a relative path starts at the project root."""
-    source = Path(url).expanduser()
-    if "://" in url:
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost"):
-            raise UserError(
-                f"file_url {without_secrets(url)!r} names the host "
-                f"{parts.netloc.rpartition('@')[2]!r}: a file:// address has three slashes"
-            )
-        source = Path(unquote(parts.path))
-    source = resolve_path(source)
+    source = folders.path_at(url)
+    if source is None:
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        raise UserError(
+            f"file_url {without_secrets(url)!r} names the host {host!r}: a file:// address has "
+            "three slashes"
+        )
     if source.is_dir():
         raise UserError(f"file_url {url!r} is a directory: expected one file")
     if not source.is_file():

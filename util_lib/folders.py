@@ -11,11 +11,10 @@ from util_lib.project import ROOT
 from util_lib.safe_files import read_content
 
 
-def files_at(address: str) -> list[Path] | None:
-    """Return the files that a folder or a glob names, in the order of their names.
+def path_at(address: str) -> Path | None:
+    """Return the path that an address names, from the project root; None where it names none.
 
-    None for any other address. Left out are folders in it, and names that begin with `.` or `_`,
-    which programs that write such folders give to their notes.
+    A path, or `file:///` of this machine, in which `%20` is a space.
     """
     text = address
     if "://" in address:
@@ -23,12 +22,24 @@ def files_at(address: str) -> list[Path] | None:
         if parts.scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
             return None
         text = unquote(parts.path)
-    path = ROOT / Path(text).expanduser()
+    return ROOT / Path(text).expanduser()
+
+
+def files_at(address: str) -> list[Path] | None:
+    """Return the files that a folder or a glob names, in the order of their names.
+
+    None for any other address. Left out are folders in it, and names that begin with `.` or `_`,
+    which programs that write such folders give to their notes.
+    """
+    path = path_at(address)
+    if path is None:
+        return None
+    # The checkout itself may lie in a folder whose name looks like a pattern.
+    pattern = str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
     if path.is_dir():
         found = [*path.iterdir()]
-    elif not path.exists() and glob.has_magic(text):
-        expanded = str(Path(text).expanduser())
-        found = [ROOT / name for name in glob.glob(expanded, root_dir=ROOT)]
+    elif not path.exists() and glob.has_magic(pattern):
+        found = [ROOT / name for name in glob.glob(pattern, root_dir=ROOT)]
     else:
         return None
     found = sorted((file for file in found if file.name[0] not in "._"), key=lambda file: file.name)

@@ -2,7 +2,7 @@
 
 import hashlib
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pipeline.caching import fingerprint
 from pipeline.caching import record as cache
@@ -13,7 +13,6 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
 from util_lib import cli, folders, partitions
 from util_lib.errors import UserError
-from util_lib.project import resolve_path
 from util_lib.safe_files import read_content
 from util_lib.tables import large
 from util_lib.tracking.names import parse_reference
@@ -194,9 +193,10 @@ def _bootstrapped(inputs: dict[str, str], parts: dict[str, str]) -> dict[str, st
 def source(step: Step, parameter: str, settings: Settings) -> str:
     """Identify what the step would download, without downloading it."""
     url, told = step.parameters[parameter], step.parameters.get("sha256", "null")
-    address = urlsplit(url)
-    if address.scheme not in ("http", "https"):
-        path = resolve_path(unquote(address.path) if address.scheme == "file" else url)
+    if urlsplit(url).scheme not in ("http", "https"):
+        path = folders.path_at(url)
+        if path is None:
+            raise fingerprint.UnknownFingerprint(f"{without_secrets(url)} names no file here")
         try:
             files = folders.files_at(url)
             if files is None:

@@ -14,7 +14,6 @@ from pipeline.settings.schema import Settings
 from pipeline.updating import log
 from util_lib import folders, partitions, tracking
 from util_lib.errors import UserError
-from util_lib.project import resolve_path
 from util_lib.tracking import choice
 
 REPORT, VERDICT = "monitoring_report", "verdict.json"  # of monitoring
@@ -76,10 +75,11 @@ def files_of(settings: Settings) -> list[Path]:
     if (files := folders.files_at(url)) is not None:
         how = settings.data.partition
         return partitions.of_files(files, partitions.Parted(how.by, how.window, how.until))
-    path = resolve_path(url.removeprefix("file://"))
-    if "://" not in url and not path.exists():  # a disk that is away, perhaps: no fault of the data
+    if (path := folders.path_at(url)) is None:
+        return []
+    if not path.is_file():  # a disk that is away, perhaps: no fault of the data
         raise UserError(f"data.file_url {url!r} does not exist: looked for {path}")
-    return [path] if path.is_file() else []
+    return [path]
 
 
 def partitions_of(settings: Settings, files: list[Path]) -> list[str]:
