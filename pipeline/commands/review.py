@@ -29,7 +29,8 @@ from pipeline.reviewing.changes import Change
 from pipeline.reviewing.report import Review
 from pipeline.running.exit_code import stoppable_exit_code
 from pipeline.running.screen import Screen
-from pipeline.settings import overrides, resolvers, schema, temporary
+from pipeline.settings import overrides, resolvers, temporary
+from pipeline.settings.composing import settings_of
 from pipeline.settings.schema import EnvManager, Settings
 from util_lib import cli, folders, safe_files, validation
 from util_lib.errors import UserError
@@ -107,12 +108,7 @@ def _settings(options: str) -> Settings:
     words = overrides.command_line([f"--hydra_options={options}"])
     if overrides.MULTIRUN & {*words}:
         raise UserError("a review compares two single runs: leave -m out of hydra_options")
-    try:
-        return schema.check(overrides.base_config(words))
-    except UserError:
-        raise
-    except Exception as error:
-        raise overrides.explain(error, words) from error
+    return settings_of(words)
 
 
 def _manager(setting: str) -> str:

@@ -9,24 +9,17 @@ import argparse
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from pipeline.running.exit_code import exit_code
-from pipeline.settings import overrides, resolvers, schema, surroundings
+from pipeline.settings import overrides, resolvers, surroundings
+from pipeline.settings.composing import settings_of
 from pipeline.settings.schema import Settings
 from pipeline.updating import look, tick
 from util_lib import cli, folders, partitions, safe_files
 from util_lib.errors import UserError
-from util_lib.project import ROOT
 from util_lib.redaction import remember_environment
 from util_lib.tracking import choice
 from util_lib.tracking.store.places import store_directory
@@ -58,7 +51,7 @@ def go(argv: list[str]) -> int:
     surroundings.adopt_surroundings(store_directory().parent)
     words = overrides.command_line([f"--hydra_options={args.hydra_options}"])
     overrides.refuse_unfit_files(words)
-    settings = composed(words)
+    settings = settings_of(words)
     project = settings.main.project_name
     os.environ["WANDB_PROJECT"] = project
     os.environ[choice.VARIABLE] = choice.choose(settings.main.tracking).backend
@@ -70,26 +63,10 @@ def go(argv: list[str]) -> int:
             print(f"update {project}: another update of it is running; nothing was done")
             return 0
         for until in _partitions(settings, args.backfill) if args.backfill else [args.until]:
-            came = tick.run(settings, partial(composed, words), until, args.why)
+            came = tick.run(settings, partial(settings_of, words), until, args.why)
             print(f"update {project}{f' until {until}' if until else ''}: {came.words}", flush=True)
             code = max(code, came.code)
     return code
-
-
-def composed(words: list[str], keys: Mapping[str, str] | None = None) -> Settings:
-    """Return the configuration with `keys` set, as main.py would check it."""
-    given = [*words, *(f"{key}='{value}'" for key, value in (keys or {}).items())]
-    try:
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(config_dir=str(ROOT), version_base="1.3"):
-            config = compose("config", overrides=given, return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        with_dataset = config.hydra.runtime.choices.get("dataset")
-        OmegaConf.set_struct(config, False)
-        del config["hydra"]
-        return schema.check(config, with_dataset)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise overrides.explain(error, words) from error
 
 
 def _partitions(settings: Settings, asked: str) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from pipeline.caching import versions
 from pipeline.caching.versions import Versions
@@ -148,7 +149,10 @@ def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException
             return on_wandb.keep(found, text, main, failure is not None)
         except Exception as error:
             why = f"not at W&B, or not whole: {error}"
-    path = Path(HydraConfig.get().runtime.output_dir, writing.FILE)
+    runtime = HydraConfig.get().runtime
+    # A command that composes its configuration itself, as update does, has no folder of Hydra's.
+    own = OmegaConf.is_missing(runtime, "output_dir")
+    path = Path(os.environ["PIPELINE_HOME"] if own else runtime.output_dir, writing.FILE)
     with safe_files.writing(path, "the receipt was not kept"):
         path.write_text(text, encoding="utf-8")
     return f"{path}{' and the parent run in MLflow' if shown else ''} ({why})"
