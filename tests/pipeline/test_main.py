@@ -174,6 +174,20 @@ def test_steps_run_in_the_pipelines_order_nested_under_one_run(place):
     assert f"mlflow ui --backend-store-uri sqlite:///{place.folder}/mlflow.db" in done.stdout
 
 
+def test_runs_lie_in_the_experiment_that_was_chosen_else_in_that_of_the_project(place):
+    from mlflow import MlflowClient
+
+    for given in ({}, {"MLFLOW_EXPERIMENT_NAME": "mine"}):
+        done = place.main("main.execute_steps=segregate", "main.cache=false", **given)
+        assert done.returncode == 0, done.stderr
+    client = MlflowClient(f"sqlite:///{place.folder / 'mlflow.db'}")
+    names = {each.experiment_id: each.name for each in client.search_experiments()}
+    assert [names[run.info.experiment_id] for run in place.runs()] == [
+        *("songs_demo", "songs_demo"),
+        *("mine", "mine"),
+    ]
+
+
 def test_an_unknown_step_runs_nothing_and_names_the_nearest(place):
     done = place.main("main.execute_steps='get_data,preproces'")
     assert done.returncode == 1
