@@ -49,6 +49,8 @@ LATE = 2  # weeks until labels are known
 EVENTS = {"quieter": 14, "bad": 20, "swap": 30, "sabotage": 40}  # weeks of a whole year
 SWAPPED = ("dnb", "hardstyle", "psytrance", "techhouse", "dnb")
 PER_REQUEST = 20
+MEASURED = 8_000  # songs, the same in each week that is measured: an error of a difference < 0.01
+BACK = 0.01  # how near to the score before a change the score after it must come
 OPTIONS = (
     "dataset=songs_demo main.env_manager=local main.tracking=local data.sha256=null "
     f"main.project_name={PROJECT} data.partition.by=file data.partition.window=6 "
@@ -74,7 +76,12 @@ class Year:
 
 def songs(year: Year, week: int, seed: int) -> pd.DataFrame:
     """Return the songs of a week, as they are then, with their genres."""
-    found = make_table(year.rows, seed * 1000 + week).to_pandas().drop_duplicates(ignore_index=True)
+    return as_of(year, week, make_table(year.rows, seed * 1000 + week).to_pandas())
+
+
+def as_of(year: Year, week: int, table: pd.DataFrame) -> pd.DataFrame:
+    """Return songs as they would be in a week."""
+    found = table.drop_duplicates(ignore_index=True)
     if week >= year.events["quieter"]:
         found["energy"] = (found["energy"] * 0.8).round(4)
     if week >= year.events["swap"]:
@@ -195,6 +202,19 @@ def move_to_week(year: Year, week: int) -> str:
     return version.rpartition(":")[2]
 
 
+def measure(year: Year, week: int) -> float:
+    """Return the share of right answers of `prod` to the same songs in each week, as of then."""
+    rows = as_of(year, week, make_table(MEASURED, year.seed).to_pandas())
+    asked, answers = year.home / "measured.parquet", year.home / "answers.parquet"
+    rows.to_parquet(asked, index=False)
+    given = ["--input", str(asked), "--output", str(answers)]
+    done = command(year, str(ROOT / "serving" / "predict.py"), *given)
+    if done.returncode:
+        raise SystemExit(f"the model in use could not be measured: {done.stderr[-500:]}")
+    right = pd.read_parquet(answers)["prediction"].to_numpy() == rows["genre"].to_numpy()
+    return float(right.mean())
+
+
 def labels(year: Year, week: int) -> pd.DataFrame:
     """Return the labels of a week by request and row."""
     rows = songs(year, week, year.seed)
@@ -211,8 +231,8 @@ def labels(year: Year, week: int) -> pd.DataFrame:
     return pd.concat(found)
 
 
-def play(year: Year, week: int, kill_after: float) -> None:
-    """Play one week, and keep what came of it."""
+def play(year: Year, week: int, kill_after: float, last: int) -> None:
+    """Play one week of a year until the `last`, and keep what came of it."""
     deliver(year, week, spoiled=week == year.events["bad"])
     if week == year.events["bad"] + 1:
         deliver(year, week - 1)
@@ -250,6 +270,8 @@ def play(year: Year, week: int, kill_after: float) -> None:
             about |= {"state": verdict["state"], "alarms": alarms}
         except (IndexError, ValueError, KeyError):
             about["state"] = (told.stderr or told.stdout).strip()[-200:]
+    if week + 1 in (year.events["quieter"], year.events["swap"]) or week == last:
+        about["measured"] = measure(year, week)
     year.weeks.append(about)
     print(
         f"{name(week)}  update {SAYS.get(about['update'], about['update']):20} "
@@ -288,6 +310,10 @@ def conclude(year: Year) -> list[tuple[str, bool]]:
         asked.append(("and another prod within three weeks of labelled ones", moved(at["swap"])))
     if last >= at["sabotage"]:
         asked.append(("the saboteur is not promoted", weeks[at["sabotage"]]["update"] == 3))
+    measured = [(w, about["measured"]) for w, about in weeks.items() if "measured" in about]
+    for (_, before), (week, after) in zip(measured, measured[1:], strict=False):
+        words = f"{before:.4f} before, {after:.4f} in week {week}: back within {BACK}"
+        asked.append((words, after >= before - BACK))
     return asked
 
 
@@ -339,7 +365,7 @@ def main() -> int:
         events = {each: max(4, round(at * args.weeks / 52)) for each, at in EVENTS.items()}
         year = Year(Path(folder), args.rows, args.seed, environment, events)
         for week in range(1, args.weeks + 1):
-            play(year, week, moments.uniform(0.5, 20) if week in killed else 0.0)
+            play(year, week, moments.uniform(0.5, 20) if week in killed else 0.0, args.weeks)
         asked = conclude(year)
     print(f"{year.asked} requests, {year.failed} failed")
     for words, holds in asked:

@@ -7,7 +7,6 @@ import math
 from typing import Any, NamedTuple
 
 from pipeline.planning.step import Step
-from pipeline.running import pipeline_run
 from pipeline.running.failures import StepFailed
 from pipeline.settings.schema import Settings
 from pipeline.updating import look
@@ -121,5 +120,7 @@ def _comparison(settings: Settings) -> Any | None:
 
 
 def _run(settings: Settings, entry_point: str, parameters: dict[str, str], *outputs: str) -> None:
+    from pipeline.running import pipeline_run  # slow to import, and most ticks end before
+
     step = Step(entry_point, parameters, (), outputs, "serving", entry_point=entry_point)
     pipeline_run.run_alone(settings.main, step)

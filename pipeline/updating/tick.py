@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from pipeline.planning.plan import plan
 from pipeline.planning.step import Outcome, Step
-from pipeline.running import pipeline_run
 from pipeline.running.failures import StepFailed
 from pipeline.settings.redacted import remember_addresses
 from pipeline.settings.schema import Settings
@@ -63,6 +62,8 @@ def _steps(settings: Settings) -> list[Step]:
 
 def _update(compose: Compose, found: Look, ticks: list[Tick], fired: list[Fired]) -> Came:
     """Run the pipeline on what was looked at and nothing else, then ask the gate."""
+    from pipeline.running import pipeline_run  # slow to import, and most ticks end before
+
     known = {"data.sha256": found.sha256, "data.partition.until": found.newest}
     fixed = {key: value for key, value in known.items() if value}
     if any(each.name == "drift" for each in fired):
