@@ -1,7 +1,7 @@
 """Answers on their way to the monitoring log, at no cost to who asks.
 
 The event loop puts references into one bounded queue and goes on; a thread makes rows of them and
-appends these to the log, nearly twice a second. Where the queue is full or the disk fails, rows are
+appends these to the log, a little more than once a second. Where the queue is full or the disk fails, rows are
 lost and counted: an answer is never slower, nor another, for being recorded.
 """
 
@@ -19,7 +19,7 @@ from util_lib import monitoring_log
 logger = logging.getLogger("serving")
 
 MOST_ROWS = 20_000  # in the queue
-WRITE_SECONDS = 0.6  # from one look into it to the next: what a killed process loses
+WRITE_SECONDS = 0.85  # from one look into it to the next: what a killed process loses, below 1
 WAKE_ROWS = MOST_ROWS // 4  # so many rows are not kept waiting
 PIECE_ROWS = 2_000  # made into rows of the log in one go
 DEAD_SECONDS = 2.0  # without a look into the queue: is the thread still there?
