@@ -1,8 +1,8 @@
 """Answers on their way to the monitoring log, at no cost to who asks.
 
 The event loop puts references into one bounded queue and goes on; a thread makes rows of them and
-appends these to the log, a little more than once a second. Where the queue is full or the disk fails, rows are
-lost and counted: an answer is never slower, nor another, for being recorded.
+appends these to the log, a little more than once a second. Where the queue is full or the disk
+fails, rows are lost and counted: an answer is never slower, nor another, for being recorded.
 """
 
 import logging
