@@ -108,8 +108,10 @@ def _watch(args: argparse.Namespace, folder: Path, project: str) -> int:
         shown = _shown(done, args.until)
         return _say(series, shown, shown[-1])
     config = vars(args) | {"notify": args.notify and notify.shown(args.notify)}
+    last = fresh[-1] if fresh else late[-1].window
+    name = f"monitoring: {series.model}, {last.name}"
     with (
-        tracking.init(project=project, job_type="monitoring", config=config) as run,
+        tracking.init(project=project, job_type="monitoring", config=config, name=name) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
         done, told = closed_windows.judged(log, done, fresh, late, run)

@@ -43,6 +43,7 @@ def test_a_column_that_moves_is_an_alarm_that_is_told_everywhere(drifted, capsys
     logged = drifted.run("monitoring")
     steps = [row["_step"] for row in logged.history(pandas=False) if row.get("inputs/drift/energy")]
     assert steps == [202610, 202611, 202612, 202613]
+    assert logged.name == "monitoring: model_export, 2026-W13"
     assert logged.notes.startswith("2026-W13: **alarm**") and "'energy' drifts" in logged.notes
     folder = tracking.Api().artifact("monitoring_report:latest").download(str(drifted.folder / "r"))
     assert json.loads((drifted.folder / "r" / "verdict.json").read_text()) == found
