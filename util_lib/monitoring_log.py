@@ -62,9 +62,14 @@ def folder() -> Path:
 
 
 def make(root: Path) -> None:
-    """Make the log where it is not there, for its owner alone; `UserError` where it cannot be."""
-    with safe_files.writing(root, f"set {PLACE} to another folder, or leave out capture"):
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make the log where it is not there, for its owner alone; `UserError` where it cannot be.
+
+    The folder that it lies in must be there: else a volume is away, or its name is mistyped.
+    """
+    with safe_files.writing(root, f"set {PLACE} to a folder that is there, or leave out capture"):
+        if not os.environ.get(PLACE):
+            root.parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, exist_ok=True)
         key(root)
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from util_lib import monitoring_log
+from util_lib.errors import UserError
 from util_lib.model.config import Declaration
 from util_lib.monitoring_log import SpoolFile
 
@@ -98,3 +99,13 @@ def test_an_earlier_declaration_that_travels_in_a_stream_is_read_again():
     schema = monitoring_log.schema("p/m:v1", "regression", None, declared(), ["age"])
     left = Declaration.model_validate(json.loads(json.dumps(monitoring_log.about(schema)[-1])))
     assert left.columns["age"].dtype == "int" and left.text_feature.columns == ["name"]
+
+
+def test_a_named_folder_is_not_made_where_a_volume_is_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("MONITORING_LOG", str(tmp_path / "volume" / "log"))
+    with pytest.raises(UserError, match="cannot read or write .*volume/log: No such file"):
+        monitoring_log.make(monitoring_log.folder())
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "volume").mkdir()
+    monitoring_log.make(monitoring_log.folder())
+    assert (tmp_path / "volume" / "log" / "key").exists()
