@@ -89,8 +89,8 @@ class World:
                 place.edit(f"{step}/run.py", "import hashlib", "import urllib.request, hashlib")
                 place.edit(
                     f"{step}/run.py",
-                    "Path(__file__).parents[1].joinpath(value).read_text()",
-                    "urllib.request.urlopen(value, timeout=30).read().decode()",
+                    "[file.read_text() for file in files]",
+                    "[urllib.request.urlopen(value, timeout=30).read().decode()]",
                 )
             (folder / name / "clock").mkdir()
             (folder / name / "clock" / "sitecustomize.py").write_text(CLOCK)
