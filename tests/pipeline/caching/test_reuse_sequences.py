@@ -56,12 +56,9 @@ class Killed(BaseException):
 
 
 @cache
-def planned(
-    project: str, chosen: tuple[str, ...], reuses: bool = True
-) -> tuple[schema.Settings, tuple[Step, ...]]:
+def planned(chosen: tuple[str, ...]) -> tuple[schema.Settings, tuple[Step, ...]]:
     resolvers.register_resolvers()
     given = [f"{key}={value}" for key, value in zip(OVERRIDES, chosen, strict=True)]
-    given += [f"main.project_name={project}", f"main.cache={str(reuses).lower()}"]
     checked = schema.check(
         overrides.base_config([*given, "data.file_url=table.csv", "data.sha256=null"])
     )
@@ -71,8 +68,8 @@ def planned(
 class Checkout:
     """A project of trivial steps, a table and a configuration."""
 
-    def __init__(self, folder: Path, project: str) -> None:
-        self.folder, self.project = folder, project
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.chosen = [values[0] for values in OVERRIDES.values()]
         (folder / "util_lib").mkdir(parents=True)
         (folder / "util_lib" / "shared.py").write_text("shared\n")
@@ -83,7 +80,12 @@ class Checkout:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return planned(self.project, tuple(self.chosen))[1]
+        return planned(tuple(self.chosen))[1]
+
+    def settings(self, project: str, reuses: bool) -> schema.Settings:
+        found = planned(tuple(self.chosen))[0]
+        main = found.main.model_copy(update={"project_name": project, "cache": reuses})
+        return found.model_copy(update={"main": main})
 
     def texts(self, step: Step, inputs: list[str]) -> dict[str, str]:
         """What a step makes, and under its own name what it measures.
@@ -210,7 +212,7 @@ class World:
         self.random, self.seed = random.Random(seed), seed
         self.folder, self.backend, self.monkeypatch = folder, backend, monkeypatch
         self.project = f"sequence{seed}"
-        self.checkouts = [Checkout(folder / name, self.project) for name in ("one", "two")]
+        self.checkouts = [Checkout(folder / name) for name in ("one", "two")]
         self.done: list[str] = []
         monkeypatch.setenv("TRACKING_PUBLISH", "parent")  # not to MLflow
         monkeypatch.setenv("TRACKING_RUNS", str(folder))
@@ -236,7 +238,7 @@ class World:
         """
         self.done.append(f"run {checkout.folder.name} {dies=} {meets=} {reuses=}")
         self.enter(checkout)
-        checked, steps = planned(self.project, tuple(checkout.chosen), reuses)
+        steps = checkout.steps
         deadline = self.random.randrange(3 * len(steps)) if dies else None
         meeting = self.random.randrange(len(steps)) if meets else None
         moments, begun = iter(range(10**6)), iter(range(10**6))
@@ -278,7 +280,7 @@ class World:
         outcomes = [Outcome(step.name) for step in steps]
         try:
             walk(
-                checked,
+                checkout.settings(self.project, reuses),
                 list(steps),
                 outcomes,
                 self.backend.versions(),
