@@ -169,6 +169,21 @@ def _note_what_is_logged(run: Run) -> None:
     setattr(run, "log_artifact", noted)  # noqa: B010 - mypy refuses the assignment
 
 
+def _refuse_versions_as_aliases(save: Callable[..., None]) -> Callable[..., None]:
+    """Return the client's `save` of an artifact, which takes any alias, with the store's rule."""
+
+    def checked(artifact: Artifact, *given: Any, **named: Any) -> None:
+        if not artifact.is_draft():
+            names.check_new_aliases({*artifact.aliases} - {*artifact._saved_aliases})
+        save(artifact, *given, **named)
+
+    return checked
+
+
+# Artifacts come from the client in too many ways to give each one a `save` of its own.
+setattr(Artifact, "save", _refuse_versions_as_aliases(Artifact.save))  # noqa: B010
+
+
 def _limited(artifact: Artifact) -> Callable[..., Artifact]:
     """Return an artifact's `wait` with a limit by its size."""
     wait, limit = artifact.wait, int(LEAST_WAIT_S + artifact.size / LEAST_BYTES_PER_S)
