@@ -29,8 +29,8 @@ from pipeline.planning.plan import plan
 from pipeline.planning.step import Outcome, Step
 from pipeline.running import step_process
 from pipeline.running.scheduler import Work, walk
-from pipeline.settings import overrides, resolvers, schema
-from util_lib import tracking
+from pipeline.settings import overrides, resolvers, schema, surroundings
+from util_lib import folders, project, tracking
 from util_lib.tracking.names import parse_reference
 from util_lib.tracking.store.database import open_store
 
@@ -218,9 +218,8 @@ class World:
         monkeypatch.setenv("TRACKING_RUNS", str(folder))
 
     def enter(self, checkout: Checkout) -> None:
-        for place in ("pipeline.caching.fingerprint", "pipeline.settings.surroundings"):
-            self.monkeypatch.setattr(f"{place}.ROOT", checkout.folder)
-        self.monkeypatch.setattr("util_lib.project.ROOT", checkout.folder)
+        for module in (fingerprint, surroundings, folders, project):
+            self.monkeypatch.setattr(module, "ROOT", checkout.folder)
         for name, value in self.backend.environment(checkout).items():
             self.monkeypatch.setenv(name, value)
         for module in (fingerprint, imports):  # every run of main.py is a new process
@@ -230,7 +229,7 @@ class World:
 
     def run(
         self, checkout: Checkout, dies: bool = False, meets: bool = False, reuses: bool = True
-    ) -> None:
+    ) -> list[Outcome]:
         """Walk through the steps and compare what there is then with a run from scratch.
 
         One that `dies` stops at some moment of some step. One that `meets` another has the other
@@ -292,6 +291,7 @@ class World:
             self.backend.end()
         else:
             self.compare(checkout, outcomes, alone=not meets)
+        return outcomes
 
     def compare(self, checkout: Checkout, outcomes: list[Outcome], alone: bool) -> None:
         made = [name for outcome in outcomes for name in outcome.artifacts]
@@ -366,6 +366,8 @@ def play(folder: Path, seed: int, backend: InStore | OnWandb, patch: pytest.Monk
             world.run(world.random.choice(world.checkouts), dies=how == 0, meets=how == 1)
     for checkout in world.checkouts:
         world.run(checkout)
+    again = world.run(world.checkouts[-1])
+    assert {outcome.outcome for outcome in again} == {"cached"}, f"{seed}: {world.done}"
 
 
 @pytest.mark.slow
@@ -407,4 +409,5 @@ def test_on_wandb_a_content_that_was_logged_before_belongs_to_the_later_run_too(
     checkout = world.checkouts[0]
     for test_size, reuses in (("0.3", 1), ("0.8", 1), ("0.3", 0), ("0.8", 1), ("0.3", 1)):
         checkout.chosen[0] = test_size
-        world.run(checkout, reuses=bool(reuses))
+        outcomes = world.run(checkout, reuses=bool(reuses))
+    assert {outcome.outcome for outcome in outcomes} == {"cached"}
