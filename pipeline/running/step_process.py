@@ -24,6 +24,7 @@ from util_lib.tracking import choice, mlflow_runs
 from util_lib.tracking.mlflow_mirror import publish, publish_report
 from util_lib.tracking.store.database import open_store
 from util_lib.tracking.store.places import store_directory
+from util_lib.tracking.store.records import RunRecord
 from util_lib.urls import SECRET_URL, without_secrets
 
 
@@ -173,23 +174,36 @@ def collect(opened: Session, step: Step, begun: Begun, outcome: Outcome) -> None
     opened.runs.pop(run_id, None)
     mlflow_session.end_killed(opened.client, run_id)  # stopped before MLflow waited for it
     if os.environ[choice.VARIABLE] == "wandb":
-        reports = _reports(opened.reports / run_id)
-        outcome.told = any("logged" in report for report in reports)
-        for report in reports:
-            outcome.artifacts += report.get("logged", ())
-            outcome.digests |= report.get("digests", {})
-            outcome.metrics |= _numbers(report.get("summary", {}))
+        for report in read_reports(opened.reports / run_id, outcome):
             publish_report(report, run_id)
         return
-    records = open_store().runs(mlflow_run_id=run_id)
+    records = read_records(run_id, outcome)
     if not records and outcome.outcome == "done":
         _take_over(opened, step, run_id, outcome)
+    for record in records:
+        publish(record, run_id)
+
+
+def read_reports(path: Path, outcome: Outcome) -> list[dict[str, Any]]:
+    """Fill in what a step on W&B reported to the file at `path`; return the last of each run."""
+    reports = _reports(path)
+    outcome.told = any("logged" in report for report in reports)
+    for report in reports:
+        outcome.artifacts += report.get("logged", ())
+        outcome.digests |= report.get("digests", {})
+        outcome.metrics |= _numbers(report.get("summary", {}))
+    return reports
+
+
+def read_records(run_id: str, outcome: Outcome) -> list[RunRecord]:
+    """Fill in what the runs of a step left in the embedded store; return them."""
+    records = open_store().runs(mlflow_run_id=run_id)
     for record in records:
         made = {f"{v.name}:v{v.number}": v.digest for v in record.logged_artifacts()}
         outcome.artifacts += made
         outcome.digests |= made
         outcome.metrics |= _numbers(record.summary)
-        publish(record, run_id)
+    return records
 
 
 def missing_outputs(step: Step, outcome: Outcome) -> list[str]:

@@ -26,8 +26,10 @@ def main():
             with artifact.new_file("a.txt") as file:
                 file.write("one")
             run.log_artifact(artifact).wait()
-        if sys.argv[2] == "use":
-            run.use_artifact("songs:latest")
+        if sys.argv[2] in ("use", "fetch"):
+            used = run.use_artifact("songs:latest")
+            if sys.argv[2] == "fetch":
+                used.file("fetched")
         if sys.argv[2] == "fail":
             raise cli.UserError("column 'tempo' is missing")
 

@@ -78,6 +78,14 @@ def test_an_alias_that_looks_like_a_version_and_a_run_that_is_to_go_on_are_refus
 
     with pytest.raises(UserError, match="Alias 'v7' is not possible"):
         log_text(tracking, run, "songs", "one", aliases=["v7"])
+    logged = log_text(tracking, run, "songs", "one", aliases=["prod"])
+    for found in (logged, tracking.Api().artifact("contract/songs:prod")):
+        found.aliases.append("v7")
+        with pytest.raises(UserError, match="Alias 'v7' is not possible"):
+            found.save()
+        found.aliases = ["prod", "best"]
+        found.save()
+    assert sorted(run.use_artifact("songs:best").aliases) == ["best", "prod"]
     for resume in ("allow", "must", True):
         with pytest.raises(UserError, match="a run is begun once"):
             tracking.init(project="songs", id="night1", resume=resume)

@@ -151,6 +151,24 @@ def test_who_is_told_to_come_back_after_hours_does_not_wait(step, wandb_service,
     assert "does not answer (timed out)" in last and "main.tracking=local" in last
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"status": 429, "retry_after": 9999}, "takes no more for now (Too Many Requests)"),
+        pytest.param({"status": 500}, "(HTTP 500: Internal Server Error)", marks=pytest.mark.slow),
+        pytest.param({"status": 403}, "refused: Forbidden;", marks=pytest.mark.slow),
+        pytest.param({"seconds": 60}, "does not answer (timed out)", marks=pytest.mark.slow),
+    ],
+    ids=["after_hours", "fault", "forbidden", "silent"],
+)
+def test_a_file_that_cannot_be_fetched_is_given_up(step, wandb_service, fault, said):
+    assert step("log").end()[:2] == (0, "")
+    wandb_service.order({"match": "download", **fault})
+    code, last, seconds = step("fetch", WANDB_CACHE_DIR="empty").end()
+    assert code == 1 and seconds < LIMIT_S
+    assert said in last and "main.tracking=local" in last and "/contents/" not in last
+
+
 def test_the_way_out_after_a_failed_upload_brings_the_results_to_wandb(
     step, wandb_service, wandb_api, tmp_path
 ):
@@ -188,6 +206,11 @@ def test_the_way_out_after_a_failed_upload_brings_the_results_to_wandb(
         ("no", {"match": "UpsertBucket", "status": 403}, "refused: the quota is used up"),
         ("no", {"match": "file_stream", "status": 403}, "did not arrive at W&B"),
         pytest.param(
+            *("no", {"match": "RunInputArtifacts", "status": 429, "retry_after": 9999}),
+            "does not answer (service process is busy)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             *("no", {"match": "file_stream", "status": 500}, "sends later"),
             marks=pytest.mark.slow,
         ),
@@ -202,7 +225,7 @@ def test_the_way_out_after_a_failed_upload_brings_the_results_to_wandb(
     ],
     ids=[
         *("upload", "upload_500", "quota", "quota_as_200", "rate", "project", "project_403"),
-        *("stream", "stream_500", "stream_429", "project_500"),
+        *("stream", "lineage", "stream_500", "stream_429", "project_500"),
     ],
 )
 def test_what_the_service_refuses_is_repeated_in_its_own_words(

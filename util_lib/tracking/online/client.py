@@ -50,18 +50,23 @@ CORE = "wandb-core"  # that process
 # cannot verify the credentials: "the service process is busy".
 UNREACHABLE = (
     "connection refused|connection reset|no such host|network is unreachable|no route to host|"
-    "timed out|timeout exceeded|deadline exceeded|service process is busy|unexpected EOF|abandoned"
+    "timed out|timeout exceeded|deadline exceeded|service process is busy|unexpected EOF|abandoned|"
+    "connection broken"
 )
 BAD_KEY = "api key|api_key|credential|401|unauthori[sz]ed|not logged in|AuthenticationError"
 # What the client keeps in its own folder it never sends: `wandb sync` leaves out artifacts.
 INSTEAD = (
     "use main.tracking=local, whose results `mlflow run . -e sync --env-manager uv` sends later"
 )
+# What is said of a file that was fetched; its address may let anybody in who knows it.
+FETCHED = re.compile(r"\b(\d{3}) (?:Client|Server) Error: (.*?) for url: \S+")
 NOT_THERE = r"artifact membership '(.+?)' not found in '(.+?)'|project '(.+?)' not found under"
 
 try:
     import wandb
     from wandb import Artifact
+    from wandb.sdk.artifacts import artifact as artifact_module
+    from wandb.sdk.artifacts.storage_policies import wandb_storage_policy
     from wandb.sdk.wandb_run import Run
 except ImportError as error:
     raise UserError(
@@ -169,6 +174,37 @@ def _note_what_is_logged(run: Run) -> None:
     setattr(run, "log_artifact", noted)  # noqa: B010 - mypy refuses the assignment
 
 
+def _refuse_versions_as_aliases(save: Callable[..., None]) -> Callable[..., None]:
+    """Return the client's `save` of an artifact, which takes any alias, with the store's rule."""
+
+    def checked(artifact: Artifact, *given: Any, **named: Any) -> None:
+        if not artifact.is_draft():
+            names.check_new_aliases({*artifact.aliases} - {*artifact._saved_aliases})
+        save(artifact, *given, **named)
+
+    return checked
+
+
+# Artifacts come from the client in too many ways to give each one a `save` of its own.
+setattr(Artifact, "save", _refuse_versions_as_aliases(Artifact.save))  # noqa: B010
+
+
+def _limited_fetching(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return the client's maker of sessions, by which it fetches files, with limits."""
+
+    def made() -> Any:
+        from util_lib.tracking.online import fetching  # imports requests, which few processes need
+
+        return fetching.limited(make())
+
+    return made
+
+
+for _module in (artifact_module, wandb_storage_policy):
+    if hasattr(_module, "make_http_session"):  # older clients have none
+        setattr(_module, "make_http_session", _limited_fetching(_module.make_http_session))  # noqa: B010
+
+
 def _limited(artifact: Artifact) -> Callable[..., Artifact]:
     """Return an artifact's `wait` with a limit by its size."""
     wait, limit = artifact.wait, int(LEAST_WAIT_S + artifact.size / LEAST_BYTES_PER_S)
@@ -193,11 +229,17 @@ def active_run() -> Run | None:
 
 
 def is_from_client(error: BaseException) -> bool:
-    """Say whether the client raised `error`: it uses `ValueError` and the like for all sorts."""
+    """Say whether the client raised `error`: it uses `ValueError` and the like for all sorts.
+
+    What it fetches a file with counts as the client.
+    """
     if isinstance(error, wandb.Error):
         return True
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] == "wandb"
+    modules = [frame.f_globals.get("__name__", "") for frame in frames]
+    while modules and re.match(rf"(requests|urllib3)\b|{__package__}.fetching$", modules[-1]):
+        modules.pop()
+    return bool(modules) and modules[-1].split(".")[0] == "wandb"
 
 
 def explain(error: BaseException, instead: str = INSTEAD) -> str:
@@ -205,8 +247,8 @@ def explain(error: BaseException, instead: str = INSTEAD) -> str:
 
     `instead` is the other way out, for who can't correct what W&B complains of.
     """
-    text, url = f"{type(error).__name__} {error}", choice.base_url()
-    said = _what_was_said(str(error))
+    words, url = FETCHED.sub(r"HTTP \1", str(error)), choice.base_url()
+    text, said = f"{type(error).__name__} {words}", _what_was_said(FETCHED.sub(r"\2", str(error)))
     if cause := re.search(UNREACHABLE, text, re.IGNORECASE):
         return (
             f"W&B at {url} cannot be reached or does not answer ({cause[0].lower()}): check the "
@@ -246,8 +288,10 @@ def close(failed: bool) -> None:
             for run in _started:
                 run.finish()
             report()
-    except (wandb.Error, TimeoutError, OSError, ValueError) as error:
-        raise UserError(explain(error)) from error
+    except Exception as error:
+        if isinstance(error, TimeoutError | OSError | ValueError) or is_from_client(error):
+            raise UserError(explain(error)) from error
+        raise
     finally:
         end_service()
         forget_runs()
