@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -44,7 +43,7 @@ class RayEngine:
         self._ended: dict[str, Answer | Lost | UserError] = {}
         ours, its = socket.socketpair()
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        with its, open(os.environ.get("PIPELINE_LOG", os.devnull), "ab") as log:
+        with its, open(os.environ["PIPELINE_LOG"], "ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", SERVE.format(its.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -66,7 +65,10 @@ class RayEngine:
                 "correct hydra.launcher.ray.init.address (docs/cluster.md says how to start one)"
             )
             self._ask("greet", address, within=GREET_S, otherwise=stranger)
-        silent = f"the Ray cluster at {address} has not let us in within {CONNECT_S} s"
+        silent = (
+            f"the Ray cluster at {address} did not let us in within {CONNECT_S} s; what Ray says "
+            f"of it stands in {os.environ['PIPELINE_LOG']}"
+        )
         self._address = self._ask("connect", init, remote, within=CONNECT_S, otherwise=silent)
         self._head = Head(self._address)
 

@@ -24,11 +24,7 @@ NODES_S = 5.0  # between two looks at which machines live
 SAY_S = 60.0  # between two lines on what is waited for
 LOOK_S = 300  # for a machine to unpack the code and import it
 NEVER_SENT = [".git", "tracking_store", "mlruns", "outputs", "multirun", "*.db", "*.log"]
-NAMES = {
-    "num_cpus": "CPU",
-    "num_gpus": "GPU",
-    "memory": "memory",
-}  # of resources, as nodes say them
+NAMES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}  # as machines call them
 
 Ended = tuple[str, Answer | Lost | UserError]  # an attempt and what became of it
 
@@ -66,9 +62,10 @@ class Driver:
 
     def greet(self, address: str) -> None:
         """See that a Ray cluster answers at `address`; anything else may take for ever."""
-        with contextlib.suppress(self._ray.exceptions.AuthenticationError):  # `connect` says it
-            client = self._ray._raylet.GcsClient(address=address)
-            client.internal_kv_keys(b"CLUSTER_METADATA", b"cluster")
+        try:
+            self._ray._raylet.GcsClient(address=address)
+        except self._ray.exceptions.AuthenticationError as error:
+            raise UserError(_why_not_in(address, error)) from error
 
     def connect(self, init: dict[str, Any], remote: dict[str, Any]) -> str:
         """Connect as `ray.init` does; return the head's address.
