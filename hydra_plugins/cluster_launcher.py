@@ -10,16 +10,14 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 
 class ClusterLauncher(Launcher):
     """Runs the trials of a sweep through an engine; conf/hydra/launcher/ explains its settings."""
 
-    def __init__(self, engine: str, **settings: Any) -> None:
-        """Keep the settings."""
-        self.engine = engine
-        self.settings: Any = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)
+    def __init__(self, **_settings: Any) -> None:
+        """Leave the settings to the sweep, which has connected by them before its first steps."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -35,4 +33,4 @@ class ClusterLauncher(Launcher):
 
         overrides = [list(words) for words in job_overrides]
         jobs = launcher.jobs(self.config, self.loader, overrides, initial_job_idx)
-        return launcher.launch(self.engine, self.settings, jobs)
+        return launcher.launch(jobs)

@@ -76,7 +76,10 @@ def _run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) ->
     lock = context.alone(base.main.project_name, name)
     with pipeline_run.shown(base.main, ending.show) as screen, lock:
         _say_what(found, screen)
-        with mlflow_session.sweep_run(base, name, screen) as opened:
+        with (
+            cluster.connected(config.hydra.launcher),
+            mlflow_session.sweep_run(base, name, screen) as opened,
+        ):
             found.manager = opened.manager
             found.mlflow_run = opened.run_id
             found.uri = space.trial_step(base).uri

@@ -27,11 +27,18 @@ WATCH_S = 1.0
 _watched: list[int] = []
 
 
-def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int) -> Any:
+class Died(Exception):
+    """The process that fits ended before it answered; the text says how."""
+
+
+def run(
+    config: DictConfig, dataset: str | None, arguments: list[str], job: int, repeats: bool = False
+) -> Any:
     """Run one trial and return its objective, a tuple of several.
 
     NaN stands for a trial that failed: that is recorded, said, and no reason to stop the others.
-    None stands for one that was given up between two folds (`sweep.give_up`).
+    None stands for one that was given up between two folds (`sweep.give_up`). For who `repeats` a
+    trial, one whose process ended has not failed: `Died` is raised.
     """
     sweep = context.required()
     _end_with_launcher(sweep)
@@ -42,7 +49,7 @@ def run(config: DictConfig, dataset: str | None, arguments: list[str], job: int)
         request = _request(sweep, about, found)
     except UserError as error:
         request = _failure(about, config, str(error))
-    return _ask(sweep, about, request, started)
+    return _ask(sweep, about, request, started, repeats)
 
 
 def record_failure(config: DictConfig, arguments: list[str], job: int, why: str) -> Any:
@@ -67,8 +74,16 @@ def _failure(about: dict[str, Any], config: DictConfig, why: str) -> dict[str, A
     return {"sweep": about, "error": " ".join(why.split()), "project": config.main.project_name}
 
 
-def _ask(sweep: Sweep, about: dict[str, Any], request: dict[str, Any], started: float) -> Any:
+def _ask(
+    sweep: Sweep,
+    about: dict[str, Any],
+    request: dict[str, Any],
+    started: float,
+    repeats: bool = False,
+) -> Any:
     answer = warm_worker.worker(_python(sweep), sweep.uri).ask(request)
+    if repeats and answer["state"] == "crashed":
+        raise Died(answer["error"])
     _say(sweep, about, answer, time.monotonic() - started)
     summary = answer.get("summary", {})
     if summary.get("pruned"):

@@ -31,3 +31,5 @@ class Engine(Protocol):
     def result(self, handle: Any) -> Answer: ...  # noqa: D102
 
     def stop(self, running: list[Any]) -> None: ...  # noqa: D102
+
+    def close(self) -> None: ...  # noqa: D102

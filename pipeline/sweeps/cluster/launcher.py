@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from pipeline.settings.overrides import of_job
 from pipeline.sweeps import context
@@ -28,8 +28,7 @@ from util_lib.tracking import choice
 from util_lib.tracking.store.database import open_store
 
 ATTEMPTS = 3  # a trial that takes its machine down with it must come to an end
-ENGINES = {"ray": "cluster_ray", "submitit_local": "cluster_submitit"}
-ENGINES |= {"submitit_slurm": "cluster_submitit"}
+ENGINES = ("ray", "submitit_local", "submitit_slurm")
 VARIABLES = (
     context.VARIABLE,
     choice.VARIABLE,
@@ -42,6 +41,8 @@ VARIABLES = (
     "WANDB_PROJECT",
     "WANDB_RUN_GROUP",
 )
+
+_engines: list[Engine] = []  # the one that runs this process's sweep
 
 
 def threads(launcher: DictConfig) -> int | None:
@@ -74,12 +75,18 @@ def jobs(
     return made
 
 
-def launch(engine: str, settings: dict[str, Any], jobs: list[Job]) -> Sequence[JobReturn]:
-    """Run `jobs` through the engine that is called so; return what each returned, in their order.
+@contextlib.contextmanager
+def connected(config: DictConfig) -> Iterator[None]:
+    """Have the engine of `hydra/launcher`, if it is one of ours, for the jobs of a sweep.
 
-    Raises `UserError` where a machine cannot run trials: nothing of the sweep is done there.
+    Raises `UserError` where it cannot run trials, as far as is known before there are any.
     """
-    if ENGINES[engine] == "cluster_ray":
+    engine = config.get("engine")
+    if engine not in ENGINES:
+        yield
+        return
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    if engine == "ray":
         from pipeline.sweeps.cluster import ray_engine
 
         found: Engine = ray_engine.connect(settings["ray"])
@@ -87,6 +94,20 @@ def launch(engine: str, settings: dict[str, Any], jobs: list[Job]) -> Sequence[J
         from pipeline.sweeps.cluster import submitit_engine
 
         found = submitit_engine.connect(engine.removeprefix("submitit_"), settings)
+    _engines.append(found)
+    try:
+        yield
+    finally:
+        _engines.remove(found)
+        found.close()
+
+
+def launch(jobs: list[Job]) -> Sequence[JobReturn]:
+    """Run `jobs` through the engine that is connected; return what each returned, in their order.
+
+    Raises `UserError` where a machine cannot run trials: nothing of the sweep is done there.
+    """
+    found = _engines[-1]
     with _marked() as mark:
         surroundings = Surroundings(mark, kernel(), code(), _variables())
         if found.check(surroundings) and mark:
@@ -140,6 +161,8 @@ def _follow(engine: Engine, jobs: list[Job]) -> dict[int, Any]:
                 job = running.pop(handle)
                 try:
                     answer = engine.result(handle)
+                    if answer.lost:
+                        raise Lost(answer.lost)
                 except Lost as lost:
                     again = _after_loss(job, str(lost), values)
                     waiting.extend([again] if again else [])

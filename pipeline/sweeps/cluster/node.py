@@ -68,11 +68,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a job: its objective, what it printed, and where it ran."""
+    """What became of a job: its objective, what it printed, and where it ran.
+
+    `lost` is how the process that ran it ended, None where that answered.
+    """
 
     machine: Machine
     value: Any
     said: str
+    lost: str | None = None
 
 
 def kernel() -> str:
@@ -162,6 +166,9 @@ def run(job: Job, host: str = "") -> Answer:
     if job.attempt:
         warm_worker.end()  # it knows the record as it was before the first attempt
     said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        value = trial.run(job.config, job.dataset, job.arguments, job.number)
+    try:
+        with contextlib.redirect_stdout(said):
+            value = trial.run(job.config, job.dataset, job.arguments, job.number, repeats=True)
+    except trial.Died as died:
+        return Answer(machine, None, "", str(died))
     return Answer(machine, value, said.getvalue())

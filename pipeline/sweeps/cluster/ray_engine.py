@@ -1,182 +1,176 @@
-"""The engine that runs trials on a Ray cluster which is there already."""
+"""The engine that runs trials on a Ray cluster which is there already.
 
+Ray itself is in a process of its own (ray_process.py): what becomes of that, or of the cluster's
+head, ends the sweep with a sentence and not this process without one.
+"""
+
+import importlib.util
 import os
+import shlex
+import signal
 import socket
+import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from typing import Any
 
+from pipeline.sweeps import context
 from pipeline.sweeps.cluster.engine import Lost
-from pipeline.sweeps.cluster.node import Answer, Job, Machine, Surroundings, look, run
+from pipeline.sweeps.cluster.head import Head
+from pipeline.sweeps.cluster.node import Answer, Job, Surroundings
+from pipeline.sweeps.cluster.ray_process import INSTALL
 from util_lib.errors import UserError
+from util_lib.project import ROOT
 
-INSTALL = "pip install -r requirements-cluster.txt"
-CONNECT_S = 5
-WAIT_S = 1.0  # between two looks at signals
-NODES_S = 5.0  # between two looks at which machines live
-LOOK_S = 300  # for a machine to unpack the code and import it
-NEVER_SENT = [".git", "tracking_store", "mlruns", "outputs", "multirun", "*.db", "*.log"]
-
-
-class Places:
-    """An actor that knows on which machine each attempt runs, as that machine told it.
-
-    Ray says that a machine is dead within about a minute, but of a call to one that fell silent
-    (no power, no network) only after several: whoever knows the machine need not wait for that.
-    """
-
-    def __init__(self) -> None:
-        """Begin with no attempt."""
-        self._found: dict[str, str] = {}
-
-    def note(self, attempt: str, node: str) -> None:
-        """Note that an attempt runs on the machine that Ray calls `node`."""
-        self._found[attempt] = node
-
-    def all(self) -> dict[str, str]:
-        """Return the machine of every attempt."""
-        return self._found
+IMPORT_S = 120  # for the process to import ray
+GREET_S = 10  # for a head to answer as Ray does
+CONNECT_S = 180  # for Ray to let us in, and to take the code
+LOOK_S = 1.0  # between two looks at the head
+END_S = 10  # for the process to end
+SERVE = "import sys; from pipeline.sweeps.cluster import ray_process; ray_process.serve({})"
 
 
 class RayEngine:
-    """A cluster that this process is connected to."""
+    """A cluster that a process of ours is connected to; `close` ends that."""
 
     at_once: int | None = None
 
-    def __init__(self, ray: Any, remote: dict[str, Any]) -> None:
-        """Keep the module `ray`, and what `ray.remote` is given for each trial."""
-        self._ray = ray
-        # An attempt that a machine took with it is repeated by cluster.py, which says so.
-        self._remote = {"num_cpus": 1} | remote | {"max_retries": 0}
-        here = self._on(ray.get_runtime_context().get_node_id())  # where it lives as long as we do
-        self._places = ray.remote(**here)(Places).remote()
-        self._attempts: dict[Any, str] = {}
-        self._lost: set[Any] = set()
-        self._looked = time.monotonic()
+    def __init__(self, address: str) -> None:
+        """Start the process; it has not connected yet."""
+        self._address = address
+        self._head: Head | None = None  # known when connected
+        self._ended: dict[str, Answer | Lost | UserError] = {}
+        ours, its = socket.socketpair()
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        with its, open(os.environ["PIPELINE_LOG"], "ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVE.format(its.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[its.fileno()],
+                start_new_session=True,  # Ctrl-C at a terminal is this process's business
+                env=os.environ | {"PYTHONPATH": path},
+            )
+        self._pipe = Connection(ours.detach())
 
-    def _on(self, node: str) -> dict[str, Any]:
-        """Return options for what runs on one machine and takes no core from trials."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    def connect(self, init: dict[str, Any], remote: dict[str, Any]) -> None:
+        """Connect; `UserError` within seconds where that is not to be."""
+        self._receive(IMPORT_S, "Ray was not imported")
+        address = init["address"]
+        if address != "auto":
+            stranger = (
+                f"what listens at {address} does not answer as the head of a Ray cluster does: "
+                "correct hydra.launcher.ray.init.address (docs/cluster.md says how to start one)"
+            )
+            self._ask("greet", address, within=GREET_S, otherwise=stranger)
+        silent = (
+            f"the Ray cluster at {address} did not let us in within {CONNECT_S} s; what Ray says "
+            f"of it stands in {os.environ['PIPELINE_LOG']}"
+        )
+        self._address = self._ask("connect", init, remote, within=CONNECT_S, otherwise=silent)
+        self._head = Head(self._address)
 
-        return {
-            "num_cpus": 0,
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node, soft=False),
-        }
+    def _ask(self, name: str, *given: Any, within: float | None = None, otherwise: str = "") -> Any:
+        """Have the process call a method of `Driver`; return what it returned.
+
+        Raises `UserError`: its own, `otherwise` after `within` seconds, or that the head is lost.
+        """
+        try:
+            self._pipe.send((name, given))
+        except OSError:
+            raise UserError(otherwise or self._how_lost()) from None
+        return self._receive(within, otherwise)
+
+    def _receive(self, within: float | None, otherwise: str) -> Any:
+        until = None if within is None else time.monotonic() + within
+        try:
+            while not self._pipe.poll(LOOK_S):
+                late = until is not None and time.monotonic() > until
+                if late or (self._head and self._head.is_lost()):
+                    raise EOFError
+            done, value = self._pipe.recv()
+        except (EOFError, OSError):
+            self._kill()
+            raise UserError(otherwise or self._how_lost()) from None
+        if self._head and self._head.is_lost():
+            self._kill()
+            raise UserError(self._how_lost())
+        if not done:
+            raise value
+        return value
+
+    def _how_lost(self) -> str:
+        """Say that the cluster is gone, and how the sweep goes on."""
+        words = [*sys.argv]
+        name = f"sweep.name={context.required().name}"
+        words += [name] if name not in words else []
+        return (
+            f"the head of the Ray cluster at {self._address} was lost, and the sweep with it; what "
+            "was finished is recorded. With a cluster again, this goes on: python "
+            f"{shlex.join(words)}"
+        )
 
     def check(self, surroundings: Surroundings) -> bool:
-        """Have every machine look around, and see that one is large enough for a trial."""
-        cpus = self._remote["num_cpus"]
-        alive = [node for node in self._ray.nodes() if node["Alive"]]
-        usable = [node for node in alive if node["Resources"].get("CPU", 0) >= cpus]
-        if not usable:
-            most = max((node["Resources"].get("CPU", 0) for node in alive), default=0)
-            raise UserError(
-                f"hydra.launcher.ray.remote.num_cpus={cpus} is more than any machine of the Ray "
-                f"cluster has: the largest of {len(alive)} has {most:g}"
-            )
-        asked = []
-        for node in usable:
-            task = self._ray.remote(max_retries=0, **self._on(node["NodeID"]))(_look_there)
-            asked.append((node["NodeManagerAddress"], task.remote(surroundings)))
-        machines = [self._look(address, task) for address, task in asked]
-        if refused := [machine.refusal for machine in machines if machine.refusal]:
-            raise UserError(refused[0])
-        slots = sum(int(node["Resources"]["CPU"] // cpus) for node in usable)
-        names = ", ".join(node["NodeManagerAddress"] for node in usable)
-        print(f"Ray: {len(usable)} machines ({names}), {slots} trials at once", flush=True)
-        return any(machine.kernel != surroundings.kernel for machine in machines)
-
-    def _look(self, address: str, task: Any) -> Machine:
-        try:
-            return self._ray.get(task, timeout=LOOK_S)
-        except self._ray.exceptions.RayError as error:
-            raise UserError(
-                f"the machine {address} of the Ray cluster cannot run trials: {_words(error)}; it "
-                f"needs what this one has ({INSTALL}, the same Python)"
-            ) from error
+        """Have every machine look around."""
+        elsewhere, said = self._ask("check", surroundings)
+        print(said, flush=True)
+        return elsewhere
 
     def start(self, jobs: list[Job]) -> list[Any]:
         """Hand the jobs to Ray."""
-        task = self._ray.remote(**self._remote)(_run_there)
-        started = []
-        for job in jobs:
-            attempt = f"{job.number}.{job.attempt}"
-            started.append(task.remote(job, attempt, self._places))
-            self._attempts[started[-1]] = attempt
-        return started
+        attempts = {f"{job.number}.{job.attempt}": job for job in jobs}
+        self._ask("start", attempts)
+        return [*attempts]
 
-    def wait(self, running: list[Any]) -> list[Any]:
-        """Return a job that has ended, if one has within a second, or those that were lost."""
-        if ended := self._ray.wait(running, num_returns=1, timeout=WAIT_S)[0]:
-            return ended
-        if time.monotonic() - self._looked < NODES_S:
-            return []
-        self._looked = time.monotonic()
-        dead = {node["NodeID"] for node in self._ray.nodes() if not node["Alive"]}
-        places = self._ray.get(self._places.all.remote()) if dead else {}
-        lost = [handle for handle in running if places.get(self._attempts[handle]) in dead]
-        self._lost |= {*lost}
-        return lost
+    def wait(self, _running: list[Any]) -> list[Any]:
+        """Return the jobs that have ended or were lost, if any has within a second."""
+        ended, said = self._ask("wait")
+        if said:
+            print(said, file=sys.stderr, flush=True)
+        self._ended |= dict(ended)
+        return [attempt for attempt, _ in ended]
 
     def result(self, handle: Any) -> Answer:
         """Return what a job returned; `Lost` where Ray lost its process or its machine."""
-        if handle in self._lost:
-            raise Lost("its machine was lost")
-        try:
-            return self._ray.get(handle)
-        except self._ray.exceptions.RayTaskError as error:
-            raise UserError(
-                f"a trial could not be run on its machine of the Ray cluster: {_words(error)}; it "
-                f"needs what this one has ({INSTALL}, the same Python)"
-            ) from error
-        except self._ray.exceptions.RayError as error:
-            raise Lost(f"its machine or process was lost ({type(error).__name__})") from error
+        found = self._ended.pop(handle)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def stop(self, running: list[Any]) -> None:
         """End the jobs that still run."""
-        for handle in running:
-            self._ray.cancel(handle, force=True)
+        if running and self._process.poll() is None:
+            self._ask("stop")
 
+    def close(self) -> None:
+        """End the process: Ray then ends what it still runs for it."""
+        self._pipe.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
 
-def _look_there(surroundings: Surroundings) -> Machine:
-    return look(surroundings, _address())
-
-
-def _run_there(job: Job, attempt: str, places: Any) -> Answer:
-    from ray import get_runtime_context
-
-    places.note.remote(attempt, get_runtime_context().get_node_id())
-    return run(job, _address())
-
-
-def _address() -> str:
-    """Return the address by which Ray knows this machine; several may share a name."""
-    from ray.util import get_node_ip_address
-
-    return get_node_ip_address()
+    def _kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
 
 
 def connect(settings: dict[str, Any]) -> RayEngine:
     """Connect to the cluster that `settings` or RAY_ADDRESS names; `UserError` where that fails."""
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError(f"hydra/launcher=ray needs the package ray: {INSTALL}") from error
+    if importlib.util.find_spec("ray") is None:
+        raise UserError(f"hydra/launcher=ray needs the package ray: {INSTALL}")
     remote = {key: value for key, value in settings["remote"].items() if value is not None}
-    if ray.is_initialized():  # by an earlier batch of trials
-        return RayEngine(ray, remote)
     given = {key: value for key, value in settings["init"].items() if value is not None}
     address = given.setdefault("address", os.environ.get("RAY_ADDRESS", ""))
     refuse_address(address)
-    _send_code(given)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns
+    engine = RayEngine(address)
     try:
-        ray.init(**{"log_to_driver": False, "logging_level": "ERROR"} | given)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UserError(
-            f"the Ray cluster at {address} does not let us in: {_words(error)}; where it asks for "
-            "a token (it should: docs/cluster.md), set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here"
-        ) from error
+        engine.connect(given, remote)
+    except BaseException:
+        engine.close()
+        raise
     if os.environ.get("RAY_AUTH_MODE") != "token":
         print(
             f"warning: the Ray cluster at {address} asks nobody for a token: whoever reaches its "
@@ -184,7 +178,7 @@ def connect(settings: dict[str, Any]) -> RayEngine:
             file=sys.stderr,
             flush=True,
         )
-    return RayEngine(ray, remote)
+    return engine
 
 
 def refuse_address(address: str) -> None:
@@ -203,22 +197,9 @@ def refuse_address(address: str) -> None:
             f"`ray start --head` prints it, or auto on a machine of the cluster, found {address!r}"
         )
     try:
-        socket.create_connection((host, int(port)), CONNECT_S).close()
+        Head(address).refuse()
     except OSError as error:
         raise UserError(
             f"no Ray cluster answers at {address} ({error}): correct "
             "hydra.launcher.ray.init.address, or start it (docs/cluster.md)"
         ) from error
-
-
-def _send_code(init: dict[str, Any]) -> None:
-    """Leave out of the code that Ray sends what runs leave in its folder."""
-    environment = {k: v for k, v in (init.get("runtime_env") or {}).items() if v is not None}
-    if environment.get("working_dir"):
-        environment["excludes"] = [*environment.get("excludes", []), *NEVER_SENT]
-    init["runtime_env"] = environment
-
-
-def _words(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:400] if lines else type(error).__name__

@@ -76,6 +76,9 @@ class SubmititEngine:
         for job in running:
             job.cancel(check=False)
 
+    def close(self) -> None:
+        """Leave things as they are: jobs are stopped, and nothing else is open."""
+
 
 def connect(cluster: str, settings: dict[str, Any]) -> SubmititEngine:
     """Make submitit's executor; `UserError` where it or Slurm is not there."""
