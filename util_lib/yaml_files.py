@@ -17,6 +17,7 @@ MOST_BYTES, MOST_VALUES, MOST_LEVELS = 10_000_000, 500_000, 50
 UNREADABLE = (ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
 # Written in C, many times as fast; not on every platform.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def read(path: str | Path) -> Any:

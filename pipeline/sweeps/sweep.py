@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from pipeline.caching import fingerprint
 from pipeline.planning.step import Step
@@ -56,6 +56,8 @@ def _run(config: DictConfig, loader: ConfigLoader, launch: Callable[[], Any]) ->
         return launch()
     for logger in HYDRA_LOGGERS:  # they list the jobs, which say more themselves
         logging.getLogger(logger).setLevel(logging.WARNING)
+    with read_write(config):  # trials are recorded; a folder of files each costs more than it says
+        config.hydra.overrides.hydra.insert(0, "hydra.output_subdir=null")
     name = base.sweep.name or f"sweep-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     data = base.data
     objectives = record.objectives(base.sweep.metric, data.task, base.sweep.cv, data.val_size)

@@ -19,6 +19,7 @@ from pipeline.settings.schema import Settings
 from pipeline.sweeps import context, record, warm_worker
 from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.space import chain, key_of, trial_step, value_of
+from util_lib import yaml_files
 from util_lib.errors import UserError
 
 TRIALS = "_trials"  # ends the name of the artifact whose versions are models of trials
@@ -134,8 +135,11 @@ def training_request(
     return {
         "project": found.main.project_name,
         "arguments": arguments,
-        "model_config": yaml.safe_dump(
-            step.files["model_config"], sort_keys=False, allow_unicode=True
+        "model_config": yaml.dump(
+            step.files["model_config"],
+            Dumper=yaml_files.DUMPER,
+            sort_keys=False,
+            allow_unicode=True,
         ),
         "threads": sweep.threads,
         "sweep": about

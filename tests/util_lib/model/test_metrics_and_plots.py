@@ -19,6 +19,18 @@ def answers():
     return truth, probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
+def test_the_auc_of_pairs_is_scikit_learns_to_the_last_bit():
+    random = np.random.default_rng(5)
+    names = np.array([f"c{number:02}" for number in range(9)])
+    truth = names[random.integers(0, 8, 700)]  # the last class has no row
+    wide = random.random((700, 9)) ** 4
+    for given in (wide, np.round(wide, 1) + 0.1):  # without ties and with many
+        probabilities = given / given.sum(axis=1, keepdims=True)
+        found = metrics.scores(truth, probabilities, names, "val")["val_roc_auc_ovo_macro"]
+        whole = {"multi_class": "ovo", "average": "macro", "labels": names}
+        assert found == roc_auc_score(truth, probabilities, **whole)
+
+
 def test_scores_are_scikit_learns_and_carry_the_name_of_their_split(answers):
     truth, probabilities = answers
     predicted = CLASSES[probabilities.argmax(axis=1)]

@@ -4,6 +4,7 @@ A veth pair joins the two; nothing outside reaches them, nor they anything outsi
 keeps for itself (Ray's folder, the code) is hidden from the other.
 """
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[4]
 PORT = 6379
@@ -93,8 +96,11 @@ class Cluster:
         )
         return self._wandb.stdout.readline().strip()
 
-    def start(self, hide: tuple[Path, ...] = ()) -> None:
-        """Start both machines; the other one has empty folders in place of those in `hide`."""
+    def start(self, hide: tuple[Path, ...] = (), *options: str) -> None:
+        """Start both machines; the other one has empty folders in place of those in `hide`.
+
+        It is started with `options` of `ray start` besides.
+        """
         a, b = self.names
         self.tmp.mkdir()
         for name in self.names:
@@ -107,7 +113,7 @@ class Cluster:
         head = ["--head", f"--port={PORT}", f"--temp-dir={self.tmp}", "--include-dashboard=false"]
         self._start_node(0, head, ())
         self._wait_for(0, "Ray runtime started")
-        self._start_node(1, [f"--address={self.address}"], (self.tmp, *hide))
+        self._start_node(1, [f"--address={self.address}", *options], (self.tmp, *hide))
         self._wait_for(1, "Ray runtime started")
 
     def _start_node(self, number: int, options: list[str], hidden: tuple[Path, ...]) -> None:
@@ -148,6 +154,13 @@ class Cluster:
             text=True,
             start_new_session=True,
         )
+
+    def processes(self, number: int, words: str) -> list[psutil.Process]:
+        """Return a machine's processes whose command line holds `words`."""
+        found = psutil.Process(self.nodes[number].pid).children(recursive=True)
+        with contextlib.suppress(psutil.Error):  # ended while we looked
+            return [one for one in found if words in " ".join(one.cmdline())]
+        return []
 
     def kill(self, number: int) -> None:
         """Take a machine away: all its processes die at once, as in a power cut."""

@@ -5,12 +5,16 @@ import json
 import os
 import re
 import secrets
+import shlex
 import signal
+import socket
+import sqlite3
 import subprocess
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.pipeline.sweeps.cluster import ray_cluster
@@ -19,6 +23,8 @@ from tests.pipeline.sweeps.cluster.ray_cluster import CODE, PYTHON, ROOT, Cluste
 FOREST = "random_forest_pipeline.random_forest"
 STEPS = "main.execute_steps=get_data,preprocess,segregate,train_random_forest"
 LIMIT_S = 300
+GONE_S = 60  # for a trial to end that has lost its head
+WORKER = "train_random_forest/worker.py"
 IN_THE_MIDDLE_S = 1.0  # after a trial: its machine fits the next one, which takes longer
 
 pytestmark = pytest.mark.slow
@@ -97,6 +103,124 @@ def test_a_sweep_on_two_machines_is_complete_although_one_is_lost_in_the_middle(
     assert sorted(one[f"{FOREST}.n_estimators"] for one in finished) == [*range(400, 460, 10)]
     assert "running" not in {state for _, _, state in runs(cluster.folder)}
     assert re.search(r"winner: trial \d", out)
+
+
+def test_a_lost_head_ends_the_sweep_with_the_command_to_go_on_and_what_was_finished(cluster):
+    cluster.start()
+    process = start_sweep(cluster, f"{FOREST}.n_estimators=2,400,410,420")
+    lines = []
+    with limited(process):
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("trial "):
+                (server,) = cluster.processes(0, "gcs_server")
+                server.kill()
+                break
+        lines += process.stdout
+        assert process.wait() == 1, "".join(lines)
+    out = "".join(lines)
+    said = re.fullmatch(
+        r"error: the head of the Ray cluster at .* was lost.* python (.*)", lines[-1]
+    )
+    assert said, out
+    assert "GCS" not in out  # Ray's own lines
+    finished = [overrides for _, overrides, state in runs(cluster.folder) if state == "finished"]
+    assert finished and re.search(r"^ +1 .* finished +best", out, re.M), out
+    with sqlite3.connect(cluster.folder / "home" / "mlflow.db") as db:
+        shown = db.execute("SELECT count(*) FROM tags WHERE key = 'sweep'").fetchone()[0]
+    assert shown == len(runs(cluster.folder))
+    until = time.monotonic() + GONE_S
+    while any(cluster.processes(number, WORKER) for number in (0, 1)):
+        assert time.monotonic() < until, "a trial goes on although nobody waits for it"
+        time.sleep(1)
+
+    cluster.stop()
+    again = Cluster(cluster.folder)
+    try:
+        again.start()
+        process = start_sweep(again, *shlex.split(said[1])[2:])
+        with limited(process):
+            out, _ = process.communicate()
+    finally:
+        again.stop()
+    assert process.returncode == 0, out
+    assert re.search(r"^trial 1/4 .*, recorded earlier", out, re.M), out
+    assert len(re.findall(r"^trial \d/4 .*: val_roc_auc_ovo_macro 0", out, re.M)) == 4
+
+
+def test_a_killed_training_process_is_repeated_three_times_in_all(cluster):
+    cluster.start()
+    process = start_sweep(cluster, f"{FOREST}.n_estimators=20,30,40")
+    lines: list[str] = []
+    with limited(process):
+        reader = threading.Thread(target=lambda: lines.extend(process.stdout))
+        reader.start()
+        while process.poll() is None:
+            if not any("as in 2 attempts before" in line for line in lines):
+                for worker in cluster.processes(0, WORKER) + cluster.processes(1, WORKER):
+                    with contextlib.suppress(psutil.Error):
+                        worker.kill()
+            time.sleep(0.2)
+        reader.join()
+    out = "".join(lines)
+    again = r"^trial \d: .*ended \(signal 9\): too little memory .*; it is started again$"
+    assert len(re.findall(again, out, re.M)) >= 2, out
+    failed = re.findall(
+        r"^trial (\d)/3 .*: failed: .*signal 9.*, as in 2 attempts before", out, re.M
+    )
+    assert failed, out
+    assert process.returncode == 1, out
+    done = [overrides for _, overrides, state in runs(cluster.folder) if state == "finished"]
+    assert len(done) == 3 - len(set(failed))
+
+
+def test_what_a_trial_asks_for_must_be_on_some_machine_and_is_used_there(cluster):
+    cluster.start((), '--resources={"big": 1}')
+    asked = "+hydra.launcher.ray.remote.resources"
+    process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", f"{asked}.huge=1")
+    with limited(process):
+        out, _ = process.communicate()
+    assert process.returncode == 1, out
+    last = out.splitlines()[-1]
+    assert last.startswith("error: no machine of the Ray cluster has what"), out
+    assert "huge=1" in last and "[1/" not in out  # no step was begun for it
+    process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", f"{asked}.big=1")
+    with limited(process):
+        out, _ = process.communicate()
+    assert process.returncode == 0, out
+    assert re.findall(r"^trial \d/2 .*\[(.*)\]$", out, re.M) == [cluster.addresses[1]] * 2
+
+
+def test_a_machine_without_the_code_is_refused_where_none_is_sent(cluster):
+    cluster.start(tuple(ROOT / name for name in CODE))
+    nothing_sent = "hydra.launcher.ray.init.runtime_env.working_dir=null"
+    process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", nothing_sent)
+    with limited(process):
+        out, _ = process.communicate()
+    assert process.returncode == 1, out
+    last = out.splitlines()[-1]
+    assert last.startswith(f"error: the machine {cluster.addresses[1]} of the Ray cluster"), out
+    assert "pipeline" in last and runs(cluster.folder) == []
+
+
+def test_another_services_port_is_one_sentence_before_the_first_step(tmp_path):
+    if not ray_cluster.has("ray"):
+        pytest.skip("needs ray: pip install -r requirements-cluster.txt")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        options = ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
+        done = subprocess.run(
+            [PYTHON, str(ROOT / "main.py"), "-m", *options, f"{FOREST}.n_estimators=2,3"]
+            + ["main.env_manager=local", "main.tracking=local"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+    assert done.returncode == 1, done.stdout
+    last = (done.stdout + done.stderr).splitlines()[-1]
+    assert last.startswith(f"error: what listens at {address} does not answer as the head"), last
+    assert "[1/" not in done.stdout and "gcs" not in done.stderr
 
 
 def test_a_machine_that_does_not_see_the_store_stops_the_sweep_before_any_trial(cluster):
