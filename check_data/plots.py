@@ -33,7 +33,7 @@ def draw(compared: ColumnDrift, sample: Any, reference: Any, data: Data) -> str:
             sides = sides if dates else [as_numbers(side) for side in sides]
         else:
             sides = [side.map(str) for side in sides]
-    return pictures.distributions(shapes(*sides, dates), compared.sentence, unit)
+    return pictures.distributions(shapes(sides[0], sides[1], dates), compared.sentence, unit)
 
 
 def _column(table: Any, name: str) -> pd.Series:

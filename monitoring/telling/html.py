@@ -138,7 +138,7 @@ def _point(judged: Judged, test: Judgement | None) -> Point:
 
 
 def _windows(windows: Sequence[Judged]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for judged in reversed(windows):
         named = {
             state: ", ".join(name_of(t) for t in judged.tests if judged.test_states[t.key] == state)
