@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+STYLE = Path(__file__).with_suffix(".css")
 SMALLEST_P = 0.0001  # smaller ones are written so
 
 

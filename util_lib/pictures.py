@@ -3,7 +3,7 @@
 Drawn by hand, for a plotting library costs more than all else on a page (docs/decisions.md).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -11,6 +11,7 @@ WIDTH, HEIGHT = 360, 170
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 16, 28
 BAR, LABEL, SHARES = 16, 120, 105  # of bars: height, room for their names, and for their shares
 SHORT = 18  # characters of a name
+LONG, LONG_LABEL = 24, 160  # where it is all that is said
 
 
 def text(x: float, y: float, words: str, anchor: str, kind: str = "") -> str:
@@ -36,7 +37,9 @@ def short(words: str, length: int = SHORT) -> str:
 
 def number(value: float | str | None) -> str:
     """Return a number as people read it; a text, as dates are, stays."""
-    return f"{value:.4g}" if isinstance(value, int | float) else value or ""
+    if not isinstance(value, int | float):
+        return value or ""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def distributions(shapes: dict[str, Any], title: str, unit: str = "") -> str:
@@ -87,3 +90,17 @@ def _of_values(shapes: dict[str, Any], title: str) -> str:
         end = LABEL + room * max(now, before) / most + 5
         parts.append(text(end, y + BAR / 2 + 4, f"{now:.1%}, was {before:.1%}", "start"))
     return svg(parts, WIDTH, 12 + len(shapes["names"]) * (BAR + 8), title)
+
+
+def bars(shares: Mapping[str, float], title: str) -> str:
+    """Draw a bar for each share, from 0 to 1, the largest first."""
+    parts = []
+    for row, name in enumerate(sorted(shares, key=lambda name: -shares[name])):
+        y = 8 + row * (BAR + 6)
+        length = (WIDTH - LONG_LABEL - 40) * shares[name]
+        parts.append(text(LONG_LABEL - 6, y + BAR / 2 + 4, short(name, LONG), "end"))
+        parts.append(
+            f'<rect class="now" x="{LONG_LABEL}" y="{y}" width="{length:.1f}" height="{BAR}"/>'
+        )
+        parts.append(text(LONG_LABEL + length + 5, y + BAR / 2 + 4, f"{shares[name]:.0%}", "start"))
+    return svg(parts, WIDTH, 16 + len(shares) * (BAR + 6), title)

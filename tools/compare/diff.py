@@ -53,11 +53,12 @@ def main(argv: list[str] | None = None) -> None:
     parts: list[Part] = [("What is known of them", SIDES, known)]
     parts.append(("Files", SIDES, [*_unequal(*map(_files, sides))]))
     drawn: list[tuple[str, str]] = []
-    if all(map(models.is_model, sides)):
-        parts.append(("Parameters of the model", SIDES, [*_unequal(*map(_parameters, sides))]))
     old, new = map(files, sides)
+    both_models = all(map(models.is_model, sides))
+    if both_models:
+        parts.append(("Parameters of the model", SIDES, [*_unequal(*map(_parameters, sides))]))
     for name in sorted({*old} & {*new}):
-        if name.endswith(".json"):
+        if name.endswith(".json") and not both_models:  # whose JSON are examples of rows
             contents = (_flat(json.loads(path[name].read_text("utf-8"))) for path in (old, new))
             parts.append((name, SIDES, [*_unequal(*map(dict, contents))]))
     if len(old) == len(new) == 1:
@@ -103,6 +104,7 @@ def _parameters(folder: Path) -> dict[str, str]:
     except export.PickleError:
         return {}
     found = pipeline.get_params(deep=True)
+    found.pop("steps", None)  # which have their parameters beside it
     return {name: repr(value) for name, value in found.items() if not hasattr(value, "get_params")}
 
 

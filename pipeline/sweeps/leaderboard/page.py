@@ -8,6 +8,7 @@ from pipeline.sweeps.leaderboard import importance, pictures
 from pipeline.sweeps.leaderboard.ranking import RankedSweep, explained, marks, told_apart
 from pipeline.sweeps.record import Trial
 from util_lib.page import Number, Verdict, render
+from util_lib.pictures import bars
 
 MOST_PICTURES = 12  # parameters drawn against the score
 
@@ -16,6 +17,7 @@ def html(sweep: RankedSweep) -> str:
     """Return the page; the same trials give the same page, byte for byte."""
     keys, several = sweep.varied, len(sweep.measured) > 1
     shares, words = importance.shares(sweep) if several else ({}, "")
+    named = {name: shares[key] for key, name in record.short_names([*shares]).items()}
     return render(
         Path(__file__).parent,
         "sweep.html",
@@ -35,7 +37,7 @@ def html(sweep: RankedSweep) -> str:
         most=MOST_PICTURES,
         parallel=pictures.parallel(sweep) if several else "",
         importance=words,
-        shares=pictures.bars(shares, "importance of each parameter") if shares else "",
+        shares=bars(named, "importance of each parameter") if shares else "",
     )
 
 

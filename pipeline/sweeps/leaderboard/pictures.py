@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -14,8 +14,6 @@ WIDTH, HEIGHT = 460, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 34
 INSET = 0.04  # of an axis, at either end, so that no point lies on the other axis
 LINES_HEIGHT, AXIS_GAP = 320, 150  # of the parallel coordinates
-BAR = 18
-LABEL = 220
 LOGARITHMIC = 50  # a parameter whose largest value is so many times its smallest
 SHORT = 24  # characters of a label
 N_LABELS = 12  # of categories on an axis
@@ -164,19 +162,6 @@ def parallel(sweep: RankedSweep) -> str:
         for place, words in found.labels:
             parts.append(text(x + 5, floor - height * place + 4, short(words, 16), "start"))
     return svg(parts, width, LINES_HEIGHT, "every trial's parameters and scores")
-
-
-def bars(shares: Mapping[str, float], title: str) -> str:
-    """Draw a bar for each share, from 0 to 1, the largest first."""
-    parts = []
-    order = sorted(shares, key=lambda key: -shares[key])
-    for row, (key, name) in enumerate(short_names(order).items()):
-        y = 8 + row * (BAR + 6)
-        length = (WIDTH - LABEL - 60) * shares[key]
-        parts.append(text(LABEL - 6, y + BAR / 2 + 4, short(name, SHORT), "end"))
-        parts.append(f'<rect class="now" x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}"/>')
-        parts.append(text(LABEL + length + 5, y + BAR / 2 + 4, f"{shares[key]:.0%}", "start"))
-    return svg(parts, WIDTH, 16 + len(order) * (BAR + 6), title)
 
 
 def told(sweep: RankedSweep, trial: Trial) -> str:
