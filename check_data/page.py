@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from util_lib.page import Number, Verdict, p_value, render
+from util_lib.pages.page import Number, Verdict, p_value, render
 
 N_ROWS = 5  # examples of a finding
 

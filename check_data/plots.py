@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from util_lib import pictures
 from util_lib.checks.drift import ColumnDrift
 from util_lib.checks.shapes import shapes
 from util_lib.dataset.declaration import Data
+from util_lib.pages import pictures
 from util_lib.tables.column_values import as_numbers, at_rows, missing
 
 MOST_ROWS = 2**21  # of a large table, drawn

@@ -8,8 +8,8 @@ from monitoring.records.history import Judged, Series
 from monitoring.telling import pictures, verdict
 from monitoring.telling.pictures import Point
 from monitoring.telling.screen import band, name_of
-from util_lib.page import Number, Verdict, render
-from util_lib.pictures import distributions, number
+from util_lib.pages.page import Number, Verdict, render
+from util_lib.pages.pictures import distributions, number
 
 FILE = "monitoring.html"
 MOST_WINDOWS = 60  # drawn; the table lists all

@@ -6,7 +6,18 @@ from itertools import groupby
 from typing import NamedTuple
 
 from monitoring.records.history import Judged
-from util_lib.pictures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, number, short, svg, text
+from util_lib.pages.pictures import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    number,
+    short,
+    svg,
+    text,
+)
 
 N_LABELS = 3  # below the axis of windows
 

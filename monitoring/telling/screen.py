@@ -5,7 +5,7 @@ from collections import Counter
 from monitoring.judging.records import FAMILIES, Judgement
 from monitoring.records.history import Judged, Series
 from monitoring.telling import verdict
-from util_lib.pictures import number
+from util_lib.pages.pictures import number
 
 HEAD = ("test", "state", "now", "unremarkable", "rows", "what it says")
 NO_LETTERS = {code: "\ufffd" for code in (*range(32), *range(127, 160))}

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from serving.model.prediction import Prediction
 from serving.service.limits import ServiceLimits
 from serving.service.slots import Slot
-from util_lib.page import render
+from util_lib.pages.page import render
 
 Label = str | int | float | bool
 

@@ -36,7 +36,7 @@ from serving.service.gate import Gate
 from serving.service.limits import SMALL_BODY, ServiceLimits
 from serving.service.slots import Slot, follow
 from util_lib import monitoring_log
-from util_lib.page import STYLE
+from util_lib.pages.page import STYLE
 
 logger = logging.getLogger("serving")
 

@@ -8,8 +8,8 @@ from serving.model.served_model import ServedModel, find
 from util_lib import tracking
 from util_lib.checks.shapes import shapes
 from util_lib.model import inference_pipeline, metric_names
-from util_lib.page import render
-from util_lib.pictures import bars, distributions
+from util_lib.pages.page import render
+from util_lib.pages.pictures import bars, distributions
 
 TENTHS = 10  # of how sure an answer is
 FACTS = ("version", "digest", "task", "target", "commit", "logged_at", "since", "instead_of")

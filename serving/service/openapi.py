@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from serving.service import answers
-from util_lib.page import render
+from util_lib.pages.page import render
 
 if TYPE_CHECKING:
     from serving.service.app import Service

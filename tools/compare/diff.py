@@ -19,10 +19,11 @@ import pandas as pd
 
 from tools.compare import models, tables
 from tools.compare.run import difference, files
-from util_lib import cli, page, pictures
+from util_lib import cli
 from util_lib.checks.shapes import shapes
 from util_lib.model import export
-from util_lib.page import Number
+from util_lib.pages import page, pictures
+from util_lib.pages.page import Number
 from util_lib.tables.column_values import as_numbers
 
 logger = logging.getLogger("compare")

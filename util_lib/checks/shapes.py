@@ -1,4 +1,4 @@
-"""Two distributions of a column as a page draws them (`util_lib.pictures`): now, and before."""
+"""Two distributions of a column as a page draws them (`pages.pictures`): now, and before."""
 
 from typing import Any
 

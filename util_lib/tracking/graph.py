@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from util_lib import graph_picture, page, tracking
+from util_lib import tracking
 from util_lib.errors import UserError
-from util_lib.graph_picture import Node
+from util_lib.pages import graph_picture, page
+from util_lib.pages.graph_picture import Node
 from util_lib.tracking.choice import base_url, choose
 from util_lib.tracking.store import values
 from util_lib.tracking.store.database import open_store

@@ -7,8 +7,8 @@ from pipeline.sweeps import record
 from pipeline.sweeps.leaderboard import importance, pictures
 from pipeline.sweeps.leaderboard.ranking import RankedSweep, explained, marks, told_apart
 from pipeline.sweeps.record import Trial
-from util_lib.page import Number, Verdict, render
-from util_lib.pictures import bars
+from util_lib.pages.page import Number, Verdict, render
+from util_lib.pages.pictures import bars
 
 MOST_PICTURES = 12  # parameters drawn against the score
 

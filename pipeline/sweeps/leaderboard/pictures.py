@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pipeline.sweeps.leaderboard.ranking import RankedSweep, marks, pareto
 from pipeline.sweeps.record import Trial, is_maximised, short_names
-from util_lib.pictures import short, svg, text
+from util_lib.pages.pictures import short, svg, text
 
 WIDTH, HEIGHT = 460, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 34

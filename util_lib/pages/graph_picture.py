@@ -5,7 +5,7 @@ from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
-from util_lib.pictures import short, text
+from util_lib.pages.pictures import short, text
 
 BOX, GAP = 216, 24  # widths
 LINE, PAD, BETWEEN = 14, 8, 42  # heights: of a line, around the lines, between two rows
