@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("now", help="[project/]name:alias")
     command.add_argument("--output", default="diff.html", help="the page to write")
     command.add_argument("--open", action="store_true", help="show the page")
+    command.add_argument("--env_manager", default="auto", help="as main.env_manager")
     command.set_defaults(act=_diff)
     return parser
 
@@ -169,6 +170,7 @@ def _lineage(args: argparse.Namespace) -> None:
 def _diff(args: argparse.Namespace) -> None:
     command = [sys.executable, "-m", "pipeline.commands.diff", f"--before={args.before}"]
     command += [f"--now={args.now}", f"--output={args.output}", f"--open={args.open}".lower()]
+    command += [f"--env_manager={args.env_manager}"]
     found = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
     code = subprocess.call(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(found)})
     sys.exit(code)
