@@ -64,7 +64,7 @@ def _importance(model: ServedModel) -> dict[str, float] | None:
     """Return each feature's share, None of a model that was not trained here and has none."""
     try:
         return inference_pipeline.feature_importances(model.pipeline)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, LookupError, TypeError, ValueError):
         return None
 
 

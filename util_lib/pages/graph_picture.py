@@ -32,20 +32,22 @@ def draw(nodes: Mapping[str, Node], edges: Iterable[tuple[str, str]], title: str
     lines = {key: node.facts[:MOST_LINES] for key, node in nodes.items()}
     x = _across(rows, nodes)
     width = max((x[key] + _width(key, nodes) / 2 for row in rows for key in row), default=0) + GAP
-    top, tops, heights = PAD, [], []
+    heights = {key: LINE * (1 + len(facts)) + 2 * PAD for key, facts in lines.items()}
+    top, tops = PAD, []
     for row in rows:
-        heights.append(max(LINE * (1 + len(lines.get(key, ()))) + 2 * PAD for key in row))
         tops.append(top)
-        top += heights[-1] + BETWEEN
+        height = max(heights.get(key, 0) for key in row)
+        heights |= {key: height for key in row if key not in nodes}  # lines pass it
+        top += height + BETWEEN
     parts = []
     for path in paths:
         at = levels[path[0]]
-        places = [(x[key], tops[at + i], heights[at + i]) for i, key in enumerate(path)]
+        places = [(x[key], tops[at + i], heights[key]) for i, key in enumerate(path)]
         parts.append(f'<path class="edge" d="{_curve(places)}"/>')
     for row, y in zip(rows, tops, strict=True):
         for key in row:
             if key in nodes:
-                parts.append(_box(key, nodes[key], lines[key], x[key], y))
+                parts.append(_box(key, nodes[key], lines[key], x[key], y, heights[key]))
     return (
         f'<svg viewBox="0 0 {width:.0f} {top - BETWEEN + PAD}" width="{width:.0f}" '
         f'height="{top - BETWEEN + PAD}" role="group" aria-label="{escape(title)}">'
@@ -115,7 +117,8 @@ def _across(rows: list[list[str]], nodes: Mapping[str, Node]) -> dict[str, float
     return x
 
 
-def _curve(places: Sequence[tuple[float, float, float]]) -> str:
+def _curve(places: Sequence[tuple[float, int, int]]) -> str:
+    """Return a line from box to box; each place is its middle, its top and its height."""
     (x, y, height), *rest = places
     parts = [f"M{x:.0f},{y + height:.0f}"]
     y += height
@@ -128,8 +131,7 @@ def _curve(places: Sequence[tuple[float, float, float]]) -> str:
     return "".join(parts)
 
 
-def _box(key: str, node: Node, facts: tuple[str, ...], x: float, y: float) -> str:
-    height = LINE * (1 + len(facts)) + 2 * PAD
+def _box(key: str, node: Node, facts: tuple[str, ...], x: float, y: int, height: int) -> str:
     parts = [
         f'<rect x="{x - BOX / 2:.0f}" y="{y}" width="{BOX}" height="{height}" '
         f'rx="{CORNERS.get(node.kind, 0)}"/>'
