@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui test check test-slow lint lock audit release-notes clean
+.PHONY: help run ui test check test-slow screenshots lint lock audit release-notes clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -28,6 +28,9 @@ check: .venv/test ## the same in a minute: only the tests of what differs from o
 
 test-slow: .venv/test ## the proofs that take minutes: kills, real environments, other managers
 	pytest -m "slow or environments"
+
+screenshots: .venv/test ## take the pictures of the screens in docs/images again: minutes, and Chromium
+	python benchmarks/screenshots.py
 
 lint: .venv/test ## mend what the linter can mend
 	ruff check --fix . && ruff format .

@@ -38,7 +38,7 @@ DOCKERFILE = (ROOT / "serving" / "Dockerfile").read_text(encoding="utf-8")
 NOT_FOR_SERVING = ("mlflow-skinny", "sqlalchemy", "alembic", "wandb", "packaging")
 SBOM = "sbom.cdx.json"
 MARK = "# Written by serving/image.py"
-COPIED = ("*.py", "page/*")
+COPIED = ("*.py", "*.html", "*.css", "page/*")
 
 
 def build_parser() -> argparse.ArgumentParser:

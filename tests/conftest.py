@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from tests.wandb_service.process import Account
 
 ROOT = Path(__file__).resolve().parents[1]
+PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 768}
 
 
 def pytest_unconfigure() -> None:
@@ -96,3 +98,42 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set PIPELINE_TEST_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; one for a file of tests, for its event loop is in the way of others'."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    name = next(filter(shutil.which, ("chromium", "chromium-browser", "google-chrome")), None)
+    if name is None:
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=shutil.which(name), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def for_everybody(browser):
+    """Open a file: nothing is fetched, axe finds nothing, a phone shows it all, light and dark."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+
+    def check(path: Path):
+        assert path.stat().st_size < 4e6
+        for options in (
+            {"viewport": PHONE, "is_mobile": True, "color_scheme": "dark"},
+            {"viewport": LAPTOP},
+        ):
+            page = browser.new_context(offline=True, **options).new_page()
+            asked = []
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            page.goto(path.absolute().as_uri())
+            assert asked == [path.absolute().as_uri()]
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            assert axe.Axe().run(page).response["violations"] == []
+            assert (
+                page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+            )
+        return page
+
+    return check

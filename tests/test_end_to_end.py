@@ -177,6 +177,9 @@ def test_mlflow_shows_the_steps_below_one_run_with_parameters_and_metrics(finish
     note = parent.data.tags["mlflow.note.content"]
     assert "| train_random_forest | done |" in note and f"- receipt: {PROJECT}/receipt:v0" in note
     assert all("/" not in run.data.params.get("dataset_config", "") for run in children)
+    page = Path(client.download_artifacts(parent.info.run_id, "pages/lineage.html")).read_text()
+    assert page.count('<a class="run done"') == 6 and page.count('<a class="run finished"') == 5
+    assert page.count(">data_test.parquet:v0</text>") == 2  # read by a step, made of the raw file
     figures = {file.path for file in client.list_artifacts(train.info.run_id, "figures")}
     assert any("confusion_matrix" in path for path in figures)
     assert any("feature_importance" in path for path in figures)

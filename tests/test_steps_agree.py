@@ -13,13 +13,13 @@ from util_lib.tracking.store.places import store_directory
 
 __all__ = ["steps"]
 
-from pipeline.commands import describe, gc, leaderboard, new_step, reproduce, review
+from pipeline.commands import describe, diff, gc, leaderboard, new_step, reproduce, review
 
 TRAINERS = ("train_random_forest", "train_gradient_boosting")
 STEPS = ("get_data", "preprocess", "check_data", "segregate", *TRAINERS, "evaluate")
 PROJECTS = (*STEPS, "monitoring", "tools/describe", "tools/compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
-ENTRIES += [("tools/compare", name, name) for name in ("scores", "sample")]
+ENTRIES += [("tools/compare", name, name) for name in ("scores", "sample", "diff")]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
 ENTRIES += [("monitoring", n, n) for n in ("labels", "page")]
 ENTRIES += [("serving", n, n) for n in ("predict", "promote", "rollback", "image", "serve")]
@@ -45,7 +45,7 @@ def test_a_parameter_has_the_same_default_in_both_places_and_a_description(step,
     step_rules.has_the_same_defaults_in_both_places_and_descriptions(ROOT / step, entry, script)
 
 
-@pytest.mark.parametrize("module", [describe, gc, leaderboard, new_step, reproduce, review])
+@pytest.mark.parametrize("module", [describe, diff, gc, leaderboard, new_step, reproduce, review])
 def test_an_entry_point_of_the_root_passes_on_what_its_module_reads(module):
     name = module.__name__.rpartition(".")[2]
     declared = read(".", "MLproject")["entry_points"][name]

@@ -1,19 +1,25 @@
-"""Pictures of windows as SVG text, drawn by hand; colours are classes of the page's style."""
+"""Pictures of windows over time."""
 
 from collections.abc import Callable, Sequence
 from html import escape
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from monitoring.records.history import Judged
-from monitoring.telling.screen import number
-from util_lib.page import svg, text
+from util_lib.pages.pictures import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    number,
+    short,
+    svg,
+    text,
+)
 
-WIDTH, HEIGHT = 340, 170
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 16, 28
 N_LABELS = 3  # below the axis of windows
-BAR, LABEL = 16, 120  # of bars: height, and room for their names
-SHORT = 18  # characters of a name
 
 
 class Point(NamedTuple):
@@ -38,7 +44,7 @@ def over_time(windows: Sequence[Judged], points: Sequence[Point], title: str) ->
     for i, point in enumerate(points):
         if point.value is not None:
             parts.append(
-                f'<circle class="{_class(point.state)}" cx="{across(i):.1f}" '
+                f'<circle class="{point.state.split()[0]}" cx="{across(i):.1f}" '
                 f'cy="{up(point.value):.1f}" r="3.5"><title>{escape(point.words)}</title></circle>'
             )
     return svg(parts, WIDTH, HEIGHT, title)
@@ -57,51 +63,6 @@ def coverage(windows: Sequence[Judged], shares: Sequence[float]) -> str:
             f'height="{HEIGHT - BOTTOM - y:.1f}"><title>{escape(words)}</title></rect>'
         )
     return svg(parts, WIDTH, HEIGHT, "share of rows with a label, by window")
-
-
-def distributions(shapes: dict[str, Any], title: str) -> str:
-    """Draw two distributions: bars for now, an outline or thin bars for the reference."""
-    return (_of_values if shapes["kind"] == "values" else _of_numbers)(shapes, title)
-
-
-def _of_numbers(shapes: dict[str, Any], title: str) -> str:
-    most = max([*shapes["now"], *shapes["before"], 1e-9])
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    floor, step = HEIGHT - BOTTOM, width / max(1, len(shapes["now"]))
-    parts = []
-    outline = [f"{LEFT},{floor}"]
-    for i, (now, before) in enumerate(zip(shapes["now"], shapes["before"], strict=True)):
-        x, y, top = LEFT + i * step, floor - height * now / most, floor - height * before / most
-        parts.append(
-            f'<rect class="now" x="{x + 0.5:.1f}" y="{y:.1f}" width="{step - 1:.1f}" '
-            f'height="{floor - y:.1f}"/>'
-        )
-        outline += [f"{x:.1f},{top:.1f}", f"{x + step:.1f},{top:.1f}"]
-    outline.append(f"{LEFT + width},{floor}")
-    parts.append(f'<polyline class="before" points="{" ".join(outline)}"/>')
-    parts.append(f'<path class="axis" d="M{LEFT},{TOP}V{floor}H{WIDTH - RIGHT}"/>')
-    parts.append(text(LEFT - 5, TOP + 8, f"{most:.0%}", "end"))
-    edges = shapes["edges"]
-    for place, anchor in ((0, "start"), (len(edges) // 2, "middle"), (len(edges) - 1, "end")):
-        if edges:
-            words = edges[place] if isinstance(edges[place], str) else number(edges[place])
-            parts.append(text(LEFT + place * step, floor + 16, words, anchor))
-    return svg(parts, WIDTH, HEIGHT, title)
-
-
-def _of_values(shapes: dict[str, Any], title: str) -> str:
-    parts, room = [], WIDTH - LABEL - 60
-    for row, name in enumerate(shapes["names"]):
-        y = 6 + row * (BAR + 8)
-        now, before = shapes["now"][row], shapes["before"][row]
-        parts += [
-            text(LABEL - 6, y + BAR / 2 + 4, _short(name), "end"),
-            f'<rect class="now" x="{LABEL}" y="{y}" width="{room * now:.1f}" height="{BAR / 2}"/>',
-            f'<rect class="was" x="{LABEL}" y="{y + BAR / 2}" width="{room * before:.1f}" '
-            f'height="{BAR / 2}"/>',
-            text(LABEL + room * max(now, before) + 5, y + BAR / 2 + 4, f"{now:.1%}", "start"),
-        ]
-    return svg(parts, WIDTH, 12 + len(shapes["names"]) * (BAR + 8), title)
 
 
 def _across(n: int) -> Callable[[float], float]:
@@ -152,13 +113,5 @@ def _promotions(windows: Sequence[Judged], across: Callable[[float], float]) -> 
             x = across(i) - half
             version = judged.version.rpartition(":")[2]
             parts.append(f'<path class="promoted" d="M{x:.1f},{TOP}V{HEIGHT - BOTTOM}"/>')
-            parts.append(text(x + 3, TOP - 4, _short(version), "start"))
+            parts.append(text(x + 3, TOP - 4, short(version), "start"))
     return parts
-
-
-def _class(state: str) -> str:
-    return state.replace(" ", "_")
-
-
-def _short(words: str) -> str:
-    return words if len(words) <= SHORT else f"{words[: SHORT - 1]}…"

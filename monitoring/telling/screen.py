@@ -5,6 +5,7 @@ from collections import Counter
 from monitoring.judging.records import FAMILIES, Judgement
 from monitoring.records.history import Judged, Series
 from monitoring.telling import verdict
+from util_lib.pages.pictures import number
 
 HEAD = ("test", "state", "now", "unremarkable", "rows", "what it says")
 NO_LETTERS = {code: "\ufffd" for code in (*range(32), *range(127, 160))}
@@ -35,11 +36,6 @@ def as_text(series: Series, judged: Judged) -> str:
 def name_of(test: Judgement) -> str:
     """Return what a test is called: what it tests, and of which column."""
     return test.test if test.column is None else f"{test.column}: {test.test}"
-
-
-def number(value: float | None) -> str:
-    """Return a number as people read it."""
-    return "" if value is None else f"{value:.4g}"
 
 
 def band(test: Judgement) -> str:

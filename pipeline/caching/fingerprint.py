@@ -130,6 +130,7 @@ def _shared(folder: Path) -> dict[str, str]:
     files = [folder / name.partition("/")[2] for name in _files(folder, "")]
     modules = _modules()
     reached = [modules[name] for name in sorted(imports.reached(files, modules, _imported))]
+    reached += [path for module in reached for path in _beside().get(module, ())]
     found = {path.relative_to(ROOT).as_posix(): _sha256(path) for path in reached}
     if len(_known()) > known:
         record.add_imports(store_directory(), _known())
@@ -139,6 +140,11 @@ def _shared(folder: Path) -> dict[str, str]:
 @functools.cache
 def _modules() -> dict[str, Path]:
     return imports.modules(ROOT)
+
+
+@functools.cache
+def _beside() -> dict[Path, list[Path]]:
+    return imports.beside(ROOT)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 SHARED = "util_lib"
+TEMPLATES = (".html", ".css")
 ALL = "*"
 NAME = re.compile(rf"{SHARED}(\.\w+)*")
 ANY = re.compile(rf"{SHARED}(\.\w+)*\.|(.*\W)?(from|import)\s+{SHARED}\W.*", re.DOTALL)
@@ -22,6 +23,18 @@ def modules(root: Path) -> dict[str, Path]:
     for path in sorted((root / SHARED).rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def beside(root: Path) -> dict[Path, list[Path]]:
+    """Map modules of `root`/util_lib to the templates and styles that lie beside them.
+
+    Each has the name of its module, as page.css has that of page.py.
+    """
+    found: dict[Path, list[Path]] = {}
+    for path in sorted((root / SHARED).rglob("*")):
+        if path.suffix in TEMPLATES:
+            found.setdefault(path.with_name(f"{path.name.partition('.')[0]}.py"), []).append(path)
     return found
 
 

@@ -26,6 +26,7 @@ from util_lib.project import ROOT
 from util_lib.redaction import redacted
 from util_lib.tracking import choice, databases, mlflow_runs
 from util_lib.tracking.mlflow_mirror import make_database, mlflow_lock
+from util_lib.tracking.names import parse_reference
 from util_lib.tracking.store.places import store_directory
 from util_lib.tracking.store.values import flatten
 
@@ -42,6 +43,7 @@ DEFAULT_EXPERIMENT = "0"
 RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")  # what MLflow calls a run that has no name
 NOTE, NOTE_LENGTH = "mlflow.note.content", 8000  # MLflow's limit
 VIEW = "?workflowType=machine_learning"  # otherwise MLflow 3 opens its view of language models
+PAGE = "pages/lineage.html"
 RAN = {"done": "ran"}  # how an outcome is called in a name
 
 _concluded: list[str] = []  # where MLflow's page shows the runs that this process has concluded
@@ -209,6 +211,34 @@ def conclude(
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *(f"- {line}" for line in closing)]
     mlflow.set_tag(NOTE, redacted("\n".join(lines))[:NOTE_LENGTH])
+    if any(outcome.artifacts for outcome in outcomes):
+        mlflow.log_text(_page(settings.main.project_name, outcomes), PAGE)
+
+
+def _page(project: str, outcomes: list[Outcome]) -> str:
+    """Return what ran, as a graph with state and time, and the lineage of all that was made."""
+    from util_lib.tracking import graph
+
+    run = graph.Graph()
+    for step in outcomes:
+        took = "" if step.seconds is None else f"{step.seconds:.1f} s"
+        run.nodes[step.step] = graph.Node("run", step.step, (step.outcome, took), step.outcome)
+        read = [
+            f"{parse_reference(asked).name}:{found['version']}"
+            for asked, found in step.inputs.items()
+            if found
+        ]
+        for name in (*read, *step.artifacts):
+            run.nodes.setdefault(name, graph.Node("artifact", name))
+        for name in read:
+            run.join(name, step.step)
+        for name in step.artifacts:
+            run.join(step.step, name)
+    graphs = {"What ran": run}
+    if os.environ[choice.VARIABLE] == "local":  # W&B has pages of its own, and a question is slow
+        made = [f"{project}/{name}" for step in outcomes for name in step.artifacts]
+        graphs["What it was made of"] = graph.lineage(made, on=False)
+    return graph.as_page(f"Run of {project}: {_counted(outcomes)}", graphs)
 
 
 def conclude_cached(main: Main, what: str, outcomes: list[Outcome]) -> None:

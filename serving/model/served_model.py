@@ -22,7 +22,7 @@ from serving.model.rows import Problem, absent_column, check_rows
 from util_lib import tracking
 from util_lib.dataset.columns import Column
 from util_lib.errors import DamagedModelError, UserError
-from util_lib.model import export, inference_pipeline
+from util_lib.model import export, inference_pipeline, monitoring_reference
 from util_lib.model.config import Declaration, Features, described
 from util_lib.tables import cleaning, computing, reading
 from util_lib.tracking import names
@@ -38,7 +38,8 @@ class ServedModel:
     `reference` is as it was asked for, `version` what that stood for: `project/name:v3`. `columns`
     declares the model's input columns, in the order of its features, and `sources` those that some
     of them can be made of, such as the parts of a joined text. `classes` is None for a model that
-    predicts numbers. `example` holds rows of the training data, `direct` the fast way to answers.
+    predicts numbers. `example` holds rows of the training data, `outputs` its answers to validation
+    rows; `direct` is the fast way to answers.
     """
 
     reference: str
@@ -53,6 +54,7 @@ class ServedModel:
     target: str
     classes: np.ndarray | None
     example: pd.DataFrame | None = field(repr=False)
+    outputs: pd.DataFrame | None = field(repr=False)
     pipeline: Any = field(repr=False)
     direct: Direct | None = field(repr=False)
 
@@ -296,6 +298,7 @@ def _load(
         target=about.target,
         classes=classes,
         example=example,
+        outputs=monitoring_reference.read_outputs(directory),
         pipeline=pipeline,
         direct=direct,
     )

@@ -14,10 +14,13 @@ function make(tag, text = "", properties = {}) {
   return Object.assign(element, properties);
 }
 
-async function ask(path, body, type = "application/json") {
-  const headers = {};
+function authorization() {
   const token = sessionStorage.getItem("token");
-  if (token) headers.Authorization = `Bearer ${token}`;
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+async function ask(path, body, type = "application/json") {
+  const headers = authorization();
   if (body !== undefined) headers["Content-Type"] = type;
   const answer = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body });
   at("token-form").hidden = answer.status !== 401;
@@ -128,12 +131,13 @@ function bars(entries, largest) {
 
 function showPrediction({ label, probability, probabilities }) {
   if (!probabilities) {
-    at("result").replaceChildren(make("p", `${card.target}: ${Number(label.toPrecision(6))}`, { className: "answer" }));
+    at("answer").textContent = `${card.target}: ${Number(label.toPrecision(6))}`;
+    at("result").replaceChildren(make("p", at("answer").textContent));
     return;
   }
   const sorted = Object.entries(probabilities).sort((one, other) => other[1] - one[1]);
+  at("answer").textContent = `${label}: ${percent(probability)}`;
   at("result").replaceChildren(
-    make("p", `${label}: ${percent(probability)}`, { className: "answer" }),
     bars(sorted.map(([name, value]) => ({ name, value, text: percent(value) })), sorted[0][1]),
   );
 }
@@ -240,6 +244,18 @@ at("example").addEventListener("click", () => {
   shownExample += 1;
   fill(card.examples[shownExample % card.examples.length] ?? {});
 });
+// A link carries no token: with one, what it leads to is fetched and shown in its place.
+for (const link of document.querySelectorAll("a.told")) {
+  link.addEventListener("click", async (event) => {
+    if (!sessionStorage.getItem("token")) return;
+    event.preventDefault();
+    const answer = await fetch(link.href, { headers: { ...authorization(), Accept: "text/html" } });
+    const told = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.title = told.title;
+    document.querySelector('link[href="/page/page.css"]').remove();
+    document.body.replaceWith(told.body);
+  });
+}
 at("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem("token", at("token").value);

@@ -1,7 +1,7 @@
 """What the endpoints answer with, and its types for OpenAPI."""
 
-import html
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from serving.model.prediction import Prediction
 from serving.service.limits import ServiceLimits
 from serving.service.slots import Slot
+from util_lib.pages.page import render
 
 Label = str | int | float | bool
 
@@ -77,6 +78,8 @@ class Card(BaseModel):
     parameters: Any
     commit: str | None
     promoted: Any
+    importance: dict[str, float] | None
+    calibration: dict[str, list[float]] | None
     since: str
     instead_of: str | None
     refused: dict[str, str]
@@ -138,30 +141,24 @@ def card(slot: Slot, limits: ServiceLimits) -> dict[str, Any]:
     }
 
 
-def table(shown: dict[str, Any]) -> str:
+def comparison(shown: dict[str, Any]) -> str:
     """Return the comparison of /ab as a page."""
     models = shown["models"]
     facts = ["version", "requests", "rows", "errors", "p50_ms", "p99_ms"]
     facts += [name for name in models[0] if name.startswith("mean_")]
-    lines = [_line("th", ["", *(model["role"] for model in models)])]
-    lines += [_line("td", [fact, *(_written(model[fact]) for model in models)]) for fact in facts]
+    rows = [(fact, *(_written(model[fact]) for model in models)) for fact in facts]
     for label in sorted({label for model in models for label in model["shares"]}):
-        shares = [f"{model['shares'].get(label, 0):.1%}" for model in models]
-        lines.append(_line("td", [f"share of {label}", *shares]))
-    pairs = "".join(
-        f"<p>{html.escape(name)}: {html.escape(_written(value))}</p>"
-        for name, value in shown.get("pairs", {}).items()
+        shares = (f"{model['shares'].get(label, 0):.1%}" for model in models)
+        rows.append((f"share of {label}", *shares))
+    return render(
+        Path(__file__).parent,
+        "ab.html",
+        title="Champion and challenger",
+        shown=shown,
+        pairs=[(name, _written(value)) for name, value in shown.get("pairs", {}).items()],
+        heads=("what", *(model["role"] for model in models)),
+        rows=rows,
     )
-    mode = html.escape(f"mode: {shown['mode']}, share: {shown['share']}, key: {shown['key']}")
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Champion and challenger'
-        '</title><link rel="stylesheet" href="/page/page.css"><main><h1>Champion and challenger'
-        f"</h1><p>{mode}</p>{pairs}<table>{''.join(lines)}</table></main></html>"
-    )
-
-
-def _line(tag: str, cells: list[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _written(value: Any) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -27,7 +27,7 @@ from serving.model.row_schema import PIECE
 from serving.request_body import protocol
 from serving.request_body.reader import Reader, Task
 from serving.request_body.refusals import RequestError, body_of, broken
-from serving.service import answers, counters, openapi
+from serving.service import answers, card, counters, openapi
 from serving.service.batching import FEW_ROWS, Batcher
 from serving.service.champion_challenger import Comparison, Routing
 from serving.service.counters import Metrics
@@ -36,6 +36,7 @@ from serving.service.gate import Gate
 from serving.service.limits import SMALL_BODY, ServiceLimits
 from serving.service.slots import Slot, follow
 from util_lib import monitoring_log
+from util_lib.pages.page import STYLE
 
 logger = logging.getLogger("serving")
 
@@ -219,7 +220,7 @@ def create(
         if service.recorder is not None:
             await asyncio.to_thread(service.recorder.close)
 
-    # The usual documentation pages fetch scripts from elsewhere: /openapi.json only.
+    # FastAPI's own pages of documentation fetch scripts from elsewhere.
     app = FastAPI(title="Model service", docs_url=None, redoc_url=None, lifespan=lifespan)
     _refusals(app)
     _scoring(app, service)
@@ -279,6 +280,20 @@ def _about(app: FastAPI, service: Service) -> None:
         slot = service.routing.champion
         return _json(json.dumps(answers.card(slot, service.limits)).encode(), slot, slot.loaded)
 
+    @app.get("/card", include_in_schema=False)
+    async def model_card() -> Response:
+        loaded = service.routing.champion.loaded
+        told = answers.card(service.routing.champion, service.limits)
+        return HTMLResponse(await asyncio.to_thread(card.as_page, loaded.model, told))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        return HTMLResponse(openapi.as_page(app.openapi(), str(request.base_url).rstrip("/")))
+
+    @app.get("/page/base.css", include_in_schema=False)
+    async def style() -> Response:
+        return FileResponse(STYLE)
+
     @app.get("/metrics", response_class=Response)
     async def prometheus() -> Response:
         """Show the counters, for Prometheus."""
@@ -289,7 +304,7 @@ def _about(app: FastAPI, service: Service) -> None:
         """Compare champion and challenger: a table for a browser, else JSON."""
         shown = service.comparison.show()
         if "text/html" in request.headers.get("accept", ""):
-            return Response(answers.table(shown), media_type="text/html")
+            return HTMLResponse(answers.comparison(shown))
         return JSONResponse(shown)
 
     @app.get("/", include_in_schema=False)

@@ -1,11 +1,14 @@
 """The service's OpenAPI document; its rows are typed as the champion's declaration says."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from serving.service import answers
+from util_lib.pages.page import render
 
 if TYPE_CHECKING:
     from serving.service.app import Service
@@ -64,6 +67,43 @@ def describe(app: FastAPI, service: "Service") -> dict[str, Any]:
             item["get"]["responses"].pop("401")
     _plain(document["paths"])
     return document
+
+
+def as_page(document: dict[str, Any], address: str) -> str:
+    """Return the document for people; the usual pages fetch scripts from elsewhere."""
+    operations = [
+        {
+            "title": f"{method.upper()} {path}",
+            "text": said.get("description", ""),
+            "parameters": [
+                (one["name"], one["schema"].get("type", ""), str(one["schema"].get("default", "")))
+                for one in said.get("parameters", ())
+            ],
+            "bodies": [
+                (kind, _curl(f"{address}{path}", kind, body.get("example")))
+                for kind, body in said.get("requestBody", {}).get("content", {}).items()
+            ],
+            "answers": [(code, each["description"]) for code, each in said["responses"].items()],
+        }
+        for path, item in document["paths"].items()
+        for method, said in item.items()
+    ]
+    row = document["components"]["schemas"]["Row"]["properties"]
+    return render(
+        Path(__file__).parent,
+        "docs.html",
+        title=f"The API of {document['info']['version']}",
+        about=document["info"]["description"],
+        operations=operations,
+        row=[(name, json.dumps(rule)) for name, rule in row.items()],
+    )
+
+
+def _curl(url: str, kind: str, example: Any) -> str:
+    if example is None:
+        return ""
+    body = json.dumps(example).replace("'", "'\\''")
+    return f"curl {url} -H 'Content-Type: {kind}' \\\n  -d '{body}'"
 
 
 def _rows(most: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ LINE_LENGTH = 60  # characters shown of a line of text
 
 def difference(before: Path, now: Path) -> str:
     """Return where two folders first differ; a model by what is in it, not by its names."""
-    old, new = _files(before), _files(now)
+    old, new = files(before), files(now)
     if len(old) == len(new) == 1 and old.keys() != new.keys():
         return _of_renamed(*old.values(), *new.values())
     for name in sorted({*old} ^ {*new}):
@@ -40,16 +40,16 @@ def difference(before: Path, now: Path) -> str:
     shown = "" if len(old) == 1 else f"{first}: "
     if first.endswith(MODEL_FILES) and models.is_model(before) and models.is_model(now):
         return shown + models.difference(before, now)
-    return shown + of_files(old[first], new[first])
+    return shown + offiles(old[first], new[first])
 
 
 def _of_renamed(before: Path, now: Path) -> str:
     renamed = f"file {before.name} -> {now.name}"
     same = before.read_bytes() == now.read_bytes()
-    return f"{renamed}, the same content" if same else f"{renamed}; {of_files(before, now)}"
+    return f"{renamed}, the same content" if same else f"{renamed}; {offiles(before, now)}"
 
 
-def of_files(before: Path, now: Path) -> str:
+def offiles(before: Path, now: Path) -> str:
     """Return where two files first differ: as tables, as text, or by their bytes."""
     if tables.is_table(before) and tables.is_table(now):
         return tables.difference(before, now)
@@ -75,7 +75,8 @@ def _of_lines(before: str, now: str) -> str:
     return f"{len(old)} -> {len(new)} lines"
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder by their paths in it."""
     return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
 
 

@@ -18,25 +18,31 @@ def is_table(path: Path) -> bool:
 
 def difference(before: Path, now: Path) -> str:
     """Return the first difference of two tables in one line; rows are counted from 0."""
-    old, new = _read(before), _read(now)
+    old, new = read(before), read(now)
     if list(old.columns) != list(new.columns):
         return _of_columns(list(map(str, old.columns)), list(map(str, new.columns)))
     sentences = []
     if len(old) != len(new):
         sentences.append(f"{len(old):,} -> {len(new):,} rows")
     if other := [name for name in old.columns if old[name].dtype != new[name].dtype]:
-        types = [str(frame[other[0]].dtype).removesuffix("[pyarrow]") for frame in (old, new)]
+        types = [type_of(frame[other[0]]) for frame in (old, new)]
         sentences.append(f"column {other[0]!r}: type {' -> '.join(types)}")
     if cell := _first_cell(old, new):
         sentences.append(cell)
     return "; ".join(sentences) or _of_writing(before, now)
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read(path: Path) -> pd.DataFrame:
+    """Return a table as its file has it."""
     if is_parquet(path):
         # As the file has them: 5 and 5.0, or a null in a column of numbers, are no detail here.
         return pq.read_table(path).to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
     return pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
+
+
+def type_of(column: pd.Series) -> str:
+    """Return the name of a column's type."""
+    return str(column.dtype).removesuffix("[pyarrow]")
 
 
 def _of_columns(old: list[str], new: list[str]) -> str:
@@ -53,7 +59,7 @@ def _first_cell(old: pd.DataFrame, new: pd.DataFrame) -> str:
     n_rows = min(len(old), len(new))
     found: tuple[int, str] | None = None
     for name in old.columns:
-        differs = _differing(old[name].iloc[:n_rows], new[name].iloc[:n_rows])
+        differs = differing(old[name].iloc[:n_rows], new[name].iloc[:n_rows])
         if differs.any():
             row = int(np.argmax(differs))
             if found is None or row < found[0]:
@@ -65,7 +71,7 @@ def _first_cell(old: pd.DataFrame, new: pd.DataFrame) -> str:
     return f"row {row}, column {name!r}: {' -> '.join(values)}"
 
 
-def _differing(old: pd.Series, new: pd.Series) -> np.ndarray:
+def differing(old: pd.Series, new: pd.Series) -> np.ndarray:
     """Compare two columns value by value; two nulls, and two NaN, are equal."""
     null, other_null = old.isna().to_numpy(bool), new.isna().to_numpy(bool)
     if old.dtype != new.dtype:

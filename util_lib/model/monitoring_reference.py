@@ -109,7 +109,7 @@ def read(directory: str | Path, version: str, about: Any, exported: Any = None) 
     run that measured the artifact `exported` on test rows; where there is none, or no store, that
     of the validation rows in the directory.
     """
-    inputs, outputs = (_read(Path(directory, name)) for name in (INPUTS_FILE, OUTPUTS_FILE))
+    inputs, outputs = _read(Path(directory, INPUTS_FILE)), read_outputs(directory)
     modes = about.declaration.monitored(about.features.names())
     known = about.declaration.of_table(about.features, about.target)
     columns = {name: known.get(name, TEXT) for name in modes}
@@ -117,6 +117,11 @@ def read(directory: str | Path, version: str, about: Any, exported: Any = None) 
     if score is None and outputs is not None:
         score = _on_validation_rows(outputs, about.task)
     return ModelReference(version, about.task, about.target, modes, columns, inputs, outputs, score)
+
+
+def read_outputs(directory: str | Path) -> pd.DataFrame | None:
+    """Return a model's answers to validation rows, None where it has none beside it."""
+    return _read(Path(directory, OUTPUTS_FILE))
 
 
 def _drawn(n_rows: int) -> np.ndarray:

@@ -6,16 +6,21 @@ python -m util_lib.tracking publish <run id>
 python -m util_lib.tracking download project/name:alias FOLDER
 python -m util_lib.tracking list [--project NAME]
 python -m util_lib.tracking show project/name:alias
-python -m util_lib.tracking lineage project/name:alias [--output page.html]
+python -m util_lib.tracking lineage project/name:alias [--output page.html] [--open]
+python -m util_lib.tracking diff project/name:alias project/name:alias [--output page.html] [--open]
 """
 
 import argparse
+import os
 import signal
+import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 from types import FrameType
 
 from util_lib.errors import UserError
+from util_lib.project import ROOT
 from util_lib.tracking.store.database import open_store
 from util_lib.tracking.store.places import refuse_no_store
 
@@ -81,7 +86,16 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("lineage", help="say what a version was made of, what came of it")
     command.add_argument("artifact", help="[project/]name:alias, of the store or of W&B")
     command.add_argument("--output", default="", help="write it as a page of HTML")
+    command.add_argument("--open", action="store_true", help="write the page and show it")
     command.set_defaults(act=_lineage)
+
+    command = commands.add_parser("diff", help="show how two versions differ, as a page")
+    command.add_argument("before", help="[project/]name:alias")
+    command.add_argument("now", help="[project/]name:alias")
+    command.add_argument("--output", default="diff.html", help="the page to write")
+    command.add_argument("--open", action="store_true", help="show the page")
+    command.add_argument("--env_manager", default="auto", help="as main.env_manager")
+    command.set_defaults(act=_diff)
     return parser
 
 
@@ -138,16 +152,28 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _lineage(args: argparse.Namespace) -> None:
-    from util_lib import tracking
+    from util_lib import safe_files, tracking
     from util_lib.tracking import graph
 
     with tracking.lineage():
-        if args.output:
-            graph.write_page(args.artifact, Path(args.output))
-            print(args.output)
+        if not (args.output or args.open):
+            print("\n".join(graph.lines(args.artifact)))
             return
-        for branch in graph.lineage(args.artifact):
-            print("\n".join(graph.lines(branch)))
+        path = Path(args.output or f"{args.artifact.rpartition('/')[2].replace(':', '-')}.html")
+        with safe_files.writing(path):
+            path.write_text(graph.written(args.artifact), encoding="utf-8")
+    print(path)
+    if args.open:
+        webbrowser.open(path.absolute().as_uri())
+
+
+def _diff(args: argparse.Namespace) -> None:
+    command = [sys.executable, "-m", "pipeline.commands.diff", f"--before={args.before}"]
+    command += [f"--now={args.now}", f"--output={args.output}", f"--open={args.open}".lower()]
+    command += [f"--env_manager={args.env_manager}"]
+    found = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    code = subprocess.call(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(found)})
+    sys.exit(code)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

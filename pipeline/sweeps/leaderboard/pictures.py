@@ -1,23 +1,19 @@
-"""Pictures of a sweep as SVG text, drawn by hand: main.py's environment has no plotting library.
+"""Pictures of a sweep."""
 
-Colours are classes that the page's style defines, so that they suit a light and a dark screen.
-"""
-
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
 from pipeline.sweeps.leaderboard.ranking import RankedSweep, marks, pareto
 from pipeline.sweeps.record import Trial, is_maximised, short_names
-from util_lib.page import svg, text
+from util_lib.pages.pictures import short, svg, text
 
 WIDTH, HEIGHT = 460, 240
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 34
 INSET = 0.04  # of an axis, at either end, so that no point lies on the other axis
 LINES_HEIGHT, AXIS_GAP = 320, 150  # of the parallel coordinates
-BAR = 18
-LABEL = 220
 LOGARITHMIC = 50  # a parameter whose largest value is so many times its smallest
 SHORT = 24  # characters of a label
 N_LABELS = 12  # of categories on an axis
@@ -52,7 +48,9 @@ def axis(values: Sequence[Any]) -> Axis:
         return INSET + (1 - 2 * INSET) * (scaled(n) - bottom) / span
 
     middle = math.sqrt(low * high) if scaled is math.log else (low + high) / 2
-    labels = [(place(n), shown(n)) for n in (low, middle, high)]
+    if all(n == round(n) for n in numbers):  # of leaves or trees there are no halves
+        low, middle, high = round(low), round(middle), round(high)
+    labels = [(place(n), shown(n)) for n in dict.fromkeys((low, middle, high))]
     return Axis({v: place(n) for v, n in zip(values, numbers, strict=True)}, labels)
 
 
@@ -90,36 +88,34 @@ def objectives(sweep: RankedSweep) -> str:
 def _scatter(
     sweep: RankedSweep, points: list[tuple[float, Trial]], across: Axis, objective: int, title: str
 ) -> str:
-    up = axis([trial.value(sweep.objectives[objective]) for _, trial in points])
+    values = {trial.number: trial.value(sweep.objectives[objective]) for _, trial in points}
+    ends = {
+        trial.number: (values[trial.number] - error, values[trial.number] + error)
+        for _, trial in points
+        if objective == 0 and (error := sweep.error(trial)) is not None
+    }
+    up = axis([*values.values(), *itertools.chain(*ends.values())])
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     floor = HEIGHT - BOTTOM
     parts = [f'<path class="axis" d="M{LEFT},{TOP}V{floor}H{WIDTH - RIGHT}"/>']
     for place, words in up.labels:
         parts.append(text(LEFT - 6, floor - height * place + 4, words, "end"))
     for place, words in across.labels:
-        parts.append(text(LEFT + width * place, floor + 16, _short(words, 12), "middle"))
+        parts.append(text(LEFT + width * place, floor + 16, short(words, 12), "middle"))
     marked = marks(sweep)
     # marked ones last, so that they lie on top
     for place, trial in sorted(points, key=lambda point: point[1].number in marked):
         x = LEFT + width * place
-        y = floor - height * up.places[trial.value(sweep.objectives[objective])]
+        y = floor - height * up.places[values[trial.number]]
         kind = "marked" if trial.number in marked else "point"
-        if objective == 0 and (error := sweep.error(trial)) is not None:
-            parts.append(_error_bar(x, y, error, up, height, kind))
+        if trial.number in ends:
+            bottom, top = (floor - height * up.places[end] for end in ends[trial.number])
+            parts.append(f'<path class="bar {kind}" d="M{x:.1f},{top:.1f}V{bottom:.1f}"/>')
         parts.append(
             f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4">'
             f"<title>{escape(told(sweep, trial))}</title></circle>"
         )
     return svg(parts, WIDTH, HEIGHT, title)
-
-
-def _error_bar(x: float, y: float, error: float, up: Axis, height: int, kind: str) -> str:
-    values = sorted(up.places)
-    if len(values) < 2:
-        return ""
-    length = (1 - 2 * INSET) * height * error / (values[-1] - values[0])
-    top, bottom = max(TOP - 8, y - length), min(HEIGHT - BOTTOM + 8, y + length)
-    return f'<path class="bar {kind}" d="M{x:.1f},{top:.1f}V{bottom:.1f}"/>'
 
 
 def parallel(sweep: RankedSweep) -> str:
@@ -162,25 +158,10 @@ def parallel(sweep: RankedSweep) -> str:
     for i, (found, name) in enumerate(zip(axes, names, strict=True)):
         x = LEFT + AXIS_GAP * i
         parts.append(f'<path class="axis" d="M{x},{floor - height}V{floor}"/>')
-        parts.append(text(x, LINES_HEIGHT - 10, _short(name), "middle"))
+        parts.append(text(x, LINES_HEIGHT - 10, short(name, SHORT), "middle"))
         for place, words in found.labels:
-            parts.append(text(x + 5, floor - height * place + 4, _short(words, 16), "start"))
+            parts.append(text(x + 5, floor - height * place + 4, short(words, 16), "start"))
     return svg(parts, width, LINES_HEIGHT, "every trial's parameters and scores")
-
-
-def bars(shares: Mapping[str, float], title: str) -> str:
-    """Draw a bar for each share, from 0 to 1, the largest first."""
-    parts = []
-    order = sorted(shares, key=lambda key: -shares[key])
-    for row, (key, name) in enumerate(short_names(order).items()):
-        y = 8 + row * (BAR + 6)
-        length = (WIDTH - LABEL - 60) * shares[key]
-        parts.append(text(LABEL - 6, y + BAR / 2 + 4, _short(name), "end"))
-        parts.append(
-            f'<rect class="share" x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}"/>'
-        )
-        parts.append(text(LABEL + length + 5, y + BAR / 2 + 4, f"{shares[key]:.0%}", "start"))
-    return svg(parts, WIDTH, 16 + len(order) * (BAR + 6), title)
 
 
 def told(sweep: RankedSweep, trial: Trial) -> str:
@@ -196,7 +177,3 @@ def told(sweep: RankedSweep, trial: Trial) -> str:
 
 def _hashable(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _short(words: str, length: int = SHORT) -> str:
-    return words if len(words) <= length else f"{words[: length - 1]}…"

@@ -24,13 +24,13 @@ def show(sweep: RankedSweep, screen: Screen) -> None:
     shown = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     given = record.short_names(sweep.varied).values()
     for head in page.heads(sweep):
-        left = head in ("state", "")
+        left = head in ("state", "mark")
         # values of parameters may be long texts, and marks are words; numbers stay whole
         shown.add_column(
             head,
             overflow="fold",
             justify="left" if left else "right",
-            no_wrap=head not in ("", *given),
+            no_wrap=head not in ("mark", *given),
             min_width=min(len(head), 12),
         )
     for trial in sweep.trials:

@@ -115,3 +115,14 @@ def test_a_linked_folder_counts_as_if_it_lay_there(settings, tmp_path):
 )
 def test_the_same_words_twice_are_no_reason(old, new, said):
     assert fingerprint.difference({"data.file_url": old}, {"data.file_url": new}) == said
+
+
+def test_the_template_of_a_page_counts_for_steps_that_write_it_and_for_no_others(parts):
+    found = shared(parts(**{"run.py": "from util_lib.pages import page\n"}))
+    assert {
+        "util_lib/pages/page.py",
+        "util_lib/pages/page.html",
+        "util_lib/pages/page.css",
+    } <= found
+    assert "util_lib/tracking/graph.html" not in found
+    assert not {name for name in shared(parts(**{"run.py": "import re\n"})) if "page" in name}

@@ -1,31 +1,12 @@
 """The page, in a real browser: filled in, sent, by keyboard, on a phone, without the internet."""
 
-import shutil
-
 import pytest
 from service_support import ROW, running
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: see requirements-dev.txt"
-)
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 
-PHONE = {"width": 360, "height": 740}
-
-
-def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
-    pytest.skip("no Chromium is installed: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = chromium()
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 768}
 
 
 @pytest.fixture
@@ -60,9 +41,9 @@ def test_the_form_is_filled_with_an_example_and_answers_with_classes_and_pushes(
     page.get_by_role("button", name="Predict").click()
     playwright.expect(page.locator("#pushes")).to_contain_text("Shapley")
     expected = service.post("/predict", {"dataframe_records": [ROW]}).json()["predictions"][0]
+    answer = f"{expected['label']}: {100 * expected['probability']:.1f} %"
+    assert page.locator("#answer").inner_text() == answer
     shown = page.locator("#result").inner_text()
-    assert expected["label"] in shown
-    assert f"{100 * expected['probability']:.1f} %" in shown
     for name in ("Emo", "Pop", "techno"):
         assert name in shown
     assert page.locator("#pushes .bars li").count() == len(ROW)
@@ -97,6 +78,51 @@ def test_everything_is_reached_by_keyboard(service, visit):
     page.get_by_label("energy").focus()
     page.keyboard.press("Enter")
     playwright.expect(page.locator("#pushes")).to_contain_text("Shapley")
+
+
+@pytest.mark.parametrize("screen", [PHONE, LAPTOP])
+def test_what_is_asked_and_answered_is_seen_without_scrolling(service, visit, screen):
+    page = visit(service.url, viewport=screen, has_touch=True)
+    page.get_by_role("button", name="Predict").tap()
+    playwright.expect(page.locator("#answer")).to_contain_text("%")
+    for part in ("#predict", "#answer"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= screen["height"]
+    assert page.evaluate("scrollY") == 0
+
+
+def test_every_page_is_for_everybody(service, visit):
+    for path, options in (
+        ("/", {"color_scheme": "dark"}),
+        ("/", {"viewport": PHONE}),
+        ("/card", {"viewport": PHONE}),
+        ("/docs", {"color_scheme": "dark"}),
+        ("/ab", {}),
+    ):
+        page = visit(service.url + path, **options)
+        if path == "/":
+            page.get_by_label("tempo").fill("9999")
+            page.get_by_role("button", name="Predict").click()
+            playwright.expect(page.locator("#problem")).to_contain_text("tempo")
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        assert axe.Axe().run(page).response["violations"] == [], path
+        assert all(url.startswith(service.url) for url in page.asked)
+        assert page.complaints == [] or path == "/"  # where the refusal is one
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_the_card_and_the_api_are_pages(service, visit):
+    page = visit(service.url)
+    page.get_by_role("link", name="the model's card").click()
+    card = service.get("/model").json()
+    text = page.locator("main").inner_text()
+    assert card["digest"] in text and card["target"] in text
+    most = max(card["importance"], key=card["importance"].get)
+    assert most in page.locator("figure", has_text="importance").text_content()
+    page = visit(f"{service.url}/docs")
+    for path in service.get("/openapi.json").json()["paths"]:
+        assert page.get_by_role("heading", name=path).count() >= 1
+    assert "curl" in page.locator("pre").first.inner_text()
 
 
 def test_on_a_phone_nothing_runs_out_of_the_screen(service, visit):
@@ -140,3 +166,5 @@ def test_a_service_with_a_token_asks_for_it_on_the_page(model_directory, visit):
         playwright.expect(page.get_by_label("tempo")).not_to_have_value("")
         page.get_by_role("button", name="Predict").click()
         playwright.expect(page.locator("#pushes")).to_contain_text("Shapley")
+        page.get_by_role("link", name="the model's card").click()  # a link carries no token
+        playwright.expect(page.locator("h1")).to_contain_text("The card of")

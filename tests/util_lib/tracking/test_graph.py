@@ -5,6 +5,7 @@ import pytest
 from util_lib import tracking
 from util_lib.tracking import __main__ as command
 
+NAMES = ("get_data", "raw.csv:v0", "clean.csv:v0", "train", "model:v0")
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -59,6 +60,15 @@ def test_lineage_as_a_page_escapes_what_it_shows(chain, capsys, tmp_path, store)
     text = page.read_text()
     assert "<script" not in text and "&lt;script&gt;" in text
     assert all(name in text for name in ("raw.csv:v0", "clean.csv:v0", "model:v0", "get_data"))
+
+
+def test_the_page_is_a_graph_whose_boxes_lead_to_facts(chain, capsys, tmp_path, for_everybody):
+    said(capsys, "lineage", "songs/clean.csv:v0", "--output", str(tmp_path / "page.html"))
+    page = for_everybody(tmp_path / "page.html")
+    above = [page.locator("svg a", has_text=name).last.bounding_box()["y"] for name in NAMES]
+    assert above == sorted(above)
+    page.locator("svg a.artifact", has_text="model:v0").click()
+    assert "4,802 rows" in page.locator(":target").inner_text()
 
 
 @pytest.mark.parametrize(

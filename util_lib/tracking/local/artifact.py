@@ -499,8 +499,7 @@ class RecordedRun:
     def __init__(self, record: RunRecord):
         """Show what the store has recorded."""
         self._record = record
-        self.id = record.id
-        self.name = record.name
+        self.id, self.name = record.id, record.name
         self.entity = names.ENTITY
         self.project = record.project
         self.group = record.group
@@ -511,6 +510,7 @@ class RecordedRun:
         self.config = record.config
         self.summary = record.summary
         self.created_at = values.utc(record.started_at)
+        self.heartbeat_at = record.finished_at and values.utc(record.finished_at)
         self.commit = record.environment.get("git", {}).get("commit")
         self.metadata = record.environment
         self.exit_code = record.exit_code
