@@ -113,10 +113,8 @@ class Place:
             run.log_artifact(report)
 
 
-@pytest.fixture(scope="module")
-def once(tmp_path_factory, empty_mlflow_database) -> Path:
-    """A place where two weeks have come and the first model is prod."""
-    folder = tmp_path_factory.mktemp("update")
+def make_place(folder: Path, mlflow_database: Path) -> Place:
+    """Return a place where two weeks have come."""
     resolvers.register_resolvers()
     project = make_project(folder / "project", plan(schema.check(overrides.base_config([]))))
     (project / "serving").mkdir()
@@ -131,10 +129,18 @@ def once(tmp_path_factory, empty_mlflow_database) -> Path:
     (project / "serving" / "run.py").write_text(SERVING)
     (project / "incoming").mkdir()
     (folder / "home").mkdir()
-    shutil.copy(empty_mlflow_database, folder / "home" / "mlflow.db")
+    shutil.copy(mlflow_database, folder / "home" / "mlflow.db")
     place = Place(folder)
     place.deliver(1)
     place.deliver(2)
+    return place
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory, empty_mlflow_database) -> Path:
+    """A place where two weeks have come and the first model is prod."""
+    folder = tmp_path_factory.mktemp("update")
+    place = make_place(folder, empty_mlflow_database)
     code, said = place.tick()
     assert (code, place.ran) == (0, [*STEPS, "promote"]), said
     return folder
@@ -174,6 +180,34 @@ def test_new_data_are_trained_on_and_a_tick_without_news_does_nothing(place):
     taken = sorted((place.project / "incoming").iterdir())[1:]
     assert receipt["sha256"] == folders.digest(taken)
     assert receipt["partition"]["until"] == "2026-W03"
+
+
+@pytest.mark.slow
+def test_on_wandb_too_new_data_are_trained_on_and_a_tick_without_news_does_nothing(
+    tmp_path, empty_mlflow_database, wandb_account, wandb_api, monkeypatch
+):
+    folder = tmp_path / "on_wandb"
+    folder.mkdir()
+    place = make_place(folder, empty_mlflow_database)
+    client = {**wandb_account.environment, "HOME": wandb_account.environment["WANDB_DIR"]}
+    del client["WANDB_DIR"]  # the command has to choose it
+    place.environment |= client
+    monkeypatch.setenv("TRACKING_BACKEND", "wandb")
+    there = "main.tracking=wandb"
+    code, said = place.tick(options=there)
+    assert (code, place.ran) == (0, [*STEPS, "promote"]), said
+    assert "promoted: songs_demo/model_export:v0 is prod" in said
+    code, said = place.tick(options=there)
+    assert (code, place.ran) == (0, []) and "nothing to do: 2026-W02 is the newest" in said
+    place.deliver(3)
+    code, said = place.tick(options=there)
+    assert code == 0 and "promoted: songs_demo/model_export:v1 is prod" in said
+    aliases = ("model_export:prod", "model_export:shadow", "preprocessed_data.parquet:reference")
+    assert [place.version(name).version for name in aliases] == ["v1", "v0", "v1"]
+    assert [tick["outcome"] for tick in place.ticks()] == ["promoted", "promoted"]
+    runs = [run for run in wandb_api.runs(PROJECT) if run.job_type == "update"]
+    assert [(run.state, "trigger:new_data" in run.tags) for run in runs] == [("finished", True)] * 2
+    assert not (place.home / "tracking_store" / "tracking.db").exists()
 
 
 def test_the_same_bad_data_are_refused_once(place):
