@@ -181,7 +181,7 @@ class Driver:
         if time.monotonic() - self._said < SAY_S:
             return ""
         self._said = time.monotonic()
-        why = "other programs hold what a trial needs" if self._usable() else self._lack()
+        why = "the machines start, or others use them" if self._usable() else self._lack()
         return f"Ray: {len(self._handles)} trials wait: {why}"
 
     def _result(self, handle: Any) -> Answer | Lost | UserError:
