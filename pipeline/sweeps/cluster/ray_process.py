@@ -6,6 +6,7 @@ whatever it likes: here that ends this process, and the lines go to the log.
 
 import contextlib
 import os
+import platform
 import signal
 import time
 from collections.abc import Callable
@@ -61,11 +62,20 @@ class Driver:
         self._looked = self._said = time.monotonic()
 
     def greet(self, address: str) -> None:
-        """See that a Ray cluster answers at `address`; anything else may take for ever."""
+        """See that a Ray cluster of our version answers; anything else may take for ever."""
+        from ray._common.usage.usage_lib import get_cluster_metadata
+
         try:
-            self._ray._raylet.GcsClient(address=address)
+            found = get_cluster_metadata(self._ray._raylet.GcsClient(address=address)) or {}
         except self._ray.exceptions.AuthenticationError as error:
             raise UserError(_why_not_in(address, error)) from error
+        ours = {"ray_version": self._ray.__version__, "python_version": platform.python_version()}
+        if found and any(found.get(name) != version for name, version in ours.items()):
+            raise UserError(
+                f"the Ray cluster at {address} runs Ray {found.get('ray_version')} on Python "
+                f"{found.get('python_version')}, and this process Ray {ours['ray_version']} on "
+                f"Python {ours['python_version']}: have the same on all machines ({INSTALL})"
+            )
 
     def connect(self, init: dict[str, Any], remote: dict[str, Any]) -> str:
         """Connect as `ray.init` does; return the head's address.
@@ -181,7 +191,7 @@ class Driver:
         if time.monotonic() - self._said < SAY_S:
             return ""
         self._said = time.monotonic()
-        why = "other programs hold what a trial needs" if self._usable() else self._lack()
+        why = "the machines start, or others use them" if self._usable() else self._lack()
         return f"Ray: {len(self._handles)} trials wait: {why}"
 
     def _result(self, handle: Any) -> Answer | Lost | UserError:
@@ -241,12 +251,6 @@ def _code_to_send(init: dict[str, Any]) -> dict[str, Any]:
 
 
 def _why_not_in(address: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "ersion mismatch" in text:
-        return (
-            f"the Ray cluster at {address} has another version of Ray or Python than this "
-            f"process: {text[:400]}; install the same on all machines ({INSTALL})"
-        )
     return (
         f"the Ray cluster at {address} does not let us in: {_words(error)}; where it asks for "
         "a token (it should: docs/cluster.md), set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here"

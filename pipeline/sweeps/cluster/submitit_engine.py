@@ -12,7 +12,7 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT
 
 INSTALL = "pip install -r requirements-cluster.txt"
-OWN = ("submitit_folder", "n_jobs")  # the other settings are submitit's
+OWN = ("_target_", "engine", "submitit_folder", "n_jobs")  # the other settings are submitit's
 OF_SLURM = (
     *("partition", "qos", "account", "constraint", "exclude", "array_parallelism", "setup"),
     "additional_parameters",
