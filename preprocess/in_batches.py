@@ -2,28 +2,35 @@
 
 Each batch is read, goes through the rules that look at one row, gets its new columns and is put
 into a file on the way. Which of its rows repeat is then asked of DuckDB; the others are the table.
+The files of a folder may be worked on by several processes or machines, which put their rows into
+files of their own.
 """
 
-import shutil
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from util_lib import validation
+from preprocess import repeated as repeated_rows
+from preprocess.repeated import Part, Question
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
 from util_lib.dataset.repeats import declared
 from util_lib.errors import UserError
+from util_lib.processes import tasks
+from util_lib.processes.tasks import Each
 from util_lib.tables import cleaning, large, packed_files, parquet_files, reading, typed
 from util_lib.tables.reading import Piece
 
 ROWS = 2**17  # of a batch
-ITS_SHARE = 8  # DuckDB gets this part of the memory: it takes more than it is told
+MOST_TASKS = 256  # beyond, several files are one task
+BUCKETS = 8  # of the rows by their hash, where several look for repeats
 OUT = "left out: "  # begins the names of columns that are compared only
 TIMES = 3  # what the files on the way take, of what the table holds
 
@@ -37,6 +44,35 @@ class Kinds:
         self.guesses: dict[str, int] = {}
         self.valued: set[str] = set()  # of those guessed, which have a value
         self.schema: pa.Schema | None = None
+
+    def same_types(self, other: "Kinds") -> bool:
+        """Say whether both read columns as the same types."""
+        return (self.mistyped, self.guesses) == (other.mistyped, other.guesses)
+
+
+class Staged(NamedTuple):
+    """A file with rows that the rules keep, and what is known of them.
+
+    `names` are the columns of the raw table, the first `n_columns` of the file those of the new
+    one; those after them are compared only. `compared` says where the columns are that repeats are
+    equal in, `counts` how many rows each rule had and kept.
+    """
+
+    path: Path
+    kinds: Kinds
+    n_rows: int
+    n_read: int
+    n_columns: int
+    names: list[str]
+    compared: dict[str, int]
+    with_nulls: set[str]
+    objects: set[str]
+    counts: dict[str, list[int]]
+
+    def is_stale(self, kinds: Kinds) -> bool:
+        """Say whether its rows are of other types than those of all files."""
+        others = self.n_rows and self.kinds.schema != kinds.schema
+        return bool(others) or not self.kinds.same_types(kinds)
 
 
 class _AgainError(Exception):
@@ -62,38 +98,108 @@ def n_rows_of(path: Path, data: Data) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
 
 
-def clean(path: Path, data: Data, target: Path, folder: Path) -> tuple[tuple[int, int], float]:
-    """Write the cleaned table to `target`; return its shape and the share of repeats dropped."""
+def clean(
+    path: Path, data: Data, target: Path, folder: Path, workers: str | None = None
+) -> tuple[tuple[int, int], float]:
+    """Write the cleaned table to `target`; return its shape and the share of repeats dropped.
+
+    With `workers` the files of a folder are worked on by several: what is written is the same.
+    """
     if target.suffix == ".csv":
         raise UserError(
             f"a table above large_rows ({data.large_rows:,}) is written as parquet: set "
             "data.preprocessed_artifact to a name ending in .parquet, or raise data.large_rows"
         )
     large.check_room(folder, TIMES * _size(path, data))
-    kinds, staged = Kinds(), folder / "staged.parquet"
-    while True:
-        try:
-            schema, n_rows, compared = _stage(path, data, staged, kinds)
-            break
-        except _AgainError as again:
-            kinds.schema = again.schema
-    repeated = np.zeros(n_rows, dtype=bool)
-    if how := declared(data):
-        types = pq.read_schema(staged).types
-        nested = [name for name, place in compared.items() if pa.types.is_nested(types[place])]
-        if nested:
-            raise cleaning.not_comparable(nested)
-        repeated = repeats(staged, [*compared.values()], folder, data.memory, how.keep)
-        cleaning.log_dropped(cleaning.DUPLICATES, n_rows, int((~repeated).sum()))
-    with pq.ParquetFile(staged) as file, parquet_files.writer(target, schema) as writer:
-        start = 0
-        for batch in parquet_files.record_batches(file, ROWS):
-            kept = ~repeated[start : start + batch.num_rows]
-            start += batch.num_rows
-            columns = batch.columns if kept.all() else batch.filter(pa.array(kept)).columns
-            writer.write_table(pa.Table.from_arrays(columns[: len(schema)], schema=schema))
-    staged.unlink()
+    sees = [folder, path if path.is_dir() else path.parent]
+    with tasks.team(workers, sees) as each:
+        most = MOST_TASKS if workers else 1
+        kinds, parts = _staged_by_all(path, data, folder, each, most)
+        repeated = np.zeros(sum(part.n_rows for part in parts), dtype=bool)
+        if how := declared(data):
+            question = _question(kinds, parts[-1], folder, data.memory, how.keep)
+            files, start = [], 0
+            for part in parts:
+                files.append(Part(part.path, start))
+                start += part.n_rows
+            repeated = repeated_rows.find(files, question, each, BUCKETS if workers else 1)
+            cleaning.log_dropped(cleaning.DUPLICATES, len(repeated), int((~repeated).sum()))
+    schema = _described(kinds, parts)
+    _write(parts, repeated, schema, target)
+    for part in parts:
+        part.path.unlink()
     return (int((~repeated).sum()), len(schema)), float(repeated.mean())
+
+
+def _question(kinds: Kinds, part: Staged, folder: Path, memory: str, keep: str) -> Question:
+    assert kinds.schema is not None
+    types = kinds.schema.types
+    nested = [name for name, place in part.compared.items() if pa.types.is_nested(types[place])]
+    if nested:
+        raise cleaning.not_comparable(nested)
+    return Question([*part.compared.values()], folder, memory, keep)
+
+
+def _staged_by_all(
+    path: Path, data: Data, folder: Path, each: Each, most: int
+) -> tuple[Kinds, list[Staged]]:
+    """Put the rows that the rules keep into at most so many files, all of the types of `Kinds`.
+
+    What the files tell of the types is put together; those read as other types are read again.
+    """
+    n_files = len(reading.files_of(path))
+    share = -(-n_files // most)
+    shares = [range(first, min(first + share, n_files)) for first in range(0, n_files, share)]
+    kinds, found = Kinds(), dict[int, Staged]()
+    while stale := [n for n in range(len(shares)) if n not in found or found[n].is_stale(kinds)]:
+        made = each(partial(_stage, path, data, folder, kinds), [(n, shares[n]) for n in stale])
+        found |= dict(zip(stale, made, strict=True))
+        n_read = sum(part.n_read for part in found.values())
+        reading.refuse_large(path, made[0].names, n_read, data.max_rows)
+        kinds = _put_together([part.kinds for part in found.values()])
+    for rule in cleaning.row_rules(data):
+        before, kept = (sum(part.counts[rule][n] for part in found.values()) for n in (0, 1))
+        cleaning.log_dropped(rule, before, kept)
+    parts = [found[n] for n in range(len(shares)) if found[n].n_rows]
+    reading.check_shape(path, len(data.columns), len(parts))
+    return kinds, parts
+
+
+def _put_together(found: list[Kinds]) -> Kinds:
+    all_of = Kinds()
+    for kinds in found:
+        all_of.mistyped |= kinds.mistyped
+        all_of.valued |= kinds.valued
+        for name, place in kinds.guesses.items():
+            all_of.guesses[name] = max(place, all_of.guesses.get(name, 0))
+    for name in all_of.guesses.keys() - all_of.valued:  # nothing but words that may be missing
+        all_of.guesses[name] = typed.GUESSES.index("string")
+    schemas = [kinds.schema for kinds in found if kinds.schema is not None]
+    if schemas and all(kinds.same_types(all_of) for kinds in found):
+        with reading.of_one_type():
+            all_of.schema = pa.unify_schemas(schemas, promote_options="permissive")
+    return all_of
+
+
+def _write(parts: list[Staged], repeated: np.ndarray, schema: pa.Schema, target: Path) -> None:
+    """Write the rows that repeat no other, always as many at a time: so the bytes are the same."""
+    waiting, start = schema.empty_table(), 0
+    names = [str(place) for place in range(len(schema))]
+    with parquet_files.writer(target, schema) as writer:
+        for part in parts:
+            with pq.ParquetFile(part.path) as file:
+                for batch in parquet_files.record_batches(file, ROWS, names):
+                    kept = ~repeated[start : start + batch.num_rows]
+                    start += batch.num_rows
+                    columns = batch.columns if kept.all() else batch.filter(pa.array(kept)).columns
+                    waiting = pa.concat_tables(
+                        [waiting, pa.Table.from_arrays(columns, schema=schema)]
+                    )
+                    while len(waiting) >= ROWS:
+                        writer.write_table(waiting.slice(0, ROWS).combine_chunks())
+                        waiting = waiting.slice(ROWS)
+        if len(waiting):
+            writer.write_table(waiting.combine_chunks())
 
 
 def _size(path: Path, data: Data) -> int:
@@ -106,22 +212,31 @@ def _size(path: Path, data: Data) -> int:
         return sum(file.metadata.row_group(group).total_byte_size for group in groups)
 
 
-def _stage(
-    path: Path, data: Data, staged: Path, kinds: Kinds
-) -> tuple[pa.Schema, int, dict[str, int]]:
-    """Write the rows that the rules keep, with their new columns; duplicates are among them.
+def _stage(path: Path, data: Data, folder: Path, kinds: Kinds, share: tuple[int, range]) -> Staged:
+    """Put the rows of some files that the rules keep, with their new columns, into a file.
 
-    Return the schema of the table, the number of rows, and where the columns are that repeats are
-    equal in; those that are left out of the table come after its own.
+    Duplicates are among them, and each has a hash. Types are those of `kinds`, or wider.
     """
+    number, files = share
+    own, staged = deepcopy(kinds), folder / f"staged-{number}.parquet"
+    while True:
+        try:
+            return _stage_as(path, data, staged, own, files)
+        except _AgainError as again:
+            own.schema = again.schema
+
+
+def _stage_as(path: Path, data: Data, staged: Path, kinds: Kinds, files: range) -> Staged:
     rules = cleaning.row_rules(data)
     counts = {rule: [0, 0] for rule in rules}
-    n_rows = n_columns = 0
-    how, compared = declared(data), dict[str, int]()
-    with_nulls: set[str] = set()
-    writer = None
+    n_rows = n_columns = n_read = 0
+    how, compared, names = declared(data), dict[str, int](), list[str]()
+    with_nulls, objects = set[str](), set[str]()
+    writer = hasher = None
     try:
-        for frame in _frames(path, data, kinds):
+        for frame in _frames(path, data, kinds, files):
+            n_read += len(frame)
+            names = [*frame.columns]
             frame = cleaning.named(frame, data)
             for rule, select in rules.items():
                 counts[rule][0] += len(frame)
@@ -130,33 +245,31 @@ def _stage(
             whole, frame = frame, cleaning.declared_only(frame, data)
             if frame.empty:
                 continue
-            names = cleaning.compared(whole, how) if how else []
-            out = [name for name in names if name not in frame]
+            equal_in = cleaning.compared(whole, how) if how else []
+            out = [name for name in equal_in if name not in frame]
             frame = _with_new_columns(frame, data, kinds)
             n_columns = len(frame.columns)
             frame = frame.assign(**{f"{OUT}{name}": whole[name] for name in out})
+            objects = {str(name) for name in frame if frame[name].dtype == object}
             places = {name: place for place, name in enumerate(frame.columns)}
-            compared = {name: places[OUT + name if name in out else name] for name in names}
+            compared = {name: places[OUT + name if name in out else name] for name in equal_in}
             table = _of_one_schema(pa.Table.from_pandas(frame, preserve_index=False), kinds)
             with_nulls |= {name for name in table.column_names if table[name].null_count}
             n_rows += len(table)
-            writer = writer or _staging(staged, table.schema)
-            writer.write_table(_numbered(table))
+            table = _numbered(table)
+            if how and not any(
+                pa.types.is_nested(table.schema.types[n]) for n in compared.values()
+            ):
+                hasher = hasher or repeated_rows.Hasher([*compared.values()], table.schema)
+                table = table.append_column(repeated_rows.HASH, hasher(table))
+            writer = writer or parquet_files.writer(staged, table.schema, "none")
+            writer.write_table(table)
     finally:
         if writer is not None:
             writer.close()
-    for rule, (before, kept) in counts.items():
-        cleaning.log_dropped(rule, before, kept)
-    if writer is None:
-        reading.check_shape(path, len(data.columns), n_rows)
-    own = pa.schema([*table.schema][:n_columns])
-    return _described(own, frame, with_nulls), n_rows, compared
-
-
-def _staging(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    names = [str(place) for place in range(len(schema))]
-    numbered = [field.with_name(name) for field, name in zip(schema, names, strict=True)]
-    return parquet_files.writer(path, pa.schema(numbered), "none")
+    return Staged(
+        staged, kinds, n_rows, n_read, n_columns, names, compared, with_nulls, objects, counts
+    )
 
 
 def _numbered(table: pa.Table) -> pa.Table:
@@ -164,22 +277,18 @@ def _numbered(table: pa.Table) -> pa.Table:
     return table.rename_columns([str(place) for place in range(table.num_columns)])
 
 
-def _frames(path: Path, data: Data, kinds: Kinds) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a file in the types of `kinds`, about `ROWS` at a time."""
+def _frames(path: Path, data: Data, kinds: Kinds, files: range) -> Iterator[pd.DataFrame]:
+    """Yield the rows of some files in the types of `kinds`, about `ROWS` at a time."""
     columns = cleaning.columns_in_file(data)
     n_rows = 0
     waiting: list[pd.DataFrame] = []
-    for piece in reading.pieces(path, data.csv, data.format, [*columns], n_rows=ROWS):
+    for piece in reading.pieces(path, data.csv, data.format, [*columns], n_rows=ROWS, only=files):
         n_rows += len(piece.numbers)
         reading.refuse_large(path, piece.columns, n_rows, data.max_rows)
         waiting.append(_frame(piece, columns, data, kinds))
         if sum(map(len, waiting)) >= ROWS:
             yield pd.concat(waiting, ignore_index=True) if len(waiting) > 1 else waiting[0]
             waiting = []
-    for name in kinds.guesses.keys() - kinds.valued:  # nothing but words that may be missing
-        if typed.GUESSES[kinds.guesses[name]] != "string":
-            kinds.guesses[name] = typed.GUESSES.index("string")
-            raise _AgainError
     if waiting:
         yield pd.concat(waiting, ignore_index=True)
 
@@ -232,59 +341,15 @@ def _of_one_schema(table: pa.Table, kinds: Kinds) -> pa.Table:
         return table.cast(kinds.schema)
 
 
-def _described(schema: pa.Schema, frame: pd.DataFrame, with_nulls: set[str]) -> pa.Schema:
-    """Return the schema with what pandas writes beside: which types of its own a column has."""
+def _described(kinds: Kinds, parts: list[Staged]) -> pa.Schema:
+    """Return the new table's schema with what pandas writes beside: its own types."""
+    assert kinds.schema is not None
+    schema = pa.schema([*kinds.schema][: parts[-1].n_columns])
+    with_nulls = {name for part in parts for name in part.with_nulls}
     shown = {}
     for field in schema:
         empty = pa.array([None] if field.name in with_nulls else [], field.type)
-        is_object = frame[field.name].dtype == object
-        shown[field.name] = frame[field.name].head(0) if is_object else typed.for_pandas(empty)[:0]
+        values = typed.for_pandas(empty)[:0]
+        shown[field.name] = values.astype(object) if field.name in parts[-1].objects else values
     metadata = pa.Schema.from_pandas(pd.DataFrame(shown), preserve_index=False).metadata
     return schema.with_metadata(metadata)
-
-
-def repeats(
-    path: Path, places: list[int], folder: Path, memory: str, keep: str = "first"
-) -> np.ndarray:
-    """Mark the rows of a file that equal another in some columns, all but one, as pandas finds.
-
-    Rows with the same hash are compared by their values, so nothing is left to the hash. Missing
-    values are alike, and so are 0.0 and -0.0.
-    """
-    import duckdb  # only large tables need it
-
-    schema = pq.read_schema(path)
-    fields = [schema.field(place) for place in places]
-    columns = ", ".join(f'"{f.name}"' for f in fields if not pa.types.is_null(f.type)) or "0"
-    order = "DESC" if keep == "last" else "ASC"
-    spilled = folder / "duckdb"
-    settings: dict[str, Any] = {
-        "memory_limit": f"{validation.bytes_of(memory) // ITS_SHARE // 10**6}MB",
-        "temp_directory": str(spilled),
-        "threads": 2,  # each takes memory of its own
-        "preserve_insertion_order": False,
-    }
-    table = "read_parquet(?, file_row_number = true)"
-    marks = np.zeros(pq.read_metadata(path).num_rows, dtype=bool)
-    with duckdb.connect(":memory:", config=settings) as database:
-        ask = database.execute
-        ask(
-            f"CREATE TABLE hashed AS SELECT hash({columns}) AS h, file_row_number AS r "
-            f"FROM {table}",
-            [str(path)],
-        )
-        ask(
-            "CREATE TABLE alike AS SELECT r FROM hashed WHERE h IN "
-            "(SELECT h FROM hashed GROUP BY h HAVING count(*) > 1)"
-        )
-        ask("DROP TABLE hashed")
-        found = ask(
-            "SELECT r FROM (SELECT file_row_number AS r, row_number() OVER "
-            f"(PARTITION BY {columns} ORDER BY file_row_number {order}) AS place FROM {table} "
-            "WHERE file_row_number IN (SELECT r FROM alike)) WHERE place > 1",
-            [str(path)],
-        )
-        while len(rows := found.fetchmany(ROWS)):
-            marks[[row for (row,) in rows]] = True
-    shutil.rmtree(spilled, ignore_errors=True)
-    return marks

@@ -23,6 +23,7 @@ from util_lib import cli, tracking
 from util_lib.dataset import declaration, repeats
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
+from util_lib.processes import tasks
 from util_lib.project import resolve_path
 from util_lib.tables import cleaning, large, reading
 
@@ -149,7 +150,8 @@ def main(argv: list[str] | None = None) -> None:
                     "data.reference_half to false"
                 )
             partitioned.refuse(data)
-            shape, share = in_batches.clean(path, data, target, Path(tmp))
+            workers = tasks.from_environment()
+            shape, share = in_batches.clean(path, data, target, Path(tmp), workers)
             log_table(run, target, shape, name, kind, text, share)
             return
         frame = partitioned.select(cleaning.read(path, data), data)

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from step_support import DECLARED, make_songs
 
-from preprocess import in_batches, run
+from preprocess import in_batches, repeated, run
 from util_lib.errors import UserError
+from util_lib.processes import tasks
 
 NAME = "preprocessed_data.parquet"
 N_TABLES = 200
@@ -75,8 +77,12 @@ def test_the_rows_that_repeat_are_those_of_pandas(tmp_path, first):
         table = random_table(seed)
         path = tmp_path / f"{seed}.parquet"
         numbered = table.set_axis([str(place) for place in range(7)], axis="columns")
-        numbered.to_parquet(path, index=False)
-        marks = in_batches.repeats(path, [*range(7)], tmp_path, "500MB")
+        rows = pa.Table.from_pandas(numbered, preserve_index=False)
+        hashes = repeated.Hasher(range(7), rows.schema)(rows)
+        pq.write_table(rows.append_column(repeated.HASH, hashes), path)
+        question = repeated.Question([*range(7)], tmp_path, "500MB")
+        with tasks.team(None) as each:
+            marks = repeated.find([repeated.Part(path, 0)], question, each, 1 + seed % 3)
         assert marks.tolist() == table.duplicated().tolist(), seed
         found += marks.sum()
     assert found > 40

@@ -7,6 +7,7 @@ A file is read in pieces, as what it holds (`pieces`); a declaration says what t
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from csv import QUOTE_MINIMAL, QUOTE_NONNUMERIC
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -302,16 +303,18 @@ def pieces(
     n_rows: int = PIECE_ROWS,
     skip_damaged: bool = False,
     partition: str | None = None,
+    only: range | None = None,
 ) -> Iterator[Piece]:
     """Yield the rows of a file, at most `n_rows` at a time; `UserError` if it holds no table.
 
     The first piece has no rows: it shows the columns, JSON aside, where each record has its own.
     `wanted` are the columns to read, None = all. Rows of CSV that cannot be read are an error, or
-    with `skip_damaged` handed on as unread; records of JSON always are. A folder is one table.
+    with `skip_damaged` handed on as unread; records of JSON always are. A folder is one table; the
+    rows of `only` some of its files, by their places, are told with the columns of the first.
     """
     options: Any = {"wanted": wanted, "n_rows": n_rows, "skip_damaged": skip_damaged}
-    files = files_of(path)
-    parts = ((file, _of_file(file, csv, format, names, sheet, **options)) for file in files)
+    read = partial(_of_file, csv=csv, format=format, names=names, sheet=sheet, **options)
+    parts = several_files.chosen(files_of(path), read, only)
     several = path.is_dir() or partition
     yield from several_files.joined(parts, partition) if several else next(parts)[1]
 
@@ -402,10 +405,7 @@ def _of_table(columns: dict[str, Any], n_rows: int) -> Iterator[Piece]:
 
 
 def write(frame: "pd.DataFrame", path: str | Path) -> None:
-    """Write a table to `path`, as CSV if it ends in .csv, else as parquet.
-
-    The row index is not written. The same table gives the same bytes.
-    """
+    """Write a table, the same in the same bytes, without index: CSV, or parquet, by its suffix."""
     path = Path(path)
     if path.suffix.lower() == ".csv":
         # Python's writer would leave a text with a carriage return, which ends a row, unquoted.

@@ -1,11 +1,22 @@
 """Reads the files of a folder as one table: one after the other, the same columns in each."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from util_lib import partitions, validation
 from util_lib.errors import UserError
+
+
+def chosen(
+    files: list[Path], read: Callable[[Path], Iterator[Any]], only: range | None
+) -> Iterator[tuple[Path, Iterator[Any]]]:
+    """Yield the files at some places and their pieces, before them the first file's columns."""
+    if only and 0 not in only:
+        yield files[0], islice(read(files[0]), 1)
+    for file in files if only is None else files[only.start : only.stop]:
+        yield file, read(file)
 
 
 def joined(
