@@ -14,6 +14,8 @@ from util_lib.checks.drift import ColumnDrift
 from util_lib.checks.findings import Finding
 from util_lib.dataset import repeats
 from util_lib.dataset.declaration import Data
+from util_lib.processes import tasks
+from util_lib.processes.tasks import Each
 from util_lib.tables import large, reading
 from util_lib.tracking.names import parse_reference
 
@@ -97,15 +99,24 @@ def too_many_repeats(artifact: Any, data: Data) -> list[Finding]:
     ]
 
 
-def examine(sample: Table, reference: Table | None, data: Data, ks_alpha: float) -> Results:
+def examine(
+    sample: Table,
+    reference: Table | None,
+    data: Data,
+    ks_alpha: float,
+    each: Each = tasks.here,
+) -> Results:
     """Look at the sample alone, at the sample beside the reference, and for leaks of the target.
 
     Columns with values of another type than declared have a fault, and are not looked at further.
+    `each` looks at the columns of a large table, see `tasks`.
     """
-    faults = table_schema.faults(sample, data)
+    faults = table_schema.faults(sample, data, each)
     mistyped = [fault.column for fault in faults if fault.rule == "type"]
     sample = sample.drop(columns=mistyped)
-    compared = [] if reference is None else drift.compare(sample, reference, data, ks_alpha)
+    compared = []
+    if reference is not None:
+        compared = drift.compare(sample, reference, data, ks_alpha, each=each)
     for place, comparison in enumerate(compared):
         if comparison.column in mistyped:
             why = f"column {comparison.column!r} was not compared: some values are of another type"

@@ -25,10 +25,12 @@ import pytest
 
 from check_data import report
 from check_data.checks import Check, all_checks
+from check_data.columns_of_file import ColumnsOfFile
 from check_data.examine import examine, load_inputs, too_many_repeats
 from util_lib import cli, tracking
 from util_lib.dataset import declaration
 from util_lib.errors import UserError
+from util_lib.processes import tasks
 from util_lib.project import resolve_path
 
 logger = logging.getLogger("check_data")
@@ -133,7 +135,10 @@ def main(argv: list[str] | None = None) -> None:
         inputs = load_inputs(run, args.sample_artifact, args.reference_artifact, data, tmp)
         if inputs.no_reference:
             logger.warning(inputs.no_reference)
-        results = examine(inputs.sample, inputs.reference, data, args.ks_alpha)
+        tables = inputs.sample, inputs.reference
+        in_files = all(isinstance(table, ColumnsOfFile | None) for table in tables)
+        with tasks.team(tasks.from_environment() if in_files else None, [Path(tmp)]) as each:
+            results = examine(inputs.sample, inputs.reference, data, args.ks_alpha, each)
         results.faults.extend(too_many_repeats(inputs.artifact, data))
         checks = all_checks(inputs, results, data)
         for warning in dict.fromkeys(said for check in checks for said in check.warnings):

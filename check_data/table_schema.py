@@ -8,6 +8,7 @@ counted from 0.
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from util_lib.checks import sentences
 from util_lib.checks.findings import Finding
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
+from util_lib.processes import tasks
+from util_lib.processes.tasks import Each
 
 if TYPE_CHECKING:
     import pandera.pandas as pa
@@ -56,11 +59,11 @@ def _whole(pa: Any, data: Data) -> list[Any]:
     return [_check(pa, rule, judge, data=data) for rule, judge in rules.items()]
 
 
-def faults(frame: Any, data: Data) -> list[Finding]:
+def faults(frame: Any, data: Data, each: Each = tasks.here) -> list[Finding]:
     """Return what is wrong with `frame`: the columns as declared, then the table as a whole.
 
     One column at a time is looked at, and no other needs to be in memory. Of a large table it is
-    looked at in pieces first: only where something is wrong, the whole column is needed.
+    looked at in pieces first, by `each`: only where something is wrong, the whole column is needed.
     """
     pa = _pandera()
     found: dict[tuple[str, str | None], Finding] = {}
@@ -72,8 +75,10 @@ def faults(frame: Any, data: Data) -> list[Finding]:
     there = [name for name in data.columns if name in frame.columns]
     header = pd.DataFrame({name: [] for name in frame.columns}, dtype=object)
     look(_of_table(pa, {n: pa.Column(nullable=True) for n in data.columns}, data, []), header)
-    for name in there:
-        if isinstance(frame, pd.DataFrame) or not _is_right(frame, name, data.columns[name]):
+    in_memory = isinstance(frame, pd.DataFrame)
+    right = [] if in_memory else each(partial(_is_right, frame, data), there)
+    for name, is_right in zip_longest(there, right):
+        if not is_right:
             schema = pa.DataFrameSchema({name: _column(pa, data.columns[name])})
             look(schema, _plain(frame[name]))
     rows = pd.DataFrame(index=pd.RangeIndex(len(frame)))
@@ -83,8 +88,9 @@ def faults(frame: Any, data: Data) -> list[Finding]:
     return sorted(found.values(), key=lambda finding: order.index(finding.column))
 
 
-def _is_right(table: Any, name: str, column: Column) -> bool:
+def _is_right(table: Any, data: Data, name: str) -> bool:
     """Say whether nothing is wrong with any piece of a column, and so not with all of it."""
+    column = data.columns[name]
     if column.unique:  # which no piece can tell
         return False
     rules = _rules(column).values()

@@ -99,11 +99,12 @@ def n_rows_of(path: Path, data: Data) -> int:
 
 
 def clean(
-    path: Path, data: Data, target: Path, folder: Path, workers: str | None = None
+    path: Path, data: Data, target: Path, folder: Path, each: Each = tasks.here
 ) -> tuple[tuple[int, int], float]:
     """Write the cleaned table to `target`; return its shape and the share of repeats dropped.
 
-    With `workers` the files of a folder are worked on by several: what is written is the same.
+    `each` may be of several who work on the files of a folder (`tasks.team`): the bytes that are
+    written are the same.
     """
     if target.suffix == ".csv":
         raise UserError(
@@ -111,19 +112,17 @@ def clean(
             "data.preprocessed_artifact to a name ending in .parquet, or raise data.large_rows"
         )
     large.check_room(folder, TIMES * _size(path, data))
-    sees = [folder, path if path.is_dir() else path.parent]
-    with tasks.team(workers, sees) as each:
-        most = MOST_TASKS if workers else 1
-        kinds, parts = _staged_by_all(path, data, folder, each, most)
-        repeated = np.zeros(sum(part.n_rows for part in parts), dtype=bool)
-        if how := declared(data):
-            question = _question(kinds, parts[-1], folder, data.memory, how.keep)
-            files, start = [], 0
-            for part in parts:
-                files.append(Part(part.path, start))
-                start += part.n_rows
-            repeated = repeated_rows.find(files, question, each, BUCKETS if workers else 1)
-            cleaning.log_dropped(cleaning.DUPLICATES, len(repeated), int((~repeated).sum()))
+    alone = each is tasks.here
+    kinds, parts = _staged_by_all(path, data, folder, each, 1 if alone else MOST_TASKS)
+    repeated = np.zeros(sum(part.n_rows for part in parts), dtype=bool)
+    if how := declared(data):
+        question = _question(kinds, parts[-1], folder, data.memory, how.keep)
+        files, start = [], 0
+        for part in parts:
+            files.append(Part(part.path, start))
+            start += part.n_rows
+        repeated = repeated_rows.find(files, question, each, 1 if alone else BUCKETS)
+        cleaning.log_dropped(cleaning.DUPLICATES, len(repeated), int((~repeated).sum()))
     schema = _described(kinds, parts)
     _write(parts, repeated, schema, target)
     for part in parts:
@@ -205,6 +204,7 @@ def _write(parts: list[Staged], repeated: np.ndarray, schema: pa.Schema, target:
 def _size(path: Path, data: Data) -> int:
     if path.is_dir():
         return sum(_size(file, data) for file in reading.files_of(path))
+    reading.check_file(path)
     if not reading.is_parquet(path, data.format):
         return path.stat().st_size
     with parquet_files.opened(path) as file:

@@ -150,8 +150,9 @@ def main(argv: list[str] | None = None) -> None:
                     "data.reference_half to false"
                 )
             partitioned.refuse(data)
-            workers = tasks.from_environment()
-            shape, share = in_batches.clean(path, data, target, Path(tmp), workers)
+            workers = tasks.from_environment() if path.is_dir() else None
+            with tasks.team(workers, [Path(tmp)]) as each:
+                shape, share = in_batches.clean(path, data, target, Path(tmp), each)
             log_table(run, target, shape, name, kind, text, share)
             return
         frame = partitioned.select(cleaning.read(path, data), data)

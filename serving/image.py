@@ -126,9 +126,7 @@ def write_context(artifact: Any, context: Path, base: str, trust_pickle: bool = 
         with tempfile.TemporaryDirectory(dir=context.parent, prefix=".serving_image-") as tmp:
             new = Path(tmp, "context")
             new.mkdir()
-            artifact.download(str(new / "model"))
-            about = {"version": version, "digest": artifact.digest}
-            (new / "model.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
+            served_model.fetched(artifact, new)
             # What cannot be served is refused here.
             served_model.load(str(new / "model"), trust_pickle=trust_pickle)
             pins = requirements()

@@ -30,6 +30,7 @@ from serving.model import served_model
 from serving.model.served_model import ServedModel
 from util_lib import cli, tracking, validation
 from util_lib.errors import UserError
+from util_lib.processes import tasks
 from util_lib.tables import column_values, packed_files
 from util_lib.tables import reading as tables
 from util_lib.tracking import names
@@ -336,38 +337,101 @@ def build_parser() -> argparse.ArgumentParser:
         default="false",
         help="true: an apostrophe before what a spreadsheet would run as a formula, in CSV",
     )
+    parser.add_argument(
+        "--workers", default="null", help=f"who predicts the files of a folder: {tasks.KNOWN}"
+    )
     cli.add_capture(parser)
     cli.add_trust_pickle(parser)
     return parser
+
+
+class Asked(NamedTuple):
+    """How all files are predicted: by the model in a folder, and how the answers are written."""
+
+    folder: Path
+    trust_pickle: bool
+    keep: list[str]
+    chunk_rows: int
+    spreadsheet: bool
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: Path, trust_pickle: bool) -> ServedModel:
+    """Load the model once in a process that predicts several files."""
+    return served_model.load(str(folder), trust_pickle=trust_pickle)
+
+
+def _predict_one(asked: Asked, paths: tuple[Path, Path]) -> Done:
+    """Predict one file of several, in a process that has no model yet."""
+    served = _loaded(asked.folder, asked.trust_pickle)
+    source, output = paths
+    return predict_file(served, source, output, asked.keep, asked.chunk_rows, asked.spreadsheet)
+
+
+def _predict_here(
+    served: ServedModel,
+    asked: Asked,
+    sources: list[Path],
+    written: list[Path],
+    share: float,
+    run: Any,
+) -> list[Done]:
+    """Predict one file after the other, and record a share of the rows."""
+    recorder = FileRecorder(share) if share else None
+    done: list[Done] = []
+    for source, output in zip(sources, written, strict=True):
+        request, record = f"{run.id}-{len(done)}", None
+        if recorder is not None:
+            record = functools.partial(recorder.take, served, request)
+            logger.info("%s is request %s in the monitoring log", source.name, request)
+        rows, spreadsheet = asked.chunk_rows, asked.spreadsheet
+        done.append(predict_file(served, source, output, asked.keep, rows, spreadsheet, record))
+    if recorder is not None:
+        recorder.close()
+        run.summary["recorded"] = recorder.recorded.total()
+    return done
+
+
+def _predict_by_several(
+    workers: str, asked: Asked, sources: list[Path], written: list[Path]
+) -> list[Done]:
+    """Predict each file by a task of its own."""
+    for output in written:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    folders = dict.fromkeys(path.parent for path in (*sources, *written, asked.folder))
+    with tasks.team(workers, [folder.resolve() for folder in folders]) as each:
+        pairs = [*zip(sources, written, strict=True)]
+        return each(functools.partial(_predict_one, asked), pairs)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the entry point; `argv` defaults to the command line."""
     args = build_parser().parse_args(argv)
     keep = [name.strip() for name in (cli.optional(args.keep) or "").split(",") if name.strip()]
+    workers = tasks.workers(args.workers)
+    if workers and args.capture:
+        raise UserError("capture records where the model is: leave out workers, or capture")
     begin = tracking.init if Path(args.model).is_dir() else tracking.init_reader
     with (
         begin(job_type="predict", config=vars(args)) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
-        served = served_model.load(args.model, run=run, trust_pickle=args.trust_pickle)
+        folder = Path(args.model).resolve()
+        if not folder.is_dir():
+            folder = served_model.fetched(run.use_artifact(args.model), Path(tmp))
+        served = served_model.load(str(folder), trust_pickle=args.trust_pickle)
         logger.info("predicting with %s", served.version)
         sources = find_input(args.input, run, tmp)
-        recorder = FileRecorder(args.capture) if args.capture else None
-        done: list[Done] = []
-        for source, output in zip(sources, outputs(sources, args.output), strict=True):
-            request, record = f"{run.id}-{len(done)}", None
-            if recorder is not None:
-                record = functools.partial(recorder.take, served, request)
-                logger.info("%s is request %s in the monitoring log", source.name, request)
-            rows = args.chunk_rows
-            done.append(predict_file(served, source, output, keep, rows, args.spreadsheet, record))
-            if done[-1].rejected:
-                where = rejected_path(output)
-                logger.warning("%s rows are not predicted: %s", f"{done[-1].rejected:,}", where)
-        if recorder is not None:
-            recorder.close()
-            run.summary["recorded"] = recorder.recorded.total()
+        written = outputs(sources, args.output)
+        asked = Asked(folder, args.trust_pickle, keep, args.chunk_rows, args.spreadsheet)
+        if workers and len(sources) > 1:
+            done = _predict_by_several(workers, asked, sources, written)
+        else:
+            done = _predict_here(served, asked, sources, written, args.capture, run)
+        for file in done:
+            if file.rejected:
+                where = rejected_path(file.output)
+                logger.warning("%s rows are not predicted: %s", f"{file.rejected:,}", where)
         for name in ("rows", "predicted", "rejected"):
             run.summary[name] = sum(getattr(file, name) for file in done)
         print(summary(done), flush=True)

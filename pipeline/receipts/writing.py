@@ -23,7 +23,7 @@ FORMAT = 1
 NAME = "receipt"  # of the artifact, and its type
 FILE = "receipt.json"
 # How a run is shown and what it may reuse: nothing that it makes depends on them.
-NOT_KEPT = ("explain", "plan", "cache", "jobs")
+NOT_KEPT = ("explain", "plan", "cache", "jobs", "workers")
 NOT_ITS_OWN = ("update", "promotion")  # what is done with what it makes
 
 

@@ -84,6 +84,8 @@ def shown(main: Main, show: Callable[[Screen], None]) -> Iterator[Screen]:
     os.environ["WANDB_PROJECT"] = main.project_name
     os.environ["WANDB_RUN_GROUP"] = main.experiment_name
     os.environ["TRACKING_PUBLISH"] = "parent"
+    if main.workers:
+        os.environ["PIPELINE_WORKERS"] = main.workers
     chosen = choice.choose(main.tracking)
     os.environ[choice.VARIABLE] = chosen.backend
     failure: BaseException | None = None

@@ -35,6 +35,17 @@ def _step_names(value: Any) -> Any:
     return [name.strip() for name in names if name.strip()]
 
 
+def _workers(given: Any) -> str | None:
+    if given is None:
+        return None
+    from util_lib.processes import tasks  # few need it
+
+    try:
+        return tasks.workers(str(given))
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
 class Main(Section):
     """The `main` section."""
 
@@ -50,6 +61,7 @@ class Main(Section):
     explain: bool
     plan: bool | Literal["mermaid"]
     jobs: Annotated[int, Field(ge=1)] | None = None  # receipts do not hold it
+    workers: Annotated[str | None, BeforeValidator(_workers)] = None  # receipts do not hold it
     components_repository: str | None
     components_version: str | None
 

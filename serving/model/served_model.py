@@ -4,6 +4,7 @@ Fetched through `util_lib.tracking`, and its content compared with its digest be
 is loaded, because loading a model can run code.
 """
 
+import dataclasses
 import json
 import logging
 import tempfile
@@ -198,25 +199,30 @@ def find(reference: str, project: str | None = None) -> Any:
     return tracking.Api(overrides=overrides).artifact(reference)
 
 
-def load(
-    reference: str, project: str | None = None, run: Any = None, trust_pickle: bool = False
-) -> ServedModel:
+def load(reference: str, project: str | None = None, trust_pickle: bool = False) -> ServedModel:
     """Return the model that `reference` stands for now.
 
     `reference` is an artifact, `model_export:prod` or `project/model_export:v3`, or the path of a
-    model directory; see `find` for `project`. Where `run` is given the artifact becomes one of its
-    inputs. A pickle is loaded only with `trust_pickle`. A model that does not answer its own
-    example is damaged, as one whose files are: `DamagedModelError`.
+    model directory; see `find` for `project`. A pickle is loaded only with `trust_pickle`. A model
+    that does not answer its own example is damaged, as one whose files are: `DamagedModelError`.
     """
     directory = Path(reference)
     if directory.is_dir():
         return _in_directory(directory, trust_pickle)
-    artifact = run.use_artifact(reference) if run else find(reference, project)
-    refuse_no_model(artifact)
-    version = f"{artifact.project}/{artifact.source_name}"
     with tempfile.TemporaryDirectory() as tmp:
-        path = Path(artifact.download(str(Path(tmp, "model"))))
-        return _load(path, reference, version, artifact.digest, trust_pickle)
+        directory = fetched(find(reference, project), Path(tmp))
+        found = _in_directory(directory, trust_pickle)
+    return dataclasses.replace(found, reference=reference)
+
+
+def fetched(artifact: Any, folder: Path) -> Path:
+    """Return the directory of a model, fetched into `folder`; a file beside says which it is."""
+    refuse_no_model(artifact)
+    directory = Path(artifact.download(str(folder / "model")))
+    about = {"version": f"{artifact.project}/{artifact.source_name}", "digest": artifact.digest}
+    beside = directory.with_name(f"{directory.name}.json")
+    beside.write_text(json.dumps(about) + "\n", encoding="utf-8")
+    return directory
 
 
 def first_sound(versions: list[str], trust_pickle: bool = False) -> ServedModel:

@@ -8,7 +8,8 @@ tables differ, and in large tables everything does: so a verdict needs an effect
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
+from functools import partial
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from util_lib.checks import kolmogorov
 from util_lib.checks.kolmogorov import Sorted
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
+from util_lib.processes import tasks
+from util_lib.processes.tasks import Each
 from util_lib.tables.column_values import as_date, as_numbers, missing, pieces
 
 TOP_CATEGORIES = 50  # the most frequent of both tables; the others count as one
@@ -92,20 +95,21 @@ class Remembered:
 
 
 def compare(
-    sample: Any, reference: Any, data: Data, ks_alpha: float, others: int = 0
+    sample: Any,
+    reference: Any,
+    data: Data,
+    ks_alpha: float,
+    others: int = 0,
+    each: Each = tasks.here,
 ) -> list[ColumnDrift]:
     """Compare each declared column that is not ignored, in the order of the declaration.
 
     `ks_alpha` is the chance of at least one false alarm over all tests together, `others` that are
     made elsewhere included; each test is held to its Šidák level. A column that one of the tables
-    lacks or has no values of is returned as not tested.
+    lacks or has no values of is returned as not tested. `each` compares the columns, see `tasks`.
     """
-    tests = [
-        test
-        for name, column in data.columns.items()
-        if column.role != "ignore"
-        for test in _tests(sample, reference, name, column, data)
-    ]
+    names = [name for name, column in data.columns.items() if column.role != "ignore"]
+    tests = [*chain(*each(partial(_tests_of, sample, reference, data), names))]
     n_tests = others + sum(isinstance(test, _Test) for test in tests)
     level = sidak(ks_alpha, max(1, n_tests))
     return [_judged(test, level) for test in tests]
@@ -134,6 +138,10 @@ def divergence(counts: np.ndarray) -> float:
     """
     shares = (counts + 0.5) / (counts + 0.5).sum(axis=0)
     return max(0.0, float((shares[:, 0] * np.log2(shares[:, 0] / shares[:, 1])).sum()))
+
+
+def _tests_of(sample: Any, reference: Any, data: Data, name: str) -> list[_Test | _Untested]:
+    return [*_tests(sample, reference, name, data.columns[name], data)]
 
 
 def _tests(

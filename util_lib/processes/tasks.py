@@ -57,17 +57,21 @@ class _Where(NamedTuple):
 
 
 def workers(text: str | None) -> str | None:
-    """Return a checked `workers`, None where the tasks run in this process."""
-    if text is not None:
-        where = _where(text)
-        if where.kind == "processes" and where.at_once == 1:
-            return None
-    return text
+    """Return a checked `workers`, None where the tasks run in this process: null, or 1."""
+    if text is None or text.strip().lower() in ("", "null", "1"):
+        return None
+    _where(text)
+    return text.strip()
 
 
 def from_environment() -> str | None:
     """Return the `workers` that main.py was told, None where it was told none."""
-    return workers(os.environ.get(VARIABLE) or None)
+    return workers(os.environ.get(VARIABLE))
+
+
+def here(task: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
+    """Return what `task` makes of each thing, one after the other in this process."""
+    return [task(thing) for thing in things]
 
 
 @contextmanager
@@ -78,7 +82,7 @@ def team(workers: str | None, sees: Iterable[Path] = ()) -> Iterator[Each]:
     machine is lost is begun again, three times in all. All machines must see the folders `sees`.
     """
     if workers is None:
-        yield lambda task, things: [task(thing) for thing in things]
+        yield here
         return
     where = _where(workers)
     started = {"ray": _ray, "processes": _processes}.get(where.kind, _submitit)
