@@ -12,6 +12,7 @@ from util_lib.checks import drift, kolmogorov, leakage, leakage_rows
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
 from util_lib.errors import UserError
+from util_lib.processes import tasks
 
 N = 300
 TABLES = {
@@ -59,6 +60,20 @@ def test_the_report_is_the_same_to_the_byte(check, steps, monkeypatch, change, k
         )
         seen.append((says, report.digest, log.digest))
     assert seen[0] == seen[1]
+
+
+def test_the_report_is_the_same_where_two_processes_look_at_the_columns(check, steps, monkeypatch):
+    check(songs())
+    wrong = songs(2).assign(tempo=lambda table: [-5.0] * 20 + [*table["tempo"][20:]], genre="pop")
+    seen = []
+    for workers in ("1", "2"):
+        monkeypatch.setenv(tasks.VARIABLE, workers)
+        with pytest.raises(UserError) as error:
+            check(wrong, keys={"large_rows": 1})
+        report = steps.artifact("check_data_report:latest").digest
+        seen.append((str(error.value), report))
+    assert seen[0] == seen[1]
+    assert "'tempo' must lie in" in seen[0][0]
 
 
 def test_a_large_reference_is_compared_as_a_small_one_and_the_log_says_so(check, steps, caplog):

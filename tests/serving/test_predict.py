@@ -69,6 +69,42 @@ def test_every_format_gets_the_answers_of_the_pipeline_whatever_the_size_of_chun
     assert len(labels) == len(expected) == len(SONGS)
 
 
+def test_two_processes_write_the_files_of_a_folder_as_one_does(exported, capsys, caplog):
+    wrong = SONGS.head(40).assign(tempo=[-5.0, *SONGS["tempo"][1:40]])
+    for place, (suffix, table) in enumerate(
+        {".csv": SONGS, ".parquet": wrong, ".jsonl": SONGS.drop(columns="title")}.items()
+    ):
+        write(table, f"in/{place}{suffix}")
+    said, logged = [], []
+    for workers in ("null", "2"):
+        caplog.clear()
+        run("--input", "in", "--output", f"out{workers}", "--workers", workers)
+        lines = capsys.readouterr().out.splitlines()
+        said.append([line.replace(f"out{workers}", "out").split()[:-1] for line in lines[1:]])
+        records = [r for r in caplog.records if r.levelname == "WARNING"]
+        logged.append([r.getMessage().replace(f"out{workers}", "out") for r in records])
+    assert said[0] == said[1] and len(said[0]) == 4
+    assert logged[0] == logged[1] and any("1 rows are not predicted" in line for line in logged[0])
+    files = [{p.name: p.read_bytes() for p in Path(f"out{w}").iterdir()} for w in ("null", "2")]
+    assert files[0] == files[1] and len(files[0]) == 4
+
+
+@pytest.mark.slow
+def test_a_file_that_is_gone_is_named_and_the_others_are_whole(exported):
+    write(SONGS, "in/a.csv")
+    Path("in/b.csv").symlink_to("gone.csv")
+    with pytest.raises(UserError, match="in/b.csv does not exist: expected a file"):
+        run("--input", "in", "--output", "out", "--workers", "2")
+    assert [path.name for path in Path("out").iterdir()] == ["a.csv"]
+    assert len(read("out/a.csv")) == len(SONGS)
+
+
+def test_rows_are_not_recorded_by_several(exported):
+    write(SONGS, "in/a.csv")
+    with pytest.raises(UserError, match="leave out workers, or capture"):
+        run("--input", "in", "--output", "out", "--workers", "2", "--capture", "all")
+
+
 def test_rows_that_are_wrong_go_to_a_file_beside_with_number_and_reason(exported):
     records = SONGS.head(30).astype(object).where(SONGS.notna(), None).to_dict("records")
     records[3]["tempo"] = "fast"
