@@ -38,7 +38,7 @@ Submit = Callable[[Callable[[], Any]], Callable[[], Any]]
 Each = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
-class Lost(Exception):
+class _Lost(Exception):
     """The process or the machine of a task ended before the task."""
 
 
@@ -98,7 +98,7 @@ def _each(submit: Submit, task: Callable[[Any], _Outcome], things: Sequence[Any]
         for place, result in zip(waiting, results, strict=True):
             try:
                 found[place] = _told(result())
-            except Lost as lost:
+            except _Lost as lost:
                 logger.warning("%s: it is begun again", lost)
         if len(found) == len(things):
             return [found[place] for place in range(len(things))]
@@ -184,7 +184,7 @@ def _processes(where: _Where) -> Iterator[Submit]:
         try:
             return future.result()
         except BrokenProcessPool as error:
-            raise Lost("a process ended in the middle of its task") from error
+            raise _Lost("a process ended in the middle of its task") from error
 
     try:
         yield submit
@@ -234,7 +234,7 @@ def _submitit(where: _Where) -> Iterator[Submit]:
             try:
                 return mine.result()
             except UncompletedJobError as error:
-                raise Lost(f"job {mine.job_id} ended in the middle of its task") from error
+                raise _Lost(f"job {mine.job_id} ended in the middle of its task") from error
 
         threads = ThreadPoolExecutor(at_once)
         try:
@@ -298,7 +298,7 @@ def _ray(where: _Where) -> Iterator[Submit]:
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError as error:
-            raise Lost(f"a task was lost ({type(error).__name__})") from error
+            raise _Lost(f"a task was lost ({type(error).__name__})") from error
 
     try:
         yield submit
