@@ -263,39 +263,37 @@ def _code_found() -> Iterator[None]:
 
 @contextmanager
 def _ray(where: _Where) -> Iterator[Submit]:
-    """Start tasks of Ray, which itself begins those again whose machine it has lost."""
+    """Start tasks on the machines of a Ray cluster."""
     address = where.address
     try:
         import ray
     except ImportError as error:
         raise UserError(f"workers=ray:{address} needs the package ray: {INSTALL}") from error
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns
-    if not ray.is_initialized():
-        host, _, port = address.rpartition(":")
-        try:  # Ray itself would wait for minutes
-            socket.create_connection((host, int(port)), CONNECT_S).close()
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level="ERROR",
-                runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
-            )
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
-            raise UserError(
-                f"no Ray cluster lets us in at {address} ({' '.join(last)[:400]}): docs/cluster.md "
-                "says how to start one"
-            ) from error
-    begun: list[Any] = []
+    host, _, port = address.rpartition(":")
+    try:  # Ray itself would wait for minutes
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+        )
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        last = [line.strip() for line in str(error).splitlines() if line.strip()][-1:]
+        raise UserError(
+            f"no Ray cluster lets us in at {address} ({' '.join(last)[:400]}): docs/cluster.md "
+            "says how to start one"
+        ) from error
+    task = ray.remote(max_retries=0)(_called)  # `_each` begins again, and says so
 
     def submit(call: Callable[[], Any]) -> Callable[[], Any]:
-        begun.append(ray.remote(max_retries=ATTEMPTS - 1)(_called).remote(call))
-        return partial(result, begun[-1])
+        return partial(result, task.remote(call))
 
     def result(handle: Any) -> Any:
         try:
             return ray.get(handle)
-        except ray.exceptions.RayTaskError:
+        except ray.exceptions.RayTaskError:  # a defect of the task, with its own traceback
             raise
         except ray.exceptions.RayError as error:
             raise _Lost(f"a task was lost ({type(error).__name__})") from error
@@ -303,8 +301,7 @@ def _ray(where: _Where) -> Iterator[Submit]:
     try:
         yield submit
     finally:
-        for handle in begun:
-            ray.cancel(handle, force=True)
+        ray.shutdown()  # with it the tasks that still run
 
 
 def _called(call: Callable[[], Any]) -> Any:
