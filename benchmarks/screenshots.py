@@ -55,7 +55,7 @@ def pages() -> Iterator[Screen]:
     run()
     yield "pipeline_run", page("lineage.html"), LAPTOP, ""
     yield "data_gate_passed", page("report.html"), LAPTOP, ""
-    command("-m", "serving.promote", "--candidate", "model_export:latest")
+    command("-m", "serving.promote", "--model", f"{PROJECT}/model_export:latest")
     lineage = ("lineage", f"{PROJECT}/model_export:latest", "--output", "lineage.html")
     command("-m", "util_lib.tracking", *lineage)
     yield "lineage", Path("lineage.html").absolute().as_uri(), LAPTOP, ""
@@ -125,7 +125,7 @@ def service() -> Iterator[None]:
             try:
                 requests.get(f"http://127.0.0.1:{PORT}/ping", timeout=5)
                 break
-            except requests.ConnectionError:
+            except requests.RequestException:
                 time.sleep(0.5)
         yield
     finally:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pipeline.commands import describe, gc, leaderboard, new_step, reproduce, review, update
+from pipeline.commands import describe, diff, gc, leaderboard, new_step, reproduce, review, update
 from pipeline.planning.plan import plan
 from pipeline.running import preview
 from pipeline.settings import overrides, resolvers, schema
@@ -29,6 +29,7 @@ DOCUMENTS = sorted(
 )
 BESIDE = {
     "describe": describe,
+    "diff": diff,
     "gc": gc,
     "leaderboard": leaderboard,
     "new_step": new_step,

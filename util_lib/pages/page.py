@@ -46,7 +46,15 @@ def _environment(folder: Path) -> "Environment":
         lstrip_blocks=True,
     )
     found.filters["css"] = _class
+    found.filters["breakable"] = _breakable
     return found
+
+
+def _breakable(words: str) -> Any:
+    """Let a long name be broken where its parts meet, and nowhere else."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([/_.:])", r"\1<wbr>", str(escape(words))))
 
 
 def _class(cell: Any) -> str:

@@ -29,9 +29,9 @@ def html(sweep: RankedSweep) -> str:
         several=several,
         objectives=pictures.objectives(sweep) if several and len(sweep.objectives) > 1 else "",
         against=[
-            (f"{objective} against {key}", pictures.against(sweep, key, i))
+            (f"{objective} against {name}", pictures.against(sweep, key, i))
             for i, objective in enumerate(sweep.objectives)
-            for key in keys[:MOST_PICTURES]
+            for key, name in [*record.short_names(keys).items()][:MOST_PICTURES]
             if several
         ],
         most=MOST_PICTURES,
