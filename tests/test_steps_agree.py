@@ -17,10 +17,11 @@ from pipeline.commands import describe, diff, gc, leaderboard, new_step, reprodu
 
 TRAINERS = ("train_random_forest", "train_gradient_boosting")
 STEPS = ("get_data", "preprocess", "check_data", "segregate", *TRAINERS, "evaluate")
-PROJECTS = (*STEPS, "monitoring", "tools/describe", "tools/compare")
+PROJECTS = (*STEPS, "monitoring", "data_analysis", "tools/describe", "tools/compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES += [("tools/compare", name, name) for name in ("scores", "sample", "diff")]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
+ENTRIES.append(("data_analysis", "execute", "execute"))
 ENTRIES += [("monitoring", n, n) for n in ("labels", "page")]
 ENTRIES += [("serving", n, n) for n in ("predict", "promote", "rollback", "image", "serve")]
 
