@@ -218,7 +218,7 @@ def test_the_walk_through_versions_and_lineage_prints_what_it_shows(backend, tmp
     environment = {**os.environ, "TRACKING_PUBLISH": "parent"}
     del environment["TRACKING_STORE"]
     environment = warm.first_on_path(environment)
-    expected = {"upload_artifact.py", "use_artifact.py", "tsne"}
+    expected = {path.name for path in (ROOT / "exercises").iterdir()} - {"__pycache__"}
     if backend == "wandb":
         pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
         account = request.getfixturevalue("wandb_account")
