@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from docs import build
 from pipeline.commands import describe, gc, leaderboard, new_step, reproduce, review, update
 from pipeline.planning.plan import plan
 from pipeline.running import preview
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if not {".venv", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
+    if not {".venv", ".site", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
 BESIDE = {
     "describe": describe,
@@ -251,6 +252,30 @@ def test_links_between_the_documents_lead_somewhere(document):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if "://" not in link:
             assert (document.parent / link).exists(), link
+
+
+def test_the_reference_is_what_the_code_says():
+    assert build.REFERENCE.read_text(encoding="utf-8") == build.reference(), (
+        "run python docs/build.py reference"
+    )
+
+
+def test_every_document_is_a_page_of_the_site_that_its_menu_leads_to(tmp_path):
+    build.stage(tmp_path)
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r": (\S+\.md)$", menu, re.MULTILINE))
+    assert all((tmp_path / name).is_file() for name in named)
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= named
+
+
+def test_a_command_in_the_documents_needs_no_conda():
+    lacking = [
+        f"{document.relative_to(ROOT)}: {line}"
+        for document in DOCUMENTS
+        for line in code_lines(document)
+        if line.startswith("mlflow run ") and "--env-manager" not in line
+    ]
+    assert lacking == []
 
 
 def test_the_pipeline_of_the_document_runs_as_it_says(tmp_path):

@@ -78,7 +78,9 @@ def test_what_cannot_run_is_one_sentence_before_anything_runs(
     assert not steps.exists(f"{notebook.removesuffix('.py')}_notebook:latest")
 
 
-@pytest.mark.parametrize("path", sorted(notebooks.FOLDER.glob("[!._]*")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(notebooks.FOLDER.glob("[!._]*")), ids=lambda path: path.name
+)
 def test_a_notebook_is_a_python_file_that_names_its_table_and_holds_no_output(path):
     assert path.suffix == ".py"
     notebook = jupytext.read(path)
