@@ -51,7 +51,7 @@ release-notes: ## print what CHANGELOG.md says of TAG=vX.Y.Z; an error where it 
 	{ echo "CHANGELOG.md has no entry under '## $(TAG:v%=%)': rename its section Unreleased, commit, and tag that" >&2; exit 1; }
 
 clean: ## remove .venv and all that runs left behind here
-	rm -rf .venv .site .{mypy,ruff,pytest,import_linter}_cache tracking_store .tracking_stores mlflow.db* sweeps.db* \
+	rm -rf .venv .site dist build *.egg-info .{mypy,ruff,pytest,import_linter}_cache tracking_store .tracking_stores mlflow.db* sweeps.db* \
 	  mlruns mlartifacts outputs multirun artifacts wandb serving_image monitoring_log review_runs conf/best *_profile \
 	  report.md answers.csv monitoring.html ml_pipeline.log
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -34,8 +34,8 @@ def reference() -> str:
     parts = [
         "# Reference",
         "<!-- made by: python docs/build.py reference -->",
-        "The keys of `config.yaml` and of a dataset file, the entry points of all MLprojects, and what\n"
-        "the service answers.",
+        "The keys of `config.yaml` and of a dataset file, the entry points of all MLprojects,\n"
+        "and what the service answers.",
         _config_keys(),
         declaration.reference().rstrip(),
         *_entry_points(),
