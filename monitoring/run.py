@@ -77,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     args.notify = args.notify or os.environ.get(notify.VARIABLE)
     if args.notify:
+        notify.check(args.notify)
         notify.remember(args.notify)
         _hide_in_mlflow()
     if args.until:
