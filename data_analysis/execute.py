@@ -17,6 +17,11 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+if __name__ == "__main__":
+    from util_lib import missing_packages
+
+    missing_packages.explain()
+
 import jupytext
 import nbformat
 from nbclient import NotebookClient

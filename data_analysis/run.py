@@ -14,6 +14,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+if __name__ == "__main__":
+    from util_lib import missing_packages
+
+    missing_packages.explain()
+
 from data_analysis import notebooks
 from util_lib import cli
 

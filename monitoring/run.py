@@ -17,6 +17,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from util_lib import missing_packages
+
+    missing_packages.explain()
+
 from monitoring import closed_windows
 from monitoring.closed_windows import Log
 from monitoring.judging.records import Thresholds

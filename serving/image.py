@@ -19,6 +19,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from util_lib import missing_packages
+
+    missing_packages.explain()
+
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name

@@ -19,6 +19,11 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from util_lib import missing_packages
+
+    missing_packages.explain()
+
 import numpy as np
 import pandas as pd
 

@@ -103,6 +103,16 @@ def test_a_step_begins_with_nothing_but_what_its_own_environment_holds(step, ent
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(("step", "entry", "module"), ENTRIES)
+def test_a_script_without_its_packages_names_the_environment_that_has_them(step, entry, module):
+    # -S: nothing but Python's own library
+    command = [sys.executable, "-S", str(ROOT / step / f"{module}.py"), "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "has no package" in done.stderr and f"{step}/conda.yml" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("step", PROJECTS)
 def test_a_step_has_one_name_in_all_its_files(step):
     step_rules.has_one_name_in_all_files(ROOT / step, script_of(step))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from util_lib import missing_packages
 from util_lib.errors import UserError
 from util_lib.processes import signals
 from util_lib.redaction import redacted, remember_environment
@@ -217,6 +218,10 @@ def exit_code(main: Callable[[], Any]) -> int:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 128 + signal.SIGPIPE
+        if isinstance(error, ModuleNotFoundError):
+            script = Path(main.__globals__["__file__"]).resolve()
+            if said := missing_packages.sentence(error, script):
+                return _fail(step, said, 1)
         print(redacted(traceback.format_exc()), end="", file=sys.stderr)
         return _fail(step, f"unexpected {type(error).__name__}: {error}", 1)
     finally:

@@ -17,6 +17,11 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+if __name__ == "__main__":
+    from util_lib import missing_packages
+
+    missing_packages.explain()
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
