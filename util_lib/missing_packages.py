@@ -25,7 +25,7 @@ def sentence(error: ModuleNotFoundError, script: Path) -> str | None:
         shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
         way = (
             f"run it by `mlflow run {shown} --env-manager uv -P name=value ...`, which makes the "
-            f"environment of {shown}/conda.yml, or install {shown}/requirements.lock into one of yours"
+            f"environment of {shown}/conda.yml, or install {shown}/requirements.lock yourself"
         )
     else:
         way = "run it in the environment that `make run` makes, .venv, or install requirements.txt"
