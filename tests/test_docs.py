@@ -314,3 +314,18 @@ def test_the_documented_graph_is_the_one_that_the_plan_makes():
     steps = plan(schema.check(overrides.base_config([])))
     text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
     assert text.partition("```mermaid\n")[2].partition("```")[0] == preview.mermaid(steps)
+
+
+def test_make_clean_removes_all_that_git_ignores_at_the_root(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    left = re.findall(
+        r"^/?([\w.*-]+(?:/[\w-]+)?)/?$", (ROOT / ".gitignore").read_text(), re.MULTILINE
+    )
+    names = [name.replace("*.log", "ml_pipeline.log").replace("*", "one") for name in left]
+    for name in names:
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    for name in ("conf/dataset", "exercises"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
+    assert len(names) > 15
+    assert {path.name for path in tmp_path.iterdir()} == {"Makefile", "conf", "exercises"}
