@@ -22,9 +22,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 if __name__ == "__main__":
-    from util_lib import missing_packages
+    from util_lib.project import explain_missing_packages
 
-    missing_packages.explain()
+    explain_missing_packages()
 
 import pytest
 

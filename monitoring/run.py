@@ -18,9 +18,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 if __name__ == "__main__":
-    from util_lib import missing_packages
+    from util_lib.project import explain_missing_packages
 
-    missing_packages.explain()
+    explain_missing_packages()
 
 from monitoring import closed_windows
 from monitoring.closed_windows import Log

@@ -15,9 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 if __name__ == "__main__":
-    from util_lib import missing_packages
+    from util_lib.project import explain_missing_packages
 
-    missing_packages.explain()
+    explain_missing_packages()
 
 from util_lib import cli, tracking
 from util_lib.model import config as model_config
