@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui test check test-slow screenshots lint lock audit release-notes clean
+.PHONY: help run ui docs test check test-slow screenshots lint lock audit release-notes clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -35,6 +35,9 @@ screenshots: .venv/test ## take the pictures of the screens in docs/images again
 lint: .venv/test ## mend what the linter can mend
 	ruff check --fix . && ruff format .
 
+docs: .venv/run ## build the site of the documents, links checked
+	python docs/build.py site
+
 lock: .venv/test ## write every requirements*.lock again: after a pin was changed
 	python -m pipeline.commands.lock
 
@@ -48,7 +51,10 @@ release-notes: ## print what CHANGELOG.md says of TAG=vX.Y.Z; an error where it 
 	{ echo "CHANGELOG.md has no entry under '## $(TAG:v%=%)': rename its section Unreleased, commit, and tag that" >&2; exit 1; }
 
 clean: ## remove .venv and all that runs left behind here
-	rm -rf .venv .mypy_cache tracking_store mlflow.db sweeps.db mlruns outputs multirun artifacts wandb
+	rm -rf .venv .site dist build *.egg-info .{mypy,ruff,pytest,import_linter}_cache tracking_store .tracking_stores mlflow.db* sweeps.db* \
+	  mlruns mlartifacts outputs multirun artifacts wandb serving_image monitoring_log review_runs conf/best *_profile \
+	  report.md answers.csv monitoring.html ml_pipeline.log exercises/tracking_store exercises/pages exercises/*.txt
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # By the lock, digests and all; where it does not fit the platform, by the pins alone.
 define install

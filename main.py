@@ -7,7 +7,10 @@ in its own environment. Usually started by `mlflow run .`; `python main.py --hel
 from pipeline import interrupts
 
 if __name__ == "__main__":
+    from util_lib.project import explain_missing_packages
+
     interrupts.answer_at_once()
+    explain_missing_packages()
 
 import sys
 from typing import Any

@@ -16,6 +16,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from util_lib.project import explain_missing_packages
+
+    explain_missing_packages()
+
 from util_lib import cli, downloads, folders, partitions, tracking
 from util_lib.urls import file_name, without_secrets
 

@@ -17,6 +17,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+if __name__ == "__main__":
+    from util_lib.project import explain_missing_packages
+
+    explain_missing_packages()
+
 from monitoring import closed_windows
 from monitoring.closed_windows import Log
 from monitoring.judging.records import Thresholds
@@ -77,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     args.notify = args.notify or os.environ.get(notify.VARIABLE)
     if args.notify:
+        notify.check(args.notify)
         notify.remember(args.notify)
         _hide_in_mlflow()
     if args.until:

@@ -51,6 +51,12 @@ def example(url: str, path: Path | None) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return content if "dataframe_split" in content else {"dataframe_split": content}
     card = requests.get(f"{url}/model", headers=headers(), timeout=TIMEOUT_S)
+    if card.status_code == 404:
+        raise ValueError(
+            "it shows no rows of its model, as MLflow's own server does not: add --example "
+            "model/input_example.json, of python -m util_lib.tracking download "
+            "songs_demo/model_export:prod model"
+        )
     card.raise_for_status()
     return {"dataframe_records": card.json()["examples"]}
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from docs import build
 from pipeline.commands import describe, diff, gc, leaderboard, new_step, reproduce, review, update
 from pipeline.planning.plan import plan
 from pipeline.running import preview
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if not {".venv", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
+    if not {".venv", ".site", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
 BESIDE = {
     "describe": describe,
@@ -219,7 +220,7 @@ def test_the_walk_through_versions_and_lineage_prints_what_it_shows(backend, tmp
     environment = {**os.environ, "TRACKING_PUBLISH": "parent"}
     del environment["TRACKING_STORE"]
     environment = warm.first_on_path(environment)
-    expected = {"upload_artifact.py", "use_artifact.py", "tsne"}
+    expected = {path.name for path in (ROOT / "exercises").iterdir()} - {"__pycache__"}
     if backend == "wandb":
         pytest.importorskip("wandb", reason="the genuine W&B client is not installed")
         account = request.getfixturevalue("wandb_account")
@@ -252,6 +253,30 @@ def test_links_between_the_documents_lead_somewhere(document):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if "://" not in link:
             assert (document.parent / link).exists(), link
+
+
+def test_the_reference_is_what_the_code_says():
+    assert build.REFERENCE.read_text(encoding="utf-8") == build.reference(), (
+        "run python docs/build.py reference"
+    )
+
+
+def test_every_document_is_a_page_of_the_site_that_its_menu_leads_to(tmp_path):
+    build.stage(tmp_path)
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r": (\S+\.md)$", menu, re.MULTILINE))
+    assert all((tmp_path / name).is_file() for name in named)
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= named
+
+
+def test_a_command_in_the_documents_needs_no_conda():
+    lacking = [
+        f"{document.relative_to(ROOT)}: {line}"
+        for document in DOCUMENTS
+        for line in code_lines(document)
+        if line.startswith("mlflow run ") and "--env-manager" not in line
+    ]
+    assert lacking == []
 
 
 def test_the_pipeline_of_the_document_runs_as_it_says(tmp_path):
@@ -290,3 +315,18 @@ def test_the_documented_graph_is_the_one_that_the_plan_makes():
     steps = plan(schema.check(overrides.base_config([])))
     text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
     assert text.partition("```mermaid\n")[2].partition("```")[0] == preview.mermaid(steps)
+
+
+def test_make_clean_removes_all_that_git_ignores_at_the_root(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    left = re.findall(
+        r"^/?([\w.*-]+(?:/[\w-]+)?)/?$", (ROOT / ".gitignore").read_text(), re.MULTILINE
+    )
+    names = [name.replace("*.log", "ml_pipeline.log").replace("*", "one") for name in left]
+    for name in names:
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    for name in ("conf/dataset", "exercises"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
+    assert len(names) > 15
+    assert {path.name for path in tmp_path.iterdir()} == {"Makefile", "conf", "exercises"}

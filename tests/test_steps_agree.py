@@ -17,10 +17,11 @@ from pipeline.commands import describe, diff, gc, leaderboard, new_step, reprodu
 
 TRAINERS = ("train_random_forest", "train_gradient_boosting")
 STEPS = ("get_data", "preprocess", "check_data", "segregate", *TRAINERS, "evaluate")
-PROJECTS = (*STEPS, "monitoring", "tools/describe", "tools/compare")
+PROJECTS = (*STEPS, "monitoring", "data_analysis", "tools/describe", "tools/compare")
 ENTRIES = [(step, "main", "run") for step in PROJECTS]
 ENTRIES += [("tools/compare", name, name) for name in ("scores", "sample", "diff")]
 ENTRIES.append(("check_data", "accept_reference", "accept_reference"))
+ENTRIES.append(("data_analysis", "execute", "execute"))
 ENTRIES += [("monitoring", n, n) for n in ("labels", "page")]
 ENTRIES += [("serving", n, n) for n in ("predict", "promote", "rollback", "image", "serve")]
 
@@ -100,6 +101,16 @@ def test_a_step_begins_with_nothing_but_what_its_own_environment_holds(step, ent
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("step", "entry", "module"), ENTRIES)
+def test_a_script_without_its_packages_names_the_environment_that_has_them(step, entry, module):
+    # -S: nothing but Python's own library
+    command = [sys.executable, "-S", str(ROOT / step / f"{module}.py"), "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "has no package" in done.stderr and f"{step}/conda.yml" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("step", PROJECTS)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from util_lib.errors import UserError
 from util_lib.processes import signals
+from util_lib.project import missing_package
 from util_lib.redaction import redacted, remember_environment
 from util_lib.tracking import names
 
@@ -217,6 +218,10 @@ def exit_code(main: Callable[[], Any]) -> int:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return 128 + signal.SIGPIPE
+        if isinstance(error, ModuleNotFoundError):
+            script = Path(main.__globals__["__file__"]).resolve()
+            if said := missing_package(error, script):
+                return _fail(step, said, 1)
         print(redacted(traceback.format_exc()), end="", file=sys.stderr)
         return _fail(step, f"unexpected {type(error).__name__}: {error}", 1)
     finally:

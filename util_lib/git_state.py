@@ -8,10 +8,18 @@ from typing import Any
 
 from util_lib.redaction import redacted
 
+NOTEBOOK = (
+    "WANDB_NOTEBOOK_NAME",
+    "JPY_SESSION_NAME",
+)  # of its file: as the user said it, Jupyter does
+
 
 def describe() -> dict[str, Any]:
     """Return host, pid, python, program and, inside a git checkout, its commit."""
-    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    main = sys.modules.get("__main__")
+    program = getattr(main, "__file__", None) or next(
+        filter(None, map(os.environ.get, NOTEBOOK)), None
+    )
     return {
         "host": os.uname().nodename,
         "pid": os.getpid(),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from util_lib import safe_files
 from util_lib.dataset.columns import Monitored
+from util_lib.errors import UserError
 from util_lib.model.config import TEXT, Declaration
 from util_lib.tracking.names import default_project
 from util_lib.tracking.store.places import store_directory
@@ -57,7 +58,10 @@ class Stream(NamedTuple):
 def folder() -> Path:
     """Return where the log lies, whether it is there or not."""
     if chosen := os.environ.get(PLACE):
-        return Path(chosen).expanduser().absolute()
+        path = Path(chosen).expanduser().absolute()
+        if path.is_file():
+            raise UserError(f"{PLACE}={chosen!r} is a file: name a folder, or unset it")
+        return path
     return store_directory().parent / FOLDER
 
 

@@ -1,6 +1,8 @@
-"""Where this checkout lies."""
+"""Where this checkout lies, and which environment has the packages of its scripts."""
 
+import sys
 from pathlib import Path
+from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -11,3 +13,41 @@ def resolve_path(text: str | Path) -> Path:
     Steps run in their own folder, `main.py` at the root: both must read the same file.
     """
     return ROOT / text
+
+
+def explain_missing_packages() -> None:
+    """From now on an import that fails for a package that is not there ends in one sentence.
+
+    For scripts: called before anything that an environment brings is imported.
+    """
+    sys.excepthook = _explained
+
+
+def missing_package(error: ModuleNotFoundError, script: Path) -> str | None:
+    """Say what lacks and where it is; None for a module of the project itself, a defect."""
+    top = (error.name or "").partition(".")[0]
+    folder = script.parent
+    own = (ROOT / top / "__init__.py", ROOT / top / "MLproject", folder / f"{top}.py")
+    if not top or any(path.exists() for path in own):
+        return None
+    if (folder / "conda.yml").is_file() and folder != ROOT:
+        shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+        way = (
+            f"run it by `mlflow run {shown} --env-manager uv -P name=value ...`, which makes the "
+            f"environment of {shown}/conda.yml, or install {shown}/requirements.lock yourself"
+        )
+    else:
+        way = "run it in the environment that `make run` makes, .venv, or install requirements.txt"
+    return f"this Python ({sys.executable}) has no package {top!r}: {way}"
+
+
+def _explained(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    script = Path(getattr(sys.modules["__main__"], "__file__", "")).resolve()
+    said = missing_package(error, script) if isinstance(error, ModuleNotFoundError) else None
+    if said is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        name = script.parent.name if script.parent != ROOT else script.name
+        print(f"{name}: {said}", file=sys.stderr)

@@ -8,6 +8,9 @@ that is recorded as it is or as its hash.
 import datetime
 import hashlib
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,9 +83,10 @@ def load(
     join = _join(key, abouts)
     types = dict.fromkeys(key, TEXT if join is None else _column(about, join))
     types |= {key[1]: ROW} if len(key) > 1 else {}
-    names, _ = _names(path, types)
-    given = _label_column(path, names, key, label)
-    frame = reading.read(path, types | {given: NUMBER if is_number else TEXT})
+    with _only_usual_files():
+        names, _ = _names(path, types)
+        given = _label_column(path, names, key, label)
+        frame = reading.read(path, types | {given: NUMBER if is_number else TEXT})
     labels, wrong = _labels(frame[given], is_number)
     if not is_number and about.classes:
         labels = labels.map(_names_of_classes(labels, about.classes), na_action="ignore")
@@ -109,6 +113,22 @@ def load(
     unknown = int((~_known(unique, found, join)).sum())
     doubled = len(table) - len(unique)
     return LoadedLabels(n, len(unique), n_empty, n_wrong, doubled, unknown, new, again)
+
+
+@contextmanager
+def _only_usual_files() -> Iterator[None]:
+    """Name no key of a dataset file where a file cannot be read: labels have none."""
+    try:
+        yield
+    except UserError as error:
+        said, found, _ = str(error).partition("set data.")
+        if not found:
+            raise
+        said = re.sub(r"[,;:]( or| else)?( if [^;:,]*,)? *$", "", said.rstrip())
+        raise UserError(
+            f"{said}; labels are read from CSV in UTF-8 with commas and a first line of names, "
+            "parquet, JSON, Excel or Arrow"
+        ) from error
 
 
 def of_window(

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from util_lib import redaction
+from util_lib.errors import UserError
 from util_lib.tracking.store.places import user_directory
 
 logger = logging.getLogger("monitoring")
@@ -27,6 +28,15 @@ SHOWN = 200  # characters of what a command said
 def is_address(notify: str) -> bool:
     """Say whether it is a webhook and no command."""
     return notify.lower().startswith(("http://", "https://"))
+
+
+def check(notify: str) -> None:
+    """Raise `UserError` for an address that nothing can be posted to."""
+    scheme = notify.partition("://")[0]
+    if "://" in notify and scheme.isalnum() and not is_address(notify):
+        raise UserError(
+            f"notify must be a command or an http(s) address, found an address of {scheme}://"
+        )
 
 
 def remember(notify: str) -> None:

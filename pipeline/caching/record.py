@@ -106,7 +106,7 @@ def add(directory: Path, project: str, step: str, result: Result) -> None:
         result.seconds,
         time.time(),
     )
-    with _database(directory) as db:
+    with _database(directory, make=True) as db:
         db.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
 
@@ -143,7 +143,7 @@ def refuse(
 ) -> None:
     """Record why a step refused its `inputs` (name and digest), or with None that it does not."""
     rows = [(project, step, place, each, why) for each in inputs]
-    with _database(directory) as db:
+    with _database(directory, make=True) as db:
         db.execute(REFUSED)
         db.executemany(
             "DELETE FROM refused WHERE project = ? AND step = ? AND place = ? AND input = ?",
@@ -215,11 +215,15 @@ def _first(directory: Path, where: str, *values: str) -> Result | None:
 
 
 @contextmanager
-def _database(directory: Path) -> Iterator[sqlite3.Connection]:
-    path = directory / FILE
+def _database(directory: Path, *, make: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open the record; where there is no store, an empty one that nobody sees, unless to `make`."""
+    path: str | Path = directory / FILE
     try:
-        with safe_files.writing(directory):
-            directory.mkdir(parents=True, exist_ok=True)
+        if make:
+            with safe_files.writing(directory):
+                directory.mkdir(parents=True, exist_ok=True)
+        elif not directory.is_dir():
+            path = ":memory:"
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as db, db:
             db.execute(SCHEMA)
             yield db

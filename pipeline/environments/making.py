@@ -186,7 +186,9 @@ def _make(environment: Environment, path: Path | None, say: Callable[[str], None
         why = "another lock" if (path / MARKER).is_file() else "no completion marker"
         say(f"environment of {name} has {why}: making it again")
         remove(environment.manager, path)
-    say(f"making the environment of {name} with {environment.manager}")
+    say(
+        f"making the environment of {name} with {environment.manager}, once: packages are installed"
+    )
     try:
         lock = locks.digest(environment.manager, environment.config)
         try:

@@ -21,6 +21,7 @@ def table(settings: Settings, steps: list[Step], versions: Versions) -> Table:
         shown.add_column(name, overflow="fold", no_wrap=name == "step")
     shown.add_column("seconds", justify="right", no_wrap=True)
     least, most, unknown = 0.0, 0.0, False
+    n_cached, n_old = 0, 0
     made: dict[str, str] = {}
     open_ends: dict[str, str] = {}  # artifacts that may become others, and the step that makes them
     for step in steps:
@@ -32,6 +33,8 @@ def table(settings: Settings, steps: list[Step], versions: Versions) -> Table:
             will = f"be cached, unless {waits[0]} makes something new"
         before = record.last(versions.directory, settings.main.project_name, step.name)
         certain, maybe = decision.result and not waits, decision.result and waits
+        n_cached += bool(decision.result)
+        n_old += before is not None and not decision.result
         seconds = 0.0 if certain else before.seconds if before else None
         if waits or not decision.result:
             open_ends |= {output: step.name for output in step.outputs}
@@ -47,7 +50,10 @@ def table(settings: Settings, steps: list[Step], versions: Versions) -> Table:
             "?" if seconds is None else f"{'up to ' if maybe else ''}{seconds:.1f}",
         )
     span = f"{least:.1f} to {most:.1f}" if least < most else f"{most:.1f}"
-    shown.caption = f"expected: {span} s{' and what is not known yet' if unknown else ''}"
+    counts = f"to run: {len(steps) - n_cached}, cached: {n_cached}"
+    if n_old:
+        counts += f", earlier results that no longer count: {n_old}"
+    shown.caption = f"{counts}; expected: {span} s{' and what is not known yet' if unknown else ''}"
     return shown
 
 

@@ -228,13 +228,36 @@ class Screen:
                 self.say(f"{row.step}: {line}")
 
     def show(self, table: Table) -> None:
-        """Print a table, in a pipe or a file at a width of its own."""
+        """Print a table; no word breaks: in a pipe or a file it is as wide as that takes.
+
+        On a terminal that is too narrow its rows become lines.
+        """
         console = self._console
+        unbounded = console.options.update(max_width=10_000)
+        needed = console.measure(table, options=unbounded).minimum
         if not self.is_terminal:
-            console = Console(file=self._out, width=PIPE_WIDTH, highlight=False)
+            width = max(PIPE_WIDTH, needed)
+            console = Console(file=self._out, width=width, highlight=False)
+        elif needed > console.width:
+            for line in _as_lines(table):
+                self.say(line)
+            return
         with self._unheard():
             console.print(table)
             self._out.flush()
+
+
+def _as_lines(table: Table) -> Iterator[str]:
+    """Give a line for each row, named by its first cell, and one below it for each other cell."""
+    if table.title:
+        yield str(table.title)
+    for first, *others in zip(*(column.cells for column in table.columns), strict=True):
+        yield str(first)
+        for column, cell in zip(table.columns[1:], others, strict=True):
+            if text := ", ".join(str(cell).split("\n")):
+                yield f"  {str(column.header) + ': ' if column.header else ''}{text}"
+    if table.caption:
+        yield str(table.caption)
 
 
 def _without_interrupts(lines: Iterable[bytes]) -> Iterator[bytes]:

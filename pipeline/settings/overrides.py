@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.settings import conf_files
 from pipeline.settings.redacted import put_apart
-from util_lib import validation
+from util_lib import cli, validation
 from util_lib.errors import UserError
 from util_lib.project import ROOT
 
@@ -186,6 +186,8 @@ def use_our_key(override: str) -> str:
     if not match:
         return override
     mark, key, value = match.groups()
+    if key == "sweep" and value[1:].strip().lower() in cli.NOTHING:
+        return "~sweep"  # Hydra's word for none of a group
     if not mark and OPEN_KEY.fullmatch(key):
         return f"++{override}"
     for theirs, ours in ALIASES.items():

@@ -66,3 +66,27 @@ def test_the_project_is_the_one_of_the_environment_unless_it_is_named(steps):
     assert script("upload_artifact.py", UPLOAD | {"--project": "mine"}).returncode == 0
     for project in ("tests", "mine"):
         assert tracking.Api().artifact_exists(f"{project}/zen_of_python:v0")
+
+
+def test_the_notebook_of_versions_runs_and_a_version_is_made_only_by_another_content(steps):
+    done = script("upload_and_version_artifacts.py", {})
+    assert done.returncode == 0, done.stderr
+    assert "the same: True changed: True" in done.stdout
+    assert "my_artifact.txt:v0 holds 'This is an example of an artifact.'" in done.stdout
+    assert "my_artifact.txt:v0 was used by ['use']" in done.stdout
+    api = tracking.Api()
+    assert api.artifact("demo_artifact/my_artifact.txt:latest").version == "v1"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ({"--step": "3"}, 0, "INFO step 3, preprocess, is done"),
+        ({"--step": "0", "--verbose": "true"}, 0, "WARNING steps are counted from 1, found 0"),
+        ({"--step": "three"}, 2, "argument --step: invalid int value: 'three'"),
+        ({}, 2, "the following arguments are required: --step"),
+    ],
+)
+def test_a_script_says_what_goes_on_and_what_it_lacks(options, code, said):
+    done = script("logging_argparse.py", options)
+    assert done.returncode == code and said in done.stderr

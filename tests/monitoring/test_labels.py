@@ -1,6 +1,7 @@
 """Labels that come later: whatever table they are in, joined, counted and judged by."""
 
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -197,3 +198,22 @@ def test_labels_of_rows_that_are_removed_by_now_hinder_nothing(answered, capsys)
     labels.main(given(answered.rows))
     assert run.main([]) == 0
     assert verdict(capsys.readouterr().out)["labelled"]["n"] == 0
+
+
+def test_what_is_said_of_an_odd_file_of_labels_names_no_key_of_a_dataset(answered):
+    Path("odd.csv").write_bytes("request_id,row,genre\na,0,Stra\u00dfe\n".encode("latin-1"))
+    with pytest.raises(UserError) as refused:
+        labels.main(["--labels", "odd.csv"])
+    assert "odd.csv is not UTF-8 text" in str(refused.value)
+    assert "save it as UTF-8; labels are read from" in str(refused.value)
+    assert "data." not in str(refused.value)
+
+
+def test_a_log_that_is_a_file_and_an_address_nothing_can_be_sent_to_are_one_sentence(
+    answered, monkeypatch
+):
+    with pytest.raises(UserError, match="command or an http.s. address, found .* ftp://"):
+        run.main(["--notify", "ftp://example.org/alarms"])
+    monkeypatch.setenv("MONITORING_LOG", __file__)
+    with pytest.raises(UserError, match="MONITORING_LOG=.* is a file: name a folder"):
+        run.main([])

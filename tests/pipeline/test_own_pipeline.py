@@ -155,6 +155,7 @@ def test_the_plan_shows_the_users_own_steps(home):
     changed = home.run("--plan", "steps.numbers.parameters.n=9").stdout
     least, most = re.search(r"expected: ([\d.]+) to ([\d.]+) s", changed).groups()
     assert float(least) < float(most), "total runs too if numbers makes something new"
+    assert "to run: 1, cached: 2, earlier results that no longer count: 1" in changed
     shown = home.run("main.plan=mermaid").stdout
     assert "artifact_numbers_json --> total" in shown
 

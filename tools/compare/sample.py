@@ -17,6 +17,11 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+if __name__ == "__main__":
+    from util_lib.project import explain_missing_packages
+
+    explain_missing_packages()
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -215,8 +215,8 @@ class Data(Section):
     derived: Annotated[
         dict[str, str],
         Field(
-            description="`{name: expression}`: new columns made of others, see below; `columns` "
-            "declares them like the others"
+            description="`{name: expression}`: new columns made of others (docs/datasets.md); "
+            "`columns` declares them like the others"
         ),
     ] = {}
     text_feature: Annotated[
@@ -443,7 +443,3 @@ def reference() -> str:
         "Keys of `data.checks`": Checks,
     }
     return "\n\n".join(key_table.written(title, one) for title, one in sections.items()) + "\n"
-
-
-if __name__ == "__main__":
-    print(reference(), end="")

@@ -54,6 +54,7 @@ def publish_own(record: RunRecord) -> None:
 
     Without MLflow a line on stderr says that the run is not shown there, and why.
     """
+    logging.getLogger("tracking").info("showing the run in MLflow")  # which takes seconds
     try:
         with connect(record.store.directory) as client, _errors(record):
             mlflow_run_id = record.mlflow_run_id or _create_run(client, record)

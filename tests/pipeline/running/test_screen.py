@@ -21,12 +21,21 @@ Screen().table([trained, Outcome("evaluate", metrics=tested)])
 """
 
 
-def shown(width: int) -> str:
+PLAN = """
+from rich.table import Table
+from pipeline.running.screen import Screen
+table = Table("step", "will", "inputs", caption="expected: 3.0 s")
+table.add_row("clean", "run: a_rather_long_name_of_a_helper.py changed", "one.parquet\\ntwo.csv")
+Screen().show(table)
+"""
+
+
+def shown(width: int, show: str = SHOW) -> str:
     """What a terminal of `width` columns gets."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", SHOW], cwd=ROOT, env=environment, stdout=theirs
+        [sys.executable, "-c", show], cwd=ROOT, env=environment, stdout=theirs
     )
     os.close(theirs)
     text = b""
@@ -65,3 +74,11 @@ def test_few_rows_of_a_class_and_scores_unlike_those_of_validation_stand_below_t
 def test_a_wide_terminal_gets_a_table_and_a_narrow_one_lines():
     assert "│ evaluate" in shown(140)
     assert "evaluate: not run\n" in shown(60) and "│" not in shown(60)
+
+
+@pytest.mark.parametrize("width", [30, 80, 120])
+def test_no_word_of_a_plan_breaks_and_on_a_narrow_terminal_its_rows_become_lines(width):
+    text = shown(width, PLAN)
+    for words in ("a_rather_long_name_of_a_helper.py", "one.parquet", "expected: 3.0 s"):
+        assert words in text
+    assert ("\n  inputs: one.parquet, two.csv\n" in text) == (width == 30)

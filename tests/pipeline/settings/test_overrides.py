@@ -177,3 +177,8 @@ def test_a_range_of_more_values_than_anybody_waits_for_is_refused(text):
         overrides.swept_values(word)
     few = OverridesParser.create().parse_override("main.random_seed=range(1,4)")
     assert overrides.swept_values(few) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("word", ["sweep=null", "sweep=None", "sweep="])
+def test_a_sweep_that_is_null_is_none(word):
+    assert overrides.command_line([word]) == ["~sweep"]

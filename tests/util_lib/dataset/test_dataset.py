@@ -121,14 +121,6 @@ def test_what_the_pipeline_hands_a_step_reads_as_the_same_declaration(tmp_path):
     assert declaration.load(path) == data
 
 
-def test_the_documented_keys_are_those_of_the_schema():
-    text = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
-    begin, end = "<!-- made by: python -m util_lib.dataset.declaration -->\n", "<!-- end -->"
-    assert text.partition(begin)[2].partition(end)[0] == declaration.reference(), (
-        "run python -m util_lib.dataset.declaration and put what it prints into docs/datasets.md"
-    )
-
-
 @pytest.mark.parametrize("name", ["song_halves", "pokemon_types"])
 def test_a_file_that_builds_on_another_is_read_as_hydra_reads_it(name):
     from pipeline.settings import overrides, schema

@@ -1,0 +1,1 @@
+"""Notebooks on the tables that the pipeline has made: opened in Jupyter, or run and logged."""

@@ -1,0 +1,3 @@
+from step_support import steps
+
+__all__ = ["steps"]
