@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Download the raw dataset, or copy it from a file or a folder, and log it as an artifact.
+"""Download the raw dataset, or copy it from files or a database, and log it as an artifact.
 
 Step 1 of 6. Reads an http(s) address or a path; writes the artifact `--artifact_name`: one file, or
 those of a folder or glob, byte for byte what was served. Nothing is parsed here; `preprocess` is
-the first to read columns.
+the first to read columns. Rows of a database become one parquet file.
 """
 
 import argparse
@@ -22,7 +22,11 @@ if __name__ == "__main__":
     explain_missing_packages()
 
 from util_lib import cli, downloads, folders, partitions, tracking
-from util_lib.urls import file_name, without_secrets
+from util_lib.downloads import Received
+from util_lib.errors import UserError
+from util_lib.safe_files import read_content
+from util_lib.sql import connection
+from util_lib.urls import file_name, is_database, whole_address, without_secrets
 
 logger = logging.getLogger("get_data")
 
@@ -34,6 +38,15 @@ def _sha256(text: str) -> str | None:
     return value
 
 
+# What says which rows of a database are read (`data.sql`).
+SQL = {
+    "table": "table of a database, or schema.table; null = a query",
+    "query": "SQL that gives the rows; null = a table",
+    "version_query": "SQL that gives another answer when the rows are others; null = always runs",
+    "order_by": "columns, separated by commas, by which the rows are ordered; null = as they come",
+}
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Name the step's inputs; MLproject declares the same ones."""
     parser = cli.parser(__doc__)
@@ -41,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--file_url",
         required=True,
         help="http(s) address or path of the raw file, or a folder or glob of files that are one "
-        "table; a relative path starts at the project root",
+        "table; a relative path starts at the project root; or the address of a database",
     )
     parser.add_argument(
         "--artifact_name", type=cli.artifact_name, required=True, help="e.g. raw_data.parquet"
@@ -62,8 +75,26 @@ def build_parser() -> argparse.ArgumentParser:
         default="2000000000",
         help="a longer file is refused",
     )
+    for name, help in SQL.items():
+        parser.add_argument(f"--sql_{name}", type=cli.optional, default="null", help=help)
     partitions.add_arguments(parser)
     return parser
+
+
+def from_database(
+    address: str, args: argparse.Namespace, tmp: str
+) -> tuple[Path, Received, dict[str, Any]]:
+    """Write the rows of a database to a parquet file; return it, and what is noted of it."""
+    from util_lib.sql import reading  # needs pyarrow, which a download does not
+
+    source = reading.Source(**{name: getattr(args, f"sql_{name}") for name in SQL})
+    path = Path(tmp, f"{Path(args.artifact_name).stem}.parquet")
+    rows = reading.read(address, source, path, args.max_bytes)
+    if source.version_query is None:
+        logger.info("no version_query: nobody knows whether the rows changed, so this always runs")
+    content = read_content(path)
+    noted = {"rows": rows.n_rows, "sql": source._asdict(), "sql_version": rows.version}
+    return path, Received(content.size, content.sha256), noted
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -75,9 +106,15 @@ def main(argv: list[str] | None = None) -> None:
         tracking.init(job_type="get_data", config=config) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
-        address = downloads.whole_address(args.file_url)
-        files = folders.files_at(address)
-        if files is None:
+        address = whole_address(args.file_url)
+        noted: dict[str, Any] = {}
+        files = None if is_database(address) else folders.files_at(address)
+        if is_database(address):
+            connection.refuse_password(args.file_url)
+            path, received, noted = from_database(address, args, tmp)
+        elif any(getattr(args, f"sql_{name}") for name in SQL):
+            raise UserError(f"{shown} is no database: leave the options that begin with sql_ out")
+        elif files is None:
             path = Path(tmp, file_name(args.file_url, args.artifact_name))
             received = downloads.fetch(address, path, args.max_bytes)
         else:
@@ -93,6 +130,7 @@ def main(argv: list[str] | None = None) -> None:
             "bytes": received.n_bytes,
             "etag": received.etag,
             "last_modified": received.last_modified,
+            **noted,
         }
         if files is not None:
             metadata["n_files"] = len(files)

@@ -6,7 +6,6 @@ No message and no log line says more of an address than `urls.without_secrets` s
 import email.utils
 import hashlib
 import logging
-import os
 import queue
 import threading
 import time
@@ -20,7 +19,7 @@ import urllib3
 
 from util_lib import folders
 from util_lib.errors import UserError
-from util_lib.urls import SECRET_URL, file_name, without_secrets
+from util_lib.urls import file_name, without_secrets
 
 logger = logging.getLogger("downloads")
 
@@ -47,16 +46,6 @@ class Received(NamedTuple):
 
 class _Again(Exception):
     """An attempt failed in a way that the next one may not."""
-
-
-def whole_address(shown: str) -> str:
-    """Return the address to read: `GET_DATA_URL` where it is the one that `shown` stands for.
-
-    Arguments are recorded by MLflow and visible to other users of the machine; main.py and careful
-    users hand over the secrets of an address by the environment.
-    """
-    whole = os.environ.get(SECRET_URL, "")
-    return whole if without_secrets(whole) == shown else shown
 
 
 def fetch(url: str, path: Path, max_bytes: int) -> Received:

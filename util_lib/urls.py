@@ -10,6 +10,7 @@ from util_lib.errors import UserError
 
 SECRET_URL = "GET_DATA_URL"  # environment variable: the address that `--file_url` shows in part
 HARMLESS_KEYS = ("raw", "download", "dl", "format", "version", "ref")  # of a query
+DATABASES = ("sqlite", "duckdb", "postgresql", "postgres")  # schemes
 HIDDEN = "***"  # stands for a secret
 LONGEST = 255  # bytes of a file's name, on most disks
 
@@ -77,6 +78,21 @@ def without_secrets(url: str) -> str:
     except ValueError:
         raise UserError("file_url is no valid http(s) address, file:// address or path") from None
     return shown_address(url).partition("#")[0]
+
+
+def whole_address(shown: str) -> str:
+    """Return the address to read: `GET_DATA_URL` where it is the one that `shown` stands for.
+
+    Arguments are recorded by MLflow and visible to other users of the machine; main.py and careful
+    users hand over the secrets of an address by the environment.
+    """
+    whole = os.environ.get(SECRET_URL, "")
+    return whole if without_secrets(whole) == shown else shown
+
+
+def is_database(url: str) -> bool:
+    """Say whether an address names a database, whose tables `util_lib.sql` reads."""
+    return "://" in url and url.partition("://")[0].lower() in DATABASES
 
 
 def file_name(url: str, default: str) -> str:

@@ -16,7 +16,7 @@ from util_lib.errors import UserError
 from util_lib.safe_files import read_content
 from util_lib.tables import large
 from util_lib.tracking.names import parse_reference
-from util_lib.urls import HIDDEN, without_secrets
+from util_lib.urls import HIDDEN, is_database, whole_address, without_secrets
 
 ABSENT = "absent"  # an input that no version has yet, such as the first reference
 TIMEOUT_S = 10  # for a server to say whether its file has changed
@@ -43,6 +43,11 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
     """
     project = settings.main.project_name
     inputs = _inputs(step, project, versions, made)
+    if step.sink:
+        shown = without_secrets(step.parameters[step.sink])
+        return Decision(
+            None, None, f"it asks {shown} itself whether there is anything to do", inputs
+        )
     try:
         data = source(step, step.source, settings) if step.source else ""
         parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), data)
@@ -193,6 +198,9 @@ def _bootstrapped(inputs: dict[str, str], parts: dict[str, str]) -> dict[str, st
 def source(step: Step, parameter: str, settings: Settings) -> str:
     """Identify what the step would download, without downloading it."""
     url, told = step.parameters[parameter], step.parameters.get("sha256", "null")
+    if is_database(url):
+        digest = _state_in_database(whole_address(url), step.parameters)
+        return f"{without_secrets(url)} sha256 {digest}"
     if urlsplit(url).scheme not in ("http", "https"):
         path = folders.path_at(url)
         if path is None:
@@ -222,6 +230,21 @@ def _partitions(step: Step) -> partitions.Parted:
         for key in partitions.Parted._fields
     )
     return partitions.Parted(by, int(window) if window else None, until)
+
+
+def _state_in_database(address: str, parameters: dict[str, str]) -> str:
+    """Ask the database what the version query says; the rows themselves are not read."""
+    from util_lib.sql import connection
+
+    shown, query = without_secrets(address), cli.optional(parameters.get("sql_version_query", ""))
+    if query is None:
+        raise fingerprint.UnknownFingerprint(
+            f"nobody knows whether the rows in {shown} changed: data.sql.version_query can tell"
+        )
+    try:
+        return hashlib.sha256(connection.version(address, query).encode()).hexdigest()
+    except UserError as error:
+        raise fingerprint.UnknownFingerprint(str(error)) from None
 
 
 def _state_on_server(url: str) -> str:

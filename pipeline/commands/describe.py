@@ -19,10 +19,10 @@ from pipeline.running.exit_code import exit_code
 from pipeline.settings import overrides, resolvers, surroundings
 from pipeline.settings.schema import Main
 from pipeline.settings.surroundings import ROOT_RUN
-from util_lib import cli, downloads, validation
+from util_lib import cli, validation
 from util_lib.project import ROOT
 from util_lib.tracking.store.places import store_directory
-from util_lib.urls import table_name, without_secrets
+from util_lib.urls import table_name, whole_address, without_secrets
 
 CLONE = re.compile(r"tmp[a-z0-9_]{8}")  # where MLflow puts a project that it fetched
 
@@ -63,7 +63,7 @@ def locate(file_url: str) -> str:
 
 def plan(arguments: argparse.Namespace) -> Step:
     """Return the step to run."""
-    url = locate(downloads.whole_address(arguments.file_url))
+    url = locate(whole_address(arguments.file_url))
     parameters = {
         "file_url": url,
         "target": arguments.target,

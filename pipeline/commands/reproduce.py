@@ -110,6 +110,10 @@ def runnable(receipt: Receipt, project: Path, file_url: str, env_manager: str) -
     data["sha256"] = None  # another content is to be compared, not refused
     if any("file_url" in step.parameters for step in receipt.steps):
         data["file_url"] = file_url or _address(data["file_url"], project)
+    # What a run has put into a database may be newer by now.
+    main["execute_steps"] = [
+        name for name in main["execute_steps"] if not (config["steps"].get(name) or {}).get("sink")
+    ]
     for name in main["execute_steps"]:
         entry = config["steps"].get(name) or {}  # of old receipts the code knows its steps itself
         source = entry.get("source")

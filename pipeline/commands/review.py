@@ -37,7 +37,7 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
 from util_lib.tracking.store.database import open_store
 from util_lib.tracking.store.places import store_directory
-from util_lib.urls import file_name
+from util_lib.urls import file_name, is_database, whole_address
 
 REFUSED = 3
 HOME = "review_runs"  # beside the results: what both sides made, the cache of the next review
@@ -158,6 +158,10 @@ def _both(
     store = open_store(home / "tracking_store", make=True)
     words = [f"--hydra_options={args.hydra_options}", f"main.env_manager={manager}"]
     words += ["main.tracking=local", "main.cache=true", "main.plan=false"]
+    if any(settings.steps[name].sink for name in settings.main.execute_steps):
+        # Neither side of a review writes to a database that others read.
+        names = [n for n in settings.main.execute_steps if not settings.steps[n].sink]
+        words.append(f"main.execute_steps=[{','.join(names)}]")
     data, sample = _data(args.sample, settings, home, folder, manager)
     code = Code(
         remote=None,
@@ -204,11 +208,11 @@ def _data(
         return [], ""
     from util_lib import downloads
 
-    data, address = settings.data, downloads.whole_address(settings.data.file_url)
-    if folders.files_at(address) is not None:
+    data, address = settings.data, whole_address(settings.data.file_url)
+    if is_database(address) or folders.files_at(address) is not None:
         raise UserError(
-            "rows are drawn of one file, and data.file_url names several: leave sample out, or "
-            "name one of them by hydra_options=data.file_url=<path>"
+            "rows are drawn of one file, and data.file_url is none: leave sample out, or name one "
+            "by hydra_options=data.file_url=<path>"
         )
     whole = folder / "whole" / file_name(address, "table")
     whole.parent.mkdir()

@@ -43,6 +43,11 @@ def _step(name: str, entry: StepEntry, settings: Settings) -> Step:
                 f"config: {name} needs the input {key}, and {entry.keys.get(key, 'it')} is null: "
                 f"give it the name of an artifact, or leave {name} out of main.execute_steps"
             )
+    if entry.sink and entry.parameters[entry.sink] is None:
+        raise UserError(
+            f"config: {name} writes to a database, and {entry.keys.get(entry.sink, 'it')} is null: "
+            "set it to sqlite:///FILE, duckdb:///FILE or postgresql://HOST/NAME"
+        )
     left_out = {key for key, given in entry.only_when.items() if not given}
     uri, version = _place(name, entry, settings)
     parameters = {**entry.inputs, **entry.parameters}
@@ -60,6 +65,7 @@ def _step(name: str, entry: StepEntry, settings: Settings) -> Step:
         version=version,
         may_be_absent=tuple(v for key in entry.may_be_absent if (v := entry.inputs[key])),
         source=entry.source if entry.source not in left_out else None,
+        sink=entry.sink,
         gate=entry.gate,
         keys=entry.keys,
     )

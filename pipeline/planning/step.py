@@ -13,7 +13,8 @@ class Step:
     references (`name:alias`), `outputs` artifact names.
 
     `may_be_absent` are those of the inputs that the step can do without. `source` names the
-    parameter that is an address whose content counts. What comes after a `gate` waits for it.
+    parameter that is an address whose content counts, `sink` one that is a database to which the
+    step writes: it always runs. What comes after a `gate` waits for it.
     `keys` maps parameters, and `file.key`, to the keys of the configuration that they come from.
     `entry_point` is that of its MLproject.
     """
@@ -27,9 +28,15 @@ class Step:
     version: str | None = None
     may_be_absent: tuple[str, ...] = ()
     source: str | None = None
+    sink: str | None = None
     gate: bool = False
     keys: dict[str, str] = field(default_factory=dict)
     entry_point: str = "main"
+
+    @property
+    def address(self) -> str | None:
+        """The parameter that may hold secrets."""
+        return self.source or self.sink
 
 
 @dataclass

@@ -118,7 +118,7 @@ def _step(step: Step, outcome: Outcome) -> dict[str, Any]:
         "name": step.name,
         "ended": "finished" if outcome.outcome in ("done", "cached") else outcome.outcome,
         "conda_sha256": hashlib.sha256(environment.read_bytes()).hexdigest() if is_here else None,
-        "parameters": shown_parameters(step.parameters, step.source),
+        "parameters": shown_parameters(step.parameters, step.address),
         "inputs": outcome.inputs,
         "outputs": dict(_output(logged, outcome) for logged in outcome.artifacts),
         "metrics": outcome.metrics,

@@ -65,7 +65,7 @@ def run_alone(main: Main, step: Step) -> Outcome:
     outcome = Outcome(step.name)
     config = {
         "main": main.model_dump(),
-        step.name: redacted.shown_parameters(step.parameters, step.source),
+        step.name: redacted.shown_parameters(step.parameters, step.address),
     }
     with (
         shown(main, lambda s: s.table([outcome])) as screen,

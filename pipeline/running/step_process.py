@@ -48,8 +48,8 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
         key: made.get(value.removesuffix(":latest"), value) if value.endswith(":latest") else value
         for key, value in step.parameters.items()
     }
-    address = parameters.get(step.source or "", "")
-    parameters = redacted.shown_parameters(parameters, step.source)
+    address = parameters.get(step.address or "", "")
+    parameters = redacted.shown_parameters(parameters, step.address)
     recorded = dict(parameters)
     for key, content in step.files.items():
         path = opened.folder / f"{step.name}_{key}.yaml"
@@ -77,7 +77,7 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
         target=_run, args=(opened, step, project, parameters, run_id, ended), daemon=True
     )
     opened.threads.append(thread)
-    with _handed_over(opened, address if step.source else None, run_id, ended):
+    with _handed_over(opened, address if step.address else None, run_id, ended):
         thread.start()
     return Begun(run_id, ended)
 
@@ -86,7 +86,7 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
 def _handed_over(
     opened: Session, address: str | None, run_id: str, ended: Future[None]
 ) -> Iterator[None]:
-    """Give a step, and no other, the secrets of the address that it reads: by the environment.
+    """Give a step, and no other, the secrets of its address: by the environment.
 
     MLflow records parameters. It copies the environment when it starts the process, in a thread of
     its own, so that is waited for, also for the steps begun before.

@@ -99,10 +99,11 @@ _parts: set[str] = set()  # of addresses in the configuration: each, and its sec
 
 def remember_addresses(settings: Settings) -> None:
     """Hide the secrets of the addresses in the checked configuration from now on."""
-    sources = [
-        entry.parameters.get(entry.source) for entry in settings.steps.values() if entry.source
+    given = [
+        entry.parameters.get(entry.address) for entry in settings.steps.values() if entry.address
     ]
-    for address in [settings.data.file_url, settings.main.components_repository, *sources]:
+    given += [settings.data.file_url, settings.store.database, settings.main.components_repository]
+    for address in given:
         if isinstance(address, str) and (parts := secret_parts(address)):
             _parts.update(parts, [address])
             remember_address(address)
@@ -113,11 +114,11 @@ def refuse_secrets(settings: Settings) -> None:
     for name, entry in settings.steps.items():
         for key, value in entry.parameters.items():
             hidden = isinstance(value, str) and redacted_values({key: value})[key] != value
-            if hidden and key != entry.source:
+            if hidden and key != entry.address:
                 raise UserError(
                     f"config: steps.{name}.parameters.{key} holds a secret, and MLflow records "
                     "parameters: let the step read an environment variable, or, where it is an "
-                    f"address, name it by steps.{name}.source"
+                    f"address, name it by steps.{name}.source, or sink"
                 )
 
 
@@ -125,15 +126,17 @@ def shown_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration as it may be recorded."""
     dumped = settings.model_dump(mode="json")
     dumped["data"]["file_url"] = without_secrets(settings.data.file_url)
+    if settings.store.database:
+        dumped["store"]["database"] = without_secrets(settings.store.database)
     # As written, with its `${...}`: who runs it again may need to change what is filled in.
     dumped["steps"] = copy.deepcopy(settings.steps_as_written)
     for name, entry in settings.steps.items():
-        if entry.source:
+        if entry.address:
             written = dumped["steps"][name]["parameters"]
-            written[entry.source] = without_secrets(written[entry.source])
+            written[entry.address] = without_secrets(written[entry.address])
     return redacted_values(dumped)
 
 
-def shown_parameters(parameters: dict[str, str], source: str | None) -> dict[str, str]:
-    """Return a step's parameters as they may be recorded; `source` names an address."""
-    return {k: without_secrets(v) if k == source else v for k, v in parameters.items()}
+def shown_parameters(parameters: dict[str, str], address: str | None) -> dict[str, str]:
+    """Return a step's parameters as they may be recorded; `address` names the one that is one."""
+    return {k: without_secrets(v) if k == address else v for k, v in parameters.items()}

@@ -89,9 +89,15 @@ class StepEntry(Section):
     may_be_absent: list[str] = []
     gate: bool = False
     source: str | None = None
+    sink: str | None = None
     in_all: bool = True
     also_called: list[str] = []
     _keys: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def address(self) -> str | None:
+        """The parameter that may hold secrets."""
+        return self.source or self.sink
 
     @property
     def keys(self) -> dict[str, str]:
@@ -112,10 +118,13 @@ class StepEntry(Section):
         given = [*self.inputs, *self.parameters, *self.files]
         if twice := sorted({name for name in given if given.count(name) > 1}):
             raise ValueError(f"{twice[0]!r} is given twice: by inputs, parameters or files")
-        if self.source is not None and self.source not in self.parameters:
-            raise ValueError(
-                f"source: {validation.choose('parameter', self.source, [*self.parameters])}"
-            )
+        for key, name in {"source": self.source, "sink": self.sink}.items():
+            if name is not None and name not in self.parameters:
+                raise ValueError(
+                    f"{key}: {validation.choose('parameter', name, [*self.parameters])}"
+                )
+        if self.source and self.sink:
+            raise ValueError("a step has a source or a sink: let one step read, and another write")
         for name in self.may_be_absent:
             if name not in self.inputs:
                 raise ValueError(
@@ -177,6 +186,15 @@ class SweepSection(Section):
         return folds
 
 
+class Store(Section):
+    """The `store` section: the table that store_data writes; docs/databases.md."""
+
+    database: Annotated[str | None, BeforeValidator(validation.null_word)] = None
+    table: Annotated[str | None, BeforeValidator(validation.null_word)] = None
+    mode: Literal["replace", "append", "upsert"] = "replace"
+    key: Annotated[str | None, BeforeValidator(validation.null_word)] = None
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -187,6 +205,7 @@ class Settings(Section):
     sweep: SweepSection
     update: Update = Update()  # receipts do not hold it
     promotion: Promotion = Promotion()  # receipts do not hold it
+    store: Store = Store()  # receipts do not hold it
     steps: dict[str, StepEntry] = {}
     _steps_as_written: dict[str, Any] = PrivateAttr(default_factory=dict)
 

@@ -35,7 +35,7 @@ from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
 from util_lib.tracking.choice import choose
 from util_lib.tracking.store.places import store_directory
-from util_lib.urls import file_name, table_name, without_secrets
+from util_lib.urls import file_name, table_name, whole_address, without_secrets
 
 logger = logging.getLogger("describe")
 
@@ -250,7 +250,7 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
         reserved(folder, name, args.overwrite) as part,
     ):
-        address = downloads.whole_address(args.file_url)
+        address = whole_address(args.file_url)
         file = Path(tmp, file_name(args.file_url, "table"))
         received = downloads.fetch(address, file, args.max_bytes)
         table = table_files.read(file, args.sheet or None)

@@ -16,9 +16,11 @@ from util_lib.dataset.columns import Column, Limits, Mark, Share, check_date_for
 from util_lib.dataset.partition import Partition
 from util_lib.dataset.repeats import Duplicates
 from util_lib.dataset.splits import Split
+from util_lib.dataset.sql_source import SqlSource
 from util_lib.dataset.table_checks import Checks
 from util_lib.errors import UserError
 from util_lib.tracking.names import check_artifact_name, parse_reference
+from util_lib.urls import is_database
 from util_lib.validation import Section, null_word
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -163,9 +165,13 @@ class Data(Section):
         Text,
         Field(
             description="http(s) address or path of a parquet or CSV file, or a folder or glob "
-            "of files that are one table; a relative path starts at the project root"
+            "of files that are one table; a relative path starts at the project root; or the "
+            "address of a database (docs/databases.md)"
         ),
     ]
+    sql: Annotated[
+        SqlSource, Field(description="which rows of a database are the table, see below")
+    ] = SqlSource()
     sha256: Annotated[
         Annotated[str, AfterValidator(_is_sha256)] | None,
         BeforeValidator(null_word),
@@ -379,6 +385,18 @@ class Data(Section):
         return self
 
     @model_validator(mode="after")
+    def _rows_of_a_database_are_said(self) -> "Data":
+        given = [key for key in ("table", "query") if getattr(self.sql, key) is not None]
+        if is_database(self.file_url) and len(given) != 1:
+            raise ValueError("file_url is a database: give sql.table or sql.query, one of them")
+        if not is_database(self.file_url) and self.sql != SqlSource():
+            raise ValueError(
+                "sql belongs to a file_url that is a database: sqlite:///, duckdb:/// or "
+                "postgresql://"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_newest_partition_is_known(self) -> "Data":
         if self.test == partitions.NEWEST and self.partition.by is None:
             raise ValueError("test: newest_partition needs partition.by: file or column")
@@ -435,6 +453,7 @@ def reference() -> str:
         "Keys of `data`": Data,
         "Keys of a column": Column,
         "Keys of `data.csv`": Csv,
+        "Keys of `data.sql`": SqlSource,
         "Keys of `data.split`": Split,
         "Keys of `data.partition`": Partition,
         "Keys of `data.clean`": Clean,

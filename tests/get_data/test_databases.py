@@ -1,0 +1,186 @@
+"""A table or a query of a database becomes one parquet file, in order, however it is called."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from step_support import ROOT
+
+from get_data import run
+from pipeline.caching import decision, fingerprint
+from pipeline.planning.step import Step
+from util_lib.errors import UserError
+
+RAW = "raw_data.parquet"
+ODD = 'the "rows"; DROP TABLE songs'
+MADE = (
+    "CREATE TABLE songs (id INTEGER, title TEXT, tempo DOUBLE PRECISION, changed INTEGER)",
+    "INSERT INTO songs VALUES (3, 'c''s', NULL, 7), (1, NULL, 120.5, 5), (2, 'b', 90, 6)",
+)
+IN_ORDER = [(1, None, 120.5, 5), (2, "b", 90.0, 6), (3, "c's", None, 7)]
+
+
+def get(database, **sql) -> None:
+    given = [word for key, value in sql.items() for word in (f"--sql_{key}", value)]
+    run.main(["--file_url", database.address, "--artifact_name", RAW, *given])
+
+
+def rows(frame: pd.DataFrame) -> list[tuple]:
+    return list(frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None))
+
+
+def test_a_table_becomes_a_parquet_file_in_the_order_asked_for(database, steps):
+    database.execute(*MADE)
+    get(database, table="songs", order_by="id", version_query="SELECT max(changed) FROM songs")
+    logged = steps.artifact(f"{RAW}:latest")
+    assert rows(steps.table(f"{RAW}:latest")) == IN_ORDER
+    assert logged.metadata["rows"] == 3 and logged.metadata["sql_version"] == "7"
+    get(database, table="songs", order_by="id")
+    assert steps.artifact(f"{RAW}:latest").version == logged.version
+
+
+def test_a_query_gives_its_rows_and_changes_nothing(database, steps):
+    database.execute(*MADE)
+    get(database, query="SELECT id * 2 AS twice FROM songs;", order_by="twice")
+    assert steps.table(f"{RAW}:latest")["twice"].tolist() == [2, 4, 6]
+    with pytest.raises(UserError):
+        get(database, query="DELETE FROM songs RETURNING id")
+    assert database.rows("SELECT count(*) FROM songs") == [(3,)]
+
+
+def test_names_are_names_whatever_is_in_them(database, steps):
+    quoted = ODD.replace('"', '""')
+    database.execute(f'CREATE TABLE "{quoted}" ("{quoted}" INTEGER)', *MADE)
+    database.execute(f'INSERT INTO "{quoted}" VALUES (2), (1)')
+    get(database, table=ODD, order_by=ODD)
+    assert steps.table(f"{RAW}:latest")[ODD].tolist() == [1, 2]
+    assert database.rows("SELECT count(*) FROM songs") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ({"table": "nowhere"}, "nowhere"),
+        ({"table": "songs", "order_by": "tittle"}, "no column 'tittle' among id, title"),
+        ({"query": "SELECT * FROM songs WHERE id > 9"}, "has no rows"),
+        ({"query": "SELECT 1 AS a", "table": "songs"}, "not by both"),
+        ({}, "say which rows of it"),
+    ],
+)
+def test_what_cannot_be_read_is_said_and_nothing_is_logged(database, steps, sql, says):
+    database.execute(*MADE)
+    with pytest.raises(UserError, match=says):
+        get(database, **sql)
+    assert not steps.exists(f"{RAW}:latest")
+
+
+def test_the_values_of_a_sqlite_column_need_not_be_of_one_type(steps, tmp_path):
+    path = tmp_path / "mixed.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE mixed (late TEXT, number INTEGER, code)")
+        db.executemany("INSERT INTO mixed VALUES (NULL, ?, 1)", [(n,) for n in range(70_000)])
+        db.execute("INSERT INTO mixed VALUES ('at last', 0.5, 'x')")
+    given = ["--sql_table", "mixed", "--artifact_name", RAW]
+    run.main(["--file_url", f"sqlite:///{path}", *given])
+    table = steps.table(f"{RAW}:latest")
+    assert len(table) == 70_001 and table["number"].sum() == sum(range(70_000)) + 0.5
+    assert table["late"].dropna().tolist() == ["at last"]
+    assert table["code"].value_counts().to_dict() == {"1": 70_000, "x": 1}
+
+
+def test_the_types_of_postgresql_are_those_of_parquet(postgres, steps):
+    address = postgres.new_database()
+    query = (
+        "SELECT 1.25::numeric(8,2) AS exact, 1.5::numeric AS free, 'NaN'::numeric AS nothing,"
+        " 'b5c4b3e0-0000-4000-8000-000000000000'::uuid AS uuid, '{}'::jsonb AS json,"
+        " '1 day'::interval AS interval, true AS truth, date '2026-01-02' AS day"
+    )
+    given = ["--sql_query", query, "--artifact_name", RAW]
+    run.main(["--file_url", address, *given])
+    row = steps.table(f"{RAW}:latest").iloc[0]
+    assert (str(row["exact"]), row["free"], row["truth"]) == ("1.25", 1.5, True)
+    assert pd.isna(row["nothing"]) and str(row["day"]) == "2026-01-02"
+    assert row["uuid"].startswith("b5c4b3e0") and (row["json"], row["interval"]) == ("{}", "1 day")
+
+
+def test_two_columns_of_one_name_are_refused(postgres, steps):
+    given = ["--sql_query", "SELECT 1 AS a, 2 AS a", "--artifact_name", RAW]
+    with pytest.raises(UserError, match="two columns called 'a'"):
+        run.main(["--file_url", postgres.new_database(), *given])
+
+
+def step(database, **sql) -> Step:
+    parameters = {"file_url": database.address, "sha256": "null"}
+    parameters |= {f"sql_{key}": value for key, value in sql.items()}
+    return Step("get_data", parameters, (), (RAW,), "get_data", source="file_url")
+
+
+def test_the_answer_of_the_version_query_is_what_the_cache_knows_the_rows_by(database):
+    database.execute(*MADE)
+    asked = step(database, table="songs", version_query="SELECT max(changed), count(*) FROM songs")
+
+    def known():
+        return decision.source(asked, "file_url", None)
+
+    before = known()
+    assert known() == before
+    database.execute("UPDATE songs SET title = 'other', changed = 8 WHERE id = 1")
+    assert known() != before
+
+
+def test_without_a_version_query_the_step_always_runs_and_says_so(database, steps, caplog):
+    database.execute(*MADE)
+    with pytest.raises(fingerprint.UnknownFingerprint, match="version_query can tell"):
+        decision.source(step(database, table="songs"), "file_url", None)
+    get(database, table="songs", order_by="id")
+    assert "no version_query" in caplog.text
+
+
+def test_a_password_is_refused_on_the_command_line_and_taken_from_the_environment(
+    steps, monkeypatch, caplog
+):
+    whole = "postgresql://zaphod:s3cretBeeble@127.0.0.1:1/songs"
+    given = ["--artifact_name", RAW, "--sql_table", "songs"]
+    with pytest.raises(UserError, match="password on the command line") as refused:
+        run.main(["--file_url", whole, *given])
+    monkeypatch.setenv("GET_DATA_URL", whole)
+    with pytest.raises(UserError, match="Connection refused") as failed:
+        run.main(["--file_url", "postgresql://127.0.0.1:1/songs", *given])
+    said = f"{refused.value} {failed.value} {caplog.text}"
+    assert "s3cretBeeble" not in said and "zaphod" not in said
+    written = [path.read_bytes() for path in steps.folder.rglob("*") if path.is_file()]
+    assert written and not any(b"s3cretBeeble" in content for content in written)
+
+
+def test_a_password_of_postgresql_is_never_written(postgres, steps):
+    """The whole address comes by the environment, to a step that is a process."""
+    address = postgres.new_database()
+    name = address.partition("///")[2].partition("?")[0]
+    whole = f"postgresql://tester:s3cretBeeble@/{name}?host={postgres.folder}"
+    folder = steps.folder / "here"
+    folder.mkdir()
+    shown = f"postgresql:///{name}?host=***"
+    done = subprocess.run(
+        ["python", ROOT / "get_data/run.py", "--file_url", shown, "--artifact_name", RAW]
+        + ["--sql_query", "SELECT 1 AS one"],
+        cwd=folder,
+        env={**os.environ, "GET_DATA_URL": whole, "TRACKING_STORE": str(folder / "store")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "s3cretBeeble" not in done.stdout + done.stderr
+    written = [path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()]
+    assert written and not any(b"s3cretBeeble" in content for content in written)
+
+
+def test_the_driver_that_is_not_there_is_named(steps, tmp_path, monkeypatch):
+    (tmp_path / "made.db").touch()
+    monkeypatch.setitem(sys.modules, "adbc_driver_sqlite.dbapi", None)
+    with pytest.raises(UserError, match="pip install adbc-driver-sqlite"):
+        given = ["--sql_table", "songs", "--artifact_name", RAW]
+        run.main(["--file_url", f"sqlite:///{tmp_path / 'made.db'}", *given])

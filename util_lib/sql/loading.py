@@ -1,0 +1,241 @@
+"""Puts a parquet file into a table, whole or not at all: replaced, appended or by a key.
+
+The rows go into `<table>__new_<digest>` first, where they are counted and compared; one transaction
+then brings them into the table and notes it in `pipeline_loads`. Readers see the table as it was
+until that is done. What a killed load has left, the next one removes.
+"""
+
+import logging
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from util_lib import safe_files
+from util_lib.errors import UserError
+from util_lib.sql import columns, connection
+from util_lib.sql.columns import Stored
+from util_lib.sql.connection import Connection, literal, quoted
+from util_lib.tables import parquet_files
+
+logger = logging.getLogger("sql")
+
+MODES = ("replace", "append", "upsert")
+CREATE = "create"  # what is noted instead of the mode where there was no table
+LOADS = "pipeline_loads"
+LOADS_COLUMNS = '("table" TEXT, digest TEXT, "rows" BIGINT, run TEXT, "time" TEXT, mode TEXT)'
+NEW, DIGITS = "__new_", 12  # of the digest, in the name of the table that is being made
+LONGEST_TABLE = columns.LONGEST - len(NEW) - DIGITS
+SEND_ROWS = 2**15
+
+
+class Load(NamedTuple):
+    """What is put where; `key` are the columns that say which row is which, `run` who does it."""
+
+    address: str
+    table: str
+    mode: str = "replace"
+    key: tuple[str, ...] = ()
+    run: str = ""
+    wait_s: float = connection.WAIT_S
+
+
+class Loaded(NamedTuple):
+    """What was done: rows of the file, of the table afterwards; whether anything was written."""
+
+    n_rows: int
+    n_in_table: int
+    written: bool
+    digest: str
+
+
+def load(path: Path, what: Load) -> Loaded:
+    """Put the rows of a parquet file into a table; one that is in it already is not written."""
+    kind = connection.kind_of(what.address)
+    schema, _, table = what.table.rpartition(".")
+    if len(table.encode()) > LONGEST_TABLE:
+        raise UserError(f"table {table!r} has a name of more than {LONGEST_TABLE} bytes")
+    if (what.mode == "upsert") != bool(what.key):
+        raise UserError("key names the columns that say which row is which: for mode upsert alone")
+    digest = safe_files.read_content(path).sha256
+    shown = connection.without_secrets(what.address)
+    with parquet_files.opened(path) as file:
+        how = columns.stored(file.schema_arrow, kind, f"table {what.table} in {shown}")
+        for name in what.key:
+            if name not in how:
+                raise UserError(f"key: {name!r} is no column among {', '.join(how)}")
+        with (
+            connection.opened(what.address, wait_s=what.wait_s) as db,
+            connection.alone(db, what.address, what.table, what.wait_s),
+        ):
+            return _Loading(db, schema or None, table, what, how, digest).go(file)
+
+
+class _Loading:
+    """One load into an open database."""
+
+    def __init__(
+        self,
+        db: Connection,
+        schema: str | None,
+        table: str,
+        what: Load,
+        how: dict[str, Stored],
+        digest: str,
+    ):
+        self.db, self.schema, self.table, self.what, self.how = db, schema, table, what, how
+        self.digest = digest
+        self.new = f"{table}{NEW}{digest[:DIGITS]}"
+        self.names = ", ".join(map(quoted, how))
+
+    def at(self, table: str) -> str:
+        """Return the name of a table with its schema, quoted."""
+        return ".".join(map(quoted, [self.schema, table] if self.schema else [table]))
+
+    def go(self, file: Any) -> Loaded:
+        n_rows, db = file.metadata.num_rows, self.db
+        self.clean_up()
+        there = columns.of_table(db, self.schema, self.table)
+        if there and self.is_in_it():
+            return Loaded(n_rows, self.count(self.table), False, self.digest)
+        wrong = columns.misfits(self.how, there, db.kind) if there else []
+        if wrong and self.what.mode != "replace":
+            raise UserError(
+                f"table {self.what.table} in {db.shown} does not fit: {'; '.join(wrong)}; nothing "
+                "was written; mode=replace makes the table anew"
+            )
+        as_it_is = bool(there) and not wrong and set(there) == set(self.how)
+        try:
+            self.fill(file)
+            if self.what.mode == "replace" or not there:
+                self.replace(as_it_is)
+            elif self.what.mode == "append":
+                self.insert()
+            else:
+                self.upsert()
+            n_in_table = self.count(self.table)
+            self.note(n_rows, self.what.mode if there else CREATE)
+            db.commit()
+        except BaseException as error:
+            db.rollback()
+            if not connection.is_locked(error):
+                with suppress(Exception):  # then the next load does it
+                    self.clean_up()
+            raise
+        return Loaded(n_rows, n_in_table, True, self.digest)
+
+    def clean_up(self) -> None:
+        """Remove what broken-off loads of this table have left."""
+        query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        if self.db.kind != "sqlite":
+            place = literal(self.schema) if self.schema else "current_schema()"
+            query = f"SELECT table_name FROM information_schema.tables WHERE table_schema = {place}"
+        for (name,) in self.db.rows(query):
+            if re.fullmatch(f"{re.escape(self.table + NEW)}[0-9a-f]{{{DIGITS}}}", name):
+                self.db.execute(f"DROP TABLE {self.at(name)}")
+        self.db.commit()
+
+    def is_in_it(self) -> bool:
+        """Say whether the table holds these rows, by what is noted of its loads."""
+        loads = self.at(LOADS)
+        if not columns.of_table(self.db, self.schema, LOADS):
+            return False
+        found = self.db.rows(
+            f'SELECT digest, mode, "rows" FROM {loads} WHERE "table" = {literal(self.table)} '
+            'ORDER BY "time"'
+        )
+        if not found:
+            return False
+        if self.what.mode == "append":
+            anew = ("replace", CREATE)
+            last = max((n for n, row in enumerate(found) if row[1] in anew), default=0)
+            return self.digest in [row[0] for row in found[last:]]
+        same = found[-1][0] == self.digest and found[-1][1] in (self.what.mode, CREATE)
+        return same and (self.what.mode == "upsert" or found[-1][2] == self.count(self.table))
+
+    def fill(self, file: Any) -> None:
+        """Write all rows to the new table, then count them and the values of each column."""
+        described = (f"{quoted(name)} {column.sql}" for name, column in self.how.items())
+        self.db.execute(f"CREATE TABLE {self.at(self.new)} ({', '.join(described)})")
+        self.db.commit()
+        expected = [0] * (len(self.how) + 1)
+        for batch in parquet_files.record_batches(file, SEND_ROWS):
+            given = columns.sent(batch, self.how, self.db.kind)
+            self.db.insert(self.schema, self.new, given)
+            self.db.commit()
+            expected[0] += given.num_rows
+            for place, values in enumerate(given.columns, 1):
+                expected[place] += given.num_rows - values.null_count
+        counts = ", ".join(["count(*)", *(f"count({quoted(name)})" for name in self.how)])
+        found = [*self.db.rows(f"SELECT {counts} FROM {self.at(self.new)}")[0]]
+        if found != expected:
+            raise UserError(
+                f"{self.db.shown} took {found} rows and values of {expected}: nothing was changed"
+            )
+
+    def replace(self, as_it_is: bool) -> None:
+        """Put the new table in the place of the old, which keeps its indexes and rights if it can.
+
+        That it can where its columns are the same.
+        """
+        old = self.at(self.table)
+        if as_it_is:
+            self.db.execute(f"DELETE FROM {old}")
+            self.insert()
+            return
+        self.db.execute(f"DROP TABLE IF EXISTS {old}")
+        self.db.execute(f"ALTER TABLE {self.at(self.new)} RENAME TO {quoted(self.table)}")
+
+    def insert(self) -> None:
+        """Add the rows of the new table to the old."""
+        self.db.execute(
+            f"INSERT INTO {self.at(self.table)} ({self.names}) SELECT {self.names} FROM "
+            f"{self.at(self.new)}"
+        )
+        self.db.execute(f"DROP TABLE {self.at(self.new)}")
+
+    def upsert(self) -> None:
+        """Change the rows whose key is there, add the others; other columns stay as they are."""
+        old, new = self.at(self.table), self.at(self.new)
+        key = ", ".join(map(quoted, self.what.key))
+        shown = ", ".join(self.what.key)
+        lacking = " OR ".join(f"{quoted(name)} IS NULL" for name in self.what.key)
+        if self.db.value(f"SELECT count(*) FROM {new} WHERE {lacking}"):
+            raise UserError(
+                f"key {shown}: some rows of the artifact have none: nothing was changed"
+            )
+        for table, what in ((new, "the artifact has"), (old, f"table {self.what.table} has")):
+            one_each = f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1"
+            if twice := self.db.value(f"SELECT count(*) FROM ({one_each}) AS twice"):
+                raise UserError(
+                    f"key {shown}: {what} {twice:,} that stand for several rows: nothing was "
+                    "changed; name columns that tell the rows apart"
+                )
+        if self.db.kind == "sqlite":  # the others join without one
+            self.db.execute(
+                f"CREATE INDEX {self.at(self.new + '_key')} ON {quoted(self.new)} ({key})"
+            )
+        same = " AND ".join(f"o.{quoted(n)} = n.{quoted(n)}" for n in self.what.key)
+        if others := [name for name in self.how if name not in self.what.key]:
+            changes = ", ".join(f"{quoted(n)} = n.{quoted(n)}" for n in others)
+            self.db.execute(f"UPDATE {old} AS o SET {changes} FROM {new} AS n WHERE {same}")
+        chosen = ", ".join(f"n.{quoted(name)}" for name in self.how)
+        self.db.execute(
+            f"INSERT INTO {old} ({self.names}) SELECT {chosen} FROM {new} AS n LEFT JOIN {old} "
+            f"AS o ON {same} WHERE o.{quoted(self.what.key[0])} IS NULL"
+        )
+        self.db.execute(f"DROP TABLE {new}")
+
+    def note(self, n_rows: int, mode: str) -> None:
+        """Note the load, in the transaction that it is part of."""
+        loads = self.at(LOADS)
+        self.db.execute(f"CREATE TABLE IF NOT EXISTS {loads} {LOADS_COLUMNS}")
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        texts = (self.table, self.digest, str(n_rows), self.what.run, now, mode)
+        values = ", ".join(literal(text) for text in texts)
+        self.db.execute(f"INSERT INTO {loads} VALUES ({values})")
+
+    def count(self, table: str) -> int:
+        """Return the rows of a table."""
+        return int(self.db.value(f"SELECT count(*) FROM {self.at(table)}"))

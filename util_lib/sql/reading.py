@@ -1,0 +1,185 @@
+"""Reads a table or a query of a database into one parquet file, in order, a batch at a time."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from util_lib.errors import UserError
+from util_lib.sql import connection
+from util_lib.sql.connection import BATCH_ROWS, Connection, quoted
+
+logger = logging.getLogger("sql")
+
+# What a value of SQLite is, whatever its column is declared; the first that occurs is the column's.
+SQLITE_TYPES = {"blob": ("BLOB", "x''"), "text": ("TEXT", "''"), "real": ("REAL", "0.0")}
+SQLITE_TYPES |= {"integer": ("INTEGER", "0")}
+FIRST = "first row"  # column that says which row only shows the types
+MOST_DIGITS = 38  # of a decimal in Arrow
+
+
+class Source(NamedTuple):
+    """What is read: a table or a query, in the order of some columns; who tells its version."""
+
+    table: str | None = None
+    query: str | None = None
+    version_query: str | None = None
+    order_by: str | None = None  # columns, separated by commas
+
+
+class Rows(NamedTuple):
+    """What was read; `version` is what the version query said of the same state, or None."""
+
+    n_rows: int
+    version: str | None
+
+
+def read(
+    address: str, source: Source, path: Path, max_bytes: int, wait_s: float = connection.WAIT_S
+) -> Rows:
+    """Write all rows to the parquet file `path`; the same rows in the same order, the same bytes.
+
+    Memory does not grow with the rows.
+    """
+    wanted = _wanted(address, source)
+    with connection.opened(address, read_only=True, wait_s=wait_s) as db:
+        said = connection.version_in(db, source.version_query) if source.version_query else None
+        n_rows, writer = 0, None
+        try:
+            for batch in _even(_batches(db, wanted, _columns(source.order_by))):
+                if writer is None:
+                    writer = pq.ParquetWriter(path, batch.schema)
+                writer.write_table(batch, row_group_size=BATCH_ROWS)
+                n_rows += batch.num_rows
+                if path.stat().st_size > max_bytes:
+                    raise UserError(
+                        f"{db.shown} has more than the allowed {max_bytes:,} bytes (after "
+                        f"{n_rows:,} rows): raise max_bytes if it is the right table"
+                    )
+        finally:
+            if writer is not None:
+                writer.close()
+        if not n_rows:
+            raise UserError(f"{db.shown}: {wanted} has no rows: expected at least one")
+    if not source.order_by:
+        logger.warning(
+            "no order_by: the rows come as the database gives them, so that the same rows can "
+            "become another version"
+        )
+    return Rows(n_rows, said)
+
+
+def _wanted(address: str, source: Source) -> str:
+    """Return what stands after FROM."""
+    if (source.table is None) == (source.query is None):
+        raise UserError(
+            f"{connection.without_secrets(address)} is a database: say which rows of it, by "
+            "data.sql.table or by data.sql.query, and not by both"
+        )
+    if source.table is not None:
+        return table_name(source.table)
+    return f"({str(source.query).strip().rstrip(';')}\n) AS wanted"
+
+
+def table_name(text: str) -> str:
+    """Return `table` or `schema.table`, quoted."""
+    return ".".join(map(quoted, text.split(".", 1)))
+
+
+def _columns(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _batches(db: Connection, wanted: str, order: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows, in types that parquet has."""
+    schema = db.batches(f"SELECT * FROM {wanted} LIMIT 0").schema
+    for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise UserError(f"{db.shown}: the query gives two columns called {name!r}: rename one")
+    for name in order:  # SQLite would take an unknown one for a text
+        if name not in schema.names:
+            raise UserError(
+                f"{db.shown}: data.sql.order_by: there is no column {name!r} among "
+                f"{', '.join(schema.names)}"
+            )
+    query = _typed(db, wanted, order, schema)
+    for batch in db.batches(query):
+        if FIRST in batch.schema.names:
+            batch = batch.filter(pa.compute.equal(batch.column(FIRST), 1)).drop_columns([FIRST])
+        yield pa.RecordBatch.from_arrays(
+            [_plain(values, field) for values, field in zip(batch, batch.schema, strict=True)],
+            names=batch.schema.names,
+        )
+
+
+def _typed(db: Connection, wanted: str, order: list[str], schema: pa.Schema) -> str:
+    """Return the query, with columns cast that Arrow has no type for.
+
+    A column of SQLite may hold anything, and its driver takes the first rows for an example. So it
+    is asked what there is, and a row that is none comes first.
+    """
+    ordered = f" ORDER BY {', '.join(map(quoted, order))}" if order else ""
+    names = [quoted(name) for name in schema.names]
+    if db.kind != "sqlite":
+        chosen = [
+            f"CAST({name} AS text) AS {name}" if _has_no_type(field) else name
+            for name, field in zip(names, schema, strict=True)
+        ]
+        return f"SELECT {', '.join(chosen)} FROM {wanted}{ordered}"
+    asked = [f"max(typeof({name}) = '{kind}')" for name in names for kind in SQLITE_TYPES]
+    found = db.rows(f"SELECT {', '.join(asked)} FROM {wanted}")[0]
+    cast, example = [], []
+    for place, name in enumerate(names):
+        there = found[place * len(SQLITE_TYPES) : (place + 1) * len(SQLITE_TYPES)]
+        kinds = [kind for kind, is_there in zip(SQLITE_TYPES, there, strict=True) if is_there]
+        dtype, value = SQLITE_TYPES[kinds[0] if kinds else "text"]
+        if kinds[:1] == ["text"] and len(kinds) > 1:
+            logger.warning("%s holds texts and numbers: all are taken for texts", name)
+        cast.append(f"CAST({name} AS {dtype}) AS {name}")
+        example.append(f"{value} AS {name}")
+    first = quoted(FIRST)
+    return (
+        f"SELECT 0 AS {first}, {', '.join(example)} UNION ALL SELECT * FROM "
+        f"(SELECT 1 AS {first}, {', '.join(cast)} FROM {wanted}{ordered})"
+    )
+
+
+def _has_no_type(field: pa.Field) -> bool:
+    """Say whether values are no texts, numbers or dates for Arrow: an uuid, an interval."""
+    if isinstance(field.type, pa.BaseExtensionType):
+        return not pa.types.is_string(field.type.storage_type)
+    return pa.types.is_interval(field.type)
+
+
+def _plain(values: pa.Array, field: pa.Field) -> pa.Array:
+    """Return the values of PostgreSQL's own types as what they hold, numbers as decimals."""
+    if not isinstance(values.type, pa.BaseExtensionType):
+        return values
+    about = field.metadata or {}
+    texts = values.storage
+    if about.get(b"POSTGRESQL:type") != b"numeric":
+        return texts
+    size = int(about.get(b"POSTGRESQL:typmod", b"-1")) - 4
+    digits, scale = size >> 16, size & 0x7FF
+    if size > 0 and digits <= MOST_DIGITS and scale <= digits:
+        with_no_number = pa.compute.is_in(texts, pa.array(["NaN", "Infinity", "-Infinity"]))
+        if not pa.compute.any(with_no_number).as_py():
+            return texts.cast(pa.decimal128(digits, scale))
+    return texts.cast(pa.float64())
+
+
+def _even(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Yield the rows in parts of the same size, whatever the driver's are."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        while sum(each.num_rows for each in held) >= BATCH_ROWS:
+            together = pa.Table.from_batches(held)
+            yield together.slice(0, BATCH_ROWS)
+            held = together.slice(BATCH_ROWS).to_batches()
+    if sum(each.num_rows for each in held):
+        yield pa.Table.from_batches(held)
