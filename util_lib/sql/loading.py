@@ -108,6 +108,7 @@ class _Loading:
         as_it_is = bool(there) and not wrong and set(there) == set(self.how)
         try:
             self.fill(file)
+            self.note(n_rows, self.what.mode if there else CREATE)
             if self.what.mode == "replace" or not there:
                 self.replace(as_it_is)
             elif self.what.mode == "append":
@@ -115,7 +116,6 @@ class _Loading:
             else:
                 self.upsert()
             n_in_table = self.count(self.table)
-            self.note(n_rows, self.what.mode if there else CREATE)
             db.commit()
         except BaseException as error:
             db.rollback()
@@ -131,7 +131,9 @@ class _Loading:
         if self.db.kind != "sqlite":
             place = literal(self.schema) if self.schema else "current_schema()"
             query = f"SELECT table_name FROM information_schema.tables WHERE table_schema = {place}"
-        for (name,) in self.db.rows(query):
+        names = self.db.rows(query)
+        self.db.commit()
+        for (name,) in names:
             if re.fullmatch(f"{re.escape(self.table + NEW)}[0-9a-f]{{{DIGITS}}}", name):
                 self.db.execute(f"DROP TABLE {self.at(name)}")
         self.db.commit()
@@ -156,6 +158,7 @@ class _Loading:
 
     def fill(self, file: Any) -> None:
         """Write all rows to the new table, then count them and the values of each column."""
+        self.db.commit()
         described = (f"{quoted(name)} {column.sql}" for name, column in self.how.items())
         self.db.execute(f"CREATE TABLE {self.at(self.new)} ({', '.join(described)})")
         self.db.commit()
@@ -169,6 +172,7 @@ class _Loading:
                 expected[place] += given.num_rows - values.null_count
         counts = ", ".join(["count(*)", *(f"count({quoted(name)})" for name in self.how)])
         found = [*self.db.rows(f"SELECT {counts} FROM {self.at(self.new)}")[0]]
+        self.db.commit()
         if found != expected:
             raise UserError(
                 f"{self.db.shown} took {found} rows and values of {expected}: nothing was changed"
@@ -228,9 +232,13 @@ class _Loading:
         self.db.execute(f"DROP TABLE {new}")
 
     def note(self, n_rows: int, mode: str) -> None:
-        """Note the load, in the transaction that it is part of."""
+        """Note the load, as the first change of the transaction that it is part of.
+
+        SQLite waits for who writes only before a transaction has read.
+        """
         loads = self.at(LOADS)
         self.db.execute(f"CREATE TABLE IF NOT EXISTS {loads} {LOADS_COLUMNS}")
+        self.db.commit()
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         texts = (self.table, self.digest, str(n_rows), self.what.run, now, mode)
         values = ", ".join(literal(text) for text in texts)
