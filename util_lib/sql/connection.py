@@ -166,7 +166,7 @@ def _connected(
     kind: str, driver: Any, dbapi: Any, address: str, file: Path | None, read_only: bool
 ) -> Any:
     if kind == "sqlite":
-        return driver.connect(_uri(file, "ro" if read_only else "rwc"))
+        return driver.connect(_uri(file, "rw" if read_only else "rwc"))
     if kind == "duckdb":
         options = {"path": str(file), "access_mode": "READ_ONLY" if read_only else "READ_WRITE"}
         options |= {"entrypoint": "duckdb_adbc_init", "autoinstall_known_extensions": "false"}
@@ -183,6 +183,8 @@ def _prepare(connection: Connection, read_only: bool, wait_s: float) -> None:
     wait_ms = max(1, round(wait_s * 1000))
     if connection.kind == "sqlite":
         connection.rows(f"PRAGMA busy_timeout = {wait_ms}")
+        if read_only:  # only what may write can undo what a killed program has left half done
+            connection.execute("PRAGMA query_only = true")
     elif connection.kind == "postgresql":
         connection.execute(f"SET lock_timeout = {wait_ms}")
         connection.commit()
@@ -256,7 +258,8 @@ def version(address: str, query: str) -> str:
         with opened(address, read_only=True, wait_s=CONNECT_S) as connection:
             return version_in(connection, query)
     with suppress(sqlite3.Error):
-        with closing(sqlite3.connect(_uri(file, "ro"), uri=True, timeout=CONNECT_S)) as db:
+        with closing(sqlite3.connect(_uri(file, "rw"), uri=True, timeout=CONNECT_S)) as db:
+            db.execute("PRAGMA query_only = true")
             return _text(db.execute(query).fetchall())
     raise UserError(f"{without_secrets(address)} does not answer data.sql.version_query: {query}")
 
