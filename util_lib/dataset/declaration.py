@@ -389,6 +389,8 @@ class Data(Section):
         given = [key for key in ("table", "query") if getattr(self.sql, key) is not None]
         if is_database(self.file_url) and len(given) != 1:
             raise ValueError("file_url is a database: give sql.table or sql.query, one of them")
+        if is_database(self.file_url) and self.sha256 is not None:
+            raise ValueError("sha256 is that of a file, and file_url is a database: set it to null")
         if not is_database(self.file_url) and self.sql != SqlSource():
             raise ValueError(
                 "sql belongs to a file_url that is a database: sqlite:///, duckdb:/// or "
