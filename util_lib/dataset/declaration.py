@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from util_lib import partitions, validation
 from util_lib.dataset import expressions, key_table
-from util_lib.dataset.columns import Column, Limits, Mark, Share, check_date_format, not_of_type
+from util_lib.dataset.clean import Clean
+from util_lib.dataset.columns import Column, Mark, Share, check_date_format, not_of_type
 from util_lib.dataset.partition import Partition
 from util_lib.dataset.repeats import Duplicates
 from util_lib.dataset.splits import Split
@@ -93,40 +94,6 @@ class Csv(Section):
             if mark is not None and (other := marks.setdefault(mark, key)) != key:
                 raise ValueError(f"{other} and {key} are both {mark!r}: they must differ")
         return self
-
-
-class Keep(Limits):
-    """Which rows are kept, by one column."""
-
-    nullable: Annotated[
-        bool, Field(description="`true`: rows without a value in this column are kept too")
-    ] = False
-
-
-class Clean(Section):
-    """How a table is cleaned, in the order of these keys."""
-
-    rename: Annotated[
-        dict[str, Text],
-        Field(description="`{name in the file: name here}`; others keep theirs"),
-    ] = {}
-    keep_rows: Annotated[
-        dict[str, Keep],
-        Field(
-            description="`{column: {min, max, allowed, nullable}}`: rows outside are dropped, "
-            "and so are those without a value, unless `nullable`"
-        ),
-    ] = {}
-    drop_nulls: Annotated[
-        bool | list[str],
-        Field(
-            description="drop rows without a value in these columns; `true` = in any column of "
-            "the file"
-        ),
-    ] = False
-    drop_columns: Annotated[
-        list[str], Field(description="columns to leave out, by their names here")
-    ] = []
 
 
 class TextFeature(Section):

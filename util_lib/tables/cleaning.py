@@ -14,8 +14,9 @@ import pandas as pd
 
 from util_lib import partitions, validation
 from util_lib.dataset import expressions, repeats
+from util_lib.dataset.clean import Keep
 from util_lib.dataset.columns import Column
-from util_lib.dataset.declaration import Data, Keep, TextFeature
+from util_lib.dataset.declaration import Data, TextFeature
 from util_lib.errors import UserError
 from util_lib.tables import computing, csv_files, reading
 
