@@ -40,7 +40,10 @@ logger = logging.getLogger("serving")
 DOCKERFILE = (ROOT / "serving" / "Dockerfile").read_text(encoding="utf-8")
 [BASE] = re.findall(r"^FROM (.*)$", DOCKERFILE, re.M)
 # In serving's environment for the store and for files, which an image does not have.
-NOT_FOR_SERVING = ("mlflow-skinny", "sqlalchemy", "alembic", "wandb", "packaging")
+NOT_FOR_SERVING = (
+    *("mlflow-skinny", "sqlalchemy", "alembic", "wandb", "packaging"),
+    *("duckdb", "adbc-driver-manager", "adbc-driver-sqlite", "adbc-driver-postgresql"),
+)
 SBOM = "sbom.cdx.json"
 MARK = "# Written by serving/image.py"
 COPIED = ("*.py", "*.html", "*.css", "page/*")

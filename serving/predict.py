@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Predict the rows of a file with a model, any number of them.
+"""Predict the rows of a file, or of a table in a database, with a model, any number of them.
 
 Reads a table, or a folder of tables; writes a label and the probability of each class for every
 row, and the rows that are not as the model's declaration says, with the reason, to a file beside.
@@ -10,6 +10,7 @@ import argparse
 import functools
 import json
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ if __name__ == "__main__":
 import numpy as np
 import pandas as pd
 
-from serving.batch import reading, writing
+from serving.batch import databases, reading, writing
 from serving.batch.reading import Chunk
 from serving.batch.writing import TableWriter
 from serving.capture.files import FileRecorder
@@ -40,6 +41,7 @@ from util_lib.tables import column_values, packed_files
 from util_lib.tables import reading as tables
 from util_lib.tracking import names
 from util_lib.tracking.store.places import user_directory
+from util_lib.urls import without_secrets
 
 logger = logging.getLogger("serving")
 
@@ -320,12 +322,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--input",
         required=True,
-        help="a CSV, parquet, JSON, Excel or Arrow file, a folder of these, or an artifact",
+        help="a CSV, parquet, JSON, Excel or Arrow file, a folder of these, an artifact, or a "
+        "database",
     )
     parser.add_argument(
         "--output",
         required=True,
-        help="the file to write (.csv, .parquet, .jsonl, .json), or a folder",
+        help="the file to write (.csv, .parquet, .jsonl, .json), or a folder, or a database",
     )
     parser.add_argument(
         "--model", default=MODEL, help="e.g. model_export:prod, or a directory with a model"
@@ -345,6 +348,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", default="null", help=f"who predicts the files of a folder: {tasks.KNOWN}"
     )
+    databases.add_arguments(parser)
     cli.add_capture(parser)
     cli.add_trust_pickle(parser)
     return parser
@@ -417,26 +421,39 @@ def main(argv: list[str] | None = None) -> None:
     if workers and args.capture:
         raise UserError("capture records where the model is: leave out workers, or capture")
     begin = tracking.init if Path(args.model).is_dir() else tracking.init_reader
+    shown = {name: without_secrets(getattr(args, name)) for name in ("input", "output")}
     with (
-        begin(job_type="predict", config=vars(args)) as run,
+        begin(job_type="predict", config=vars(args) | shown) as run,
         tempfile.TemporaryDirectory() as tmp,
     ):
+        source_table, target = databases.tables(args, os.environ.get("MLFLOW_RUN_ID", run.id))
         folder = Path(args.model).resolve()
         if not folder.is_dir():
             folder = served_model.fetched(run.use_artifact(args.model), Path(tmp))
         served = served_model.load(str(folder), trust_pickle=args.trust_pickle)
         logger.info("predicting with %s", served.version)
-        sources = find_input(args.input, run, tmp)
-        written = outputs(sources, args.output)
+        if source_table is not None:
+            sources = [databases.fetch(args.input, source_table, Path(tmp))]
+        else:
+            sources = find_input(args.input, run, tmp)
+        if target is not None and len(sources) > 1:
+            raise UserError(f"one table is written, and the input holds {len(sources)} files")
+        wanted = args.output if target is None else str(Path(tmp, "predicted.parquet"))
+        written = outputs(sources, wanted)
         asked = Asked(folder, args.trust_pickle, keep, args.chunk_rows, args.spreadsheet)
         if workers and len(sources) > 1:
             done = _predict_by_several(workers, asked, sources, written)
         else:
-            done = _predict_here(served, asked, sources, written, args.capture, run)
+            with databases.refusals(written[0], rejected_path(written[0]), target):
+                done = _predict_here(served, asked, sources, written, args.capture, run)
         for file in done:
             if file.rejected:
                 where = rejected_path(file.output)
-                logger.warning("%s rows are not predicted: %s", f"{file.rejected:,}", where)
+                place = f"table {target.table}{databases.REJECTED}" if target else where
+                logger.warning("%s rows are not predicted: %s", f"{file.rejected:,}", place)
+        if target is not None:
+            where = databases.store(written[0], rejected_path(written[0]), target)
+            done = [done[0]._replace(output=Path(where))]
         for name in ("rows", "predicted", "rejected"):
             run.summary[name] = sum(getattr(file, name) for file in done)
         print(summary(done), flush=True)

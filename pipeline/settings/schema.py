@@ -186,7 +186,7 @@ class SweepSection(Section):
         return folds
 
 
-class Store(Section):
+class StoreSection(Section):
     """The `store` section: the table that store_data writes; docs/databases.md."""
 
     database: Annotated[str | None, BeforeValidator(validation.null_word)] = None
@@ -205,7 +205,7 @@ class Settings(Section):
     sweep: SweepSection
     update: Update = Update()  # receipts do not hold it
     promotion: Promotion = Promotion()  # receipts do not hold it
-    store: Store = Store()  # receipts do not hold it
+    store: StoreSection = StoreSection()  # receipts do not hold it
     steps: dict[str, StepEntry] = {}
     _steps_as_written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
