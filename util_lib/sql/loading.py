@@ -27,7 +27,8 @@ LOADS = "pipeline_loads"
 LOADS_COLUMNS = '("table" TEXT, digest TEXT, "rows" BIGINT, run TEXT, "time" TEXT, mode TEXT)'
 NEW, DIGITS = "__new_", 12  # of the digest, in the name of the table that is being made
 LONGEST_TABLE = columns.LONGEST - len(NEW) - DIGITS
-SEND_ROWS = 2**15
+SEND_ROWS = {"sqlite": 2**14, "postgresql": 2**14, "duckdb": 122_880}  # as its row groups
+READ_BYTES = 2**18
 
 
 class Load(NamedTuple):
@@ -60,7 +61,7 @@ def load(path: Path, what: Load) -> Loaded:
         raise UserError("key names the columns that say which row is which: for mode upsert alone")
     digest = safe_files.read_content(path).sha256
     shown = connection.without_secrets(what.address)
-    with parquet_files.opened(path) as file:
+    with parquet_files.opened(path, buffer_size=READ_BYTES) as file:
         how = columns.stored(file.schema_arrow, kind, f"table {what.table} in {shown}")
         for name in what.key:
             if name not in how:
@@ -163,7 +164,7 @@ class _Loading:
         self.db.execute(f"CREATE TABLE {self.at(self.new)} ({', '.join(described)})")
         self.db.commit()
         expected = [0] * (len(self.how) + 1)
-        for batch in parquet_files.record_batches(file, SEND_ROWS):
+        for batch in parquet_files.record_batches(file, SEND_ROWS[self.db.kind]):
             given = columns.sent(batch, self.how, self.db.kind)
             self.db.insert(self.schema, self.new, given)
             self.db.commit()

@@ -133,10 +133,13 @@ def _with_counted(
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Open a parquet file; what is wrong with it, also while it is read, becomes a `UserError`."""
+def opened(path: Path, buffer_size: int = 0) -> Iterator[Any]:
+    """Open a parquet file; what is wrong with it, also while it is read, becomes a `UserError`.
+
+    With `buffer_size`, in bytes, a column of a row group is not read whole before its first rows.
+    """
     try:
-        with _within_memory(path), pq.ParquetFile(path) as file:
+        with _within_memory(path), pq.ParquetFile(path, buffer_size=buffer_size) as file:
             refuse_repeated(path, file.schema_arrow.names)
             yield file
     except (pa.ArrowException, OSError) as error:
