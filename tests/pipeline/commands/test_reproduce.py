@@ -235,17 +235,6 @@ def test_an_address_whose_secrets_are_not_in_the_receipt_is_asked_for(told, tmp_
     assert reproduce.runnable(receipt, tmp_path, whole, "")["data"]["file_url"] == whole
 
 
-def test_what_a_run_has_put_into_a_database_is_not_put_there_again(told, tmp_path):
-    main, steps = told["config"]["main"], told["config"]["steps"]
-    main["execute_steps"] = [*main["execute_steps"], "store_data"]
-    address = {"database": "sqlite:///clean.db"}
-    steps["store_data"] = {"uri": None, "sink": "database", "parameters": address}
-    receipt = reading.read(json.dumps(told).encode(), "it")
-    again = reproduce.runnable(receipt, tmp_path, "", "")
-    assert "store_data" not in again["main"]["execute_steps"]
-    assert again["main"]["execute_steps"] == main["execute_steps"][:-1]
-
-
 def test_values_that_look_like_references_of_hydra_stay_as_they_are():
     config = {"a": "${x} and \\${y} and \\\\${z}", "b": [{"c": "C:\\new"}], "d": None, "e": "${"}
     told = OmegaConf.create(reproduce.literal(config))
