@@ -30,6 +30,7 @@ import pandas as pd
 
 from serving.batch import databases, reading, writing
 from serving.batch.reading import Chunk
+from serving.batch.summing_up import summary
 from serving.batch.writing import TableWriter
 from serving.capture.files import FileRecorder
 from serving.model import served_model
@@ -296,26 +297,6 @@ def _output_name(source: Path) -> str:
     return f"{Path(source.stem).stem if packed else source.stem}{kind}"
 
 
-def summary(done: list[Done]) -> str:
-    """Return a table of what became of each file, and of all together."""
-    lines = [(str(d.output), d.rows, d.predicted, d.rejected, d.seconds) for d in done]
-    if len(done) > 1:
-        n_in, n_out = sum(d.rows for d in done), sum(d.predicted for d in done)
-        n_bad, seconds = sum(d.rejected for d in done), sum(d.seconds for d in done)
-        lines.append(("all", n_in, n_out, n_bad, seconds))
-    width = max(len(line[0]) for line in lines)
-    head = (
-        f"{'output':{width}}  {'rows in':>12}  {'predicted':>12}  {'rejected':>10}  {'rows/s':>9}"
-    )
-    return "\n".join(
-        [head]
-        + [
-            f"{name:{width}}  {n_in:>12,}  {n_out:>12,}  {n_bad:>10,}  {n_in / seconds:>9,.0f}"
-            for name, n_in, n_out, n_bad, seconds in lines
-        ]
-    )
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Name the inputs; MLproject declares the same ones."""
     parser = cli.parser(__doc__)
@@ -452,8 +433,8 @@ def main(argv: list[str] | None = None) -> None:
                 place = f"table {target.table}{databases.REJECTED}" if target else where
                 logger.warning("%s rows are not predicted: %s", f"{file.rejected:,}", place)
         if target is not None:
-            where = databases.store(written[0], rejected_path(written[0]), target)
-            done = [done[0]._replace(output=Path(where))]
+            stored = databases.store(written[0], rejected_path(written[0]), target)
+            done = [done[0]._replace(output=Path(stored))]
         for name in ("rows", "predicted", "rejected"):
             run.summary[name] = sum(getattr(file, name) for file in done)
         print(summary(done), flush=True)
