@@ -87,7 +87,7 @@ def from_database(
     """Write the rows of a database to a parquet file; return it, and what is noted of it."""
     from util_lib.sql import reading  # needs pyarrow, which a download does not
 
-    source = reading.Source(**{name: getattr(args, f"sql_{name}") for name in SQL})
+    source = reading.Wanted(**{name: getattr(args, f"sql_{name}") for name in SQL})
     path = Path(tmp, f"{Path(args.artifact_name).stem}.parquet")
     rows = reading.read(address, source, path, args.max_bytes)
     if source.version_query is None:

@@ -23,7 +23,7 @@ MOST_BYTES = 10**12
 class Tables(NamedTuple):
     """What the arguments say of tables; None where a file is read, or written."""
 
-    source: reading.Source | None
+    source: reading.Wanted | None
     target: Load | None
 
 
@@ -74,12 +74,12 @@ def tables(args: argparse.Namespace, run: str) -> Tables:
     key = tuple(name.strip() for name in (args.output_key or "").split(",") if name.strip())
     mode, table = args.output_mode, args.output_table
     return Tables(
-        args.input_table and reading.Source(args.input_table, order_by=args.input_order_by),
+        args.input_table and reading.Wanted(args.input_table, order_by=args.input_order_by),
         table and Load(whole_address(args.output), table, mode, key, run),
     )
 
 
-def fetch(address: str, source: reading.Source, folder: Path) -> Path:
+def fetch(address: str, source: reading.Wanted, folder: Path) -> Path:
     """Return a file with the rows of a table."""
     path = folder / "table.parquet"
     reading.read(whole_address(address), source, path, MOST_BYTES)

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.types as types
 
 from util_lib.errors import UserError
-from util_lib.sql.connection import Connection, literal
+from util_lib.sql.connection import Database, literal
 
 LONGEST = 63  # bytes of a name in PostgreSQL, which cuts off the rest
 
@@ -121,7 +121,7 @@ def sent(batch: Any, how: dict[str, Stored], kind: str) -> Any:
     return pa.RecordBatch.from_arrays(columns, names=[*how])
 
 
-def of_table(db: Connection, schema: str | None, table: str) -> dict[str, There]:
+def of_table(db: Database, schema: str | None, table: str) -> dict[str, There]:
     """Return the columns of a table; none where there is no such table."""
     if db.kind == "sqlite":
         query = (

@@ -79,7 +79,7 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-class Connection:
+class Database:
     """An open database: statements, and the rows that come of them."""
 
     def __init__(self, kind: str, shown: str, connected: Any):
@@ -127,7 +127,7 @@ class Connection:
 
 
 @contextmanager
-def opened(address: str, read_only: bool = False, wait_s: float = WAIT_S) -> Iterator[Connection]:
+def opened(address: str, read_only: bool = False, wait_s: float = WAIT_S) -> Iterator[Database]:
     """Open a database; what it refuses in this block becomes a `UserError` without secrets.
 
     One that only is read sees one state of all tables, and can change nothing.
@@ -155,7 +155,7 @@ def opened(address: str, read_only: bool = False, wait_s: float = WAIT_S) -> Ite
                 if not is_locked(error) or time.monotonic() > until:
                     raise
             time.sleep(LOOK_S)
-        with closing(Connection(kind, shown, found)) as connection:
+        with closing(Database(kind, shown, found)) as connection:
             _prepare(connection, read_only, wait_s)
             yield connection
     except (dbapi.Error, pa.ArrowException, OSError) as error:
@@ -179,7 +179,7 @@ def _uri(file: Path | None, mode: str) -> str:
     return f"file:{quote(str(file))}?mode={mode}"
 
 
-def _prepare(connection: Connection, read_only: bool, wait_s: float) -> None:
+def _prepare(connection: Database, read_only: bool, wait_s: float) -> None:
     wait_ms = max(1, round(wait_s * 1000))
     if connection.kind == "sqlite":
         connection.rows(f"PRAGMA busy_timeout = {wait_ms}")
@@ -212,7 +212,7 @@ def _sentence(shown: str, error: Exception, address: str, wait_s: float) -> str:
 
 
 @contextmanager
-def alone(connection: Connection, address: str, table: str, wait_s: float) -> Iterator[None]:
+def alone(connection: Database, address: str, table: str, wait_s: float) -> Iterator[None]:
     """Let no other loader touch a table in this block; a killed one holds it no more.
 
     DuckDB lets one program at a time write at all.
@@ -264,7 +264,7 @@ def version(address: str, query: str) -> str:
     raise UserError(f"{without_secrets(address)} does not answer data.sql.version_query: {query}")
 
 
-def version_in(connection: Connection, query: str) -> str:
+def version_in(connection: Database, query: str) -> str:
     """Return the same of an open database."""
     return _text(connection.rows(query))
 

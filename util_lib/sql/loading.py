@@ -16,7 +16,7 @@ from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.sql import columns, connection
 from util_lib.sql.columns import Stored
-from util_lib.sql.connection import Connection, literal, quoted
+from util_lib.sql.connection import Database, literal, quoted
 from util_lib.tables import parquet_files
 
 logger = logging.getLogger("sql")
@@ -42,7 +42,7 @@ class Load(NamedTuple):
     wait_s: float = connection.WAIT_S
 
 
-class Loaded(NamedTuple):
+class LoadDone(NamedTuple):
     """What was done: rows of the file, of the table afterwards; whether anything was written."""
 
     n_rows: int
@@ -51,7 +51,7 @@ class Loaded(NamedTuple):
     digest: str
 
 
-def load(path: Path, what: Load) -> Loaded:
+def load(path: Path, what: Load) -> LoadDone:
     """Put the rows of a parquet file into a table; one that is in it already is not written."""
     kind = connection.kind_of(what.address)
     schema, _, table = what.table.rpartition(".")
@@ -78,7 +78,7 @@ class _Loading:
 
     def __init__(
         self,
-        db: Connection,
+        db: Database,
         schema: str | None,
         table: str,
         what: Load,
@@ -94,12 +94,12 @@ class _Loading:
         """Return the name of a table with its schema, quoted."""
         return ".".join(map(quoted, [self.schema, table] if self.schema else [table]))
 
-    def go(self, file: Any) -> Loaded:
+    def go(self, file: Any) -> LoadDone:
         n_rows, db = file.metadata.num_rows, self.db
         self.clean_up()
         there = columns.of_table(db, self.schema, self.table)
         if there and self.is_in_it():
-            return Loaded(n_rows, self.count(self.table), False, self.digest)
+            return LoadDone(n_rows, self.count(self.table), False, self.digest)
         wrong = columns.misfits(self.how, there, db.kind) if there else []
         if wrong and self.what.mode != "replace":
             raise UserError(
@@ -124,7 +124,7 @@ class _Loading:
                 with suppress(Exception):  # then the next load does it
                     self.clean_up()
             raise
-        return Loaded(n_rows, n_in_table, True, self.digest)
+        return LoadDone(n_rows, n_in_table, True, self.digest)
 
     def clean_up(self) -> None:
         """Remove what broken-off loads of this table have left."""

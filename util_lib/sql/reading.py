@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from util_lib.errors import UserError
 from util_lib.sql import connection
-from util_lib.sql.connection import BATCH_ROWS, Connection, quoted
+from util_lib.sql.connection import BATCH_ROWS, Database, quoted
 
 logger = logging.getLogger("sql")
 
@@ -22,7 +22,7 @@ FIRST = "first row"  # column that says which row only shows the types
 MOST_DIGITS = 38  # of a decimal in Arrow
 
 
-class Source(NamedTuple):
+class Wanted(NamedTuple):
     """What is read: a table or a query, in the order of some columns; who tells its version."""
 
     table: str | None = None
@@ -31,7 +31,7 @@ class Source(NamedTuple):
     order_by: str | None = None  # columns, separated by commas
 
 
-class Rows(NamedTuple):
+class RowsRead(NamedTuple):
     """What was read; `version` is what the version query said of the same state, or None."""
 
     n_rows: int
@@ -39,8 +39,8 @@ class Rows(NamedTuple):
 
 
 def read(
-    address: str, source: Source, path: Path, max_bytes: int, wait_s: float = connection.WAIT_S
-) -> Rows:
+    address: str, source: Wanted, path: Path, max_bytes: int, wait_s: float = connection.WAIT_S
+) -> RowsRead:
     """Write all rows to the parquet file `path`; the same rows in the same order, the same bytes.
 
     Memory does not grow with the rows.
@@ -70,10 +70,10 @@ def read(
             "no order_by: the rows come as the database gives them, so that the same rows can "
             "become another version"
         )
-    return Rows(n_rows, said)
+    return RowsRead(n_rows, said)
 
 
-def _wanted(address: str, source: Source) -> str:
+def _wanted(address: str, source: Wanted) -> str:
     """Return what stands after FROM."""
     if (source.table is None) == (source.query is None):
         raise UserError(
@@ -94,7 +94,7 @@ def _columns(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
-def _batches(db: Connection, wanted: str, order: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(db: Database, wanted: str, order: list[str]) -> Iterator[pa.RecordBatch]:
     """Yield the rows, in types that parquet has."""
     schema = db.batches(f"SELECT * FROM {wanted} LIMIT 0").schema
     for name in schema.names:
@@ -116,7 +116,7 @@ def _batches(db: Connection, wanted: str, order: list[str]) -> Iterator[pa.Recor
         )
 
 
-def _typed(db: Connection, wanted: str, order: list[str], schema: pa.Schema) -> str:
+def _typed(db: Database, wanted: str, order: list[str], schema: pa.Schema) -> str:
     """Return the query, with columns cast that Arrow has no type for.
 
     A column of SQLite may hold anything, and its driver takes the first rows for an example. So it
