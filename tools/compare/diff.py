@@ -15,6 +15,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+if __name__ == "__main__":
+    from util_lib.project import explain_missing_packages
+
+    explain_missing_packages()
+
 import pandas as pd
 
 from tools.compare import models, tables
