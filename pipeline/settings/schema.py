@@ -187,7 +187,7 @@ class SweepSection(Section):
 
 
 class StoreSection(Section):
-    """The `store` section: the table that store_data writes; docs/databases.md."""
+    """The `store` section: the table of a database that a step writes; docs/databases.md."""
 
     database: Annotated[str | None, BeforeValidator(validation.null_word)] = None
     table: Annotated[str | None, BeforeValidator(validation.null_word)] = None

@@ -175,6 +175,7 @@ def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_o
         ("model/uncertainty/standard_errors.py", [TRAIN, TEST]),
         ("pages/pictures.py", [CHECK]),
         ("processes/signals.py", list(STEPS)),
+        ("sql/reading.py", [GET]),
         ("tables/cleaning.py", [CLEAN]),
         ("tables/reading.py", [CLEAN, CHECK, SPLIT, TRAIN, TEST]),
         ("tracking/__main__.py", []),

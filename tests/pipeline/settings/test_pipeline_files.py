@@ -229,7 +229,7 @@ def test_only_keys_that_a_file_may_have_are_offered(home, key):
     assert (
         said.partition("choose from ")[2]
         .partition(" (value")[0]
-        .endswith("sweep, update, promotion, steps")
+        .endswith("sweep, update, promotion, store, steps")
     )
 
 

@@ -11,6 +11,9 @@ from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
+from util_lib.tracking.online.client import LIMITS
+
+TIMEOUT = "WANDB_HTTP_TIMEOUT"
 RETRIES, BACKOFF_S = 3, 0.5
 LONGEST_PAUSE_S = 3  # of those that a server asks for; each file has two addresses to ask
 AT_ONCE = 64  # connections, as the client has
@@ -35,7 +38,7 @@ class _Patience(Retry):
 class _Adapter(HTTPAdapter):
     def send(self, request: PreparedRequest, *given: Any, **named: Any) -> Response:
         if named.get("timeout") is None:
-            named["timeout"] = float(os.environ["WANDB_HTTP_TIMEOUT"])
+            named["timeout"] = float(os.environ.get(TIMEOUT, LIMITS[TIMEOUT]))
         return super().send(request, *given, **named)
 
 
