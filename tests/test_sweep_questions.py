@@ -43,7 +43,7 @@ def other_code(place: Place) -> list[str]:
 
 
 CHANGES = {"data": other_data, "settings": other_settings, "code": other_code}
-DEAR = ["data", *(pytest.param(what, marks=pytest.mark.slow) for what in ("settings", "code"))]
+DEAR = ["settings", *(pytest.param(what, marks=pytest.mark.slow) for what in ("data", "code"))]
 
 
 def winner(place: Place, name: str, project: str = PROJECT) -> dict:

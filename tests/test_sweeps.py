@@ -150,6 +150,7 @@ def test_the_same_name_runs_what_is_missing_and_numbers_go_on(place, grid):
     assert again.returncode == 1  # the two that cannot be still belong to the sweep
 
 
+@pytest.mark.slow
 def test_a_sweep_in_a_file_needs_no_command_line(place):
     folder = place.folder / "conf" / "sweep"
     folder.mkdir()

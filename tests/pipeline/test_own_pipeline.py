@@ -233,6 +233,7 @@ def test_the_secrets_of_an_address_reach_the_step_that_reads_it_and_no_other(hom
     assert "s3cret" not in kept and "token=***" in kept
 
 
+@pytest.mark.slow
 def test_a_step_that_uses_plain_mlflow_is_recorded_and_cached_like_others(home):
     home.edit("conf/pipeline/mine.yaml", "  report:\n", "  plain:\n    uri: ./plain\n  report:\n")
     home.edit("conf/pipeline/mine.yaml", "./plain\n", "./plain\n    outputs: [note.txt, notes]\n")
@@ -267,6 +268,7 @@ def test_a_step_that_does_not_make_what_it_declares_fails_and_nothing_goes_on_wi
         assert "step numbers failed: it ended without making numbers.json" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_output_that_is_not_declared_is_kept_and_told(home):
     home.edit(
         "total/run.py",

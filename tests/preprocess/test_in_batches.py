@@ -70,7 +70,9 @@ def random_table(seed):
     return pd.DataFrame(chosen).astype(types).assign(number=chosen["number"])
 
 
-@pytest.mark.parametrize("first", range(0, N_TABLES, 40))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(40, N_TABLES, 40))]
+)
 def test_the_rows_that_repeat_are_those_of_pandas(tmp_path, first):
     found = 0
     for seed in range(first, first + 40):

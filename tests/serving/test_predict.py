@@ -69,6 +69,7 @@ def test_every_format_gets_the_answers_of_the_pipeline_whatever_the_size_of_chun
     assert len(labels) == len(expected) == len(SONGS)
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_files_of_a_folder_as_one_does(exported, capsys, caplog):
     wrong = SONGS.head(40).assign(tempo=[-5.0, *SONGS["tempo"][1:40]])
     for place, (suffix, table) in enumerate(

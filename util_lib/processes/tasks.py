@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -176,6 +177,9 @@ def _processes(where: _Where) -> Iterator[Submit]:
             future = pools[-1].submit(call)
         except (IndexError, BrokenProcessPool):
             context = get_context("spawn")  # a fork would inherit the locks of other threads
+            # They search where this process does, and MLflow puts the code of a model that it
+            # loads first: a copy of ours, of another day.
+            sys.path.insert(0, str(ROOT))
             pools.append(ProcessPoolExecutor(where.at_once, context, _end_with_parent))
             future = pools[-1].submit(call)
         return partial(result, future)

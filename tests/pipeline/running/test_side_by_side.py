@@ -172,6 +172,7 @@ def test_with_one_job_the_steps_run_in_the_order_of_the_plan(place):
     assert place.order() == whole
 
 
+@pytest.mark.slow
 def test_beside_a_failure_the_others_end_and_count_the_next_time(place):
     place.add("left", waits=("right.begun",), fails="yes")
     place.add("right", waits=("left.failed",))

@@ -107,3 +107,11 @@ def test_workers_that_are_none_are_refused_with_those_there_are(text):
 
 def test_one_worker_is_this_process():
     assert tasks.workers("1") is tasks.workers("null") is tasks.workers(None) is None
+
+
+def test_the_code_of_a_model_that_comes_first_is_not_taken_for_ours(tmp_path, monkeypatch):
+    (tmp_path / "util_lib").mkdir()
+    (tmp_path / "util_lib" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with tasks.team("2") as each:
+        assert each(double, [1, 2]) == [2, 4]
