@@ -279,6 +279,7 @@ def test_a_command_in_the_documents_needs_no_conda():
     assert lacking == []
 
 
+@pytest.mark.slow
 def test_the_pipeline_of_the_document_runs_as_it_says(tmp_path):
     """The files that docs/pipelines.md shows are written, and its commands run beside them."""
     text = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")

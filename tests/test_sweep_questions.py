@@ -43,7 +43,6 @@ def other_code(place: Place) -> list[str]:
 
 
 CHANGES = {"data": other_data, "settings": other_settings, "code": other_code}
-DEAR = ["settings", *(pytest.param(what, marks=pytest.mark.slow) for what in ("data", "code"))]
 
 
 def winner(place: Place, name: str, project: str = PROJECT) -> dict:
@@ -52,7 +51,8 @@ def winner(place: Place, name: str, project: str = PROJECT) -> dict:
     return place.ask(f"[r.config for r in api.runs({project!r}, filters={filters!r})][-1]")
 
 
-@pytest.mark.parametrize("what", DEAR)
+@pytest.mark.slow
+@pytest.mark.parametrize("what", CHANGES)
 def test_a_trial_of_another_question_never_wins_and_is_listed_apart(place, what):
     first = place.sweep(what, OWN, f"{DEPTH}=4,1")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -87,7 +87,7 @@ def test_who_asks_the_first_question_again_gets_its_winner_without_a_new_trial(p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", DEAR)
+@pytest.mark.parametrize("what", CHANGES)
 def test_a_search_refuses_a_name_whose_question_changed(place, what):
     name = f"search-{what}"
     first = place.sweep(name, OWN, *SEARCH, f"{DEPTH}=range(1,4)")

@@ -145,6 +145,7 @@ def test_an_edit_runs_its_step_and_those_after_it_only_if_it_makes_something_els
     assert place.ran() == []
 
 
+@pytest.mark.slow
 def test_a_folder_is_read_again_when_a_file_is_added_and_only_then(place):
     incoming = place.project / "incoming"
     incoming.mkdir()

@@ -91,6 +91,7 @@ def is_left(process: psutil.Process, place: Place) -> bool:
     return inside and process.info["name"] == "wandb-core"
 
 
+@pytest.mark.slow
 def test_a_changed_parameter_runs_the_steps_that_get_it_and_latest_comes_back(place, api):
     ran, text = said(place, REMOTE, "random_forest_pipeline.random_forest.max_depth=3")
     assert ran == [TRAIN, TEST]
