@@ -84,7 +84,7 @@ def test_everything_is_reached_by_keyboard(service, visit):
 def test_what_is_asked_and_answered_is_seen_without_scrolling(service, visit, screen):
     page = visit(service.url, viewport=screen, has_touch=True)
     page.get_by_role("button", name="Predict").tap()
-    playwright.expect(page.locator("#answer")).to_contain_text("%")
+    playwright.expect(page.locator("#answer")).to_contain_text("%", timeout=30_000)
     for part in ("#predict", "#answer"):
         box = page.locator(part).bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= screen["height"]
