@@ -33,7 +33,9 @@ from util_lib.tracking.store.values import flatten
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-END_RUN = "import sys, mlflow; mlflow.MlflowClient().set_terminated(sys.argv[1], 'KILLED')"
+logger = logging.getLogger("pipeline")
+
+END_RUN = "import sys, mlflow; mlflow.MlflowClient().set_terminated(*sys.argv[1:])"
 # MLflow asks a server that does not answer for minutes; the first question need not.
 RETRIES, FIRST_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
 # MLflow works without these (as mlflow-skinny) and imports them where they are installed: nearly a
@@ -57,7 +59,13 @@ def end_root_run() -> None:
     """
     root = os.environ.get(ROOT_RUN)
     if root and not _taken_over:
-        subprocess.run([sys.executable, "-c", END_RUN, root], capture_output=True, check=False)
+        _end_elsewhere(root, "KILLED")
+
+
+def _end_elsewhere(run_id: str, status: str) -> bool:
+    """End a run by a process of its own; say whether it did."""
+    command = [sys.executable, "-c", END_RUN, run_id, status]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @contextmanager
@@ -100,7 +108,7 @@ def opened(
     name = f"{main.project_name} · {what}"
     if under:
         its = client.get_run(under).info.experiment_id
-        with _run(run_name=name, tags=tags, nested=True, parent_run_id=under, experiment_id=its):
+        with run(run_name=name, tags=tags, nested=True, parent_run_id=under, experiment_id=its):
             yield client
         return
     experiment = _experiment(client, main.project_name, root)
@@ -111,14 +119,14 @@ def opened(
     if job is not None:
         name = f"{name} · job {job}"
     if root is None:
-        with _run(run_name=name, tags=tags, experiment_id=experiment):
+        with run(run_name=name, tags=tags, experiment_id=experiment):
             yield client
     elif job is None:
-        with _run(run_id=root, tags=tags):
+        with run(run_id=root, tags=tags):
             yield client
     else:
-        with _run(run_id=root, tags=mlflow_runs.tags(store_directory())):
-            with _run(nested=True, run_name=name, tags=tags, experiment_id=experiment):
+        with run(run_id=root, tags=mlflow_runs.tags(store_directory())):
+            with run(nested=True, run_name=name, tags=tags, experiment_id=experiment):
                 yield client
 
 
@@ -142,22 +150,40 @@ def _experiment(client: "MlflowClient", project: str, root: str | None) -> str |
 
 
 @contextmanager
-def _run(**how: Any) -> Iterator[None]:
+def run(**how: Any) -> Iterator[None]:
     """Open a run as `mlflow.start_run` does; no signal breaks off its beginning or its end."""
     import mlflow
 
-    with signals.held():
-        mlflow.start_run(**how)
-    status = "FAILED"
+    begun, status = None, "FAILED"
     try:
+        with signals.held():
+            begun = mlflow.start_run(**how)
         yield
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        with signals.held():
-            mlflow.end_run(status)
+        if begun:
+            with signals.held():
+                _end(begun.info.run_id, status)
+
+
+def _end(run_id: str, status: str) -> None:
+    """End the open run; an error of MLflow hides neither how the pipeline ended nor that it did."""
+    import mlflow
+
+    try:
+        mlflow.end_run(status)
+    except Exception as error:  # of MLflow, of its database that is locked, of a broken-off request
+        if not _end_elsewhere(run_id, status):
+            logger.warning(
+                "MLflow could not be told that run %s is %s (%s): the next run of the pipeline "
+                "tells it",
+                run_id,
+                status,
+                one_line(error),
+            )
 
 
 @contextmanager

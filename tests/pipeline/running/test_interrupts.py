@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.running import parent_run
 from tests.pipeline.caching.test_reuse import Place, make_place
 from tests.pipeline.trivial_steps import ROOT
 
@@ -179,3 +180,22 @@ def test_many_interrupts_at_random_moments_leave_nothing_running(template):
         seed=int(os.environ.get("INTERRUPTS_SEED", "1")),
         longest=10,
     )
+
+
+def test_a_run_whose_end_mlflow_could_not_write_is_ended_by_another_process(tmp_path, monkeypatch):
+    import mlflow
+
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", address)
+
+    def broken_off(_status: str) -> None:
+        mlflow.tracking.fluent._active_run_stack.get().pop()
+        raise OSError("the connection was closed")
+
+    with pytest.raises(ValueError, match="of the pipeline"):
+        with monkeypatch.context() as patched, parent_run.run(run_name="x"):
+            begun = mlflow.active_run().info.run_id
+            patched.setattr(mlflow, "end_run", broken_off)
+            raise ValueError("of the pipeline")
+    assert mlflow.get_run(begun).info.status == "FAILED"
