@@ -14,6 +14,7 @@ from get_data import run
 from pipeline.caching import decision, fingerprint
 from pipeline.planning.step import Step
 from util_lib.errors import UserError
+from util_lib.sql import connection
 
 RAW = "raw_data.parquet"
 ODD = 'the "rows"; DROP TABLE songs'
@@ -90,6 +91,48 @@ def test_the_values_of_a_sqlite_column_need_not_be_of_one_type(steps, tmp_path):
     assert len(table) == 70_001 and table["number"].sum() == sum(range(70_000)) + 0.5
     assert table["late"].dropna().tolist() == ["at last"]
     assert table["code"].value_counts().to_dict() == {"1": 70_000, "x": 1}
+
+
+def test_a_column_of_sqlite_may_be_called_as_anything_and_rows_come_in_order(steps, tmp_path):
+    path = tmp_path / "odd.db"
+    with sqlite3.connect(path) as db:
+        db.execute('CREATE TABLE odd ("first row" INTEGER, "0" TEXT, "1" REAL, "UNION" TEXT)')
+        made = [(n * 7919 % 70_001, str(n), n / 2, "x") for n in range(70_001)]
+        db.executemany("INSERT INTO odd VALUES (?, ?, ?, ?)", made)
+    given = ["--sql_table", "odd", "--sql_order_by", "UNION,first row", "--artifact_name", RAW]
+    run.main(["--file_url", f"sqlite:///{path}", *given])
+    assert rows(steps.table(f"{RAW}:latest")) == sorted(made)
+
+
+LARGE = 2**53 + 1
+
+
+def test_floats_and_large_whole_numbers_in_one_column_of_sqlite_are_refused(steps, tmp_path):
+    path = tmp_path / "mixed.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE mixed (id)")
+        db.executemany("INSERT INTO mixed VALUES (?)", [(LARGE,), (0.5,)])
+    given = ["--file_url", f"sqlite:///{path}", "--artifact_name", RAW]
+    with pytest.raises(UserError, match='"id" holds floats and whole numbers beyond'):
+        run.main([*given, "--sql_table", "mixed"])
+    assert not steps.exists(f"{RAW}:latest")
+    run.main([*given, "--sql_query", "SELECT CAST(id AS TEXT) AS id FROM mixed"])
+    assert steps.table(f"{RAW}:latest")["id"].tolist() == [str(LARGE), "0.5"]
+
+
+def test_numbers_of_postgresql_that_no_float_holds_are_refused(postgres, steps):
+    given = ["--file_url", postgres.new_database(), "--artifact_name", RAW]
+    with pytest.raises(UserError, match="id is a numeric that does not say how many digits"):
+        run.main([*given, "--sql_query", f"SELECT {LARGE}::numeric AS id"])
+    run.main([*given, "--sql_query", f"SELECT {LARGE}::numeric(38, 2) AS id"])
+    assert str(steps.table(f"{RAW}:latest")["id"][0]) == f"{LARGE}.00"
+
+
+def test_why_a_version_query_fails_is_said(tmp_path):
+    path = tmp_path / "songs.db"
+    sqlite3.connect(path).close()
+    with pytest.raises(UserError, match="no such table: nowhere"):
+        connection.version(f"sqlite:///{path}", "SELECT max(id) FROM nowhere")
 
 
 def test_the_types_of_postgresql_are_those_of_parquet(postgres, steps):

@@ -147,6 +147,32 @@ def test_what_does_not_fit_is_named_and_the_table_is_what_it_was(
     assert database.tables() - {"pipeline_loads"} == {"songs"}
 
 
+@pytest.mark.parametrize("mode", ["append", "replace", "upsert"])
+@pytest.mark.parametrize(
+    ("dtype", "value", "says"),
+    [
+        ("NUMERIC(10, 2)", 0.125, "would store as others"),
+        ("REAL", 0.1, "would store as others"),
+        ("REAL", 2**24 + 1, "beyond 16,777,216"),
+        ("DOUBLE PRECISION", 2**53 + 1, "beyond 9,007,199,254,740,992"),
+        ("TIMESTAMP", pd.Timestamp("2026-01-01 12:00", tz="Europe/Paris"), "with a time zone"),
+    ],
+)
+def test_no_value_becomes_another_in_a_column_that_is_there(
+    database, steps, dtype, value, says, mode
+):
+    if database.kind == "sqlite" and dtype != "DOUBLE PRECISION":
+        pytest.skip("SQLite stores these as they are")
+    if dtype == "TIMESTAMP" and mode == "replace":
+        pytest.skip("the table is made anew")
+    database.execute(f"CREATE TABLE songs (id BIGINT, value {dtype})")
+    database.execute("INSERT INTO songs VALUES (9, NULL)")
+    key = {"key": "id"} if mode == "upsert" else {}
+    with pytest.raises(UserError, match=says):
+        store(steps, database, pd.DataFrame({"id": [1], "value": [value]}), mode=mode, **key)
+    assert database.rows("SELECT id, value FROM songs") == [(9, None)]
+
+
 def test_names_are_names_whatever_is_in_them(database, steps):
     odd = 'x"; DROP TABLE songs; --'
     store(steps, database, SONGS)

@@ -242,7 +242,7 @@ def _submitit(where: _Where) -> Iterator[Submit]:
 
         threads = ThreadPoolExecutor(at_once)
         try:
-            with _code_found():
+            with code_found():
                 yield lambda call: threads.submit(job, call).result
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -252,7 +252,7 @@ def _submitit(where: _Where) -> Iterator[Submit]:
 
 
 @contextmanager
-def _code_found() -> Iterator[None]:
+def code_found() -> Iterator[None]:
     """Let jobs that are submitted here find our code: they inherit the environment."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([before] if before else [])])

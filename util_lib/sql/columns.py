@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.types as types
 
 from util_lib.errors import UserError
-from util_lib.sql.connection import Database, literal
+from util_lib.sql.connection import EXACT, Database, literal
 
 LONGEST = 63  # bytes of a name in PostgreSQL, which cuts off the rest
 
@@ -139,6 +139,14 @@ def of_table(db: Database, schema: str | None, table: str) -> dict[str, There]:
     return {name: There(dtype, bool(needed)) for name, dtype, needed in db.rows(query)}
 
 
+def exact_up_to(column: There, kind: str) -> int | None:
+    """Return up to where a column of floats holds whole numbers exactly; None if it has others."""
+    if kind != "sqlite" and column.dtype.lower() in ("real", "float"):  # of 32 bits
+        return 2**24
+    is_float = any(word in column.dtype.lower() for word in ("real", "float", "doub"))
+    return EXACT if is_float else None
+
+
 def misfits(how: dict[str, Stored], there: dict[str, There], kind: str) -> list[str]:
     """Say in words which columns of a file a table cannot take, and which it lacks."""
     found = []
@@ -154,6 +162,13 @@ def misfits(how: dict[str, Stored], there: dict[str, There], kind: str) -> list[
             takes += WIDER_IN_SQLITE.get(column.family, ())
         if has not in takes:
             found.append(f"{name} has {column.family} and the table's column is {dtype}")
+        elif has == "times" == column.family and kind != "sqlite":
+            zone = "with time zone" in dtype
+            if zone != (column.sent.tz is not None):
+                having = "without" if zone else "with"
+                found.append(
+                    f"{name} has times {having} a time zone and the table's column is {dtype}"
+                )
     found += [
         f"{name} is needed by the table and not in the artifact"
         for name, column in there.items()

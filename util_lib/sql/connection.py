@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -31,6 +31,7 @@ LOOK_S = 0.2  # between two looks at one that is locked
 CONNECT_S = 10
 LOCKED = ("is locked", "Could not set lock", "55P03")  # what the drivers say, or a SQLSTATE
 BATCH_ROWS = 2**16
+EXACT = 2**53  # whole numbers up to here are floats too
 
 
 def kind_of(address: str) -> str:
@@ -257,11 +258,14 @@ def version(address: str, query: str) -> str:
     if kind_of(address) != "sqlite" or file is None:
         with opened(address, read_only=True, wait_s=CONNECT_S) as connection:
             return version_in(connection, query)
-    with suppress(sqlite3.Error):
+    try:
         with closing(sqlite3.connect(_uri(file, "rw"), uri=True, timeout=CONNECT_S)) as db:
             db.execute("PRAGMA query_only = true")
             return _text(db.execute(query).fetchall())
-    raise UserError(f"{without_secrets(address)} does not answer data.sql.version_query: {query}")
+    except sqlite3.Error as error:
+        raise UserError(
+            f"{without_secrets(address)} does not answer data.sql.version_query {query!r}: {error}"
+        ) from None
 
 
 def version_in(connection: Database, query: str) -> str:

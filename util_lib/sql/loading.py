@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.sql import columns, connection
-from util_lib.sql.columns import Stored
+from util_lib.sql.columns import Stored, There
 from util_lib.sql.connection import Database, literal, quoted
 from util_lib.tables import parquet_files
 
@@ -110,12 +110,10 @@ class _Loading:
         try:
             self.fill(file)
             self.note(n_rows, self.what.mode if there else CREATE)
-            if self.what.mode == "replace" or not there:
-                self.replace(as_it_is)
-            elif self.what.mode == "append":
-                self.insert()
+            if there and (as_it_is or self.what.mode != "replace"):
+                self.put_into(there)
             else:
-                self.upsert()
+                self.make_anew()
             n_in_table = self.count(self.table)
             db.commit()
         except BaseException as error:
@@ -179,26 +177,58 @@ class _Loading:
                 f"{self.db.shown} took {found} rows and values of {expected}: nothing was changed"
             )
 
-    def replace(self, as_it_is: bool) -> None:
-        """Put the new table in the place of the old, which keeps its indexes and rights if it can.
-
-        That it can where its columns are the same.
-        """
-        old = self.at(self.table)
-        if as_it_is:
-            self.db.execute(f"DELETE FROM {old}")
-            self.insert()
-            return
-        self.db.execute(f"DROP TABLE IF EXISTS {old}")
+    def make_anew(self) -> None:
+        """Put the new table in the place of the old."""
+        self.db.execute(f"DROP TABLE IF EXISTS {self.at(self.table)}")
         self.db.execute(f"ALTER TABLE {self.at(self.new)} RENAME TO {quoted(self.table)}")
 
-    def insert(self) -> None:
-        """Add the rows of the new table to the old."""
-        self.db.execute(
-            f"INSERT INTO {self.at(self.table)} ({self.names}) SELECT {self.names} FROM "
-            f"{self.at(self.new)}"
-        )
+    def put_into(self, there: dict[str, There]) -> None:
+        """Bring the new rows into the table that is there: it keeps its indexes and rights."""
+        self.refuse_inexact(there)
+        if self.what.mode == "upsert":
+            self.upsert()
+        else:
+            if self.what.mode == "replace":
+                self.db.execute(f"DELETE FROM {self.at(self.table)}")
+            self.db.execute(
+                f"INSERT INTO {self.at(self.table)} ({self.names}) SELECT {self.names} FROM "
+                f"{self.at(self.new)}"
+            )
+        self.refuse_changed(there)
         self.db.execute(f"DROP TABLE {self.at(self.new)}")
+
+    def refuse_inexact(self, there: dict[str, There]) -> None:
+        """Raise `UserError` for whole numbers that a column of floats cannot tell apart."""
+        for name, column in self.how.items():
+            exact = columns.exact_up_to(there[name], self.db.kind)
+            if column.family != "whole numbers" or exact is None:
+                continue
+            beyond = f"{quoted(name)} NOT BETWEEN -{exact} AND {exact}"
+            if self.db.value(f"SELECT count(*) FROM {self.at(self.new)} WHERE {beyond}"):
+                raise UserError(
+                    f"{name} has whole numbers beyond {exact:,}, which the table's column "
+                    f"{there[name].dtype} does not tell apart: nothing was changed"
+                )
+
+    def refuse_changed(self, there: dict[str, There]) -> None:
+        """Raise `UserError` for values that became others in a column of another type.
+
+        Such a column rounds or cuts off by itself: `NUMERIC(10, 2)`, `REAL`, `TIMESTAMP(0)`.
+        """
+        for name, column in self.how.items():
+            if there[name].dtype.upper() == column.sql:
+                continue
+            chosen = quoted(name)
+            changed = (
+                f"SELECT {chosen} FROM {self.at(self.new)} EXCEPT SELECT {chosen} FROM "
+                f"{self.at(self.table)}"
+            )
+            if n := self.db.value(f"SELECT count(*) FROM ({changed}) AS changed"):
+                raise UserError(
+                    f"{name} has {n:,} values that the table's column {there[name].dtype} would "
+                    "store as others: nothing was changed; change the column's type, or drop the "
+                    "table so that it is made anew"
+                )
 
     def upsert(self) -> None:
         """Change the rows whose key is there, add the others; other columns stay as they are."""
@@ -230,7 +260,6 @@ class _Loading:
             f"INSERT INTO {old} ({self.names}) SELECT {chosen} FROM {new} AS n LEFT JOIN {old} "
             f"AS o ON {same} WHERE o.{quoted(self.what.key[0])} IS NULL"
         )
-        self.db.execute(f"DROP TABLE {new}")
 
     def note(self, n_rows: int, mode: str) -> None:
         """Note the load, as the first change of the transaction that it is part of.

@@ -11,14 +11,13 @@ import pyarrow.parquet as pq
 
 from util_lib.errors import UserError
 from util_lib.sql import connection
-from util_lib.sql.connection import BATCH_ROWS, Database, quoted
+from util_lib.sql.connection import BATCH_ROWS, EXACT, Database, quoted
 
 logger = logging.getLogger("sql")
 
 # What a value of SQLite is, whatever its column is declared; the first that occurs is the column's.
 SQLITE_TYPES = {"blob": ("BLOB", "x''"), "text": ("TEXT", "''"), "real": ("REAL", "0.0")}
 SQLITE_TYPES |= {"integer": ("INTEGER", "0")}
-FIRST = "first row"  # column that says which row only shows the types
 MOST_DIGITS = 38  # of a decimal in Arrow
 
 
@@ -108,8 +107,9 @@ def _batches(db: Database, wanted: str, order: list[str]) -> Iterator[pa.RecordB
             )
     query = _typed(db, wanted, order, schema)
     for batch in db.batches(query):
-        if FIRST in batch.schema.names:
-            batch = batch.filter(pa.compute.equal(batch.column(FIRST), 1)).drop_columns([FIRST])
+        if db.kind == "sqlite":  # the first column says which row only shows the types
+            batch = batch.filter(pa.compute.equal(batch.column(0), 1))
+            batch = pa.RecordBatch.from_arrays(batch.columns[1:], names=schema.names)
         yield pa.RecordBatch.from_arrays(
             [_plain(values, field) for values, field in zip(batch, batch.schema, strict=True)],
             names=batch.schema.names,
@@ -122,15 +122,19 @@ def _typed(db: Database, wanted: str, order: list[str], schema: pa.Schema) -> st
     A column of SQLite may hold anything, and its driver takes the first rows for an example. So it
     is asked what there is, and a row that is none comes first.
     """
-    ordered = f" ORDER BY {', '.join(map(quoted, order))}" if order else ""
     names = [quoted(name) for name in schema.names]
     if db.kind != "sqlite":
         chosen = [
             f"CAST({name} AS text) AS {name}" if _has_no_type(field) else name
             for name, field in zip(names, schema, strict=True)
         ]
+        ordered = f" ORDER BY {', '.join(map(quoted, order))}" if order else ""
         return f"SELECT {', '.join(chosen)} FROM {wanted}{ordered}"
     asked = [f"max(typeof({name}) = '{kind}')" for name in names for kind in SQLITE_TYPES]
+    asked += [
+        f"max(typeof({name}) = 'integer' AND {name} NOT BETWEEN -{EXACT} AND {EXACT})"
+        for name in names
+    ]
     found = db.rows(f"SELECT {', '.join(asked)} FROM {wanted}")[0]
     cast, example = [], []
     for place, name in enumerate(names):
@@ -139,12 +143,18 @@ def _typed(db: Database, wanted: str, order: list[str], schema: pa.Schema) -> st
         dtype, value = SQLITE_TYPES[kinds[0] if kinds else "text"]
         if kinds[:1] == ["text"] and len(kinds) > 1:
             logger.warning("%s holds texts and numbers: all are taken for texts", name)
-        cast.append(f"CAST({name} AS {dtype}) AS {name}")
-        example.append(f"{value} AS {name}")
-    first = quoted(FIRST)
+        if kinds[:1] == ["real"] and found[place - len(names)]:
+            raise UserError(
+                f"{db.shown}: {name} holds floats and whole numbers beyond {EXACT:,}, which floats "
+                f"do not tell apart: ask for CAST({name} AS TEXT) in data.sql.query"
+            )
+        cast.append(f"CAST({name} AS {dtype})")
+        example.append(value)
+    places = [str(2 + schema.names.index(name)) for name in order]
+    ordered = f" ORDER BY {', '.join(['1', *places])}" if order else ""
     return (
-        f"SELECT 0 AS {first}, {', '.join(example)} UNION ALL SELECT * FROM "
-        f"(SELECT 1 AS {first}, {', '.join(cast)} FROM {wanted}{ordered})"
+        f"SELECT 0, {', '.join(example)} UNION ALL SELECT 1, {', '.join(cast)} FROM "
+        f"{wanted}{ordered}"
     )
 
 
@@ -169,7 +179,20 @@ def _plain(values: pa.Array, field: pa.Field) -> pa.Array:
         with_no_number = pa.compute.is_in(texts, pa.array(["NaN", "Infinity", "-Infinity"]))
         if not pa.compute.any(with_no_number).as_py():
             return texts.cast(pa.decimal128(digits, scale))
-    return texts.cast(pa.float64())
+    floats = texts.cast(pa.float64())
+    largest = pa.compute.max(pa.compute.abs(_finite(floats))).as_py()
+    if largest is not None and largest >= EXACT:
+        raise UserError(
+            f"{field.name} is a numeric that does not say how many digits it has, and holds "
+            f"numbers beyond {EXACT:,}, which floats do not tell apart: ask for "
+            f"CAST({quoted(field.name)} AS numeric(38, 2)), or as many digits as it has, in "
+            "data.sql.query"
+        )
+    return floats
+
+
+def _finite(values: pa.Array) -> pa.Array:
+    return values.filter(pa.compute.is_finite(values))
 
 
 def _even(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

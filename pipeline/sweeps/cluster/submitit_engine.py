@@ -1,15 +1,13 @@
 """The engine that runs each trial as a job of submitit: of Slurm, or a process on this machine."""
 
-import contextlib
 import os
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from pipeline.sweeps.cluster.engine import Lost
 from pipeline.sweeps.cluster.node import Answer, Job, Surroundings, run
 from util_lib.errors import UserError
-from util_lib.project import ROOT
+from util_lib.processes import tasks
 
 INSTALL = "pip install -r requirements-cluster.txt"
 OWN = ("_target_", "engine", "submitit_folder", "n_jobs")  # the other settings are submitit's
@@ -40,7 +38,7 @@ class SubmititEngine:
         from submitit.core.utils import FailedSubmissionError
 
         try:
-            with _code_found():
+            with tasks.code_found():
                 if self._cluster == "local" or len(jobs) == 1:
                     return [self._executor.submit(run, job) for job in jobs]
                 with self._executor.batch():
@@ -114,17 +112,3 @@ def connect(cluster: str, settings: dict[str, Any]) -> SubmititEngine:
                 f"{settings['n_jobs']!r}"
             )
     return SubmititEngine(executor, cluster, at_once)
-
-
-@contextlib.contextmanager
-def _code_found() -> Iterator[None]:
-    """Let jobs that are submitted here find our code: they inherit the environment."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([before] if before else [])])
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
