@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import requests
+try:
+    import requests
+except ModuleNotFoundError:
+    sys.exit("client: it asks by the package requests, which is not there: pip install requests")
 
 TIMEOUT_S = (5, 60)  # to connect; for the answer
 

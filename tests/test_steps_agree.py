@@ -113,6 +113,21 @@ def test_a_script_without_its_packages_names_the_environment_that_has_them(step,
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (["-m", "pipeline.commands.update"], "make run"),
+        (["serving/client.py"], "pip install requests"),
+    ],
+)
+def test_a_command_without_its_packages_says_what_to_install(command, names):
+    done = subprocess.run(
+        [sys.executable, "-S", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and names in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("step", PROJECTS)
 def test_a_step_has_one_name_in_all_its_files(step):
     step_rules.has_one_name_in_all_files(ROOT / step, script_of(step))

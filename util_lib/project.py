@@ -49,5 +49,6 @@ def _explained(
     if said is None:
         sys.__excepthook__(kind, error, trace)
     else:
-        name = script.parent.name if script.parent != ROOT else script.name
+        of_folder = script.parent != ROOT and (script.parent / "conda.yml").is_file()
+        name = script.parent.name if of_folder else script.name
         print(f"{name}: {said}", file=sys.stderr)
