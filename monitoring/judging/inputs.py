@@ -219,7 +219,7 @@ def _over_limit(name: str, column: Column, n_missing: int, n: int, level: float)
         column=name,
         outcome="failed" if over and p < level else "passed",
         reason=f"column {name!r} must be missing in at most {limit:.2%} of the rows, "
-        f"{n_missing:,} of {n:,} are ({n_missing / n:.2%}), p = {p:.2g}",
+        f"{n_missing:,} of {n:,} are ({n_missing / n:.2%}), {sentences.chance(p, level)}",
         n=n,
         statistic=n_missing / n,
         effect=n_missing / n - limit,

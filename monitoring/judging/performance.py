@@ -9,6 +9,7 @@ from scipy import stats
 from monitoring.judging import predictions
 from monitoring.judging.estimate import estimate
 from monitoring.judging.records import Judgement, Recorded, Thresholds, not_judged
+from util_lib.checks import sentences
 from util_lib.checks.drift import sidak
 from util_lib.model.monitoring_reference import ModelReference
 
@@ -92,7 +93,7 @@ def _by_labels(
         outcome="failed" if failed else "passed",
         reason=f"{own.metric} {value:.4g} {'is worse than' if failed else 'is not worse than'} "
         f"{own.value:.4g} on {own.n:,} {own.split} rows{'' if failed else ', beyond chance'}: "
-        f"p = {p:.2g} {'<' if p < level else '>='} {level:.2g}; {coverage}",
+        f"{sentences.chance(p, level)}; {coverage}",
         n=n,
         statistic=float(value),
         effect=float(drop),

@@ -17,6 +17,7 @@ import pandas as pd
 
 from util_lib.checks import kolmogorov
 from util_lib.checks.kolmogorov import Sorted
+from util_lib.checks.sentences import chance
 from util_lib.dataset.columns import Column
 from util_lib.dataset.declaration import Data
 from util_lib.processes import tasks
@@ -387,7 +388,6 @@ def _judged(test: _Test | _Untested, level: float) -> ColumnDrift:
         if unlikely
         else "shows no drift from the reference"
     )
-    compared = f"p = {test.p:.2g} {'<' if unlikely else '>='} {level:.4g}"
     return ColumnDrift(
         test.column,
         test.kind,
@@ -396,7 +396,7 @@ def _judged(test: _Test | _Untested, level: float) -> ColumnDrift:
         level,
         test.effect,
         unlikely and test.enough,
-        f"{what}{test.column!r} {verdict}: {test.measure}, {compared} ({test.detail})",
+        f"{what}{test.column!r} {verdict}: {test.measure}, {chance(test.p, level)} ({test.detail})",
     )
 
 

@@ -184,3 +184,9 @@ def plain(value: Any) -> str | int | float | bool | None:
     if not isinstance(text := value, str):
         return value
     return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 3]}..."
+
+
+def chance(p: float, level: float) -> str:
+    """Say how likely a test finds so much by chance, and on which side of `level` that is."""
+    said = f"p = {p:.2g}" if p else "p < 1e-300"  # a double holds no smaller one
+    return f"{said} {'<' if p < level else '>='} {level:.4g}"

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.drift import COLUMNS, NONE, declare, mixed, share_of_alarms
-from util_lib.checks import drift
+from util_lib.checks import drift, sentences
 from util_lib.dataset.declaration import Data
 
 N = 3_000
@@ -279,3 +279,8 @@ def test_500_pairs_without_drift_alarm_within_the_binomial_bounds_of_ks_alpha(n)
 @pytest.mark.slow
 def test_large_tables_without_drift_do_not_alarm_at_the_default_thresholds():
     assert share_of_alarms(20_000, 50, 0.05)[0] == 0
+
+
+def test_a_chance_that_no_number_holds_is_not_called_0():
+    assert sentences.chance(0.0, 0.05) == "p < 1e-300 < 0.05"
+    assert sentences.chance(0.2, 0.05) == "p = 0.2 >= 0.05"
