@@ -30,6 +30,7 @@ os.environ |= {"TRACKING_PUBLISH": "parent", "TRACKING_BACKEND": "local"}  # no 
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
@@ -46,6 +47,7 @@ from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tables import splitting
 
+PICTURE = ROOT / "docs" / "images" / "public_tables.png"
 PAGE = ROOT / "docs" / "public_tables.md"
 BEGIN, END = "<!-- made by: python benchmarks/public_tables.py -->\n", "<!-- end -->"
 PACKAGES = (
@@ -256,6 +258,27 @@ def write_page(lines: dict[str, str]) -> None:
     rule = "|".join("---" for _ in COLUMNS.split("|"))
     made = [f"| {COLUMNS} |", f"|{rule}|", *(known[table] for table in TABLES if table in known)]
     PAGE.write_text("\n".join([f"{head}{BEGIN.rstrip()}", *made, f"{END}{rest}"]), encoding="utf-8")
+    draw([known[table] for table in TABLES if table in known])
+
+
+def draw(lines: list[str]) -> None:
+    """Draw the scores of both with the error of the pipeline's, tables below one another."""
+    cells = [[cell.strip() for cell in text.strip("| ").split(" | ")] for text in lines]
+    scored = [row for row in cells if len(row) > 6]  # else it has failed
+    figure = Figure(figsize=(8, 0.2 * len(scored) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    values, errors = zip(
+        *([float(part) for part in row[5].split(" ± ")] for row in scored), strict=True
+    )
+    names = [f"{row[0]} ({row[4]})" for row in scored]
+    axes.errorbar(values, names, xerr=errors, fmt="o", markersize=4, label="pipeline, ± one error")
+    axes.plot([float(row[6]) for row in scored], names, "x", label="scikit-learn by hand")
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelsize=7)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("AUC, or R², on the test rows")
+    axes.legend(loc="lower left")
+    figure.savefig(PICTURE, dpi=90, metadata={"Software": None})
 
 
 def main(names: list[str]) -> None:
