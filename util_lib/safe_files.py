@@ -4,6 +4,7 @@ import base64
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from util_lib.errors import UserError
 
 CHUNK_BYTES = 2**20  # memory stays near 1 MiB however large the file
+LOOK_S = 0.1  # between two looks at a lock that another process has
 DRAFT = ".making-"  # in the name of a database that is not whole yet; the id of its process follows
 _held: set[int] = set()
 
@@ -103,6 +105,38 @@ def sync_directory(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def locked(
+    path: Path, wait_s: float | None = None, way_out: str = STORE_WAY_OUT, mode: int = 0o666
+) -> Iterator[bool]:
+    """Hold the lock file `path`, which is made and stays; with this process the lock ends, too.
+
+    Give False where another one has it for longer than `wait_s` seconds; None waits without end.
+    """
+    with writing(path, way_out):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
+    _held.add(descriptor)
+    try:
+        yield _is_taken(descriptor, wait_s)
+    finally:
+        release(descriptor)
+
+
+def _is_taken(descriptor: int, wait_s: float | None) -> bool:
+    if wait_s is None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return True
+    until = time.monotonic() + wait_s
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() >= until:
+            return False
+        time.sleep(LOOK_S)
+
+
 def hold(path: Path, directory: bool = False) -> int:
     """Make `path` and lock it until `release` or the end of this process."""
     while True:
@@ -146,7 +180,8 @@ def is_held(path: Path) -> bool:
 
 
 @contextmanager
-def _flocked(directory: Path, kind: int) -> Iterator[None]:
+def flocked(directory: Path, kind: int) -> Iterator[None]:
+    """Hold a lock of a `kind` of flock on a directory; raises `BlockingIOError` as flock does."""
     descriptor = os.open(directory, os.O_RDONLY)
     _held.add(descriptor)
     try:

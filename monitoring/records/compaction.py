@@ -6,7 +6,6 @@ hidden files are nobody's and go. The service writes spools and knows nothing of
 """
 
 import contextlib
-import fcntl
 import itertools
 import json
 import logging
@@ -44,18 +43,11 @@ class Compacted(NamedTuple):
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold the lock of the log; `UserError` where another monitor has it."""
-    with safe_files.writing(folder, private_files.WAY_OUT):
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another monitor works on {folder}: run this one when it has ended"
-            ) from None
+    lock = safe_files.locked(folder / LOCK, 0, private_files.WAY_OUT, mode=0o600)
+    with lock as is_ours:
+        if not is_ours:
+            raise UserError(f"another monitor works on {folder}: run this one when it has ended")
         yield
-    finally:
-        os.close(lock)
 
 
 def compact(folder: Path, project: str) -> Compacted:

@@ -11,8 +11,6 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -94,7 +92,8 @@ def write(step: NewStep, home: Path, pipeline: str) -> None:
         raise UserError(f"pipeline {pipeline!r} is one of the project's own: choose another name")
     with (
         safe_files.writing(home, NOTHING_WRITTEN),
-        _alone(home),
+        # Others wait: each adds to the pipeline file that it finds.
+        safe_files.flocked(home, fcntl.LOCK_EX),
         tempfile.TemporaryDirectory(dir=home, prefix=f".{step.name}.making-") as tmp,
     ):
         folder = home / step.name
@@ -114,17 +113,6 @@ def write(step: NewStep, home: Path, pipeline: str) -> None:
         except OSError:
             shutil.rmtree(folder)
             raise
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Let others who write a step here wait: each adds to the pipeline file that it finds."""
-    descriptor = os.open(home, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def go(argv: list[str]) -> None:

@@ -127,22 +127,13 @@ def _manager(setting: str) -> str:
 @contextmanager
 def _own_home(home: Path) -> Iterator[Path]:
     """Give the folder in which both sides run, to one review at a time."""
-    from filelock import FileLock, Timeout
-
-    with safe_files.writing(home):
-        home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home / "review.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another review runs in {home}: wait for its end") from None
     conf = home.parent / "conf"
-    try:
+    with safe_files.locked(home / "review.lock", 0) as is_ours:
+        if not is_ours:
+            raise UserError(f"another review runs in {home}: wait for its end")
         if home.parent != ROOT and conf.is_dir() and not (home / "conf").exists():
             (home / "conf").symlink_to(conf)  # the user's own dataset and pipeline files
         yield home
-    finally:
-        lock.release()
 
 
 def _both(

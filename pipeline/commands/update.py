@@ -6,7 +6,6 @@ what it does: docs/updating.md. Exit codes: 0 nothing to do or promoted, 2 the d
 """
 
 import argparse
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -96,19 +95,8 @@ def _alone(project: str, only_look: bool) -> Iterator[bool]:
     if only_look:
         yield True
         return
-    directory = store_directory()
-    with safe_files.writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / f"update.{project}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(lock)  # the lock goes with it, also when this process is killed
+    with safe_files.locked(store_directory() / f"update.{project}.lock", 0) as is_ours:
+        yield is_ours
 
 
 def main() -> int:

@@ -11,12 +11,13 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.environments import locks
+from util_lib import safe_files
 from util_lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MARKER = ".complete.json"
 LOCK = "pipeline.lock"
+WAY_OUT = "no environment was made; free space there, or set MLFLOW_ENV_ROOT to another directory"
 ROOT_MANAGER_TAG = "mlflow.project.env"
 INSTALL = {
     "conda": "install conda (conda-forge.org/download)",
@@ -131,18 +133,13 @@ def prepare(environments: list[Environment], say: Callable[[str], None]) -> None
     """
     if not environments:
         return
-    from filelock import FileLock, Timeout
     from mlflow.environment_variables import MLFLOW_ENV_ROOT
 
-    root = Path(MLFLOW_ENV_ROOT.get())
-    root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("waiting for another pipeline that is making environments")
-        lock.acquire()
-    try:
+    lock = Path(MLFLOW_ENV_ROOT.get()) / LOCK
+    with ExitStack() as stack:
+        if not stack.enter_context(safe_files.locked(lock, 0, WAY_OUT)):
+            say("waiting for another pipeline that is making environments")
+            stack.enter_context(safe_files.locked(lock, None, WAY_OUT))
         paths = conda_paths() if environments[0].manager == "conda" else {}
         for environment in environments:
             path = paths.get(environment.name, environment.path)
@@ -153,8 +150,6 @@ def prepare(environments: list[Environment], say: Callable[[str], None]) -> None
             made = environment.path or conda_paths().get(environment.name)
             if made and (made / MARKER).is_file():
                 _use(made)
-    finally:
-        lock.release()
 
 
 def _is_whole(environment: Environment, path: Path) -> bool:

@@ -10,8 +10,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
-
 from pipeline.environments import making
 from pipeline.environments.making import LOCK, MARKER
 from util_lib import safe_files
@@ -59,7 +57,7 @@ def delete(one: Found) -> bool:
     """Delete an environment with our marker; False where a pipeline is using it now."""
     marker = one.path / MARKER
     way_out = "what is left goes the next time"
-    with safe_files.writing(one.path, way_out), FileLock(_folder() / LOCK):
+    with safe_files.writing(one.path, way_out), safe_files.locked(_folder() / LOCK):
         descriptor = os.open(marker, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -72,23 +72,13 @@ def alone(project: str, name: str, kind: str = "sweep") -> Iterator[None]:
 
     Both would run the same trials. Locks of another `kind` do not exclude each other.
     """
-    from filelock import FileLock, Timeout  # a run that is no sweep needs no lock
-
-    directory = store_directory()
-    with safe_files.writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / f"{kind}.{project}.{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"the sweep {name!r} is running in another process: wait for its end, or "
-            "give this one another sweep.name"
-        ) from None
-    try:
+    with safe_files.locked(store_directory() / f"{kind}.{project}.{name}.lock", 0) as is_ours:
+        if not is_ours:
+            raise UserError(
+                f"the sweep {name!r} is running in another process: wait for its end, or "
+                "give this one another sweep.name"
+            )
         yield
-    finally:
-        lock.release()
 
 
 def forget() -> None:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from filelock import FileLock
-
 from pipeline.caching import versions
 from pipeline.environments import making
 from pipeline.planning.step import Outcome, Step
@@ -20,6 +18,7 @@ from pipeline.settings.surroundings import step_folder
 from pipeline.sweeps import context
 from pipeline.sweeps.context import Sweep
 from pipeline.sweeps.space import chain
+from util_lib import safe_files
 from util_lib.tracking import choice
 from util_lib.tracking.store.places import store_directory
 
@@ -54,9 +53,7 @@ def run_missing(sweep: Sweep, before: list[Step], found: Settings) -> None:
 
     One job at a time: the next one finds what this one made in the record of finished steps.
     """
-    directory = store_directory()
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory / LOCK):
+    with safe_files.locked(store_directory() / LOCK):
         run_chain(sweep, before, found, Screen())
     sweep.publish()
 

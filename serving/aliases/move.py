@@ -9,7 +9,6 @@ alias calls it.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import sys
@@ -265,19 +264,8 @@ def _write_note(plan: Move) -> None:
 @contextlib.contextmanager
 def _alone(wait: bool) -> Iterator[bool]:
     """Hold the lock of all moves; give False where it is taken and `wait` is not asked for."""
-    directory = store_directory()
-    with safe_files.writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / "moving.lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-    finally:
-        os.close(lock)
+    with safe_files.locked(store_directory() / "moving.lock", None if wait else 0) as is_ours:
+        yield is_ours
 
 
 def _sentence(error: BaseException) -> str:

@@ -5,7 +5,6 @@ twice changes nothing. Only this module imports MLflow, and only when it is call
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import math
@@ -150,14 +149,8 @@ def mlflow_lock(directory: Path) -> Iterator[None]:
     Two cannot build the database at once, and a model version must not be registered by both.
     """
     refuse_lost_store(directory)  # its disk may have gone a moment ago
-    with safe_files.writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / "publish.lock", os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with safe_files.locked(directory / "publish.lock"):
         yield
-    finally:
-        os.close(lock)
 
 
 def make_database(uri: str) -> None:

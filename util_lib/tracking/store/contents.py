@@ -19,8 +19,8 @@ from util_lib.errors import UserError
 from util_lib.safe_files import (
     CHUNK_BYTES,
     Content,
-    _flocked,
     _forget_held,
+    flocked,
     hold,
     is_held,
     read_content,
@@ -79,7 +79,7 @@ class Files:
 
         Many may add at the same time; while contents are removed they wait.
         """
-        with _flocked(self.final, fcntl.LOCK_SH):
+        with flocked(self.final, fcntl.LOCK_SH):
             yield
 
     @contextmanager
@@ -92,7 +92,7 @@ class Files:
         with ExitStack() as stack:
             while True:
                 try:
-                    stack.enter_context(_flocked(self.final, fcntl.LOCK_EX | fcntl.LOCK_NB))
+                    stack.enter_context(flocked(self.final, fcntl.LOCK_EX | fcntl.LOCK_NB))
                     break
                 except BlockingIOError as error:
                     if time.monotonic() > deadline:

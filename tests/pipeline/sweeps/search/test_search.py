@@ -9,12 +9,12 @@ import shutil
 
 import optuna
 import pytest
-from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from pipeline.sweeps.search import distributions, search
 from pipeline.sweeps.search.search import SearchSettings
+from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.tracking.store.places import store_directory
 
@@ -188,7 +188,10 @@ def test_scores_that_would_not_compare_are_refused(space, judged_by, said):
 def test_the_same_search_in_two_processes_is_refused():
     run(Launcher(), n_trials=2)
     [lock] = store_directory().glob("*.lock")
-    with FileLock(lock), pytest.raises(UserError, match="'night' is running in another process"):
+    with (
+        safe_files.locked(lock),
+        pytest.raises(UserError, match="'night' is running in another process"),
+    ):
         run(Launcher())
     assert len(run(Launcher()).jobs) == 6
 
