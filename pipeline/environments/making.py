@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 MARKER = ".complete.json"
 LOCK = "pipeline.lock"
 WAY_OUT = "no environment was made; free space there, or set MLFLOW_ENV_ROOT to another directory"
+ORPHAN_S = 30  # what a killed pipeline had started may write into an environment for so long
+LOOK_S = 0.2
 ROOT_MANAGER_TAG = "mlflow.project.env"
 INSTALL = {
     "conda": "install conda (conda-forge.org/download)",
@@ -254,4 +257,12 @@ def remove(manager: str, path: Path) -> None:
 
         conda = get_conda_bin_executable("conda")
         _exec_cmd([conda, "env", "remove", "--yes", "--name", path.name])
-    shutil.rmtree(path, ignore_errors=manager == "conda")
+    until = time.monotonic() + ORPHAN_S
+    while True:
+        try:
+            shutil.rmtree(path, ignore_errors=manager == "conda")
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(LOOK_S)
