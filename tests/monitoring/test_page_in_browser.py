@@ -10,9 +10,9 @@ from monitoring import page, run
 def written(watched):
     """Write the page of two usual weeks and of what comes after, which it is given."""
 
-    def write(*later):
+    def write(*later, **about):
         for week, shift in enumerate((0, 0, *later)):
-            record(songs(400, week, shift=shift), MONDAY + week * WEEK)
+            record(songs(400, week, shift=shift), MONDAY + week * WEEK, **about)
         run.main([])
         page.main(["--output", "page.html"])
         return watched.folder / "page.html"
@@ -25,6 +25,11 @@ def test_the_page_is_for_everybody_and_needs_nothing_else(written, for_everybody
     opened = for_everybody(written(*later))
     assert state in opened.locator(".state").inner_text()
     assert opened.locator("svg").count() > 5
+
+
+def test_the_page_of_a_model_without_a_reference_is_for_everybody(written, for_everybody):
+    opened = for_everybody(written(version="tests/model_export:v7"))
+    assert "not judged" in opened.locator(".state").inner_text()
 
 
 def test_what_is_folded_away_or_too_wide_is_reached_by_keyboard(written, browser):

@@ -161,6 +161,7 @@ def test_a_service_with_a_token_asks_for_it_on_the_page(model_directory, visit):
     with running(model_directory, token=token) as service:
         page = visit(service.url)
         playwright.expect(page.get_by_label("Token")).to_be_focused()
+        assert axe.Axe().run(page).response["violations"] == []
         page.get_by_label("Token").fill(token)
         page.keyboard.press("Enter")
         playwright.expect(page.get_by_label("tempo")).not_to_have_value("")
