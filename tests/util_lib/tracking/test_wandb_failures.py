@@ -148,7 +148,8 @@ def test_who_is_told_to_come_back_after_hours_does_not_wait(step, wandb_service,
     wandb_service.order({"match": match, "status": 429, "message": "later", "retry_after": 9999})
     code, last, seconds = step("log").end()
     assert code == 1 and seconds < LIMIT_S
-    assert "does not answer (timed out)" in last and "main.tracking=local" in last
+    # Whether the request or the upload was given up first is chance.
+    assert "does not answer (" in last and "main.tracking=local" in last
 
 
 @pytest.mark.parametrize(
