@@ -22,11 +22,12 @@ if __name__ == "__main__":
     explain_missing_packages()
 
 from util_lib import cli, downloads, folders, partitions, tracking
+from util_lib.buckets.remote import refuse_secrets
 from util_lib.downloads import Received
 from util_lib.errors import UserError
 from util_lib.safe_files import read_content
 from util_lib.sql import connection
-from util_lib.urls import file_name, is_database, whole_address, without_secrets
+from util_lib.urls import file_name, is_bucket, is_database, whole_address, without_secrets
 
 logger = logging.getLogger("get_data")
 
@@ -115,6 +116,8 @@ def main(argv: list[str] | None = None) -> None:
         elif any(getattr(args, f"sql_{name}") for name in SQL):
             raise UserError(f"{shown} is no database: leave the options that begin with sql_ out")
         elif files is None:
+            if is_bucket(address):
+                refuse_secrets(args.file_url)
             path = Path(tmp, file_name(args.file_url, args.artifact_name))
             received = downloads.fetch(address, path, args.max_bytes)
         else:
