@@ -122,14 +122,14 @@ def test_a_secret_is_refused_on_the_command_line(steps, caplog, address):
 
 def test_a_server_that_is_away_or_silent_is_said_soon(bucket, steps, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(UserError, match="s3://songs/away.csv cannot be reached"):
-        get("s3://songs/away.csv")
+    with pytest.raises(UserError, match="s3://nowhere/away.csv cannot be reached"):
+        get("s3://nowhere/away.csv")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         monkeypatch.setattr(remote, "ANSWER_S", 0.5)
         with pytest.raises(UserError, match="did not answer"):
-            get("s3://songs/silent.csv")
+            get("s3://silence/silent.csv")
 
 
 class OneUser(asyncssh.SSHServer):

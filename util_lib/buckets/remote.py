@@ -164,12 +164,15 @@ def _opened(address: str) -> tuple[Any, str]:
         raise UserError(
             f"{without_secrets(address)} came with a user: access needs {kind.credentials}"
         )
-    return _system(address, os.getpid())
+    scheme, _, rest = address.partition("://")
+    host, _, inside = rest.partition("/")
+    system, base = _system(f"{scheme.lower()}://{host}", os.getpid())
+    return system, f"{base.rstrip('/')}/{inside}"
 
 
 @functools.lru_cache
 def _system(address: str, _: int) -> tuple[Any, str]:
-    """Open it once a process: none of these packages can be used on by a forked child."""
+    """Open a bucket once a process: no package can be used on by a forked child."""
     kind = _kind(address)
 
     def opened() -> tuple[Any, str]:
