@@ -255,9 +255,10 @@ def _state_in_bucket(url: str) -> str:
         found = remote.look(whole_address(url), seconds=TIMEOUT_S)
     except UserError as error:
         raise fingerprint.UnknownFingerprint(str(error)) from None
-    if not found.etag and not found.last_modified:
+    said = found.etag or found.last_modified
+    if not said:
         raise fingerprint.UnknownFingerprint(f"{without_secrets(url)} gives neither ETag nor date")
-    return hashlib.sha256("\n".join([url, *map(str, found)]).encode()).hexdigest()
+    return hashlib.sha256(f"{url}\n{said}\n{found.size}".encode()).hexdigest()
 
 
 def _state_on_server(url: str) -> str:
