@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Download the raw dataset, or copy it from files or a database, and log it as an artifact.
 
-Step 1 of 6. Reads an http(s) address or a path; writes the artifact `--artifact_name`: one file, or
-those of a folder or glob, byte for byte what was served. Nothing is parsed here; `preprocess` is
-the first to read columns. Rows of a database become one parquet file.
+Step 1 of 6. Reads an http(s) address, one of a bucket or a path; writes the artifact
+`--artifact_name`: one file, or those of a folder or glob, byte for byte what was served. Nothing is
+parsed here; `preprocess` is the first to read columns. Rows of a database become one parquet file.
 """
 
 import argparse
@@ -54,8 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--file_url",
         required=True,
-        help="http(s) address or path of the raw file, or a folder or glob of files that are one "
-        "table; a relative path starts at the project root; or the address of a database",
+        help="http(s) address, one of a bucket (s3://, gs://, az://, hf://, sftp://) or path of "
+        "the raw file, or a folder or glob of files that are one table; a relative path starts at "
+        "the project root; or the address of a database",
     )
     parser.add_argument(
         "--artifact_name", type=cli.artifact_name, required=True, help="e.g. raw_data.parquet"

@@ -24,7 +24,7 @@ from util_lib.redaction import redacted, remember_address
 from util_lib.urls import BUCKETS, SECRET_URL, is_bucket, without_secrets
 
 
-class Kind(NamedTuple):
+class Access(NamedTuple):
     """What a kind of address needs: what to install, and what the environment says of the user."""
 
     package: str
@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "s3": Kind(
+    "s3": Access(
         "s3fs==2026.9.0",
         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         {
@@ -44,10 +44,10 @@ KINDS = {
             }
         },
     ),
-    "gs": Kind("gcsfs==2026.10.1", "GOOGLE_APPLICATION_CREDENTIALS"),
-    "az": Kind("adlfs==2026.8.0", "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"),
-    "hf": Kind("huggingface_hub==2.4.0", "HF_TOKEN"),
-    "sftp": Kind(
+    "gs": Access("gcsfs==2026.10.1", "GOOGLE_APPLICATION_CREDENTIALS"),
+    "az": Access("adlfs==2026.8.0", "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"),
+    "hf": Access("huggingface_hub==2.4.0", "HF_TOKEN"),
+    "sftp": Access(
         "sshfs==2026.8.0",
         "a key in ~/.ssh or in ssh-agent, and the server in ~/.ssh/known_hosts",
         {"known_hosts": ()},  # those of the user; the package itself would trust every server
@@ -69,7 +69,7 @@ class NotThere(UserError):
     """No file has this address."""
 
 
-class Found(NamedTuple):
+class FileState(NamedTuple):
     """What a server says of a file."""
 
     size: int
@@ -87,7 +87,7 @@ def refuse_secrets(given: str) -> None:
         )
 
 
-def look(address: str, seconds: float | None = None) -> Found:
+def look(address: str, seconds: float | None = None) -> FileState:
     """Ask what is at an address; `NotThere` where that is nothing."""
     system, path = _opened(address)
     _ask(address, system.invalidate_cache)
@@ -95,11 +95,11 @@ def look(address: str, seconds: float | None = None) -> Found:
     if info["type"] == "directory":
         raise UserError(f"{without_secrets(address)} is a folder: expected one file")
     etag, changed = (next((info[k] for k in keys if info.get(k)), None) for keys in (TAGS, TIMES))
-    return Found(int(info["size"]), etag and str(etag), changed and str(changed))
+    return FileState(int(info["size"]), etag and str(etag), changed and str(changed))
 
 
 @contextmanager
-def reading(address: str) -> Iterator[tuple[Found, Iterator[bytes]]]:
+def reading(address: str) -> Iterator[tuple[FileState, Iterator[bytes]]]:
     """Give what a server says of a file, and its bytes; `UserError` if they change meanwhile."""
     before = look(address)
     system, path = _opened(address)
@@ -146,7 +146,7 @@ def sizes_below(address: str) -> dict[str, int]:
     return {name.rpartition(f"{path}/")[2]: int(info["size"]) for name, info in found.items()}
 
 
-def _kind(address: str) -> Kind:
+def _kind(address: str) -> Access:
     if not is_bucket(address):
         raise UserError(
             f"{without_secrets(address)!r} is no address of a bucket: expected one with "
@@ -179,8 +179,8 @@ def _system(address: str, _: int) -> tuple[Any, str]:
         importlib.import_module(kind.package.partition("=")[0])
         from fsspec.core import url_to_fs
 
-        for name in ("aiobotocore", "botocore", "asyncssh", "azure"):  # which tell every request
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name in ("aiobotocore", "botocore", "asyncssh", "azure", "gcsfs"):  # tell much
+            logging.getLogger(name).setLevel(logging.ERROR)
         return url_to_fs(address, skip_instance_cache=True, **kind.options)
 
     try:
@@ -233,7 +233,8 @@ def _explained(address: str, error: BaseException) -> UserError:
         return NotThere(f"{shown} does not exist: check the address")
     if kind == "FileExpired":
         return _changed(address)
-    if isinstance(error, PermissionError) or _REFUSED.search(kind):
+    status = str(getattr(error, "status_code", getattr(error, "code", "")))
+    if isinstance(error, PermissionError) or _REFUSED.search(kind) or status in ("401", "403"):
         return UserError(
             f"{shown} refuses access with what is found here: it needs "
             f"{_kind(address).credentials}, of a user who may do this"

@@ -218,13 +218,14 @@ class Files:
         return content
 
     def damage(self, sha256: str) -> str | None:
-        """Say what is wrong with a kept content, or None; then it is whole, here and there."""
+        """Say what is wrong with a kept content, or None; then it is whole, and here."""
         wrong = self._damage_here(sha256)
-        if wrong and self._bucket:
-            return self._bring(self._bucket, sha256)
-        if not wrong and (there := self._shared):
+        return self._bring(self._bucket, sha256) if wrong and self._bucket else wrong
+
+    def share(self, sha256: str) -> None:
+        """Put a content that is whole here into the bucket, should that lack it."""
+        if there := self._shared:
             there.keep(sha256, self.path(sha256))
-        return wrong
 
     def has(self, sha256: str) -> bool:
         """Say whether a content is kept; in a bucket it is fetched for that."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.caching.version import Version
+from pipeline.caching.versions_in_store import Local
 from pipeline.housekeeping import unneeded
 from pipeline.receipts import store_copy
 from util_lib import tracking
@@ -93,7 +95,8 @@ def test_a_content_that_is_gone_there_is_said_or_put_there_again(there):
     store = open_store()
     [version], [key] = store.all_versions(), contents(there)
     there.delete(key)
-    assert store.damage(version) == [] and contents(there) == [key]
+    assert Local(store).damage("p", Version("data.txt", 0, version.digest)) is None
+    assert contents(there) == [key]
     there.delete(key)
     forget_here(store)
     with pytest.raises(UserError, match="is missing: there is no s3://.* log the same content"):
