@@ -11,6 +11,7 @@ import asyncssh
 import pytest
 import requests
 from bucket_support import SECRET
+from step_support import ROOT
 
 from get_data import run
 from pipeline.caching import decision, fingerprint
@@ -181,3 +182,11 @@ def test_a_server_of_sftp_must_be_known_and_its_file_is_known_by_its_date(
     assert known(shown) != before
     written = [path.read_bytes() for path in steps.folder.rglob("*") if path.is_file()]
     assert PASSWORD not in caplog.text and not any(PASSWORD.encode() in one for one in written)
+
+
+def test_the_packages_that_are_named_are_those_that_are_tested_and_documented():
+    pins = (ROOT / "requirements-dev.txt").read_text().splitlines()
+    named = {access.package for access in remote.KINDS.values()}
+    assert {pin for pin in pins if pin.startswith(("s3fs", "sshfs"))} <= named
+    documented = (ROOT / "docs/buckets.md").read_text()
+    assert [package for package in named if f"`{package}`" not in documented] == []
