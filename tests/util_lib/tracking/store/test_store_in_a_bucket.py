@@ -10,6 +10,7 @@ from pipeline.caching.version import Version
 from pipeline.caching.versions_in_store import Local
 from pipeline.housekeeping import unneeded
 from pipeline.receipts import store_copy
+from tests import warm
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.store.database import Store, open_store
@@ -17,6 +18,7 @@ from util_lib.tracking.store.database import Store, open_store
 N_VERSIONS = 3
 WRITER = f"""
 import sys
+from tests import warm
 from util_lib import tracking
 sys.stdin.readline()
 with tracking.init(project="p", job_type="write") as run:
@@ -113,7 +115,7 @@ def test_a_content_that_is_damaged_here_is_fetched_again(there):
 
 
 def test_two_writers_at_once_lose_nothing(there, python):
-    processes = [python(WRITER, name) for name in "ab"]
+    processes = [python(WRITER, name, program=warm.python()) for name in "ab"]
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
