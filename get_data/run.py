@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Download the raw dataset, or copy it from files or a database, and log it as an artifact.
 
-Step 1 of 6. Reads an http(s) address or a path; writes the artifact `--artifact_name`: one file, or
-those of a folder or glob, byte for byte what was served. Nothing is parsed here; `preprocess` is
-the first to read columns. Rows of a database become one parquet file.
+Step 1 of 6. Reads an http(s) address, one of a bucket or a path; writes the artifact
+`--artifact_name`: one file, or those of a folder or glob, byte for byte what was served. Nothing is
+parsed here; `preprocess` is the first to read columns. Rows of a database become one parquet file.
 """
 
 import argparse
@@ -22,11 +22,12 @@ if __name__ == "__main__":
     explain_missing_packages()
 
 from util_lib import cli, downloads, folders, partitions, tracking
+from util_lib.buckets.remote import refuse_secrets
 from util_lib.downloads import Received
 from util_lib.errors import UserError
 from util_lib.safe_files import read_content
 from util_lib.sql import connection
-from util_lib.urls import file_name, is_database, whole_address, without_secrets
+from util_lib.urls import file_name, is_bucket, is_database, whole_address, without_secrets
 
 logger = logging.getLogger("get_data")
 
@@ -53,8 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--file_url",
         required=True,
-        help="http(s) address or path of the raw file, or a folder or glob of files that are one "
-        "table; a relative path starts at the project root; or the address of a database",
+        help="http(s) address, one of a bucket (s3://, gs://, az://, hf://, sftp://) or path of "
+        "the raw file, or a folder or glob of files that are one table; a relative path starts at "
+        "the project root; or the address of a database",
     )
     parser.add_argument(
         "--artifact_name", type=cli.artifact_name, required=True, help="e.g. raw_data.parquet"
@@ -115,6 +117,8 @@ def main(argv: list[str] | None = None) -> None:
         elif any(getattr(args, f"sql_{name}") for name in SQL):
             raise UserError(f"{shown} is no database: leave the options that begin with sql_ out")
         elif files is None:
+            if is_bucket(address):
+                refuse_secrets(args.file_url)
             path = Path(tmp, file_name(args.file_url, args.artifact_name))
             received = downloads.fetch(address, path, args.max_bytes)
         else:

@@ -38,7 +38,7 @@ MODULES = (
     *("pandas", "pyarrow.parquet", "sklearn.ensemble", "sklearn.compose", "sklearn.pipeline"),
     *("sklearn.feature_extraction.text", "sklearn.model_selection", "skops.io", "scipy.stats"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.pyplot"),
-    *("fastapi", "optuna", "uvicorn", "wandb"),
+    *("fastapi", "optuna", "s3fs", "uvicorn", "wandb"),
 )
 _waiting: list[tuple[subprocess.Popen, Path]] = []
 

@@ -1,4 +1,4 @@
-"""Fetches one file from an http(s) address, a file:// address or a path.
+"""Fetches one file from an http(s) address, a bucket, a file:// address or a path.
 
 No message and no log line says more of an address than `urls.without_secrets` shows.
 """
@@ -18,8 +18,9 @@ import requests
 import urllib3
 
 from util_lib import folders
+from util_lib.buckets import remote
 from util_lib.errors import UserError
-from util_lib.urls import file_name, without_secrets
+from util_lib.urls import file_name, is_bucket, without_secrets
 
 logger = logging.getLogger("downloads")
 
@@ -49,15 +50,17 @@ class _Again(Exception):
 
 
 def fetch(url: str, path: Path, max_bytes: int) -> Received:
-    """Write what `url` names, an http(s) address or a file, to `path`."""
+    """Write what `url` names, an http(s) address, a bucket's or a file, to `path`."""
     scheme = urlsplit(url).scheme.lower() if "://" in url else ""
     if scheme in ("http", "https"):
         return download(url, path, max_bytes)
+    if is_bucket(url):
+        return from_bucket(url, path, max_bytes)
     if scheme in ("", "file"):
         return copy(url, path, max_bytes)
     raise UserError(
-        f"file_url has the scheme {scheme!r}: expected an http(s) address, a file:// address or "
-        "a path"
+        f"file_url has the scheme {scheme!r}: expected an http(s) address, one of a bucket (s3://, "
+        "gs://, az://, hf://, sftp://), a file:// address or a path"
     )
 
 
@@ -98,6 +101,18 @@ def copy(url: str, path: Path, max_bytes: int) -> Received:
         raise UserError(f"file_url {url!r} cannot be read: {error.strerror or error}") from error
     _refuse_html(repr(url), source.name, None, start)
     return Received(n_bytes, sha256, None, changed)
+
+
+def from_bucket(url: str, path: Path, max_bytes: int) -> Received:
+    """Copy a file of a bucket, as its server's ETag or date has it, to `path`."""
+    shown = without_secrets(url)
+    with remote.reading(url) as (found, chunks):
+        if found.size > max_bytes:
+            raise UserError(_too_large(shown, found.size, max_bytes))
+        with path.open("wb") as writer:
+            n_bytes, sha256, start = _write(chunks, writer, shown, max_bytes, found.size)
+    _refuse_html(shown, file_name(url, ""), None, start)
+    return Received(n_bytes, sha256, found.etag, found.last_modified)
 
 
 def download(url: str, path: Path, max_bytes: int) -> Received:

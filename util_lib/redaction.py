@@ -14,7 +14,7 @@ from util_lib.urls import ADDRESS, HIDDEN, SECRET_URL, secret_parts, secret_span
 SHORTEST = 6  # characters of a secret: a shorter text turns up by chance
 # `mask_token` and its like are words of language models.
 _SECRET_NAME = re.compile(
-    r"(?:password|passwd|passphrase|secret|credentials?|(?:api|access|account|private|signing)_?key"
+    r"(?:password|passwd|passphrase|secret|credentials?|connection_?string|(?:api|access|account|private|signing)_?key"
     r"|(?:^|[^a-z])(?<!mask[_-])(?<!(?:pad|sep|cls|unk|bos|eos)[_-])token)$",
     re.IGNORECASE,
 )

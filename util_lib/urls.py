@@ -11,6 +11,7 @@ from util_lib.errors import UserError
 SECRET_URL = "GET_DATA_URL"  # environment variable: the address that `--file_url` shows in part
 HARMLESS_KEYS = ("raw", "download", "dl", "format", "version", "ref")  # of a query
 DATABASES = ("sqlite", "duckdb", "postgresql", "postgres")  # schemes
+BUCKETS = ("s3", "gs", "az", "abfs", "hf", "sftp")  # schemes
 HIDDEN = "***"  # stands for a secret
 LONGEST = 255  # bytes of a file's name, on most disks
 
@@ -93,6 +94,11 @@ def whole_address(shown: str) -> str:
 def is_database(url: str) -> bool:
     """Say whether an address names a database, whose tables `util_lib.sql` reads."""
     return "://" in url and url.partition("://")[0].lower() in DATABASES
+
+
+def is_bucket(url: str) -> bool:
+    """Say whether an address names a file of a bucket or server that `util_lib.buckets` reads."""
+    return "://" in url and url.partition("://")[0].lower() in BUCKETS
 
 
 def file_name(url: str, default: str) -> str:

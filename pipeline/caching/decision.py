@@ -12,11 +12,12 @@ from pipeline.caching.versions import Versions
 from pipeline.planning.step import Outcome, Step
 from pipeline.settings.schema import Settings
 from util_lib import cli, folders, partitions
+from util_lib.buckets import remote
 from util_lib.errors import UserError
 from util_lib.safe_files import read_content
 from util_lib.tables import large
 from util_lib.tracking.names import parse_reference
-from util_lib.urls import HIDDEN, is_database, whole_address, without_secrets
+from util_lib.urls import HIDDEN, is_bucket, is_database, whole_address, without_secrets
 
 ABSENT = "absent"  # an input that no version has yet, such as the first reference
 TIMEOUT_S = 10  # for a server to say whether its file has changed
@@ -201,7 +202,7 @@ def source(step: Step, parameter: str, settings: Settings) -> str:
     if is_database(url):
         digest = _state_in_database(whole_address(url), step.parameters)
         return f"{without_secrets(url)} sha256 {digest}"
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not is_bucket(url) and urlsplit(url).scheme not in ("http", "https"):
         path = folders.path_at(url)
         if path is None:
             raise fingerprint.UnknownFingerprint(f"{without_secrets(url)} names no file here")
@@ -219,7 +220,8 @@ def source(step: Step, parameter: str, settings: Settings) -> str:
             raise fingerprint.UnknownFingerprint(str(error)) from None
     if HIDDEN in url and settings.main.plan:
         raise fingerprint.UnknownFingerprint("the secrets of its address are not set here")
-    digest = _state_on_server(url) if told == "null" else told.lower()
+    asked = _state_in_bucket if is_bucket(url) else _state_on_server
+    digest = asked(url) if told == "null" else told.lower()
     return f"{without_secrets(url)} sha256 {digest}"
 
 
@@ -245,6 +247,18 @@ def _state_in_database(address: str, parameters: dict[str, str]) -> str:
         return hashlib.sha256(connection.version(address, query).encode()).hexdigest()
     except UserError as error:
         raise fingerprint.UnknownFingerprint(str(error)) from None
+
+
+def _state_in_bucket(url: str) -> str:
+    """Ask the bucket for the file's ETag or date."""
+    try:
+        found = remote.look(whole_address(url), seconds=TIMEOUT_S)
+    except UserError as error:
+        raise fingerprint.UnknownFingerprint(str(error)) from None
+    said = found.etag or found.last_modified
+    if not said:
+        raise fingerprint.UnknownFingerprint(f"{without_secrets(url)} gives neither ETag nor date")
+    return hashlib.sha256(f"{url}\n{said}\n{found.size}".encode()).hexdigest()
 
 
 def _state_on_server(url: str) -> str:

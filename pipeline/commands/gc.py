@@ -62,6 +62,8 @@ def go(argv: list[str]) -> None:
         print(f"the store {store.directory}", flush=True)
         rows = clean(store, arguments.keep, arguments.delete)
         rows += _of_killed_pipelines(store, arguments.delete)
+        if others := store.files.others():
+            print(f"  what the bucket has stays there, other stores use it: {', '.join(others)}")
         _show(rows, "gained" if arguments.delete else "would be gained")
     _monitored(arguments.keep_days, arguments.delete)
     _environments(arguments.delete and arguments.environments)

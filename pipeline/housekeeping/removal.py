@@ -11,7 +11,6 @@ import sqlite3
 import time
 from typing import NamedTuple
 
-from util_lib import safe_files
 from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.records import PROMOTIONS, VersionRecord
 
@@ -72,9 +71,7 @@ def mark(db: sqlite3.Connection, versions: list[VersionRecord]) -> None:
 
 def delete(store: Store, contents: dict[str, int]) -> None:
     """Delete contents that nothing refers to any more; called while `removing`."""
-    with safe_files.writing(store.files.final, "what is left goes the next time"):
-        for sha256 in contents:
-            store.files.path(sha256).unlink(missing_ok=True)
+    store.files.remove(contents)
 
 
 def _order(version: VersionRecord) -> tuple[str, str, int]:

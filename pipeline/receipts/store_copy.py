@@ -15,7 +15,8 @@ from util_lib.tracking.store.database import Store
 def copy(source: Path, target: Path) -> Store:
     """Copy the store in `source` to `target`, without its record of finished steps.
 
-    Contents are linked, not copied: they never change. Without a store there the copy is empty.
+    Contents are linked, not copied: they never change. Those of a bucket are fetched when asked
+    for. Without a store there the copy is empty.
     """
     if (source / "tracking.db").exists():
         target.mkdir(parents=True)
@@ -40,6 +41,8 @@ def copy(source: Path, target: Path) -> Store:
                     os.link(path, link)
                 except OSError:  # another disk
                     link.symlink_to(path)
+    (target / "files").mkdir(parents=True, exist_ok=True)
+    (target / "files" / contents.COPY).touch()
     return Store(target)
 
 

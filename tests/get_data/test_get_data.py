@@ -310,7 +310,6 @@ def test_a_relative_path_starts_at_the_project_root(steps, tmp_path):
     [
         ("nowhere/songs.csv", "does not exist"),
         (".", "files of several kinds"),
-        ("s3://bucket/songs.csv", "scheme 's3'"),
         ("ftp://host/songs.csv", "scheme 'ftp'"),
         ("file://otherhost/songs.csv", "names the host 'otherhost'"),
         ("http://", "valid http"),

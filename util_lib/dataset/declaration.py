@@ -133,7 +133,7 @@ class Data(Section):
         Field(
             description="http(s) address or path of a parquet or CSV file, or a folder or glob "
             "of files that are one table; a relative path starts at the project root; or the "
-            "address of a database (docs/databases.md)"
+            "address of a database (docs/databases.md), or of a file in a bucket (docs/buckets.md)"
         ),
     ]
     sql: Annotated[

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from bucket_support import _s3, bucket
 
+__all__ = ["_s3", "bucket"]
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -411,7 +411,7 @@ class Artifact:
             # Should the rest fail, logging can be tried again: the contents are in place.
             self._entries = {entry.path: entry._replace(local_path=None) for entry in entries}
             for entry in entries:
-                if not entry.local_path and not store.files.path(entry.sha256).exists():
+                if not entry.local_path and not store.files.has(entry.sha256):
                     raise UserError(
                         f"file {entry.path!r} of artifact {self._name!r} is not in the store any "
                         f"more ({store.files.path(entry.sha256)}): make the artifact again from "

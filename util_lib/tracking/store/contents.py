@@ -3,6 +3,9 @@
 A file reaches its final name only complete and flushed to disk, by a rename. Whatever is in
 `tmp/` is locked (flock) by the process that works on it: the kernel drops the lock when that
 process ends, however it ends, so what nobody holds is a left-over and is removed.
+
+With `TRACKING_STORE_FILES` contents go into that bucket first. `files/` then has what was written
+or read here, and what is missing or damaged there is fetched from the bucket when it is asked for.
 """
 
 import fcntl
@@ -11,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -28,8 +31,10 @@ from util_lib.safe_files import (
     sync_directory,
     writing,
 )
+from util_lib.tracking.store import bucket
 
 REMOVING_TIMEOUT_S = 60
+COPY = "copy"  # in `files` of a copied store: it reads a bucket, and writes nothing there
 PIPELINE = "pipeline-"  # what the files begin with that show that a pipeline is running
 CONTENT_NAME = re.compile("[0-9a-f]{64}")
 
@@ -44,6 +49,8 @@ class Files:
         """Nothing is made before `make`."""
         self.final = directory / "files"
         self.tmp = directory / "tmp"
+        address = os.environ.get(bucket.VARIABLE)
+        self._bucket = bucket.Bucket(address, directory) if address else None
 
     def make(self, sweep: bool = True) -> None:
         """Make both directories and, with `sweep`, remove what dead processes left in `tmp`."""
@@ -159,11 +166,25 @@ class Files:
 
     def all_contents(self) -> dict[str, int]:
         """Return the digests of the contents that are kept, with their bytes."""
-        return {
+        here = {
             path.name: path.stat().st_size
             for path in self.final.glob("??/*")
             if CONTENT_NAME.fullmatch(path.name) and path.parent.name == path.name[:2]
         }
+        return (self._bucket.sizes() if self._bucket and not self.others() else {}) | here
+
+    def others(self) -> list[str]:
+        """Name the other stores in the bucket: what any of them may need stays there."""
+        return self._bucket.others() if self._bucket else []
+
+    def remove(self, contents: Iterable[str]) -> None:
+        """Remove contents, here and from the bucket; called while `removing`."""
+        there = self._bucket if not self.others() else None
+        with writing(self.final, "what is left goes the next time"):
+            for sha256 in contents:
+                if there:
+                    there.remove(sha256)
+                self.path(sha256).unlink(missing_ok=True)
 
     def adopt(self, staged: dict[str, Path]) -> None:
         """Move complete, flushed files to their final names: digest to where it lies now.
@@ -171,6 +192,12 @@ class Files:
         Called while `adding`. A content that is there already is replaced, which heals a damaged
         one.
         """
+        if there := self._shared:
+            for sha256, path in staged.items():
+                there.put(sha256, path)
+        self._adopt_here(staged)
+
+    def _adopt_here(self, staged: dict[str, Path]) -> None:
         folders = set()
         for sha256, path in staged.items():
             target = self.path(sha256)
@@ -191,7 +218,38 @@ class Files:
         return content
 
     def damage(self, sha256: str) -> str | None:
-        """Say what is wrong with a kept content, or None."""
+        """Say what is wrong with a kept content, or None; then it is whole, and here."""
+        wrong = self._damage_here(sha256)
+        return self._bring(self._bucket, sha256) if wrong and self._bucket else wrong
+
+    def share(self, sha256: str) -> None:
+        """Put a content that is whole here into the bucket, should that lack it."""
+        if there := self._shared:
+            there.keep(sha256, self.path(sha256))
+
+    def has(self, sha256: str) -> bool:
+        """Say whether a content is kept; in a bucket it is fetched for that."""
+        here = self.path(sha256).exists()
+        return here or (self._bucket is not None and not self._bring(self._bucket, sha256))
+
+    @property
+    def _shared(self) -> bucket.Bucket | None:
+        """The bucket, unless this store only reads it."""
+        return None if (self.final / COPY).exists() else self._bucket
+
+    def _bring(self, there: bucket.Bucket, sha256: str) -> str | None:
+        """Fetch a content from the bucket, or say what is wrong with it there."""
+        with writing(self.tmp), self.work_folder() as folder:
+            found = there.get(sha256, folder / "content")
+            if found == sha256:
+                self._adopt_here({sha256: folder / "content"})
+                return None
+        address = there.path(sha256)
+        if found is None:
+            return f"is missing: there is no {address}"
+        return f"is damaged: the sha256 of {address} is {found}"
+
+    def _damage_here(self, sha256: str) -> str | None:
         try:
             with open(self.path(sha256), "rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -209,6 +267,14 @@ class Files:
         """
         source = self.path(sha256)
         way_out = "log the same content again (that repairs it) or restore it from a backup"
+        if (
+            self._bucket
+            and self._damage_here(sha256)
+            and (wrong := self._bring(self._bucket, sha256))
+        ):
+            raise UserError(f"{what} {wrong}; {way_out}")
+        if not self._bucket and any(self.final.glob(f"{bucket.NOTE}*")):
+            way_out = f"set {bucket.VARIABLE} as it was, or {way_out}"
         try:
             reader = open(source, "rb")
         except FileNotFoundError as error:

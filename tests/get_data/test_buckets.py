@@ -1,0 +1,192 @@
+"""A file of a bucket is taken as one of the web is: whole, known by its ETag, without secrets."""
+
+import asyncio
+import hashlib
+import os
+import socket
+import sys
+import threading
+
+import asyncssh
+import pytest
+import requests
+from bucket_support import SECRET
+from step_support import ROOT
+
+from get_data import run
+from pipeline.caching import decision, fingerprint
+from pipeline.planning.step import Step
+from util_lib.buckets import remote
+from util_lib.errors import UserError
+
+BODY = b"a,b\n" + b"1,2\n" * 3_000_000  # some 12 MB: more than one chunk
+RAW, PASSWORD = "raw_data", "s3cretBeeble"
+
+
+def get(address: str, *more: str) -> None:
+    run.main(["--file_url", address, "--artifact_name", RAW, *more])
+
+
+def known(address: str) -> str:
+    step = Step("get_data", {"file_url": address}, (), (RAW,), "get_data", source="file_url")
+    return decision.source(step, "file_url", None)
+
+
+def test_a_file_of_a_bucket_arrives_byte_for_byte(bucket, steps):
+    sha256 = hashlib.sha256(BODY).hexdigest()
+    get(bucket.put("in/songs.csv", BODY), "--sha256", sha256)
+    logged = steps.artifact(f"{RAW}:latest")
+    assert logged.manifest.entries["songs.csv"].sha256 == sha256
+    assert logged.metadata["etag"] == f'"{hashlib.md5(BODY).hexdigest()}"'
+    assert logged.metadata["original_url"] == f"{bucket.address}/in/songs.csv"
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "says"),
+    [
+        (b"too long", ["--max_bytes", "7"], "more than the allowed 7 bytes"),
+        (b"others", ["--sha256", "0" * 64], "its content has changed or is damaged"),
+        (b"<html>log in</html>", [], "gave an HTML page"),
+        (b"", [], "is empty"),
+    ],
+)
+def test_limits_are_those_of_a_download(bucket, steps, content, given, says):
+    with pytest.raises(UserError, match=says):
+        get(bucket.put("songs.csv", content), *given)
+    assert not steps.exists(f"{RAW}:latest")
+
+
+def test_a_file_or_bucket_that_is_not_there_is_said(bucket, steps):
+    bucket.put("in/songs.csv", BODY[:8])
+    for name, says in {"out": "does not exist", "in": "is a folder: expected one file"}.items():
+        with pytest.raises(UserError, match=f"{bucket.address}/{name} {says}"):
+            get(f"{bucket.address}/{name}")
+    with pytest.raises(UserError, match="s3://nobodys-bucket/songs.csv does not exist"):
+        get("s3://nobodys-bucket/songs.csv")
+
+
+def test_the_cache_knows_a_file_by_its_etag(bucket):
+    address = bucket.put("songs.csv", b"a\n1\n")
+    before = known(address)
+    bucket.put("songs.csv", b"a\n2\n")
+    changed = known(address)
+    assert before != changed
+    assert known(address) == changed
+    with pytest.raises(fingerprint.UnknownFingerprint, match="does not exist"):
+        known(f"{address}.gone")
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(bucket, steps):
+    address = bucket.put("songs.csv", BODY)
+    with pytest.raises(UserError, match="changed while it was read"):
+        with remote.reading(address) as (_, chunks):
+            next(chunks)
+            bucket.put("songs.csv", BODY[::-1])
+            list(chunks)
+
+
+def test_the_package_that_is_not_there_is_named_with_what_installs_it(bucket, steps, monkeypatch):
+    address = bucket.put("songs.csv", b"a\n1\n")
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    command = f"uv pip install --python {sys.executable} s3fs=="
+    with pytest.raises(UserError, match=command):
+        get(address)
+    with pytest.raises(fingerprint.UnknownFingerprint, match=command):
+        known(address)
+
+
+def test_wrong_credentials_are_said_and_written_nowhere(bucket, steps, caplog, monkeypatch):
+    address = bucket.put("songs.csv", b"a\n1\n")
+    requests.post(f"{bucket.server}/moto-api/reset-auth", data=b"0").raise_for_status()
+    try:
+        with pytest.raises(UserError, match="refuses access .* needs AWS_ACCESS_KEY_ID"):
+            get(address)
+    finally:
+        requests.post(f"{bucket.server}/moto-api/reset-auth", data=b"inf").raise_for_status()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(UserError, match="refuses access"):
+        get("s3://nobodys-bucket-either/songs.csv")
+    written = [path.read_bytes() for path in steps.folder.rglob("*") if path.is_file()]
+    assert SECRET not in caplog.text and not any(SECRET.encode() in one for one in written)
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://zaphod:s3cretBeeble@songs/x.csv", "az://c/x?sig=s3cretB"]
+)
+def test_a_secret_is_refused_on_the_command_line(steps, caplog, address):
+    with pytest.raises(UserError, match="came with a secret on the command line") as refused:
+        get(address)
+    assert "s3cret" not in f"{refused.value} {caplog.text}"
+
+
+def test_a_server_that_is_away_or_silent_is_said_soon(bucket, steps, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(UserError, match="s3://nowhere/away.csv cannot be reached"):
+        get("s3://nowhere/away.csv")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        monkeypatch.setattr(remote, "ANSWER_S", 0.5)
+        with pytest.raises(UserError, match="did not answer"):
+            get("s3://silence/silent.csv")
+
+
+class OneUser(asyncssh.SSHServer):
+    """A server of SFTP that lets in who has the right password."""
+
+    def password_auth_supported(self):
+        return True
+
+    def validate_password(self, username, password):
+        return (username, password) == ("zaphod", PASSWORD)
+
+
+@pytest.fixture
+def sftp(tmp_path):
+    """Give the port and the key of a server whose files lie in `tmp_path`/there."""
+    (tmp_path / "there").mkdir()
+    loop, key = asyncio.new_event_loop(), asyncssh.generate_private_key("ssh-ed25519")
+    listening = asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=OneUser,
+        server_host_keys=[key],
+        sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(tmp_path / "there")),
+    )
+    server = loop.run_until_complete(listening)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield server.get_port(), key.export_public_key().decode()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+
+
+def test_a_server_of_sftp_must_be_known_and_its_file_is_known_by_its_date(
+    sftp, steps, tmp_path, monkeypatch, caplog
+):
+    port, key = sftp
+    file = tmp_path / "there/songs.csv"
+    file.write_bytes(BODY)
+    shown = f"sftp://127.0.0.1:{port}/songs.csv"
+    monkeypatch.setenv("GET_DATA_URL", f"sftp://zaphod:{PASSWORD}@127.0.0.1:{port}/songs.csv")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match="refuses access .* needs .*known_hosts"):
+        get(shown)
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{port} {key}")
+    get(shown, "--sha256", hashlib.sha256(BODY).hexdigest())
+    before = known(shown)
+    os.utime(file, (1, 1))
+    assert known(shown) != before
+    written = [path.read_bytes() for path in steps.folder.rglob("*") if path.is_file()]
+    assert PASSWORD not in caplog.text and not any(PASSWORD.encode() in one for one in written)
+
+
+def test_the_packages_that_are_named_are_those_that_are_tested_and_documented():
+    pins = (ROOT / "requirements-dev.txt").read_text().splitlines()
+    named = {access.package for access in remote.KINDS.values()}
+    assert {pin for pin in pins if pin.startswith(("s3fs", "sshfs"))} <= named
+    documented = (ROOT / "docs/buckets.md").read_text()
+    assert [package for package in named if f"`{package}`" not in documented] == []
