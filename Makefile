@@ -64,6 +64,7 @@ endef
 UV := uv pip install --quiet --compile-bytecode --python .venv/bin/python
 
 .venv/run: requirements.txt requirements.lock
+	@echo "installing packages into .venv: some minutes the first time"
 	$(PYTHON) -m venv .venv
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt

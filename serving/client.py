@@ -79,6 +79,13 @@ def main(argv: list[str] | None = None) -> int:
     except requests.HTTPError as error:
         print(f"client: {error}: {error.response.text[:1000].strip()}", file=sys.stderr)
         return 1
+    except requests.ConnectionError:
+        print(
+            f"client: nothing answers at {url}: start the service (mlflow run serving -e serve "
+            "--env-manager uv), or say where it is by --url",
+            file=sys.stderr,
+        )
+        return 1
     except (requests.RequestException, OSError, ValueError, KeyError) as error:
         print(f"client: no prediction from {url}: {error}", file=sys.stderr)
         return 1

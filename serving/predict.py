@@ -408,15 +408,15 @@ def main(argv: list[str] | None = None) -> None:
         tempfile.TemporaryDirectory() as tmp,
     ):
         source_table, target = databases.tables(args, os.environ.get("MLFLOW_RUN_ID", run.id))
+        if source_table is not None:
+            sources = [databases.fetch(args.input, source_table, Path(tmp))]
+        else:
+            sources = find_input(args.input, run, tmp)
         folder = Path(args.model).resolve()
         if not folder.is_dir():
             folder = served_model.fetched(run.use_artifact(args.model), Path(tmp))
         served = served_model.load(str(folder), trust_pickle=args.trust_pickle)
         logger.info("predicting with %s", served.version)
-        if source_table is not None:
-            sources = [databases.fetch(args.input, source_table, Path(tmp))]
-        else:
-            sources = find_input(args.input, run, tmp)
         if target is not None and len(sources) > 1:
             raise UserError(f"one table is written, and the input holds {len(sources)} files")
         wanted = args.output if target is None else str(Path(tmp, "predicted.parquet"))

@@ -110,6 +110,8 @@ def test_a_script_without_its_packages_names_the_environment_that_has_them(step,
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "has no package" in done.stderr and f"{step}/conda.yml" in done.stderr
+    chosen = "" if entry in ("main", "serve") else f"-e {entry} "  # `main` serves
+    assert f"mlflow run {step} --env-manager uv {chosen}-P" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -1,5 +1,6 @@
 """Where this checkout lies, and which environment has the packages of its scripts."""
 
+import re
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -33,12 +34,24 @@ def missing_package(error: ModuleNotFoundError, script: Path) -> str | None:
     if (folder / "conda.yml").is_file() and folder != ROOT:
         shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
         way = (
-            f"run it by `mlflow run {shown} --env-manager uv -P name=value ...`, which makes the "
+            f"run it by `mlflow run {shown} --env-manager uv {_entry(script)}-P name=value ...`, "
+            "which makes the "
             f"environment of {shown}/conda.yml, or install {shown}/requirements.lock yourself"
         )
     else:
         way = "run it in the environment that `make run` makes, .venv, or install requirements.txt"
     return f"this Python ({sys.executable}) has no package {top!r}: {way}"
+
+
+def _entry(script: Path) -> str:
+    """Return the option by which `mlflow run` starts a script that is not the main entry point."""
+    name = "main"
+    for line in (script.parent / "MLproject").read_text(encoding="utf-8").splitlines():
+        if begun := re.fullmatch(r"  (\w+):", line.rstrip()):
+            name = begun[1]
+        elif f"python {script.name} " in f"{line} ":
+            return "" if name == "main" else f"-e {name} "
+    return ""
 
 
 def _explained(

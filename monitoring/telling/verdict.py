@@ -18,7 +18,7 @@ def of(series: Series, windows: list[Judged], judged: Judged) -> dict[str, Any]:
     """Return the verdict on one of the windows.
 
     Labels come later: `labelled` is about the newest window of the same version that has a score.
-    `judged_at` is the moment from which it could be judged so: when the window closed, or when the
+    `as_of` is the moment from which it could be judged so: when the window closed, or when the
     newest labels came that were looked at.
     """
     window, labelled = judged.window, _newest_with_score(windows, judged)
@@ -41,7 +41,7 @@ def of(series: Series, windows: list[Judged], judged: Judged) -> dict[str, Any]:
                 "coverage": coverage(labelled),
                 "others": _others(labelled),
             },
-            "judged_at": _moment(judged).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "as_of": _moment(judged).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
     )
 

@@ -116,7 +116,7 @@ def _receipt_kept(
     found: Versions,
     screen: Screen,
 ) -> Iterator[None]:
-    """Write the receipt at the end, also that of a run that fails or is stopped."""
+    """Write the receipt at the end, also that of a run that fails or is stopped in a step."""
     code = code_state.describe(ROOT)
     failure: BaseException | None = None
     try:
@@ -125,17 +125,20 @@ def _receipt_kept(
         failure = error
         raise
     finally:
-        text = writing.make(settings, steps, outcomes, code)
-        if why := code_state.why_not_again(code):
-            screen.closing.append(f"this run cannot be reproduced: {why}")
-        try:
-            kept = _keep_receipt(text, settings.main, found, failure)
-            if SCRATCH not in os.environ:  # else it goes with all that the run has left
-                screen.closing.append(f"receipt: {kept}")
-        except Exception as error:
-            if failure is None:
-                raise
-            screen.closing.append(f"no receipt: {error}")
+        if all(outcome.outcome == "not run" for outcome in outcomes):
+            screen.closing.append("no receipt: the run ended before its first step")
+        else:
+            text = writing.make(settings, steps, outcomes, code)
+            if why := code_state.why_not_again(code):
+                screen.closing.append(f"this run cannot be reproduced: {why}")
+            try:
+                kept = _keep_receipt(text, settings.main, found, failure)
+                if SCRATCH not in os.environ:  # else it goes with all that the run has left
+                    screen.closing.append(f"receipt: {kept}")
+            except Exception as error:
+                if failure is None:
+                    raise
+                screen.closing.append(f"no receipt: {error}")
 
 
 def _keep_receipt(text: str, main: Main, found: Versions, failure: BaseException | None) -> str:
@@ -306,7 +309,8 @@ def _say_where_to_look(screen: Screen, chosen: choice.Choice, main: Main) -> Non
     if chosen.backend == "wandb":
         screen.say(f"On W&B: project {main.project_name} at {choice.base_url()}")
     mlflow = Path(sys.executable).with_name("mlflow")  # which need not be on the PATH
-    command = "mlflow" if shutil.which("mlflow") else shlex.quote(os.path.relpath(mlflow))
+    found = shutil.which("mlflow") and "MAKELEVEL" not in os.environ  # make's PATH is its own
+    command = "mlflow" if found else shlex.quote(os.path.relpath(mlflow))
     screen.say(f"Look next: {command} ui --backend-store-uri {shlex.quote(uri)}")
     if address := parent_run.address():
         screen.say(f"This run is then at http://127.0.0.1:5000/{address}")

@@ -206,6 +206,14 @@ def test_a_failed_run_has_a_receipt_up_to_its_failure(place):
     assert last["steps"][-1]["inputs"]["preprocessed_data.parquet:latest"]["version"] == "v1"
 
 
+def test_a_run_that_ends_before_its_first_step_leaves_the_newest_receipt_alone(place):
+    before = receipts(place.store)
+    failed = place.run("main.env_manager=conda", "data.test_size=0.21", PATH="/usr/bin:/bin")
+    assert failed.returncode == 1 and "conda" in failed.stderr
+    assert "no receipt: the run ended before its first step" in failed.stdout
+    assert receipts(place.store) == before
+
+
 def test_secrets_of_addresses_are_in_no_receipt():
     resolvers.register_resolvers()
     checked = schema.check(
