@@ -310,7 +310,8 @@ def help_text(overrides: list[str]) -> str:
     """
     config = base_config([word for word in overrides if not word.startswith("-")])
     shown = OmegaConf.to_yaml(config)
-    steps = [str(name) for name in config.get("steps") or {}]
+    entries = config.get("steps") or {}
+    steps = [str(name) for name, entry in entries.items() if (entry or {}).get("in_all", True)]
     return HELP.format(
         steps=", ".join(steps),
         first=",".join(steps[:2]),

@@ -240,7 +240,7 @@ def _check(config: DictConfig, dataset: str | None) -> Settings:
         settings = validation.check(Settings, mapping, "config")
     except UserError as error:
         if dataset and "config: data." in str(error):
-            where = f"config (conf/dataset/{dataset}.yaml)"
+            where = f"config (conf/dataset/{dataset}.yaml, or an override)"
             raise UserError(str(error).replace("config", where, 1)) from None
         raise
     settings = _with_steps(settings, config)

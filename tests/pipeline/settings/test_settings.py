@@ -263,5 +263,6 @@ def test_what_a_dataset_file_lacks_is_named_with_the_file(tmp_path, file, said):
 
 def test_a_fault_in_the_data_section_names_the_dataset_file():
     config = overrides.base_config(["data.test_size=2"])
-    with pytest.raises(UserError, match=r"config \(conf/dataset/songs_demo.yaml\): data.test_size"):
+    named = r"config \(conf/dataset/songs_demo.yaml, or an override\): data.test_size"
+    with pytest.raises(UserError, match=named):
         schema.check(config, dataset="songs_demo")
