@@ -53,7 +53,9 @@ def table(settings: Settings, steps: list[Step], versions: Versions) -> Table:
     counts = f"to run: {len(steps) - n_cached}, cached: {n_cached}"
     if n_old:
         counts += f", earlier results that no longer count: {n_old}"
-    shown.caption = f"{counts}; expected: {span} s{' and what is not known yet' if unknown else ''}"
+    known = [f"{span} s"] if most or not unknown else []
+    expected = " and ".join([*known, *(["what is not known yet"] if unknown else [])])
+    shown.caption = f"{counts}; expected: {expected}"
     return shown
 
 
