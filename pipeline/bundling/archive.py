@@ -15,7 +15,7 @@ WAY_OUT = "name another file by output=<path>, or free space there"
 def write(
     output: Path, first: dict[str, bytes], members: dict[str, Path], about: dict[str, Any]
 ) -> int:
-    """Write the files `first`, a manifest with the digests of `members`, and these; return bytes."""
+    """Write the files `first`, a manifest with the digests of `members`, and these."""
     sums = {name: safe_files.read_content(path).sha256 for name, path in members.items()}
     manifest = json.dumps(about | {"members": dict(sorted(sums.items()))}, indent=1) + "\n"
     draft = output.with_name(f".{output.name}{safe_files.DRAFT}{os.getpid()}")

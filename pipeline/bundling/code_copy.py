@@ -1,4 +1,4 @@
-"""A clone of this checkout at one commit that needs nothing else: files, commits, no index times."""
+"""A clone of this checkout at one commit that needs nothing else; its index knows no times."""
 
 import os
 from collections.abc import Iterable
