@@ -48,6 +48,7 @@ def copy(version: str, commits: Iterable[str | None], target: Path) -> Copied:
     for key, value in {
         "receive.shallowUpdate": "true",  # `mlflow run <address>` makes a shallow clone
         "receive.denyCurrentBranch": "ignore",
+        "core.logAllRefUpdates": "false",
         "pack.threads": "1",  # the same commits, the same bytes
         "pack.writeReverseIndex": "false",
     }.items():
@@ -58,6 +59,7 @@ def copy(version: str, commits: Iterable[str | None], target: Path) -> Copied:
     run_git(target, "prune-packed")
     (target / ".git" / "index").unlink()
     run_git(target, "read-tree", "HEAD")  # an index that knows no file's times
+    run_git(target, "config", "--unset", "core.logAllRefUpdates")
     run_git(target, "config", "--remove-section", "receive")
     run_git(target, "config", "--remove-section", "pack")
     if remote := git_state.git(ROOT).get("remote"):

@@ -9,16 +9,21 @@ from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.places import DATABASE
 from util_lib.tracking.store.records import VersionRecord
 
+# The runs that made what stays, and those that only looked at it, as evaluate does.
+MAKERS = """
+CREATE TEMP TABLE makers AS
+    SELECT logged_by AS id FROM versions WHERE id IN kept
+    UNION SELECT run_id FROM lineage WHERE direction = 'out' AND version_id IN kept
+    UNION SELECT run_id FROM lineage GROUP BY run_id
+        HAVING max(direction) = 'in' AND min(direction) = 'in' AND min(version_id IN kept)
+"""
 # What belongs to no version that stays, in an order in which nothing points at what is gone.
 PRUNE = (
     "DELETE FROM aliases WHERE version_id NOT IN kept",
     "DELETE FROM version_files WHERE version_id NOT IN kept",
-    "DELETE FROM lineage WHERE version_id NOT IN kept",
+    "DELETE FROM lineage WHERE version_id NOT IN kept OR run_id NOT IN makers",
     "DELETE FROM versions WHERE id NOT IN kept",
     "DELETE FROM collections WHERE id NOT IN (SELECT collection_id FROM versions)",
-    "CREATE TEMP TABLE makers AS SELECT logged_by AS id FROM versions"
-    " UNION SELECT run_id FROM lineage WHERE direction = 'out'",
-    "DELETE FROM lineage WHERE run_id NOT IN makers",
     "DELETE FROM history WHERE run_id NOT IN makers",
     "DELETE FROM run_files WHERE run_id NOT IN makers",
     "DELETE FROM runs WHERE id NOT IN makers",
@@ -37,7 +42,7 @@ def copy(store: Store, versions: list[VersionRecord], target: Path) -> None:
         before.backup(db)
         db.execute("CREATE TEMP TABLE kept (id INTEGER PRIMARY KEY)")
         db.executemany("INSERT INTO kept VALUES (?)", [(version.id,) for version in versions])
-        for statement in PRUNE:
+        for statement in (MAKERS, *PRUNE):
             db.execute(statement)
         db.execute("VACUUM")
         query = "SELECT sha256 FROM version_files UNION SELECT sha256 FROM run_files"
