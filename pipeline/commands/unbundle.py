@@ -25,12 +25,12 @@ from typing import Any
 FORMAT = 1
 CHUNK_BYTES = 2**20
 UNPACKING = ".unbundling-"  # in the name of a folder that is not whole yet; its process follows
-# What every Python of .venv says to uv and pip, wherever the folder lies: they start no download.
+# What every Python of .venv says to uv and pip, wherever the folder lies: nothing is downloaded. Its
+# own programs come first, and the Python of which the environments are made is found.
 SETTINGS = """import os, sys; found = os.path.join(sys.prefix, "wheels"); os.environ.update(\
 UV_OFFLINE="1", UV_NO_INDEX="1", UV_FIND_LINKS=found, UV_PYTHON_DOWNLOADS="never", \
-PIP_NO_INDEX="1", PIP_FIND_LINKS=found); home = os.path.dirname(sys._base_executable); \
-path = os.environ.get("PATH", os.defpath); \
-os.environ.update(PATH=path if home in path.split(os.pathsep) else path + os.pathsep + home)
+PIP_NO_INDEX="1", PIP_FIND_LINKS=found, PATH=os.pathsep.join([os.path.join(sys.prefix, "bin"), \
+os.environ.get("PATH", os.defpath), os.path.dirname(sys._base_executable)]))
 """
 
 
@@ -161,7 +161,7 @@ def _refuse_unsafe(member: tarfile.TarInfo) -> None:
 def _manifest(name: str, content: bytes) -> dict[str, Any]:
     """Return the manifest, if it is one, of a bundle for this machine."""
     try:
-        about = json.loads(content) if name == "manifest.json" else None
+        about: dict[str, Any] = json.loads(content) if name == "manifest.json" else {}
         made = about["format"], about["python"], about["platform"], about["members"].items()
         inside = PurePosixPath(about["folder"])
     except (ValueError, TypeError, KeyError, AttributeError):

@@ -276,7 +276,7 @@ INSIDE = """
 set -eu
 ip link set lo up
 test -z "$(ip route)"
-exec env -i HOME={home} PATH={python}:/usr/bin:/bin sh -euc '{command}'
+exec env -i HOME={home} PATH={python}:/usr/bin:/bin bash -ec '{command}'
 """
 ASK = """
 mlflow run serving --env-manager uv -P port=8765 > served.txt 2>&1 &
