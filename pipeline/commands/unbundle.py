@@ -25,8 +25,8 @@ from typing import Any
 FORMAT = 1
 CHUNK_BYTES = 2**20
 UNPACKING = ".unbundling-"  # in the name of a folder that is not whole yet; its process follows
-# What every Python of .venv says to uv and pip, wherever the folder lies: nothing is downloaded. Its
-# own programs come first, and the Python of which the environments are made is found.
+# What every Python of .venv says to uv and pip, wherever the folder lies: nothing is downloaded.
+# Its own programs come first, and the Python of which the environments are made is found.
 SETTINGS = """import os, sys; found = os.path.join(sys.prefix, "wheels"); os.environ.update(\
 UV_OFFLINE="1", UV_NO_INDEX="1", UV_FIND_LINKS=found, UV_PYTHON_DOWNLOADS="never", \
 PIP_NO_INDEX="1", PIP_FIND_LINKS=found, PATH=os.pathsep.join([os.path.join(sys.prefix, "bin"), \

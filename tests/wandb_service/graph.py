@@ -758,6 +758,8 @@ class Mutation:
         }
         # A null leaves what is there.
         given = {name: value for name, value in columns.items() if value is not None}
+        if run.row["state"] == "pending":  # that of a sweep, until its process starts it
+            given.setdefault("state", "running")
         self.db.update("runs", run.row["id"], heartbeat_at=now(), **given)
         return {"bucket": self._again(run), "inserted": inserted}
 
