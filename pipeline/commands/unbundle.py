@@ -32,6 +32,15 @@ UV_OFFLINE="1", UV_NO_INDEX="1", UV_FIND_LINKS=found, UV_PYTHON_DOWNLOADS="never
 PIP_NO_INDEX="1", PIP_FIND_LINKS=found, PATH=os.pathsep.join([os.path.join(sys.prefix, "bin"), \
 os.environ.get("PATH", os.defpath), os.path.dirname(sys._base_executable)]))
 """
+# In the place of uv where this Python is another 3.11 than the one that environments ask for.
+ANOTHER_PYTHON = """#!/bin/sh
+for word; do
+  shift
+  [ "$word" = "--python={asked}" ] && word="--python={here}"
+  set -- "$@" "$word"
+done
+exec "$(dirname "$0")/uv-itself" "$@"
+"""
 
 
 class Refused(Exception):
@@ -83,7 +92,7 @@ def _unpack(bundle: Path, target: Path) -> None:
         print(
             f"making {target.name}/.venv from {len([*work.glob('wheels/*')])} packages", flush=True
         )
-        _make_venv(work, project)
+        _make_venv(work, project, about["python"])
         if (work / "store").is_dir():
             (work / "store").rename(project / "tracking_store")
         for path in (work / "data").rglob("*"):
@@ -169,10 +178,10 @@ def _manifest(name: str, content: bytes) -> dict[str, Any]:
     if made[0] != FORMAT or inside.is_absolute() or ".." in inside.parts:
         raise Refused(f"the bundle has format {made[0]!r}: unpack it by the unbundle.py in it")
     here, there = platform.python_version(), made[1]
-    if here != there:
+    if here.split(".")[:2] != there.split(".")[:2]:
         raise Refused(
-            f"the bundle's environments need Python {there}, and this is {here}: start it with "
-            f"python{there.rpartition('.')[0]} of that version"
+            f"the bundle's packages are for Python {there}, and this is {here}: start it with "
+            f"python{there.rpartition('.')[0]}"
         )
     if made[2] != sysconfig.get_platform():
         raise Refused(
@@ -188,8 +197,11 @@ def _manifest(name: str, content: bytes) -> dict[str, Any]:
     return about
 
 
-def _make_venv(work: Path, project: Path) -> None:
-    """Make .venv by the lock, with the uv and the packages of the bundle."""
+def _make_venv(work: Path, project: Path, asked: str) -> None:
+    """Make .venv by the lock, with the uv and the packages of the bundle.
+
+    `asked` is the Python that the environments of the steps ask uv for.
+    """
     [wheel] = (work / "wheels").glob("uv-*.whl")
     uv = work / "uv"
     with zipfile.ZipFile(wheel) as packed:
@@ -207,6 +219,12 @@ def _make_venv(work: Path, project: Path) -> None:
     _run(uv, "pip", "install", *into, *given, *pins)
     [packages] = venv.glob("lib/python*/site-packages")
     (packages / "airgapped.pth").write_text(SETTINGS, encoding="utf-8")
+    if asked != platform.python_version():
+        print(f"environments ask for Python {asked}: they will have {platform.python_version()}")
+        uv = (venv / "bin" / "uv").rename(venv / "bin" / "uv-itself")
+        text = ANOTHER_PYTHON.format(asked=asked, here=python)
+        uv.with_name("uv").write_text(text, encoding="utf-8")
+        uv.with_name("uv").chmod(0o755)
     (venv / "run").touch()  # for `make run`
 
 

@@ -129,7 +129,7 @@ def test_a_damaged_an_unlisted_or_a_missing_member_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("about", "words"),
     [
-        ({"python": "3.9.1"}, ["need Python 3.9.1", "start it with python3.9"]),
+        ({"python": "3.9.1"}, ["are for Python 3.9.1", "start it with python3.9"]),
         ({"platform": "plan9-mips"}, ["are for plan9-mips"]),
         ({"glibc": [99, 1]}, ["need glibc 99.1"]),
         ({"format": 7}, ["format 7"]),
@@ -162,8 +162,7 @@ def place(recorded_run, tmp_path_factory) -> Place:
     entry = lock[begins : lock.index("\nuvicorn", begins) + 1]
     (place.project / "requirements.lock").write_text(entry)
     (place.project / "requirements.txt").write_text(entry.split()[0] + "\n")
-    versions = f"dependencies:\n  - python={platform.python_version()}\n"
-    (place.project / "conda.yml").write_text(versions)
+    (place.project / "conda.yml").write_text("dependencies:\n  - python=3.11.1\n")
     (place.project / "data").mkdir()
     (place.project / ".gitignore").open("a").write("/data/\n")
     (place.project / "data" / "mine.csv").write_text("a,b\n5,6\n")
@@ -241,6 +240,12 @@ def test_a_bundle_is_the_same_bytes_again_and_holds_what_prod_needs(place, tmp_p
     assert not [reference for reference, _, _ in versions if reference == MODEL]
     assert not [damage for _, _, damage in versions if damage]
     assert int(runs) == len(STEPS) + 1  # and that of the receipt
+
+    assert "environments ask for Python 3.11.1: they will have" in done.out
+    mine = there / "data" / "environment"
+    uv = [str(there / ".venv/bin/uv"), "--quiet", "venv", str(mine), "--python=3.11.1"]
+    subprocess.run([*uv, "--offline"], check=True)
+    assert (mine / "bin" / "python").resolve() == Path(sys.executable).resolve()
 
     # What every Python of .venv says to uv: there is no network, and the packages are here.
     moved = there.rename(tmp_path / "elsewhere")
