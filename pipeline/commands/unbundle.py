@@ -75,7 +75,7 @@ def _where_the_user_stands(text: str) -> Path:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     began = "MLFLOW_RUN_ID" in os.environ and uri.startswith("sqlite:////")
     base = Path(uri.removeprefix("sqlite:///")).parent if began else Path.cwd()
-    return base / Path(text).expanduser()
+    return Path(os.path.normpath(base / Path(text).expanduser()))
 
 
 def _unpack(bundle: Path, target: Path) -> None:
