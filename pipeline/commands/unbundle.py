@@ -246,11 +246,12 @@ def _tell(about: dict[str, Any], target: Path) -> None:
     project = target / about["folder"]
     print(f"{target} has {about['version']}, and {len(about['artifacts'])} versions of artifacts")
     print(f"  cd {project} && . .venv/bin/activate")
-    print("  mlflow run . --env-manager uv")
+    # The environment of the project itself would bring a uv that asks for that very Python.
+    is_same = about["python"] == platform.python_version()
+    run = f"mlflow run . --env-manager {'uv' if is_same else 'local'}"
+    print(f"  {run}" if is_same else f"  {run} -P hydra_options=main.env_manager=uv")
     for receipt in about["receipts"]:
-        print(
-            f"  mlflow run . --env-manager uv -e reproduce -P env_manager=uv -P receipt={receipt}"
-        )
+        print(f"  {run} -e reproduce -P env_manager=uv -P receipt={receipt}")
     if any("/model_export:" in reference for reference in about["artifacts"]):
         print("  mlflow run serving --env-manager uv")
 
