@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,12 @@ def account(wandb_account) -> dict[str, str]:
     ours = {**wandb_account.environment, "HOME": wandb_account.environment["WANDB_DIR"]}
     del ours["WANDB_DIR"]  # main.py has to choose it
     return ours
+
+
+@pytest.fixture
+def ending():
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -119,13 +126,16 @@ def test_what_trials_share_runs_once_and_training_alone_is_the_trial(trivial, wa
 
 
 @pytest.mark.slow
-def test_a_trial_that_the_agent_stops_ends_before_it_is_killed(tiny, wandb_api, wandb_service):
+def test_a_trial_that_the_agent_stops_ends_before_it_is_killed(
+    tiny, wandb_api, wandb_service, ending
+):
     words = ("dataset=tiny", f"main.execute_steps=[{TRAINING}]", f"{TREES}=1000000")
     path = shipped(
         *(tiny.folder, PROJECT, ROOT / "main.py", *words), parameters={DEPTH: {"values": [3]}}
     )
     sweep = made(tiny.folder, tiny.environment, path)
     agent = client(tiny.folder, tiny.environment, "agent", sweep)
+    ending.callback(agent.terminate)  # it waits for its trial
 
     def trials(state: str) -> list:
         wandb_api.flush()

@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import re
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -840,7 +841,8 @@ class Mutation:
 
     def _begin(self, sweep: Sweep, values: dict) -> dict:
         project = sweep.project()
-        run = self._new_run({"entity_name": project.entity_name(), "model_name": project.name()})
+        place = {"entity_name": project.entity_name(), "model_name": project.name()}
+        run = self._new_run({"name": uuid.uuid4().hex[:8], **place})
         self.db.update("runs", run.row["id"], sweep=sweep.name(), state="pending")
         arguments = {name: {"value": value} for name, value in values.items()}
         program = sweep.told()["program"]
