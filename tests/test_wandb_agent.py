@@ -134,7 +134,8 @@ def test_a_trial_that_the_agent_stops_ends_before_it_is_killed(
         *(tiny.folder, PROJECT, ROOT / "main.py", *words), parameters={DEPTH: {"values": [3]}}
     )
     sweep = made(tiny.folder, tiny.environment, path)
-    agent = client(tiny.folder, tiny.environment, "agent", sweep)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # a Python as it is
+    agent = client(tiny.folder, tiny.environment | {"PATH": path}, "agent", sweep)
     ending.callback(agent.terminate)  # it waits for its trial
 
     def trials(state: str) -> list:
@@ -150,6 +151,7 @@ def test_a_trial_that_the_agent_stops_ends_before_it_is_killed(
     # The agent kills what has not ended 30 s after it was asked to: main.py, and not its steps.
     assert f"Stop: {running[0]}" in said
     assert "Kill:" not in said
+    assert said.count("Agent received command: stop") <= 2  # it asks again every 5 s
     assert f"{TRAINING}: stopped in" in said
     assert trials("failed") == running
 
