@@ -1,6 +1,5 @@
 """A part of the embedded store as its own store: some versions, and the runs that made them."""
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -31,7 +30,7 @@ PRUNE = (
 
 
 def copy(store: Store, versions: list[VersionRecord], target: Path) -> None:
-    """Write a store with these versions to the new folder `target`; contents are linked."""
+    """Write a store with these versions to the new folder `target`; contents are checked."""
     target.mkdir(parents=True)
     database = f"{(store.directory / DATABASE).as_uri()}?mode=ro"
     with (
@@ -47,6 +46,6 @@ def copy(store: Store, versions: list[VersionRecord], target: Path) -> None:
         db.execute("VACUUM")
         query = "SELECT sha256 FROM version_files UNION SELECT sha256 FROM run_files"
         for (digest,) in db.execute(query):
-            link = target / "files" / digest[:2] / digest
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(os.path.abspath(store.files.path(digest)))
+            path = target / "files" / digest[:2] / digest
+            path.parent.mkdir(parents=True, exist_ok=True)
+            store.files.fetch(digest, path, f"content {digest[:10]} of {store.directory}")
