@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.planning.plan import plan
 from pipeline.running import pipeline_run
 from pipeline.running.exit_code import exit_code, fail
-from pipeline.settings import overrides, references, resolvers, schema, surroundings
+from pipeline.settings import overrides, references, resolvers, schema, surroundings, wandb_trial
 from pipeline.settings.redacted import VARIABLE, remember_addresses
 from pipeline.sweeps import context
 from util_lib.errors import UserError
@@ -152,6 +152,8 @@ def _run(job: Callable[[DictConfig], Any], words: list[str]) -> None:
         callbacks.on_run_end(**about, job_return=done)
         _ = done.return_value  # raises what the job raised
         return
+
+    wandb_trial.refuse_multirun()
 
     def launch() -> Any:
         callbacks.on_multirun_start(**about)

@@ -14,7 +14,18 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from docs import build
-from pipeline.commands import describe, diff, gc, leaderboard, new_step, reproduce, review, update
+from pipeline.commands import (
+    bundle,
+    describe,
+    diff,
+    gc,
+    leaderboard,
+    new_step,
+    reproduce,
+    review,
+    unbundle,
+    update,
+)
 from pipeline.planning.plan import plan
 from pipeline.running import preview
 from pipeline.settings import overrides, resolvers, schema
@@ -29,6 +40,7 @@ DOCUMENTS = sorted(
     if not {".venv", ".site", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
 BESIDE = {
+    "bundle": bundle,
     "describe": describe,
     "diff": diff,
     "gc": gc,
@@ -36,6 +48,7 @@ BESIDE = {
     "new_step": new_step,
     "reproduce": reproduce,
     "review": review,
+    "unbundle": unbundle,
     "update": update,
 }  # entry points of the root
 # Its blocks belong together: they are run one after the other, on either backend.

@@ -10,6 +10,7 @@ from pipeline.caching.record import Result
 from pipeline.caching.version import Version
 from pipeline.caching.versions import Versions
 from pipeline.planning.step import Outcome, Step
+from pipeline.settings import wandb_trial
 from pipeline.settings.schema import Settings
 from util_lib import cli, folders, partitions
 from util_lib.buckets import remote
@@ -54,6 +55,8 @@ def decide(step: Step, settings: Settings, versions: Versions, made: dict[str, s
         parts = fingerprint.parts(step, settings, versions.place, _texts(inputs), data)
     except fingerprint.UnknownFingerprint as unknown:
         return Decision(None, None, str(unknown), inputs)
+    if wandb_trial.variables(settings, step.name):
+        return Decision(parts, None, "it is a trial of W&B's sweep, a run of its own", inputs)
     if not settings.main.cache:
         return Decision(parts, None, "main.cache is false", inputs)
     result = cache.find(versions.directory, fingerprint.digest(parts))

@@ -81,7 +81,7 @@ def _kept_by_receipts(store: Store, versions: list[VersionRecord], keep: int) ->
     kept: set[Reference] = set()
     for version in receipts:
         newest[version.project] = newest.get(version.project, 0) + 1
-        named = _named(store, version)
+        named = named_by(store, version)
         stays = bool(version.aliases) or newest[version.project] <= keep
         if named is None and stays:
             raise UserError(
@@ -96,7 +96,8 @@ def _kept_by_receipts(store: Store, versions: list[VersionRecord], keep: int) ->
     return kept
 
 
-def _named(store: Store, version: VersionRecord) -> tuple[set[Reference], set[Reference]] | None:
+def named_by(store: Store, version: VersionRecord) -> tuple[set[Reference], set[Reference]] | None:
+    """Return the versions that a receipt names, made and read; None where it cannot be read."""
     if store.damage(version):
         return None
     files = {file.path: file.sha256 for file in store.version_files(version.id)}

@@ -31,7 +31,7 @@ def checked_out(
     try:
         if is_here:
             say(f"checking out {commit[:10]} of this repository")
-            _git(ROOT, "worktree", "add", "--quiet", "--detach", str(target), commit)
+            run_git(ROOT, "worktree", "add", "--quiet", "--detach", str(target), commit)
         else:
             _clone(commit, repository or code.remote or "", target, say)
         if code.dirty:
@@ -83,7 +83,7 @@ def _clone(commit: str, source: str, target: Path, say: Callable[[str], None]) -
     if Path(source).expanduser().is_dir():
         source = str(Path(source).expanduser().resolve())
     try:
-        _git(target.parent, "clone", "--quiet", "--no-checkout", "--", source, str(target))
+        run_git(target.parent, "clone", "--quiet", "--no-checkout", "--", source, str(target))
     except UserError as error:
         raise UserError(
             f"commit {commit[:10]} is not in this repository, and {shown} cannot be cloned: "
@@ -96,13 +96,13 @@ def _clone(commit: str, source: str, target: Path, say: Callable[[str], None]) -
             f"commit {commit} is neither in this repository nor in {shown}: push it there, or "
             "give another repository with repository=<address or path>"
         )
-    _git(target, "checkout", "--quiet", "--detach", commit)
+    run_git(target, "checkout", "--quiet", "--detach", commit)
 
 
 def _apply(code: Code, target: Path) -> None:
     given = (code.diff or "").encode(errors="surrogateescape")
     try:
-        _git(target, "apply", "--whitespace=nowarn", "-", given=given)
+        run_git(target, "apply", "--whitespace=nowarn", "-", given=given)
     except UserError as error:
         raise UserError(
             f"the uncommitted changes of the receipt do not apply to its commit: {error}; the "
@@ -117,13 +117,13 @@ def _has(repository: Path, commit: str) -> bool:
 def _ask(folder: Path, *arguments: str) -> bool:
     """Say whether git does as it is told."""
     try:
-        _git(folder, *arguments)
+        run_git(folder, *arguments)
     except UserError:
         return False
     return True
 
 
-def _git(folder: Path, *arguments: str, given: bytes = b"") -> None:
+def run_git(folder: Path, *arguments: str, given: bytes = b"") -> None:
     """Run git, without hooks and questions; `UserError` with its own words if it fails."""
     try:
         done = subprocess.run(

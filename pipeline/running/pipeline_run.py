@@ -25,7 +25,7 @@ from pipeline.running.mlflow_session import Session, Under
 from pipeline.running.scheduler import Execute, Work, position, walk
 from pipeline.running.screen import Screen
 from pipeline.running.stopping import Stopped, stoppable
-from pipeline.settings import redacted
+from pipeline.settings import redacted, wandb_trial
 from pipeline.settings.schema import Main, Settings
 from pipeline.settings.surroundings import SCRATCH, is_address, step_folder
 from util_lib import safe_files
@@ -41,6 +41,8 @@ def run_pipeline(settings: Settings, steps: list[Step], job: int | None = None) 
     `job` is the number of a multirun's job, None for a single run. Raises `UserError` for the
     first step that fails and `Stopped` when told to stop; the outcome table is printed first.
     """
+    backend = choice.choose(settings.main.tracking).backend
+    wandb_trial.refuse_unfit(settings, [step.name for step in steps], backend)
     _refuse_missing_folders(steps)
     outcomes = [Outcome(step.name) for step in steps]
     with shown(settings.main, lambda s: s.table(outcomes)) as screen, ExitStack() as stack:
@@ -248,7 +250,8 @@ def executor(
             parent = mlflow_session.opened(settings.main, config, rest, screen, job, under)
             opened.append(stack.enter_context(parent))
             stack.push(conclude)
-        return _begin(opened[0], step, outcome, position(steps, step), made, screen)
+        alone = wandb_trial.variables(settings, step.name)
+        return _begin(opened[0], step, outcome, position(steps, step), made, screen, alone)
 
     return execute
 
@@ -260,11 +263,12 @@ def _begin(
     label: str,
     made: dict[str, str],
     screen: Screen,
+    alone: dict[str, str] | None = None,
 ) -> Work:
     screen.begin(step.name, label)
     started = time.monotonic()
     outcome.outcome = "failed"
-    begun = step_process.begin(opened, step, made)
+    begun = step_process.begin(opened, step, made, alone)
 
     def finish(stopped: bool) -> None:
         try:

@@ -35,8 +35,12 @@ class Begun(NamedTuple):
     ended: Future[None]
 
 
-def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
+def begin(
+    opened: Session, step: Step, made: dict[str, str], alone: dict[str, str] | None = None
+) -> Begun:
     """Start one step by `mlflow.run`; what hinders it is told by its `ended`, as a failure is.
+
+    `alone` are variables that this step, and no other, finds in its environment.
 
     An input that this pipeline run made is passed as the very version that it made: `latest` may
     meanwhile belong to another pipeline. MLflow waits for the process in a thread of its own. Which
@@ -77,34 +81,38 @@ def begin(opened: Session, step: Step, made: dict[str, str]) -> Begun:
         target=_run, args=(opened, step, project, parameters, run_id, ended), daemon=True
     )
     opened.threads.append(thread)
-    with _handed_over(opened, address if step.address else None, run_id, ended):
+    given = dict(alone or {})
+    if step.address is not None and without_secrets(address) == address:
+        address = opened.address  # the user may have handed over the secrets
+    if address:
+        given[SECRET_URL] = address
+    with _handed_over(opened, given, run_id, ended):
         thread.start()
     return Begun(run_id, ended)
 
 
 @contextmanager
 def _handed_over(
-    opened: Session, address: str | None, run_id: str, ended: Future[None]
+    opened: Session, given: dict[str, str], run_id: str, ended: Future[None]
 ) -> Iterator[None]:
-    """Give a step, and no other, the secrets of its address: by the environment.
+    """Give a step, and no other, variables, such as the secrets of its address.
 
     MLflow records parameters. It copies the environment when it starts the process, in a thread of
     its own, so that is waited for, also for the steps begun before.
     """
-    if address is not None and without_secrets(address) == address:
-        address = opened.address  # the user may have handed over the secrets
-    if not address:
+    if not given:
         yield
         return
     for earlier, end in opened.runs.items():
         if earlier != run_id:
             _wait_for_process(earlier, end)
-    os.environ[SECRET_URL] = address
+    os.environ.update(given)
     try:
         yield
         _wait_for_process(run_id, ended)
     finally:
-        os.environ.pop(SECRET_URL, None)
+        for name in given:
+            os.environ.pop(name, None)
 
 
 def _wait_for_process(run_id: str, ended: Future[None]) -> None:

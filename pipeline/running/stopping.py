@@ -18,6 +18,7 @@ from util_lib.processes import signals
 
 GRACE_S = 10  # for a step to record that it was stopped, before it is killed
 LOOK_S = 0.05  # between two looks at what has ended
+SERVICE = "wandb-core"  # the W&B client's service process
 WATCH_S = 1.0  # between two looks at whether `mlflow run` still lives
 
 
@@ -84,7 +85,7 @@ def signal_children(number: int) -> None:
         try:
             if number == signal.SIGKILL:
                 child.kill()
-            elif child not in _told and child.name() != "wandb-core":
+            elif child not in _told and child.name() != SERVICE:
                 _told.add(child)
                 child.send_signal(number)
         except psutil.NoSuchProcess:
@@ -121,11 +122,23 @@ def _let_record() -> None:
     """Wait for the processes below this one to end by themselves.
 
     What `Stopped` passes through, such as joblib's pool, kills all of them at once. Who waits for
-    them is left to learn how they ended: nothing is reaped here.
+    them is left to learn how they ended: nothing is reaped here. The service process of this one's
+    own W&B client is not waited for: it ends when this one closes its client.
     """
     until = time.monotonic() + GRACE_S
-    while time.monotonic() < until and any(_is_alive(child) for child in _children()):
+    while time.monotonic() < until and any(
+        _is_alive(child) and not _is_own_service(child) for child in _children()
+    ):
         time.sleep(0.02)
+
+
+def _is_own_service(child: "psutil.Process") -> bool:
+    import psutil
+
+    try:
+        return child.name() == SERVICE and child.ppid() == os.getpid()
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _children() -> list["psutil.Process"]:

@@ -5,6 +5,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from pipeline.settings import wandb_trial
 from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.project import ROOT
@@ -44,6 +45,7 @@ def adopt_surroundings(home: Path) -> None:
     os.environ.setdefault("_MLFLOW_SERVER_ARTIFACT_ROOT", databases.files_of(home))
     # The client's own copies of runs; otherwise they would lie in the steps' folders.
     os.environ.setdefault("WANDB_DIR", str(home))
+    wandb_trial.put_aside()
     if found := [name for name in OF_ONE_RUN if os.environ.pop(name, None)]:
         print(
             f"{', '.join(found)}: not followed, because each step is a run of its own at W&B",

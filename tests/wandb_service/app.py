@@ -177,6 +177,12 @@ class Double:
         self.db.credits_again = await request.json()
         return JSONResponse({})
 
+    async def stop_run(self, request: Request) -> Response:
+        """Ask the agent of a sweep to stop a run, as a button of the service's page does."""
+        name = await request.json()
+        self.db.update("runs", self.db.value("SELECT id FROM runs WHERE name = ?", name), to_stop=1)
+        return JSONResponse({})
+
     async def requests_seen(self, request: Request) -> Response:
         """List the operations asked for since the faults were ordered last."""
         return JSONResponse(self.seen)
@@ -202,6 +208,7 @@ class Double:
                 ),
                 Route("/double/accounts", self.account, methods=["POST"]),
                 Route("/double/faults", self.order_faults, methods=["POST"]),
+                Route("/double/stop", self.stop_run, methods=["POST"]),
                 Route("/double/requests", self.requests_seen),
                 Route("/double/credits", self.credit, methods=["POST"]),
                 Route(

@@ -18,10 +18,15 @@ CREATE TABLE runs (
     id INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, name TEXT NOT NULL,
     display_name TEXT NOT NULL, group_name TEXT, job_type TEXT, notes TEXT, description TEXT,
     commit_hash TEXT, config TEXT NOT NULL, tags TEXT NOT NULL, state TEXT NOT NULL,
-    summary TEXT NOT NULL, host TEXT, program TEXT, repo TEXT, sweep TEXT,
+    summary TEXT NOT NULL, host TEXT, program TEXT, repo TEXT, sweep TEXT, to_stop INTEGER,
     created_at REAL NOT NULL, heartbeat_at REAL NOT NULL,
     UNIQUE (project, name)
 );
+CREATE TABLE sweeps (
+    id INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, name TEXT NOT NULL,
+    config TEXT NOT NULL, state TEXT NOT NULL, created_at REAL NOT NULL, UNIQUE (project, name)
+);
+CREATE TABLE agents (id INTEGER PRIMARY KEY, sweep INTEGER NOT NULL REFERENCES sweeps);
 CREATE TABLE stream (
     run INTEGER NOT NULL REFERENCES runs, file TEXT NOT NULL, line_number INTEGER NOT NULL,
     line TEXT NOT NULL, PRIMARY KEY (run, file, line_number)

@@ -5,11 +5,15 @@ A rule that the real service is only assumed to have is marked `assumed` where i
 
 import base64
 import datetime
+import itertools
 import json
 import math
 import re
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import yaml
 
 from tests.wandb_service.database import Database, now
 
@@ -212,6 +216,11 @@ class Project(Node):
                 )
         return runs
 
+    def sweep(self, sweep_name: str) -> "Sweep | None":
+        query = "SELECT * FROM sweeps WHERE project = ? AND name = ?"
+        row = self.db.one(query, self.row["id"], sweep_name)
+        return Sweep(self.service, row) if row else None
+
     def artifact(self, name: str) -> "Artifact | None":
         membership = self.artifact_collection_membership(name)
         return membership.artifact() if membership else None
@@ -236,6 +245,47 @@ class Project(Node):
         collection = self.artifact_collection(name)
         # assumed: a name alone means its latest version
         return collection.artifact_membership(alias or "latest") if collection else None
+
+
+class Sweep(Node):
+    """A sweep, whose values are told to agents one run after the other: a grid of `values`."""
+
+    description = heartbeat_at = best_loss = controller = scheduler = None
+    early_stop_job_running = False
+    updated_at = Node.created_at
+
+    def name(self) -> str:
+        return self.row["name"]
+
+    def config(self) -> str:
+        return self.row["config"]
+
+    def method(self) -> str:
+        return self.told()["method"]
+
+    def state(self) -> str:
+        return self.row["state"]
+
+    def told(self) -> dict:
+        return yaml.safe_load(self.row["config"])
+
+    def project(self) -> Project:
+        query = "SELECT * FROM projects WHERE id = ?"
+        return Project(self.service, self.db.one(query, self.row["project"]))
+
+    def runs(self) -> dict:
+        query = "SELECT * FROM runs WHERE project = ? AND sweep = ? ORDER BY id"
+        rows = self.db.all(query, self.row["project"], self.name())
+        return page([Run(self.service, row) for row in rows], None, None)
+
+    def next_values(self) -> dict | None:
+        """Return what the next run is to try; None where all has been tried."""
+        parameters = self.told()["parameters"]
+        if strange := [name for name, each in parameters.items() if set(each) != {"values"}]:
+            raise Refused(f"the double knows sweeps over values only, not {strange}")
+        grid = [*itertools.product(*(each["values"] for each in parameters.values()))]
+        place = self.runs()["total_count"]
+        return dict(zip(parameters, grid[place], strict=True)) if place < len(grid) else None
 
 
 class ArtifactType:
@@ -267,7 +317,19 @@ class ArtifactType:
 
 
 class Run(Node):
-    sweep_name, read_only, stopped, system_metrics = None, False, False, "{}"
+    read_only, stopped, system_metrics, exitcode = False, False, "{}", None
+
+    def sweep_name(self) -> str | None:
+        return self.row["sweep"]
+
+    def should_stop(self) -> bool:
+        return bool(self.row["to_stop"])
+
+    def failed(self) -> bool:
+        return self.row["state"] == "failed"
+
+    def running(self) -> bool:
+        return self.row["state"] == "running"
 
     def name(self) -> str:
         return self.row["name"]
@@ -697,6 +759,8 @@ class Mutation:
         }
         # A null leaves what is there.
         given = {name: value for name, value in columns.items() if value is not None}
+        if run.row["state"] == "pending":  # that of a sweep, until its process starts it
+            given.setdefault("state", "running")
         self.db.update("runs", run.row["id"], heartbeat_at=now(), **given)
         return {"bucket": self._again(run), "inserted": inserted}
 
@@ -739,6 +803,50 @@ class Mutation:
 
     def _again(self, run: Run) -> Run:
         return Run(self.service, self.db.one("SELECT * FROM runs WHERE id = ?", run.row["id"]))
+
+    def upsert_sweep(self, input: dict) -> dict:
+        given = {key: input[key] for key in ("config", "state") if input.get(key) is not None}
+        if input.get("id"):
+            key = read_id("Sweep", input["id"])
+            self.db.update("sweeps", key, **given)
+        else:
+            entity = input.get("entity_name") or self.service.own_entity
+            project = self._project(entity, input.get("project_name") or DEFAULT_PROJECT)
+            number = self.db.value("SELECT count(*) FROM sweeps") + 1
+            about = {"name": f"sweep{number:03}", "state": "PENDING", "created_at": now()}
+            key = self.db.insert("sweeps", project=project, **{**about, **given})
+        row = self.db.one("SELECT * FROM sweeps WHERE id = ?", key)
+        return {"sweep": Sweep(self.service, row), "config_validation_warnings": []}
+
+    def create_agent(self, input: dict) -> dict:
+        project = self.service.need_project(input.get("entity_name"), input.get("project_name"))
+        sweep = project.sweep(input["sweep"])
+        if sweep is None:
+            raise Refused(f"sweep {input['sweep']!r} not found")
+        key = self.db.insert("agents", sweep=sweep.row["id"])
+        return {"agent": {"id": make_id("Agent", key)}}
+
+    def agent_heartbeat(self, input: dict) -> dict:
+        """Tell an agent what to do: stop a run, begin the next one, or go (assumed)."""
+        agent = {"id": input["id"]}
+        key = self.db.value("SELECT sweep FROM agents WHERE id = ?", read_id("Agent", input["id"]))
+        sweep = Sweep(self.service, self.db.one("SELECT * FROM sweeps WHERE id = ?", key))
+        running = json.loads(input.get("run_state") or "{}")
+        told = [run["node"] for run in sweep.runs()["edges"] if run["node"].name() in running]
+        commands = [{"type": "stop", "run_id": run.name()} for run in told if run.should_stop()]
+        if not running:
+            values = sweep.next_values()
+            commands = [{"type": "exit"} if values is None else self._begin(sweep, values)]
+        return {"agent": agent, "commands": json.dumps(commands)}
+
+    def _begin(self, sweep: Sweep, values: dict) -> dict:
+        project = sweep.project()
+        place = {"entity_name": project.entity_name(), "model_name": project.name()}
+        run = self._new_run({"name": uuid.uuid4().hex[:8], **place})
+        self.db.update("runs", run.row["id"], sweep=sweep.name(), state="pending")
+        arguments = {name: {"value": value} for name, value in values.items()}
+        program = sweep.told()["program"]
+        return {"type": "run", "run_id": run.name(), "program": program, "args": arguments}
 
     def create_run_files(self, input: dict) -> dict:
         run = self.service.need_run(input["entity_name"], input["project_name"], input["run_name"])

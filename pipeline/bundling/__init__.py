@@ -1,0 +1,1 @@
+"""A bundle for a machine without network: code, packages, artifacts; made and packed."""
