@@ -17,6 +17,7 @@ from pipeline.sweeps.cluster import head
 from pipeline.sweeps.cluster.engine import Lost
 from pipeline.sweeps.cluster.node import Answer, Job, Machine, Surroundings, look, run
 from util_lib.errors import UserError
+from util_lib.project import ROOT
 
 INSTALL = "pip install -r requirements-cluster.txt"
 SAME = f"it needs what this one has ({INSTALL}, the same Python, the code)"
@@ -243,10 +244,13 @@ def _amounts(resources: dict[str, float], names: dict[str, float]) -> str:
 
 
 def _code_to_send(init: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of the code that Ray sends what runs leave in its folder."""
+    """Let machines find the code: sent without what runs leave in its folder, or at its path."""
     environment = {k: v for k, v in (init.get("runtime_env") or {}).items() if v is not None}
     if environment.get("working_dir"):
         environment["excludes"] = [*environment.get("excludes", []), *NEVER_SENT]
+    else:
+        variables = environment.get("env_vars") or {}
+        environment["env_vars"] = {"PYTHONPATH": str(ROOT)} | variables
     return init | {"runtime_env": environment}
 
 

@@ -130,7 +130,7 @@ def test_a_lost_head_ends_the_sweep_with_the_command_to_go_on_and_what_was_finis
     assert said, out
     assert "GCS" not in out  # Ray's own lines
     finished = [overrides for _, overrides, state in runs(cluster.folder) if state == "finished"]
-    assert finished and re.search(r"^ +1 .* finished +best", out, re.M), out
+    assert finished and re.search(r"^ +\d .* finished +best", out, re.M), out
     with sqlite3.connect(cluster.folder / "home" / "mlflow.db") as db:
         shown = db.execute("SELECT count(*) FROM tags WHERE key = 'sweep'").fetchone()[0]
     assert shown == len(runs(cluster.folder))
@@ -149,7 +149,7 @@ def test_a_lost_head_ends_the_sweep_with_the_command_to_go_on_and_what_was_finis
     finally:
         again.stop()
     assert process.returncode == 0, out
-    assert re.search(r"^trial 1/4 .*, recorded earlier", out, re.M), out
+    assert len(re.findall(r"^trial \d/4 .*, recorded earlier", out, re.M)) == len(finished), out
     assert len(re.findall(r"^trial \d/4 .*: val_roc_auc_ovo_macro 0", out, re.M)) == 4
 
 
@@ -248,7 +248,7 @@ def test_without_its_token_a_cluster_lets_nobody_in(cluster):
         out, _ = process.communicate()
     assert process.returncode == 1, out
     assert out.splitlines()[-1].startswith(f"error: the Ray cluster at {cluster.address} does not")
-    assert runs(cluster.folder) == []
+    assert "[1/" not in out  # no step was begun for it
 
 
 def test_on_wandb_two_machines_need_neither_disk_nor_code_in_common(cluster):
