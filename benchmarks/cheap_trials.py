@@ -5,7 +5,7 @@ trees, one of few trials and one of many: their difference, by trial, is CPU of 
 floor is Hydra with the same configuration and a job that does nothing. The fit itself takes about
 0.05 s.
 
-    python benchmarks/cheap_trials.py [--trials 40] [--launcher joblib]
+    python benchmarks/cheap_trials.py [--trials 40] [--overrides hydra/launcher=joblib]
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
     """Print CPU seconds a trial of both, and the growth of the store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--launcher", default="joblib", help="as hydra/launcher names it")
+    parser.add_argument("--overrides", nargs="*", default=["hydra/launcher=joblib"])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -60,14 +60,13 @@ def main() -> None:
         alone.write_text(HYDRA_ALONE)
         main_py = (str(ROOT / "main.py"), "main.env_manager=local")
         cpu_s(*main_py, "main.execute_steps=[get_data,preprocess,check_data,segregate]")
-        launcher = f"hydra/launcher={args.launcher}"
         cost = {}
         for name, start in (("Hydra alone", (str(alone),)), ("a sweep", main_py)):
             seconds, sizes = [], [0.0]
             for n, first in ((FEW, 2), (args.trials, 2 + FEW)):
                 depths = ",".join(map(str, range(first, first + n)))
                 swept = (f"{FOREST}n_estimators=5", f"{FOREST}max_depth={depths}")
-                seconds.append(cpu_s(*start, "-m", launcher, *swept))
+                seconds.append(cpu_s(*start, "-m", *args.overrides, *swept))
                 sizes.append(size_mb())
             cost[name] = (seconds[1] - seconds[0]) / (args.trials - FEW)
             print(f"{name:12}{cost[name]:6.2f} CPU s a trial")
