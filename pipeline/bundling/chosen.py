@@ -73,7 +73,7 @@ def _named(store: Store, text: str) -> VersionRecord:
 
 
 def _data(receipts: dict[str, Receipt]) -> tuple[dict[str, Path], list[str]]:
-    """Return the files that get_data read and git does not have, and what else was read."""
+    """Return the files that were read as raw data and git does not have, and what else was read."""
     data: dict[str, Path] = {}
     lacking = []
     for name, receipt in receipts.items():

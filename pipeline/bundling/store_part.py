@@ -8,7 +8,7 @@ from util_lib.tracking.store.database import Store
 from util_lib.tracking.store.places import DATABASE
 from util_lib.tracking.store.records import VersionRecord
 
-# The runs that made what stays, and those that only looked at it, as evaluate does.
+# The runs that made what stays, and those that only looked at it, as a step that measures does.
 MAKERS = """
 CREATE TEMP TABLE makers AS
     SELECT logged_by AS id FROM versions WHERE id IN kept

@@ -168,6 +168,7 @@ def test_an_edit_of_what_all_steps_share_runs_all_also_where_it_is_imported_by_o
 @pytest.mark.parametrize(
     ("edited", "steps"),
     [
+        ("buckets/remote.py", list(STEPS)),
         ("checks/drift.py", [CHECK]),
         ("dataset/declaration.py", [CLEAN, CHECK, SPLIT, TRAIN, TEST]),
         ("downloads.py", [GET]),

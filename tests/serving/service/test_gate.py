@@ -270,5 +270,5 @@ def test_the_example_client_says_why_it_has_no_answer(service, tmp_path, capsys)
     assert client.main(["--url", service.url, "--example", str(bad)]) == 1
     assert "422" in capsys.readouterr().err
     assert client.main(["--url", "http://127.0.0.1:9"]) == 1
-    assert "no prediction from http://127.0.0.1:9" in capsys.readouterr().err
+    assert "nothing answers at http://127.0.0.1:9: start the service" in capsys.readouterr().err
     assert requests.get(f"{service.url}/ping", timeout=5).ok
