@@ -78,11 +78,13 @@ def _of_column(values: pd.Series, name: str, column: Column) -> list[Problem]:
         found += [Problem(int(row), name, "no nulls", None, "not be null") for row in rows]
     right = _right_type(values, missing, column)
     found += _problems(values, ~missing & ~right, name, column, "type")
-    good = _as_declared(values[~missing & right], column)
+    present = ~missing & right
+    fine = values if present.all() else values[present]
+    good = _as_declared(fine, column)
     if column.min is not None or column.max is not None:
         found += _problems(values, ~rules.in_range(good, column), name, column, "range")
     if column.dtype == "int" and column.role in rules.USED:
-        exact = rules.is_exact(values[~missing & right], column)
+        exact = rules.is_exact(fine, column)
         found += _problems(values, ~exact, name, column, "exact")
     if column.allowed is not None:
         found += _problems(values, ~rules.is_allowed(good, column), name, column, "allowed values")

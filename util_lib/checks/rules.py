@@ -137,6 +137,8 @@ def comparable(values: pd.Series, column: Column) -> pd.Series:
         return as_dates(present).dropna()
     if types.is_bool_dtype(present.dtype) or types.is_datetime64_any_dtype(present.dtype):
         return present.iloc[:0].astype("float64")
+    if types.is_numeric_dtype(present.dtype):
+        return present
     return pd.to_numeric(present, errors="coerce").dropna()
 
 
