@@ -25,6 +25,7 @@ from util_lib import cli, downloads, folders, partitions, tracking
 from util_lib.buckets.remote import refuse_secrets
 from util_lib.downloads import Received
 from util_lib.errors import UserError
+from util_lib.redaction import redacted_values
 from util_lib.safe_files import read_content
 from util_lib.sql import connection
 from util_lib.urls import file_name, is_bucket, is_database, whole_address, without_secrets
@@ -95,7 +96,11 @@ def from_database(
     if source.version_query is None:
         logger.info("no version_query: nobody knows whether the rows changed, so this always runs")
     content = read_content(path)
-    noted = {"rows": rows.n_rows, "sql": source._asdict(), "sql_version": rows.version}
+    noted = {
+        "rows": rows.n_rows,
+        "sql": redacted_values(source._asdict()),
+        "sql_version": rows.version,
+    }
     return path, Received(content.size, content.sha256), noted
 
 

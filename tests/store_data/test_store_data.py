@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 
 import pandas as pd
 import pytest
@@ -153,6 +155,7 @@ def test_what_does_not_fit_is_named_and_the_table_is_what_it_was(
     [
         ("NUMERIC(10, 2)", 0.125, "would store as others"),
         ("REAL", 0.1, "would store as others"),
+        ("DOUBLE PRECISION", Decimal("12345678901234567.89"), "beyond 9,007,199,254,740,992"),
         ("REAL", 2**24 + 1, "beyond 16,777,216"),
         ("DOUBLE PRECISION", 2**53 + 1, "beyond 9,007,199,254,740,992"),
         ("TIMESTAMP", pd.Timestamp("2026-01-01 12:00", tz="Europe/Paris"), "with a time zone"),
@@ -161,7 +164,7 @@ def test_what_does_not_fit_is_named_and_the_table_is_what_it_was(
 def test_no_value_becomes_another_in_a_column_that_is_there(
     database, steps, dtype, value, says, mode
 ):
-    if database.kind == "sqlite" and dtype != "DOUBLE PRECISION":
+    if database.kind == "sqlite" and (dtype != "DOUBLE PRECISION" or isinstance(value, Decimal)):
         pytest.skip("SQLite stores these as they are")
     if dtype == "TIMESTAMP" and mode == "replace":
         pytest.skip("the table is made anew")
@@ -171,6 +174,57 @@ def test_no_value_becomes_another_in_a_column_that_is_there(
     with pytest.raises(UserError, match=says):
         store(steps, database, pd.DataFrame({"id": [1], "value": [value]}), mode=mode, **key)
     assert database.rows("SELECT id, value FROM songs") == [(9, None)]
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (SONGS.assign(id=[1, 1, 2]), "stand for several rows"),
+        (SONGS.assign(id=[1, None, 2]), "some rows of the artifact have none"),
+    ],
+)
+def test_a_key_must_tell_rows_apart_also_where_the_table_is_made_by_it(
+    database, steps, frame, says
+):
+    with pytest.raises(UserError, match=says):
+        store(steps, database, frame, mode="upsert", key="id")
+    assert "songs" not in database.tables()
+
+
+def test_a_table_of_another_case_is_the_same_but_in_postgresql(database, steps):
+    database.execute('CREATE TABLE "Songs" (id BIGINT)', 'INSERT INTO "Songs" VALUES (9)')
+    for table in ("songs", "SONGS"):
+        store(steps, database, SONGS[["id"]], mode="append", table=table)
+    assert len(database.rows('SELECT id FROM "Songs"')) == (
+        1 if database.kind == "postgresql" else 4
+    )
+
+
+def test_a_table_that_was_emptied_gets_its_rows_again(database, steps):
+    for mode, key in (("append", {}), ("upsert", {"key": "id"})):
+        for _ in range(2):
+            store(steps, database, SONGS, mode=mode, table=mode, **key)
+            database.execute(f"DELETE FROM {mode}")
+        store(steps, database, SONGS, mode=mode, table=mode, **key)
+        assert database.rows(f"SELECT count(*) FROM {mode}") == [(3,)]
+
+
+def test_rows_that_sqlite_takes_for_the_same_are_refused(steps, tmp_path):
+    path = tmp_path / "case.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE songs (k TEXT COLLATE NOCASE PRIMARY KEY, v INTEGER)")
+        db.execute("INSERT INTO songs VALUES ('a', 0)")
+    steps.put(pd.DataFrame({"k": ["a", "A"], "v": [1, 2]}), CLEAN)
+    given = ["--input_artifact", f"{CLEAN}:latest", "--database", f"sqlite:///{path}"]
+    with pytest.raises(UserError, match="meant by several of the artifact"):
+        run.main([*given, "--table", "songs", "--mode", "upsert", "--key", "k"])
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT * FROM songs").fetchall() == [("a", 0)]
+
+
+def test_the_table_that_notes_loads_is_none_to_load_into(database, steps):
+    with pytest.raises(UserError, match="holds what is noted of loads"):
+        store(steps, database, SONGS, table="Pipeline_loads")
 
 
 def test_names_are_names_whatever_is_in_them(database, steps):

@@ -133,10 +133,15 @@ def of_table(db: Database, schema: str | None, table: str) -> dict[str, There]:
         query = (
             "SELECT column_name, data_type, is_nullable = 'NO' AND column_default IS NULL"
             f"{' AND is_identity = ' + literal('NO') if db.kind == 'postgresql' else ''} FROM "
-            f"information_schema.columns WHERE table_schema = {place} AND table_name = "
-            f"{literal(table)} ORDER BY ordinal_position"
+            f"information_schema.columns WHERE {same_name(db, 'table_schema', place)} AND "
+            f"{same_name(db, 'table_name', literal(table))} ORDER BY ordinal_position"
         )
     return {name: There(dtype, bool(needed)) for name, dtype, needed in db.rows(query)}
+
+
+def same_name(db: Database, one: str, other: str) -> str:
+    """Return the comparison of two names in SQL; only PostgreSQL tells `Songs` from `songs`."""
+    return f"{one} = {other}" if db.kind == "postgresql" else f"lower({one}) = lower({other})"
 
 
 def exact_up_to(column: There, kind: str) -> int | None:

@@ -57,6 +57,8 @@ def load(path: Path, what: Load) -> LoadDone:
     schema, _, table = what.table.rpartition(".")
     if len(table.encode()) > LONGEST_TABLE:
         raise UserError(f"table {table!r} has a name of more than {LONGEST_TABLE} bytes")
+    if table.lower() == LOADS:
+        raise UserError(f"table {LOADS} holds what is noted of loads: name another one")
     if (what.mode == "upsert") != bool(what.key):
         raise UserError("key names the columns that say which row is which: for mode upsert alone")
     digest = safe_files.read_content(path).sha256
@@ -110,6 +112,8 @@ class _Loading:
         try:
             self.fill(file)
             self.note(n_rows, self.what.mode if there else CREATE)
+            if self.what.mode == "upsert":
+                self.check_key([(self.new, "the artifact has")])
             if there and (as_it_is or self.what.mode != "replace"):
                 self.put_into(there)
             else:
@@ -143,10 +147,11 @@ class _Loading:
         if not columns.of_table(self.db, self.schema, LOADS):
             return False
         found = self.db.rows(
-            f'SELECT digest, mode, "rows" FROM {loads} WHERE "table" = {literal(self.table)} '
+            f'SELECT digest, mode, "rows" FROM {loads} WHERE '
+            f"{columns.same_name(self.db, quoted('table'), literal(self.table))} "
             'ORDER BY "time"'
         )
-        if not found:
+        if not found or not self.count(self.table):  # or somebody has removed all rows
             return False
         if self.what.mode == "append":
             anew = ("replace", CREATE)
@@ -198,15 +203,15 @@ class _Loading:
         self.db.execute(f"DROP TABLE {self.at(self.new)}")
 
     def refuse_inexact(self, there: dict[str, There]) -> None:
-        """Raise `UserError` for whole numbers that a column of floats cannot tell apart."""
+        """Raise `UserError` for numbers that a column of floats cannot tell apart."""
         for name, column in self.how.items():
             exact = columns.exact_up_to(there[name], self.db.kind)
-            if column.family != "whole numbers" or exact is None:
+            if exact is None or not column.sql.startswith(("INTEGER", "BIGINT", "NUMERIC")):
                 continue
             beyond = f"{quoted(name)} NOT BETWEEN -{exact} AND {exact}"
             if self.db.value(f"SELECT count(*) FROM {self.at(self.new)} WHERE {beyond}"):
                 raise UserError(
-                    f"{name} has whole numbers beyond {exact:,}, which the table's column "
+                    f"{name} has numbers beyond {exact:,}, which the table's column "
                     f"{there[name].dtype} does not tell apart: nothing was changed"
                 )
 
@@ -230,28 +235,41 @@ class _Loading:
                     "table so that it is made anew"
                 )
 
-    def upsert(self) -> None:
-        """Change the rows whose key is there, add the others; other columns stay as they are."""
-        old, new = self.at(self.table), self.at(self.new)
+    def check_key(self, tables: list[tuple[str, str]]) -> None:
+        """Raise `UserError` for keys that lack or stand for several rows of one of `tables`."""
         key = ", ".join(map(quoted, self.what.key))
         shown = ", ".join(self.what.key)
         lacking = " OR ".join(f"{quoted(name)} IS NULL" for name in self.what.key)
-        if self.db.value(f"SELECT count(*) FROM {new} WHERE {lacking}"):
+        if self.db.value(f"SELECT count(*) FROM {self.at(self.new)} WHERE {lacking}"):
             raise UserError(
                 f"key {shown}: some rows of the artifact have none: nothing was changed"
             )
-        for table, what in ((new, "the artifact has"), (old, f"table {self.what.table} has")):
-            one_each = f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1"
+        for table, what in tables:
+            one_each = f"SELECT {key} FROM {self.at(table)} GROUP BY {key} HAVING count(*) > 1"
             if twice := self.db.value(f"SELECT count(*) FROM ({one_each}) AS twice"):
                 raise UserError(
                     f"key {shown}: {what} {twice:,} that stand for several rows: nothing was "
                     "changed; name columns that tell the rows apart"
                 )
+
+    def upsert(self) -> None:
+        """Change the rows whose key is there, add the others; other columns stay as they are."""
+        old, new = self.at(self.table), self.at(self.new)
+        key = ", ".join(map(quoted, self.what.key))
+        self.check_key([(self.table, f"table {self.what.table} has")])
         if self.db.kind == "sqlite":  # the others join without one
             self.db.execute(
                 f"CREATE INDEX {self.at(self.new + '_key')} ON {quoted(self.new)} ({key})"
             )
         same = " AND ".join(f"o.{quoted(n)} = n.{quoted(n)}" for n in self.what.key)
+        if self.db.kind == "sqlite":  # whose columns may take `a` and `A` for the same
+            each = ", ".join(f"o.{quoted(n)}" for n in self.what.key)
+            one = f"SELECT 1 FROM {old} AS o JOIN {new} AS n ON {same} GROUP BY {each}"
+            if n := self.db.value(f"SELECT count(*) FROM ({one} HAVING count(*) > 1)"):
+                raise UserError(
+                    f"key {', '.join(self.what.key)}: {n:,} rows of table {self.what.table} are "
+                    "meant by several of the artifact: nothing was changed"
+                )
         if others := [name for name in self.how if name not in self.what.key]:
             changes = ", ".join(f"{quoted(n)} = n.{quoted(n)}" for n in others)
             self.db.execute(f"UPDATE {old} AS o SET {changes} FROM {new} AS n WHERE {same}")

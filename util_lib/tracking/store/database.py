@@ -313,7 +313,7 @@ class Store:
         One that was removed is returned only with `removed`, as in `versions`.
         """
         project, name, alias = reference
-        number = int(alias[1:]) if re.fullmatch(r"v(0|[1-9]\d*)", alias) else None
+        number = int(alias[1:]) if re.fullmatch(r"v(0|[1-9]\d{0,17})", alias) else None
         found = self._versions(
             "c.project = ? AND c.name = ? AND (v.number = ? OR v.id = (SELECT version_id"
             " FROM aliases a WHERE a.collection_id = c.id AND a.alias = ?))",
