@@ -78,7 +78,8 @@ def without_secrets(url: str) -> str:
         urlsplit(url)
     except ValueError:
         raise UserError("file_url is no valid http(s) address, file:// address or path") from None
-    return shown_address(url).partition("#")[0]
+    shown = shown_address(url)
+    return shown if is_bucket(url) else shown.partition("#")[0]  # a key may have one
 
 
 def whole_address(shown: str) -> str:

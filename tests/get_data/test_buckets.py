@@ -16,6 +16,7 @@ from step_support import ROOT
 from get_data import run
 from pipeline.caching import decision, fingerprint
 from pipeline.planning.step import Step
+from util_lib import urls
 from util_lib.buckets import remote
 from util_lib.errors import UserError
 
@@ -190,3 +191,8 @@ def test_the_packages_that_are_named_are_those_that_are_tested_and_documented():
     assert {pin for pin in pins if pin.startswith(("s3fs", "sshfs"))} <= named
     documented = (ROOT / "docs/buckets.md").read_text()
     assert [package for package in named if f"`{package}`" not in documented] == []
+
+
+def test_the_key_of_a_bucket_is_shown_whole_and_of_a_page_what_comes_before_the_mark():
+    assert urls.without_secrets("s3://data/x#y.csv") == "s3://data/x#y.csv"
+    assert urls.without_secrets("https://host/x.csv#y") == "https://host/x.csv"

@@ -12,7 +12,6 @@ import tempfile
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from util_lib.buckets import remote
 from util_lib.errors import UserError
@@ -29,7 +28,7 @@ class Bucket:
     def __init__(self, address: str, directory: Path):
         """Nobody is asked before a content is."""
         self.address, self._directory = address.rstrip("/"), directory
-        if urlsplit(address).scheme not in SCHEMES or shown_address(address) != address:
+        if address.partition("://")[0] not in SCHEMES or shown_address(address) != address:
             raise UserError(
                 f"{VARIABLE} is {shown_address(address)}: expected s3://BUCKET/FOLDER, or so with "
                 "gs:// or az://, and secrets in the environment"
