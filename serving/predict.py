@@ -318,7 +318,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--keep", default="null", help="columns of the input that the output has too, or null"
     )
     parser.add_argument(
-        "--chunk_rows", type=cli.positive_int, default="20000", help="rows in memory at a time"
+        "--chunk_rows", type=cli.positive_int, default="50000", help="rows in memory at a time"
     )
     parser.add_argument(
         "--spreadsheet",
