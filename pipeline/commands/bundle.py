@@ -43,8 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     store = store_directory()
     output = store.parent / Path(args.output).expanduser()
-    if not output.parent.is_dir():
-        raise UserError(f"there is no folder {output.parent} for the bundle: name another output")
+    if not output.parent.is_dir() or output.is_dir():
+        what = "is a folder" if output.is_dir() else "lies in no folder"
+        raise UserError(f"output={output} {what}: name a file for the bundle")
     found = Chosen([], {}, {}, [])
     if args.artifacts != chosen.NONE:
         found = chosen.choose(open_store(store), args.artifacts)

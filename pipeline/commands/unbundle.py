@@ -102,6 +102,8 @@ def _unpack(bundle: Path, target: Path) -> None:
                 path.rename(place)
         (work / "code").rename(target)
     except OSError as error:
+        if target.exists():
+            raise Refused(f"{target} was made by another program meanwhile: look at it") from error
         place = error.filename or target
         raise Refused(
             f"cannot read or write {place}: {error.strerror or error}; nothing was kept"

@@ -227,3 +227,31 @@ def test_the_driver_that_is_not_there_is_named(steps, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="pip install adbc-driver-sqlite"):
         given = ["--sql_table", "songs", "--artifact_name", RAW]
         run.main(["--file_url", f"sqlite:///{tmp_path / 'made.db'}", *given])
+
+
+def test_a_text_of_sqlite_that_is_none_is_said(steps, tmp_path):
+    path = tmp_path / "bytes.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE songs (title TEXT)")
+        db.execute("INSERT INTO songs VALUES (CAST(x'ff41' AS TEXT))")
+    with pytest.raises(UserError, match="UTF8"):
+        run.main(
+            ["--file_url", f"sqlite:///{path}", "--artifact_name", RAW, "--sql_table", "songs"]
+        )
+    assert not steps.exists(f"{RAW}:latest")
+
+
+def test_what_duckdbs_driver_would_give_as_something_else_is_read_right_or_refused(steps, tmp_path):
+    import duckdb
+
+    path = tmp_path / "types.duckdb"
+    duckdb.connect(str(path)).close()
+    given = ["--file_url", f"duckdb:///{path}", "--artifact_name", RAW]
+    large = 2**127 - 1
+    for text in (f"{large}::HUGEINT", f"{2**128 - 1}::UHUGEINT"):
+        with pytest.raises(UserError, match="DECIMAL"):
+            run.main([*given, "--sql_query", f"SELECT {text} AS n"])
+    query = "SELECT sum(x) AS n, TIMETZ '12:00:00+05' AS t, '101'::BIT AS b FROM range(4) AS r(x)"
+    run.main([*given, "--sql_query", query])
+    row = steps.table(f"{RAW}:latest").iloc[0]
+    assert (int(row["n"]), row["t"], row["b"]) == (6, "12:00:00+05", "101")

@@ -200,6 +200,12 @@ def test_a_table_of_another_case_is_the_same_but_in_postgresql(database, steps):
     )
 
 
+def test_an_artifact_without_rows_is_not_stored_twice(database, steps, caplog):
+    for _ in range(2):
+        store(steps, database, SONGS.head(0))
+    assert "already: nothing written" in caplog.text and len(noted(database)) == 1
+
+
 def test_a_table_that_was_emptied_gets_its_rows_again(database, steps):
     for mode, key in (("append", {}), ("upsert", {"key": "id"})):
         for _ in range(2):

@@ -151,7 +151,7 @@ class _Loading:
             f"{columns.same_name(self.db, quoted('table'), literal(self.table))} "
             'ORDER BY "time"'
         )
-        if not found or not self.count(self.table):  # or somebody has removed all rows
+        if not found or (found[-1][2] and not self.count(self.table)):  # somebody has emptied it
             return False
         if self.what.mode == "append":
             anew = ("replace", CREATE)

@@ -19,6 +19,9 @@ logger = logging.getLogger("sql")
 SQLITE_TYPES = {"blob": ("BLOB", "x''"), "text": ("TEXT", "''"), "real": ("REAL", "0.0")}
 SQLITE_TYPES |= {"integer": ("INTEGER", "0")}
 MOST_DIGITS = 38  # of a decimal in Arrow
+# What DuckDB's driver gives to Arrow as something else, and what it is asked for in place of that.
+DUCKDB_TYPES = {"UHUGEINT": "DECIMAL(38, 0)", "HUGEINT": "DECIMAL(38, 0)"}
+DUCKDB_TYPES |= {"TIME WITH TIME ZONE": "VARCHAR", "BIT": "VARCHAR"}
 
 
 class Wanted(NamedTuple):
@@ -110,6 +113,7 @@ def _batches(db: Database, wanted: str, order: list[str]) -> Iterator[pa.RecordB
         if db.kind == "sqlite":  # the first column says which row only shows the types
             batch = batch.filter(pa.compute.equal(batch.column(0), 1))
             batch = pa.RecordBatch.from_arrays(batch.columns[1:], names=schema.names)
+            batch.validate(full=True)  # a text of SQLite may be any bytes
         yield pa.RecordBatch.from_arrays(
             [_plain(values, field) for values, field in zip(batch, batch.schema, strict=True)],
             names=batch.schema.names,
@@ -124,9 +128,16 @@ def _typed(db: Database, wanted: str, order: list[str], schema: pa.Schema) -> st
     """
     names = [quoted(name) for name in schema.names]
     if db.kind != "sqlite":
+        wanted_as = {
+            name: "text" for name, field in zip(names, schema, strict=True) if _has_no_type(field)
+        }
+        if db.kind == "duckdb":
+            for name, dtype, *_ in db.rows(f"DESCRIBE SELECT * FROM {wanted}"):
+                if dtype in DUCKDB_TYPES:
+                    wanted_as[quoted(name)] = DUCKDB_TYPES[dtype]
         chosen = [
-            f"CAST({name} AS text) AS {name}" if _has_no_type(field) else name
-            for name, field in zip(names, schema, strict=True)
+            f"CAST({name} AS {wanted_as[name]}) AS {name}" if name in wanted_as else name
+            for name in names
         ]
         ordered = f" ORDER BY {', '.join(map(quoted, order))}" if order else ""
         return f"SELECT {', '.join(chosen)} FROM {wanted}{ordered}"

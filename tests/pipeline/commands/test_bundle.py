@@ -197,7 +197,8 @@ def test_what_cannot_be_bundled_is_one_sentence_and_no_file(place):
     for given, words in {
         "--commit=nowhere": "commit=nowhere is no tag, branch or commit",
         "--artifacts=songs_demo/nothing:latest": "nothing",
-        "--output=not/there.tar": "there is no folder",
+        "--output=not/there.tar": "lies in no folder",
+        "--output=.": "is a folder",
     }.items():
         done = bundle_of(place, given)
         assert done.code == 1

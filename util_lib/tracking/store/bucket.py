@@ -19,7 +19,7 @@ from util_lib.urls import shown_address
 
 VARIABLE = "TRACKING_STORE_FILES"
 SCHEMES = ("s3", "gs", "az", "abfs")  # there a file appears whole or not at all
-NOTE = "bucket-"  # in the store's `files`; the database's inode follows: a copied store is another
+NOTE = ".bucket-"  # beside the store's database, whose inode follows: a copied store is another
 
 
 class Bucket:
@@ -45,6 +45,7 @@ class Bucket:
 
     def keep(self, sha256: str, source: Path) -> None:
         """Keep a content if it is not there, or not as long as it should be."""
+        assert self._known_there  # else another store's gc would remove it
         with suppress(remote.NotThere):
             if remote.look(self.path(sha256)).size == source.stat().st_size:
                 return
@@ -81,9 +82,12 @@ class Bucket:
     @cached_property
     def _name(self) -> str:
         """What the store is called there, noted here."""
-        files = self._directory / "files"
-        note = files / f"{NOTE}{(self._directory / 'tracking.db').stat().st_ino}"
-        with tempfile.NamedTemporaryFile("w", dir=files) as made, suppress(FileExistsError):
+        number = (self._directory / "tracking.db").stat().st_ino
+        note = self._directory / f"{NOTE}{number}"
+        with (
+            tempfile.NamedTemporaryFile("w", dir=self._directory) as made,
+            suppress(FileExistsError),
+        ):
             made.write(f"{socket.gethostname()}-{secrets.token_hex(8)}")
             made.flush()
             os.link(made.name, note)  # whole, and one for all processes

@@ -273,7 +273,7 @@ class Files:
             and (wrong := self._bring(self._bucket, sha256))
         ):
             raise UserError(f"{what} {wrong}; {way_out}")
-        if not self._bucket and any(self.final.glob(f"{bucket.NOTE}*")):
+        if not self._bucket and any(self.final.parent.glob(f"{bucket.NOTE}*")):
             way_out = f"set {bucket.VARIABLE} as it was, or {way_out}"
         try:
             reader = open(source, "rb")
