@@ -83,11 +83,13 @@ def lineage() -> Iterator[None]:
 def whole_step() -> Iterator[None]:
     """Close the backend at the end of a step; what its service has against the step is explained.
 
-    The embedded store needs neither; the W&B client must not outlive the step.
+    The embedded store's runs only need to be finished; the W&B client must not outlive the step.
     """
     try:
         yield
     except BaseException as error:
+        if local := sys.modules.get("util_lib.tracking.local.run"):
+            local.close(error)
         if (online := _client()) is None:
             raise
         # The client may raise again while a run is closed because of an error of the step.

@@ -84,6 +84,44 @@ def test_a_step_in_which_an_interrupt_is_swallowed_ends_too():
         assert done.stdout == "lost\n" and done.returncode == code_of_exit, done.stderr
 
 
+RUN_OF_A_STEP = """
+import signal, sys, time
+from util_lib import cli, tracking
+from util_lib.tracking.store.database import Store
+__file__ = "/x/step/run.py"
+recorded = Store.start_run
+def start_run(*args, **columns):
+    begun = recorded(*args, **columns)
+    {in_start}
+    return begun
+Store.start_run = start_run
+def main():
+    run = tracking.init()
+    {before_with}
+    with run:
+        time.sleep(60)
+sys.exit(cli.exit_code(main))
+"""
+TERM = "signal.raise_signal(signal.SIGTERM)"
+
+
+@pytest.mark.parametrize(
+    "places",
+    [{"in_start": TERM, "before_with": "pass"}, {"in_start": "pass", "before_with": TERM}],
+    ids=["as it is recorded", "before its with statement"],
+)
+def test_a_step_that_is_stopped_while_its_run_begins_records_that_it_was(
+    places, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("TRACKING_BACKEND", "local")
+    done = python(RUN_OF_A_STEP.format(**places))
+    assert done.returncode == 143, done.stderr
+    with sqlite3.connect(tmp_path / "store" / "tracking.db") as database:
+        states = database.execute("SELECT state, exit_code FROM runs").fetchall()
+    assert states == [("killed", 143)]
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("template")

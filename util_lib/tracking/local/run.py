@@ -13,6 +13,7 @@ from typing import Any
 
 from util_lib import git_state, safe_files
 from util_lib.errors import UserError, UserValueError
+from util_lib.processes import signals
 from util_lib.redaction import redacted_values
 from util_lib.tracking import names
 from util_lib.tracking.local.active import _active, active_run
@@ -64,22 +65,31 @@ def init(
     if tags is None and environ.get("WANDB_TAGS"):
         tags = [tag.strip() for tag in environ["WANDB_TAGS"].split(",")]
     store = open_store(make=True)
-    record, lock = store.start_run(
-        names.check_run_id(id) if id else names.new_run_id(),
-        names.check_project(project if project is not None else names.default_project()),
-        config=values.dumps(redacted_values(_config_items(config or {}))),
-        environment=values.dumps(git_state.describe()),
-        tags=values.dumps(names.check_tags(tags)),
-        name=name or environ.get("WANDB_NAME"),
-        group_name=group or environ.get("WANDB_RUN_GROUP"),
-        job_type=job_type or environ.get("WANDB_JOB_TYPE"),
-        notes=notes or environ.get("WANDB_NOTES"),
-        mlflow_run_id=environ.get("MLFLOW_RUN_ID"),
-    )
-    _active.append(run := Run(store, record, lock))
+    described = git_state.describe()
+    with signals.held():  # once it is recorded there is somebody who ends it
+        record, lock = store.start_run(
+            names.check_run_id(id) if id else names.new_run_id(),
+            names.check_project(project if project is not None else names.default_project()),
+            config=values.dumps(redacted_values(_config_items(config or {}))),
+            environment=values.dumps(described),
+            tags=values.dumps(names.check_tags(tags)),
+            name=name or environ.get("WANDB_NAME"),
+            group_name=group or environ.get("WANDB_RUN_GROUP"),
+            job_type=job_type or environ.get("WANDB_JOB_TYPE"),
+            notes=notes or environ.get("WANDB_NOTES"),
+            mlflow_run_id=environ.get("MLFLOW_RUN_ID"),
+        )
+        _active.append(run := Run(store, record, lock))
     if save_code and (program := record.environment["program"]):
         run.save(program)
     return run
+
+
+def close(error: BaseException) -> None:
+    """Finish the runs that `error` kept from their `with` statements: it came before or between."""
+    for run in [*_active]:
+        if run._pid == os.getpid():
+            run.__exit__(type(error), error, error.__traceback__)
 
 
 class Values(Mapping):
@@ -402,14 +412,15 @@ class Run:
         state = "finished" if exit_code == 0 else "failed"
         if exit_code in KILLED_EXIT_CODES:
             state = "killed"
-        self._store.update_run(
-            self.id, durable=True, state=state, exit_code=exit_code, finished_at=time.time()
-        )
-        self._finished = True
-        self._store.end_run(self.id, self._lock)
-        atexit.unregister(self._finish_at_exit)
-        if self in _active:
-            _active.remove(self)
+        with signals.held():
+            self._store.update_run(
+                self.id, durable=True, state=state, exit_code=exit_code, finished_at=time.time()
+            )
+            self._finished = True
+            self._store.end_run(self.id, self._lock)
+            atexit.unregister(self._finish_at_exit)
+            if self in _active:
+                _active.remove(self)
         if os.environ.get("TRACKING_PUBLISH") != "parent":
             from util_lib.tracking.mlflow_mirror import publish_own
 
