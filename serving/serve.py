@@ -2,8 +2,9 @@
 """Answer over HTTP with a model: MLflow's scoring protocol, probabilities, a page.
 
 Reads the model that `--model` stands for, and follows that name when it moves on: a new version is
-loaded beside the old one and takes over between two requests. Ends by Ctrl-C (exit code 0) or
-SIGTERM (143), after the requests that it had begun are answered.
+loaded beside the old one and takes over between two requests. Ends by Ctrl-C (exit code 0), by
+SIGTERM (143) or with the `mlflow run` that began it, after the requests that it had begun are
+answered.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -37,6 +40,7 @@ logger = logging.getLogger("serving")
 TOKEN = "SERVING_TOKEN"
 SWITCH_S = 0.0005  # how long a thread that computes keeps the one that answers waiting
 SHORTEST_TOKEN = 16
+WATCH_S = 1.0  # between two looks at whether `mlflow run` still lives
 # `mlflow run` calls every run FAILED that Ctrl-C ended, also one that has ended well, and does so
 # after this process: somebody has to be there then.
 END_RUN = """
@@ -119,6 +123,7 @@ def main(argv: list[str] | None = None) -> None:
         if capture:
             said = {"folder": str(capture[0]), "share": capture[1]}
             logger.info("requests and answers are recorded", extra={"fields": said})
+        end_with_mlflow()
         server = uvicorn.Server(uvicorn.Config(served, log_config=None, **connection.options()))
         try:
             server.run(sockets=[listener])
@@ -128,6 +133,19 @@ def main(argv: list[str] | None = None) -> None:
             if isinstance(stop, SystemExit):
                 raise
             logger.info("stopped by Ctrl-C")
+
+
+def end_with_mlflow() -> None:
+    """End as SIGTERM does when the `mlflow run` that began this process does: it tells nobody."""
+    above = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == above:
+            time.sleep(WATCH_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if "MLFLOW_RUN_ID" in os.environ:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def end_mlflow_run() -> None:

@@ -1,13 +1,17 @@
 """The command itself: how it starts, what it refuses, how it ends."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 import requests
 from service_support import ROW, command, until
+from step_support import ROOT
 
 from serving import serve
 from util_lib.errors import UserError
@@ -56,6 +60,31 @@ def test_the_run_of_a_service_that_is_stopped_has_not_failed(command, tmp_path, 
     one.end(number)
     client.set_terminated(run_id, "FAILED")  # as `mlflow run` does, whatever has become of it
     until(lambda: client.get_run(run_id).info.status == "FINISHED", 120)
+
+
+def test_a_service_ends_with_the_mlflow_run_that_began_it(model_directory, tmp_path):
+    pytest.importorskip("mlflow.projects", reason="MLflow's projects are not installed")
+    told = tmp_path / "told.txt"
+    with told.open("w") as out:
+        mlflow_run = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "run", str(ROOT / "serving"), "--env-manager", "local"]
+            + ["-P", f"model={model_directory}", "-P", "port=0"],
+            stdout=out,
+            stderr=subprocess.DEVNULL,
+            cwd=tmp_path,
+            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"},
+        )
+    until(lambda: '"url"' in told.read_text() or mlflow_run.poll() is not None)
+    url = next(json.loads(line)["url"] for line in told.read_text().splitlines() if '"url"' in line)
+    mlflow_run.terminate()  # it dies at once, and passes nothing on
+    mlflow_run.wait(timeout=60)
+    port = int(url.rpartition(":")[2])
+
+    def gone() -> bool:
+        with socket.socket() as asked:
+            return asked.connect_ex(("127.0.0.1", port)) != 0
+
+    until(gone, 30)
 
 
 def test_a_busy_port_is_told_in_one_sentence_before_the_model_is_loaded(command):
