@@ -90,8 +90,9 @@ class Ending:
                 names = self._sweep.made.get(digest, [])
                 made |= {name.partition(":")[0]: name for name in names}
             for outcome in shared_steps.run_steps(settings, after, screen, made):
-                for line in metric_names.lines(outcome.metrics):
-                    screen.say(f"{outcome.step}: {line}")
+                if outcome.outcome == "cached":  # else the step itself said so
+                    for line in metric_names.lines(outcome.metrics):
+                        screen.say(f"{outcome.step}: {line}")
         with tracking.whole_step():
             version, run_id = report.log(sweep)
         self._runs.append(run_id)
