@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui docs test check test-slow screenshots lint lock audit release-notes clean
+.PHONY: help run ui docs test check test-slow coverage screenshots lint lock audit release-notes clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -29,6 +29,10 @@ check: .venv/test ## the same in a minute: only the tests of what differs from o
 test-slow: .venv/test ## the proofs that take minutes: kills, real environments, other managers
 	pytest -m "slow or environments"
 
+coverage: .venv/test ## the share of lines that the tests run, of every process they start
+	COVERAGE_FILE=$(CURDIR)/.coverage coverage run -m pytest -n auto --dist loadfile; \
+	COVERAGE_FILE=$(CURDIR)/.coverage coverage combine --quiet && coverage report
+
 screenshots: .venv/test ## take the pictures of the screens in docs/images again: minutes, and Chromium
 	python benchmarks/screenshots.py
 
@@ -51,7 +55,7 @@ release-notes: ## print what CHANGELOG.md says of TAG=vX.Y.Z; an error where it 
 	{ echo "CHANGELOG.md has no entry under '## $(TAG:v%=%)': rename its section Unreleased, commit, and tag that" >&2; exit 1; }
 
 clean: ## remove .venv and all that runs left behind here
-	rm -rf .venv .site dist build *.egg-info .{mypy,ruff,pytest,import_linter}_cache tracking_store .tracking_stores mlflow.db* sweeps.db* \
+	rm -rf .venv .site dist build *.egg-info .coverage .coverage.* .{mypy,ruff,pytest,import_linter}_cache tracking_store .tracking_stores mlflow.db* sweeps.db* \
 	  mlruns mlartifacts outputs multirun artifacts wandb serving_image monitoring_log review_runs conf/best *_profile \
 	  report.md answers.csv monitoring.html ml_pipeline.log exercises/tracking_store exercises/pages exercises/*.txt
 	find . -name __pycache__ -prune -exec rm -rf {} +
