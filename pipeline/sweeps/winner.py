@@ -134,7 +134,8 @@ class Ending:
         try:
             found = record.trials(self._project, self._sweep.name)
         except UserError as error:
-            screen.say(f"the trials cannot be read: {error}")
+            if self._sweep.made:  # else no step has run, and no store was made yet
+                screen.say(f"the trials cannot be read: {error}")
             return
         if found:
             name = self._sweep.name

@@ -17,35 +17,39 @@ RUN = """
 import hashlib, json, os, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from util_lib import tracking
+from util_lib import cli, tracking
 salt = "plain"
 name = Path(__file__).parent.name
 given = dict(word[2:].split("=", 1) for word in sys.argv[1:])
-with open(os.environ["RAN"], "a") as ran:
-    ran.write(name + chr(10))
-if os.environ.get("FAILS") == name:
-    sys.exit(f"{name}: told to fail")
-with tracking.whole_step(), tracking.init(job_type=name, config=given) as run:
-    texts = [salt]
-    for key in sorted(given):
-        value = given[key]
-        if key == "file_url":
-            path = Path(__file__).parents[1].joinpath(value)
-            files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-            texts += [file.read_text() for file in files]
-        elif key in ("dataset_config", "model_config"):
-            texts.append(Path(value).read_text())
-        elif ":" in value and key != "reference_artifact":
-            with tempfile.TemporaryDirectory() as folder:
-                texts.append(Path(run.use_artifact(value).file(folder)).read_text())
-        else:
-            texts.append(f"{key}={value}")
-    for output in json.loads(Path(__file__).with_name("outputs.json").read_text()):
-        artifact = tracking.Artifact(output, type="text")
-        with artifact.new_file("text") as file:
-            file.write(hashlib.sha256("|".join([output, *texts]).encode()).hexdigest())
-        run.log_artifact(artifact)
-    run.summary["letters"] = len("".join(texts))
+
+def main():
+    with open(os.environ["RAN"], "a") as ran:
+        ran.write(name + chr(10))
+    if os.environ.get("FAILS") == name:
+        sys.exit(f"{name}: told to fail")
+    with tracking.init(job_type=name, config=given) as run:
+        texts = [salt]
+        for key in sorted(given):
+            value = given[key]
+            if key == "file_url":
+                path = Path(__file__).parents[1].joinpath(value)
+                files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+                texts += [file.read_text() for file in files]
+            elif key in ("dataset_config", "model_config"):
+                texts.append(Path(value).read_text())
+            elif ":" in value and key != "reference_artifact":
+                with tempfile.TemporaryDirectory() as folder:
+                    texts.append(Path(run.use_artifact(value).file(folder)).read_text())
+            else:
+                texts.append(f"{key}={value}")
+        for output in json.loads(Path(__file__).with_name("outputs.json").read_text()):
+            artifact = tracking.Artifact(output, type="text")
+            with artifact.new_file("text") as file:
+                file.write(hashlib.sha256("|".join([output, *texts]).encode()).hexdigest())
+            run.log_artifact(artifact)
+        run.summary["letters"] = len("".join(texts))
+
+sys.exit(cli.exit_code(main))
 """
 
 

@@ -64,9 +64,7 @@ def place(tmp_path) -> Place:
     project = make_project(tmp_path / "project", plan(schema.check(overrides.base_config([]))))
     for step in STEPS:
         path = project / step / "run.py"
-        text = path.read_text().replace(
-            'with open(os.environ["RAN"]', ECHO + 'with open(os.environ["RAN"]', 1
-        )
+        text = path.read_text().replace("def main():", f"{ECHO}def main():", 1)
         path.write_text(
             text.replace(
                 "texts += [file.read_text() for file in files]",
