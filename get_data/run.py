@@ -21,8 +21,8 @@ if __name__ == "__main__":
 
     explain_missing_packages()
 
-from util_lib import cli, downloads, folders, partitions, tracking
-from util_lib.buckets.remote import refuse_secrets
+from util_lib import cli, downloads, partitions, tracking
+from util_lib.buckets import remote
 from util_lib.downloads import Received
 from util_lib.errors import UserError
 from util_lib.redaction import redacted_values
@@ -56,8 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--file_url",
         required=True,
         help="http(s) address, one of a bucket (s3://, gs://, az://, hf://, sftp://) or path of "
-        "the raw file, or a folder or glob of files that are one table; a relative path starts at "
-        "the project root; or the address of a database",
+        "the raw file, or of a folder or glob of files that are one table; a relative path starts "
+        "at the project root; or the address of a database",
     )
     parser.add_argument(
         "--artifact_name", type=cli.artifact_name, required=True, help="e.g. raw_data.parquet"
@@ -115,15 +115,15 @@ def main(argv: list[str] | None = None) -> None:
     ):
         address = whole_address(args.file_url)
         noted: dict[str, Any] = {}
-        files = None if is_database(address) else folders.files_at(address)
+        if is_bucket(address):
+            remote.refuse_secrets(args.file_url)
+        files = None if is_database(address) else remote.files_at(address)
         if is_database(address):
             connection.refuse_password(args.file_url)
             path, received, noted = from_database(address, args, tmp)
         elif any(getattr(args, f"sql_{name}") for name in SQL):
             raise UserError(f"{shown} is no database: leave the options that begin with sql_ out")
         elif files is None:
-            if is_bucket(address):
-                refuse_secrets(args.file_url)
             path = Path(tmp, file_name(args.file_url, args.artifact_name))
             received = downloads.fetch(address, path, args.max_bytes)
         else:

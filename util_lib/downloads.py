@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
@@ -64,7 +64,7 @@ def fetch(url: str, path: Path, max_bytes: int) -> Received:
     )
 
 
-def fetch_all(files: list[Path], folder: Path, max_bytes: int) -> Received:
+def fetch_all(files: Sequence[folders.Named], folder: Path, max_bytes: int) -> Received:
     """Copy files, which are one table, into `folder`; its sha256 is `folders.together`."""
     n_bytes, digests = 0, []
     for file in files:

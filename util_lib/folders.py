@@ -3,7 +3,8 @@
 import glob
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from util_lib.errors import UserError
@@ -42,17 +43,32 @@ def files_at(address: str) -> list[Path] | None:
         found = [ROOT / name for name in glob.glob(pattern, root_dir=ROOT)]
     else:
         return None
-    found = sorted((file for file in found if file.name[0] not in "._"), key=lambda file: file.name)
-    if nowhere := [file.name for file in found if not file.exists()]:
+    if nowhere := [file.name for file in found if _counts(file) and not file.exists()]:
         raise UserError(
             f"file_url {address!r} names {nowhere[0]!r}, a link that leads to no file: a part of "
             "the table is missing; mend the link, or remove it"
         )
-    files = [file for file in found if file.is_file()]
+    return one_table(address, path, [file for file in found if file.is_file()])
+
+
+class Named(Protocol):
+    """A file on a disk or in a bucket."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in its folder."""
+
+
+File = TypeVar("File", bound=Named)
+
+
+def one_table(address: str, path: object, files: Iterable[File]) -> list[File]:
+    """Return the files that count, in the order of their names; `UserError` if they are unlike."""
+    files = sorted(filter(_counts, files), key=lambda file: file.name)
     names = [file.name for file in files]
     if not files:
         raise UserError(f"file_url {address!r} names no files: looked for {path}")
-    if len(kinds := {file.suffix.lower() for file in files}) > 1:
+    if len(kinds := {PurePath(name).suffix.lower() for name in names}) > 1:
         raise UserError(
             f"file_url {address!r} names files of several kinds ({', '.join(sorted(kinds)[:5])}): "
             "the files of a table are alike; choose them by a pattern such as incoming/*.parquet"
@@ -63,6 +79,10 @@ def files_at(address: str) -> list[Path] | None:
             "are told apart by their names"
         )
     return files
+
+
+def _counts(file: Named) -> bool:
+    return file.name[0] not in "._"
 
 
 def digest(files: Iterable[Path]) -> str:

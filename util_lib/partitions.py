@@ -6,12 +6,12 @@ rows have in one column: the week of a date, else the value.
 
 import argparse
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from util_lib import cli
 from util_lib.errors import UserError
+from util_lib.folders import File
 
 COLUMN = "_partition"  # of the cleaned table: which partition a row is of
 SHARE, NEWEST = "share", "newest_partition"  # what `data.test` may be
@@ -115,7 +115,7 @@ def order(name: str) -> tuple[int, float, str]:
         return (1, 0.0, name)
 
 
-def of_files(files: list[Path], how: Parted) -> list[Path]:
+def of_files(files: Sequence[File], how: Parted) -> Sequence[File]:
     """Return the files of the partitions that are taken; all where they are no partitions."""
     if how.by != "file":
         return files

@@ -223,8 +223,10 @@ def source(step: Step, parameter: str, settings: Settings) -> str:
             raise fingerprint.UnknownFingerprint(str(error)) from None
     if HIDDEN in url and settings.main.plan:
         raise fingerprint.UnknownFingerprint("the secrets of its address are not set here")
-    asked = _state_in_bucket if is_bucket(url) else _state_on_server
-    digest = asked(url) if told == "null" else told.lower()
+    if told != "null":
+        digest = told.lower()
+    else:
+        digest = _state_in_bucket(url, step) if is_bucket(url) else _state_on_server(url)
     return f"{without_secrets(url)} sha256 {digest}"
 
 
@@ -252,16 +254,24 @@ def _state_in_database(address: str, parameters: dict[str, str]) -> str:
         raise fingerprint.UnknownFingerprint(str(error)) from None
 
 
-def _state_in_bucket(url: str) -> str:
-    """Ask the bucket for the file's ETag or date."""
+def _state_in_bucket(url: str, step: Step) -> str:
+    """Ask the bucket for the ETags or dates of a file, or of those that a step takes of several."""
+    address = whole_address(url)
     try:
-        found = remote.look(whole_address(url), seconds=TIMEOUT_S)
+        files = remote.files_in_bucket(address, TIMEOUT_S)
+        if files is None:
+            found = {url: remote.look(address, TIMEOUT_S)}
+        else:
+            taken = partitions.of_files(files, _partitions(step))
+            found = {file.name: file.state for file in taken}
     except UserError as error:
         raise fingerprint.UnknownFingerprint(str(error)) from None
-    said = found.etag or found.last_modified
-    if not said:
-        raise fingerprint.UnknownFingerprint(f"{without_secrets(url)} gives neither ETag nor date")
-    return hashlib.sha256(f"{url}\n{said}\n{found.size}".encode()).hexdigest()
+    lines = []
+    for name, state in found.items():
+        if not (said := state.etag or state.last_modified):
+            raise fingerprint.UnknownFingerprint(f"{name} gives neither ETag nor date")
+        lines += [name, said, str(state.size)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _state_on_server(url: str) -> str:

@@ -32,7 +32,8 @@ from pipeline.running.screen import Screen
 from pipeline.settings import overrides, resolvers, temporary
 from pipeline.settings.composing import settings_of
 from pipeline.settings.schema import EnvManager, Settings
-from util_lib import cli, folders, safe_files, validation
+from util_lib import cli, safe_files, validation
+from util_lib.buckets import remote
 from util_lib.errors import UserError
 from util_lib.project import ROOT, resolve_path
 from util_lib.tracking.store.database import open_store
@@ -200,7 +201,7 @@ def _data(
     from util_lib import downloads
 
     data, address = settings.data, whole_address(settings.data.file_url)
-    if is_database(address) or folders.files_at(address) is not None:
+    if is_database(address) or remote.files_at(address) is not None:
         raise UserError(
             "rows are drawn of one file, and data.file_url is none: leave sample out, or name one "
             "by hydra_options=data.file_url=<path>"

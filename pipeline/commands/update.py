@@ -17,7 +17,7 @@ from pipeline.settings import overrides, resolvers, surroundings
 from pipeline.settings.composing import settings_of
 from pipeline.settings.schema import Settings
 from pipeline.updating import look, tick
-from util_lib import cli, folders, partitions, safe_files
+from util_lib import cli, partitions, safe_files
 from util_lib.errors import UserError
 from util_lib.redaction import remember_environment
 from util_lib.tracking import choice
@@ -72,7 +72,7 @@ def _partitions(settings: Settings, asked: str) -> list[str]:
     """Return the partitions of files from the first to the last that are asked for."""
     look.files_of(settings)  # says where it looked, if there is nothing
     first, colon, last = asked.partition(":")
-    files = folders.files_at(settings.data.file_url)
+    files = look.all_files_of(settings)
     if settings.data.partition.by != "file" or files is None:
         raise UserError(
             "backfill goes through the files of a folder: it needs data.partition.by=file and a "

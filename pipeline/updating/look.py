@@ -5,6 +5,7 @@ Reading is all it does, and it imports nothing slow: most ticks end here.
 
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +14,10 @@ from pipeline.planning.step import Step
 from pipeline.settings.schema import Settings
 from pipeline.updating import log
 from util_lib import folders, partitions, tracking
+from util_lib.buckets import remote
 from util_lib.errors import UserError
 from util_lib.tracking import choice
+from util_lib.urls import is_database, whole_address
 
 REPORT, VERDICT = "monitoring_report", "verdict.json"  # of monitoring
 SETTLED_S = 60  # a file that was changed more recently may still grow
@@ -47,7 +50,7 @@ def look(settings: Settings, steps: list[Step]) -> Look:
     model = holder(settings)
     return Look(
         source,
-        source.partition(" sha256 ")[2][:64] if source and files else None,
+        source.partition(" sha256 ")[2][:64] if source and _on_disk(files) else None,
         names[-1] if names else None,
         {step.name: _code(step, settings) for step in steps},
         _waits(settings, files, names),
@@ -69,10 +72,10 @@ def source_of(settings: Settings, steps: list[Step]) -> str | None:
     return f"{found} until {how.until}" if how.by == "column" and how.until else found
 
 
-def files_of(settings: Settings) -> list[Path]:
-    """Return the files that are taken; none where the data are not on a disk of this machine."""
+def files_of(settings: Settings) -> Sequence[folders.Named]:
+    """Return the files that are taken; none where the data are one address, or rows of a table."""
     url = settings.data.file_url
-    if (files := folders.files_at(url)) is not None:
+    if (files := all_files_of(settings)) is not None:
         how = settings.data.partition
         return partitions.of_files(files, partitions.Parted(how.by, how.window, how.until))
     if (path := folders.path_at(url)) is None:
@@ -82,7 +85,18 @@ def files_of(settings: Settings) -> list[Path]:
     return [path]
 
 
-def partitions_of(settings: Settings, files: list[Path]) -> list[str]:
+def all_files_of(settings: Settings) -> Sequence[folders.Named] | None:
+    """Return the files of the folder or glob that the data are, also those that are not taken."""
+    address = whole_address(settings.data.file_url)
+    return None if is_database(address) else remote.files_at(address)
+
+
+def _on_disk(files: Sequence[folders.Named]) -> list[Path]:
+    """Return those files whose content is known here, and that may still grow."""
+    return [file for file in files if isinstance(file, Path)]
+
+
+def partitions_of(settings: Settings, files: Sequence[folders.Named]) -> list[str]:
     """Return the partitions that files are, oldest first; none where they are no partitions."""
     if settings.data.partition.by != "file":
         return []
@@ -117,8 +131,8 @@ def _code(step: Step, settings: Settings) -> str:
     return fingerprint.digest({k: v for k, v in parts.items() if k not in NOT_CODE})[:16]
 
 
-def _waits(settings: Settings, files: list[Path], names: list[str]) -> str:
-    for file in files:
+def _waits(settings: Settings, files: Sequence[folders.Named], names: list[str]) -> str:
+    for file in _on_disk(files):
         age = time.time() - file.stat().st_mtime
         if 0 <= age < SETTLED_S:
             return f"{file.name} was changed {age:.0f} s ago and may still grow"

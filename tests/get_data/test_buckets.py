@@ -28,8 +28,9 @@ def get(address: str, *more: str) -> None:
     run.main(["--file_url", address, "--artifact_name", RAW, *more])
 
 
-def known(address: str) -> str:
-    step = Step("get_data", {"file_url": address}, (), (RAW,), "get_data", source="file_url")
+def known(address: str, **given: str) -> str:
+    parameters = {"file_url": address, **given}
+    step = Step("get_data", parameters, (), (RAW,), "get_data", source="file_url")
     return decision.source(step, "file_url", None)
 
 
@@ -57,11 +58,68 @@ def test_limits_are_those_of_a_download(bucket, steps, content, given, says):
     assert not steps.exists(f"{RAW}:latest")
 
 
+WEEKS = {f"in/2026-W{week:02}.csv": b"a\n%d\n" % week for week in (9, 10, 11)}
+NOTES = {"in/_SUCCESS": b"x", "in/.part": b"x", "in/old/2026-W01.csv": b"a\n0\n", "in/": b""}
+
+
+@pytest.mark.parametrize("named", ["in/", "in", "in/*.csv", "i*/2026-W*"])
+def test_the_files_of_a_folder_or_glob_are_one_table_in_the_order_of_their_names(
+    bucket, steps, named
+):
+    for key, content in {**NOTES, **WEEKS}.items():
+        bucket.put(key, content)
+    get(f"{bucket.address}/{named}")
+    logged = steps.artifact(f"{RAW}:latest")
+    digests = {path: entry.sha256 for path, entry in logged.manifest.entries.items()}
+    sha256s = {key[3:]: hashlib.sha256(content).hexdigest() for key, content in WEEKS.items()}
+    assert digests == sha256s
+    listed = "".join(f"{sha256}  {name}\n" for name, sha256 in sha256s.items())
+    assert logged.metadata["sha256"] == hashlib.sha256(listed.encode()).hexdigest()
+    assert logged.metadata["n_files"] == 3
+    get(f"{bucket.address}/{named}", "--partition_by", "file", "--partition_window", "2")
+    newest = steps.artifact(f"{RAW}:latest")
+    assert [*newest.manifest.entries] == ["2026-W10.csv", "2026-W11.csv"]
+
+
+@pytest.mark.parametrize(
+    ("named", "given", "says"),
+    [
+        ("in/*.txt", [], r"names no files: looked for .*in/\*.txt"),
+        ("in/", ["--max_bytes", "9"], "more than the allowed"),
+        ("*/*", [], "several files called '2026-W09.csv'"),
+        ("mixed/", [], r"files of several kinds \(.csv, .parquet\)"),
+    ],
+)
+def test_files_of_a_bucket_that_are_no_table_are_refused(bucket, steps, named, given, says):
+    others = {"out/2026-W09.csv": b"a\n1\n", "mixed/a.csv": b"a\n1\n", "mixed/b.parquet": b"P"}
+    del others["mixed/b.parquet" if named == "*/*" else "out/2026-W09.csv"]
+    for key, content in {**WEEKS, **others}.items():
+        bucket.put(key, content)
+    with pytest.raises(UserError, match=says):
+        get(f"{bucket.address}/{named}", *given)
+    assert not steps.exists(f"{RAW}:latest")
+
+
+def test_the_cache_knows_a_folder_by_the_etags_of_the_files_that_are_taken(bucket):
+    for key, content in WEEKS.items():
+        bucket.put(key, content)
+    folder = f"{bucket.address}/in/"
+    whole, newest = known(folder), known(folder, partition_by="file", partition_window="1")
+    assert whole != newest
+    bucket.put("in/_SUCCESS", b"x")
+    bucket.put("in/2026-W09.csv", WEEKS["in/2026-W09.csv"])  # the same again
+    assert known(folder) == whole
+    bucket.put("in/2026-W09.csv", b"a\n90\n")
+    assert known(folder) != whole
+    assert known(folder, partition_by="file", partition_window="1") == newest
+    bucket.put("in/2026-W12.csv", b"a\n12\n")
+    assert known(folder, partition_by="file", partition_window="1") != newest
+
+
 def test_a_file_or_bucket_that_is_not_there_is_said(bucket, steps):
     bucket.put("in/songs.csv", BODY[:8])
-    for name, says in {"out": "does not exist", "in": "is a folder: expected one file"}.items():
-        with pytest.raises(UserError, match=f"{bucket.address}/{name} {says}"):
-            get(f"{bucket.address}/{name}")
+    with pytest.raises(UserError, match=f"{bucket.address}/out does not exist"):
+        get(f"{bucket.address}/out")
     with pytest.raises(UserError, match="s3://nobodys-bucket/songs.csv does not exist"):
         get("s3://nobodys-bucket/songs.csv")
 

@@ -6,6 +6,7 @@ call of theirs is waited for as long as `ANSWER_S`, and what they say becomes on
 """
 
 import functools
+import glob
 import importlib
 import logging
 import os
@@ -13,12 +14,13 @@ import queue
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from util_lib import folders
 from util_lib.errors import UserError
 from util_lib.redaction import redacted, remember_address
 from util_lib.urls import BUCKETS, SECRET_URL, is_bucket, without_secrets
@@ -77,6 +79,22 @@ class FileState(NamedTuple):
     last_modified: str | None
 
 
+class BucketFile(NamedTuple):
+    """One of the files of a folder or glob."""
+
+    address: str
+    state: FileState
+
+    @property
+    def name(self) -> str:
+        """What it is called in its folder."""
+        return self.address.rpartition("/")[2]
+
+    def __str__(self) -> str:
+        """Return its address, as a path returns itself."""
+        return self.address
+
+
 def refuse_secrets(given: str) -> None:
     """Raise `UserError` for secrets in an address among the arguments, which MLflow shows."""
     if urlsplit(given).password is not None or urlsplit(given).query:
@@ -94,8 +112,38 @@ def look(address: str, seconds: float | None = None) -> FileState:
     info = _ask(address, system.info, path, seconds=seconds)
     if info["type"] == "directory":
         raise UserError(f"{without_secrets(address)} is a folder: expected one file")
-    etag, changed = (next((info[k] for k in keys if info.get(k)), None) for keys in (TAGS, TIMES))
-    return FileState(int(info["size"]), etag and str(etag), changed and str(changed))
+    return _state(info)
+
+
+def files_at(address: str) -> Sequence[folders.Named] | None:
+    """Return the files that a folder or a glob names, on a disk or in a bucket.
+
+    None where there is one file, or nothing.
+    """
+    return files_in_bucket(address) if is_bucket(address) else folders.files_at(address)
+
+
+def files_in_bucket(address: str, seconds: float | None = None) -> list[BucketFile] | None:
+    """Return the files that a folder or a glob of a bucket names, as `folders.files_at` does."""
+    system, path = _opened(address)
+    _ask(address, system.invalidate_cache)
+    inside = address.partition("://")[2].partition("/")[2]
+    start, above = path.removesuffix(inside), address.removesuffix(inside)
+    try:
+        is_folder = _ask(address, system.info, path, seconds=seconds)["type"] == "directory"
+        if not is_folder:
+            return None
+        infos = _ask(address, system.ls, path, detail=True, seconds=SILENCE_S)
+    except NotThere:
+        if not glob.has_magic(inside):
+            return None
+        infos = _ask(address, system.glob, path, detail=True, seconds=SILENCE_S).values()
+    found = [
+        BucketFile(above + info["name"].removeprefix(start), _state(info))
+        for info in infos
+        if info["type"] == "file" and not info["name"].endswith("/")
+    ]
+    return folders.one_table(without_secrets(address), path, found)
 
 
 @contextmanager
@@ -144,6 +192,11 @@ def sizes_below(address: str) -> dict[str, int]:
     except NotThere:
         return {}
     return {name.rpartition(f"{path}/")[2]: int(info["size"]) for name, info in found.items()}
+
+
+def _state(info: dict[str, Any]) -> FileState:
+    etag, changed = (next((info[k] for k in keys if info.get(k)), None) for keys in (TAGS, TIMES))
+    return FileState(int(info["size"]), etag and str(etag), changed and str(changed))
 
 
 def _kind(address: str) -> Access:
