@@ -5,8 +5,9 @@ make what it makes. All that come after a gate wait for it.
 """
 
 import os
+import queue
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from typing import NamedTuple
 
 from pipeline.caching import decision as reuse
@@ -17,6 +18,7 @@ from pipeline.planning.step import Outcome, Step
 from pipeline.running import stopping
 from pipeline.settings.schema import Settings
 from util_lib.errors import UserError
+from util_lib.processes import signals
 from util_lib.tracking.names import parse_reference
 
 
@@ -61,6 +63,7 @@ def walk(
     made = dict(made or {})
     decisions: dict[int, Decision] = {}
     running: dict[int, _Running] = {}
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()  # places of steps whose process has
     finished: set[int] = set()
     failures: list[UserError] = []
 
@@ -103,7 +106,10 @@ def walk(
             way = reuse.way(step, settings, versions, made)
             say(f"{position(steps, step)}: runs, because: {decision.reason}{way}")
         before = dict(made)
-        running[place] = _Running(execute(step, outcome, before), decision, before)
+        work = execute(step, outcome, before)
+        with signals.held():  # an interrupt would leave the lock of `ended` taken
+            running[place] = _Running(work, decision, before)
+            work.ended.add_done_callback(lambda _: ended.put(place))
 
     try:
         while True:
@@ -112,9 +118,7 @@ def walk(
                     look_at(place)
             if not running:
                 break
-            wait([each.work.ended for each in running.values()], return_when=FIRST_COMPLETED)
-            for place in [place for place, each in running.items() if each.work.ended.done()]:
-                finish(place)
+            finish(ended.get())
     except BaseException:
         stopped = [each.work for each in running.values()]
         stopping.stop_until(lambda: all(work.ended.done() for work in stopped))

@@ -6,11 +6,12 @@ of how many, its time), in a pipe or a file it passes through as it is.
 """
 
 import os
+import queue
 import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -47,7 +48,8 @@ class Screen:
         self._begun: set[str] = set()
         self._lines: dict[int, deque[str]] = {}
         self._writers: dict[int, int] = {}
-        self._synced: dict[int, threading.Event] = {}
+        # No Event: an interrupt may leave its lock taken, and the next one waits for ever.
+        self._synced: dict[int, queue.SimpleQueue[None]] = {}
 
     @property
     def is_terminal(self) -> bool:
@@ -115,7 +117,7 @@ class Screen:
             os.dup2(writer, number)
             os.close(writer)
             self._lines[number] = deque(maxlen=KEPT_LINES)
-            self._synced[number] = threading.Event()
+            self._synced[number] = queue.SimpleQueue()
             thread = threading.Thread(
                 target=self._relay, args=(reader, number, saved[number]), daemon=True
             )
@@ -153,10 +155,12 @@ class Screen:
         """Wait until all that was written so far has been shown."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        for number, synced in self._synced.items():
-            synced.clear()
+        for number in self._synced:
+            synced: queue.SimpleQueue[None] = queue.SimpleQueue()
+            self._synced[number] = synced
             os.write(number, SYNC)
-            synced.wait(timeout=10)
+            with suppress(queue.Empty):
+                synced.get(timeout=10)
 
     def last_words(self, step: str) -> str:
         """Return the last line that a step wrote: to stderr, else to stdout; empty for none.
@@ -189,7 +193,7 @@ class Screen:
                     elif not unheard:
                         unheard = not _write_all(original, before)
                 if marker:
-                    self._synced[number].set()
+                    self._synced[number].put(None)
         os.close(original)
 
     def table(self, outcomes: list[Outcome]) -> None:

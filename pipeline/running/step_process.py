@@ -87,7 +87,8 @@ def begin(
     if address:
         given[SECRET_URL] = address
     with _handed_over(opened, given, run_id, ended):
-        thread.start()
+        with signals.held():  # broken off, it would start unseen
+            thread.start()
     return Begun(run_id, ended)
 
 
@@ -119,7 +120,7 @@ def _wait_for_process(run_id: str, ended: Future[None]) -> None:
     """Wait until a step's process is there, or has been."""
     import psutil
 
-    while not ended.done():
+    while not _is_done(ended):
         for child in psutil.Process().children():
             try:
                 if child.environ().get("MLFLOW_RUN_ID") == run_id:
@@ -127,6 +128,11 @@ def _wait_for_process(run_id: str, ended: Future[None]) -> None:
             except psutil.Error:
                 continue
         time.sleep(0.02)
+
+
+def _is_done(ended: Future[None]) -> bool:
+    with signals.held():  # an interrupt would leave its lock taken
+        return ended.done()
 
 
 def _run(

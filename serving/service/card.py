@@ -81,13 +81,21 @@ def _calibration(model: ServedModel) -> dict[str, list[float]] | None:
     return dict(zip(("right", "sure"), told, strict=True))
 
 
+def _words(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in value.items()}
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
+
+
 def as_page(model: ServedModel, card: dict[str, Any]) -> str:
     """Return a card as a page."""
     facts = [(name, card[name]) for name in FACTS if card.get(name) is not None]
     facts += [
-        (name, f"{key}: {value}")
+        (name, f"{key}: {_words(value)}")
         for name in ("data", "promoted")
         for key, value in (card[name] or {}).items()
+        if value is not None
     ]
     drawn = []
     if card["importance"]:

@@ -18,6 +18,7 @@ N_SHOWN = 3  # values and row numbers in a sentence
 N_EXAMPLES = 10  # rows in a finding
 N_LOOKED_AT = 1000  # wrong values among which different ones are looked for
 EXACT = 1e15  # up to here a whole float is shown as an integer
+SMALL = 0.0001  # how much smaller a p-value is says nothing more
 MAX_LENGTH = 60  # of a shown value
 
 
@@ -189,4 +190,6 @@ def plain(value: Any) -> str | int | float | bool | None:
 def chance(p: float, level: float) -> str:
     """Say how likely a test finds so much by chance, and on which side of `level` that is."""
     said = f"p = {p:.2g}" if p else "p < 1e-300"  # a double holds no smaller one
+    if p < SMALL <= level:
+        said = f"p < {SMALL}"
     return f"{said} {'<' if p < level else '>='} {level:.4g}"

@@ -282,5 +282,7 @@ def test_large_tables_without_drift_do_not_alarm_at_the_default_thresholds():
 
 
 def test_a_chance_that_no_number_holds_is_not_called_0():
-    assert sentences.chance(0.0, 0.05) == "p < 1e-300 < 0.05"
+    assert sentences.chance(0.0, 0.05) == "p < 0.0001 < 0.05"
+    assert sentences.chance(0.0, 0.00002) == "p < 1e-300 < 2e-05"
+    assert sentences.chance(3e-9, 0.00002) == "p = 3e-09 < 2e-05"
     assert sentences.chance(0.2, 0.05) == "p = 0.2 >= 0.05"
