@@ -14,7 +14,7 @@ from util_lib.sql import connection
 KINDS = ("sqlite", "duckdb", "postgresql")
 
 
-def _program(name: str) -> str | None:
+def program(name: str) -> str | None:
     """Find a program of PostgreSQL's, which Debian keeps off the PATH."""
     kept = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return shutil.which(name) or (str(kept[-1]) if kept else None)
@@ -33,9 +33,9 @@ class Server:
             shutil.chown(folder, "nobody", "nogroup")
         self.n_databases = 0
 
-    def _run(self, program: str, *words: str) -> None:
+    def _run(self, name: str, *words: str) -> None:
         subprocess.run(
-            [_program(program), *words],
+            [program(name), *words],
             check=True,
             cwd=self.folder,
             stdout=subprocess.DEVNULL,
@@ -87,7 +87,7 @@ class Database:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    if _program("initdb") is None:
+    if program("initdb") is None:
         pytest.skip("PostgreSQL is not installed here: apt-get install postgresql")
     with tempfile.TemporaryDirectory(prefix="pg") as folder:  # a socket's path must be short
         server = Server(Path(folder))

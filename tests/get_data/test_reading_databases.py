@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from sql_support import Database
 from step_support import ROOT
 
 from get_data import run
@@ -51,6 +52,15 @@ def test_a_query_gives_its_rows_and_changes_nothing(database, steps):
     with pytest.raises(UserError):
         get(database, query="DELETE FROM songs RETURNING id")
     assert database.rows("SELECT count(*) FROM songs") == [(3,)]
+
+
+def test_a_query_of_duckdb_writes_no_file(steps, tmp_path):
+    database, beside = Database(f"duckdb:///{tmp_path / 'made.db'}"), tmp_path / "songs.csv"
+    database.execute(*MADE)
+    for query in (f"COPY songs TO '{beside}'", f"SELECT 1; COPY songs TO '{beside}'"):
+        with pytest.raises(UserError, match="disabled by configuration"):
+            get(database, table="songs", version_query=query)
+    assert not beside.exists()
 
 
 def test_names_are_names_whatever_is_in_them(database, steps):

@@ -81,8 +81,7 @@ def _stored(dtype: Any, kind: str) -> Stored | None:
             return Stored("texts", pa.string(), "TEXT")
         return Stored("numbers", dtype, f"NUMERIC({dtype.precision}, {dtype.scale})")
     if types.is_timestamp(dtype) and dtype.tz is not None:
-        sql = "TIMESTAMP" if kind == "sqlite" else "TIMESTAMP WITH TIME ZONE"
-        return Stored("times", pa.timestamp("us", "UTC"), sql)
+        return Stored("times", pa.timestamp("us", "UTC"), "TIMESTAMP WITH TIME ZONE")
     family = next((name for name, is_so in _IS.items() if is_so(dtype)), None)
     if family is None:
         return None
@@ -167,8 +166,8 @@ def misfits(how: dict[str, Stored], there: dict[str, There], kind: str) -> list[
             takes += WIDER_IN_SQLITE.get(column.family, ())
         if has not in takes:
             found.append(f"{name} has {column.family} and the table's column is {dtype}")
-        elif has == "times" == column.family and kind != "sqlite":
-            zone = "with time zone" in dtype
+        elif has == "times" == column.family:
+            zone = "with time zone" in dtype or "timestamptz" in dtype
             if zone != (column.sent.tz is not None):
                 having = "without" if zone else "with"
                 found.append(

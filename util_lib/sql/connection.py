@@ -171,6 +171,8 @@ def _connected(
     if kind == "duckdb":
         options = {"path": str(file), "access_mode": "READ_ONLY" if read_only else "READ_WRITE"}
         options |= {"entrypoint": "duckdb_adbc_init", "autoinstall_known_extensions": "false"}
+        # Who reads touches no other file (COPY); of who writes, each thread holds rows of its own.
+        options |= {"enable_external_access": "false"} if read_only else {"threads": "1"}
         return dbapi.connect(driver=driver.driver_path(), db_kwargs=options)
     os.environ.setdefault("PGCONNECT_TIMEOUT", str(CONNECT_S))
     return driver.connect(address)

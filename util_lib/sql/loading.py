@@ -27,7 +27,7 @@ LOADS = "pipeline_loads"
 LOADS_COLUMNS = '("table" TEXT, digest TEXT, "rows" BIGINT, run TEXT, "time" TEXT, mode TEXT)'
 NEW, DIGITS = "__new_", 12  # of the digest, in the name of the table that is being made
 LONGEST_TABLE = columns.LONGEST - len(NEW) - DIGITS
-SEND_ROWS = {"sqlite": 2**14, "postgresql": 2**14, "duckdb": 122_880}  # as its row groups
+SEND_ROWS = 2**14
 READ_BYTES = 2**18
 
 
@@ -167,7 +167,7 @@ class _Loading:
         self.db.execute(f"CREATE TABLE {self.at(self.new)} ({', '.join(described)})")
         self.db.commit()
         expected = [0] * (len(self.how) + 1)
-        for batch in parquet_files.record_batches(file, SEND_ROWS[self.db.kind]):
+        for batch in parquet_files.record_batches(file, SEND_ROWS, use_threads=False):
             given = columns.sent(batch, self.how, self.db.kind)
             self.db.insert(self.schema, self.new, given)
             self.db.commit()

@@ -16,12 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
-from util_lib.dataset.declaration import Csv
 from util_lib.errors import UserError
 from util_lib.tables import packed_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from util_lib.dataset.declaration import Csv
 
 PARQUET_MAGIC = b"PAR1"
 # The rarer in texts and numbers first: where several fit, the first of them is meant.
@@ -40,7 +41,7 @@ class Texts(NamedTuple):
 
 
 def batches(
-    path: Path, options: Csv, names: list[str] | None = None, *, skip_damaged: bool = False
+    path: Path, options: "Csv", names: list[str] | None = None, *, skip_damaged: bool = False
 ) -> Iterator[Texts]:
     """Yield the rows of a CSV file, every field as text; the first batch has none.
 
@@ -81,7 +82,7 @@ def batches(
         raise UserError(f"{path.name} is no readable CSV file: {reason}") from error
 
 
-def _pyarrow(file: BinaryIO, header: list[str], options: Csv, damaged: Any) -> Iterator[Any]:
+def _pyarrow(file: BinaryIO, header: list[str], options: "Csv", damaged: Any) -> Iterator[Any]:
     import pyarrow as pa
     import pyarrow.csv
 
@@ -126,14 +127,14 @@ def _no_rows(header: list[str]) -> "pa.RecordBatch":
     return pa.RecordBatch.from_arrays([pa.array([], pa.string())] * len(header), header)
 
 
-def first_row(path: Path | bytes, options: Csv) -> list[str]:
+def first_row(path: Path | bytes, options: "Csv") -> list[str]:
     """Return the fields of the header, or of the first row where there is none."""
     with opened(path, options) as file:
         first: list[str] = next(rows_of(file, options), [])
     return [name.strip() for name in first] if options.trim else first
 
 
-def _header(path: Path, options: Csv, names: list[str] | None) -> list[str]:
+def _header(path: Path, options: "Csv", names: list[str] | None) -> list[str]:
     """Return the names of the columns; `UserError` where the first line cannot be right."""
     with path.open("rb") as start:
         if start.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
@@ -152,7 +153,7 @@ def _header(path: Path, options: Csv, names: list[str] | None) -> list[str]:
 
 
 def check(
-    path: Path, options: Csv, names: list[str] | None = None, *, skip_damaged: bool = False
+    path: Path, options: "Csv", names: list[str] | None = None, *, skip_damaged: bool = False
 ) -> tuple[list[str], int]:
     """Read through a CSV file once; return the names of its columns and its number of rows.
 
@@ -183,11 +184,11 @@ def check(
     return header, n_rows
 
 
-def _wrong_width(n_fields: int, options: Csv, width: int) -> str:
+def _wrong_width(n_fields: int, options: "Csv", width: int) -> str:
     return f"{n_fields} fields, its {'header' if options.header else 'first row'} has {width}"
 
 
-def _hint(row: list[str], width: int, options: Csv) -> str:
+def _hint(row: list[str], width: int, options: "Csv") -> str:
     if len(row) == width + 1 and not row[-1]:
         return "; if every row ends in a separator, set data.csv.trailing_separator to true"
     if len(row) < width and len(row) <= 1:
@@ -212,7 +213,7 @@ def looks_like_values(names: list[str]) -> bool:
     return any(name.strip().replace(".", "", 1).lstrip("+-").isdecimal() for name in names)
 
 
-def rows_of(file: Iterable[str], options: Csv) -> Any:
+def rows_of(file: Iterable[str], options: "Csv") -> Any:
     """Return Python's reader of the rows of a text, as lists of texts."""
     csv.field_size_limit(sys.maxsize)
     return csv.reader(
@@ -225,14 +226,14 @@ def rows_of(file: Iterable[str], options: Csv) -> Any:
 
 
 @contextmanager
-def opened(path: Path | bytes, options: Csv) -> Iterator[TextIO]:
+def opened(path: Path | bytes, options: "Csv") -> Iterator[TextIO]:
     """Open a file, or its content, at its header, or its first row where it has none."""
     with _bytes(path, options) as file:
         yield io.TextIOWrapper(file, encoding="utf-8", newline="")
 
 
 @contextmanager
-def _bytes(path: Path | bytes, options: Csv) -> Iterator[BinaryIO]:
+def _bytes(path: Path | bytes, options: "Csv") -> Iterator[BinaryIO]:
     """Open a CSV file, in UTF-8, at its header, or its first row where it has none.
 
     Comments and what stands below the table are left out.
@@ -267,7 +268,7 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield from io.BufferedReader(packed_files.Pieces(pieces), PIECE_BYTES)
 
 
-def _table_lines(lines: Iterator[bytes], options: Csv) -> Iterator[bytes]:
+def _table_lines(lines: Iterator[bytes], options: "Csv") -> Iterator[bytes]:
     """Yield the lines without those that `options` says are no part of the table.
 
     Blank lines count as none of the lines below the table. What stands within a quoted field of
@@ -294,7 +295,7 @@ def _table_lines(lines: Iterator[bytes], options: Csv) -> Iterator[bytes]:
     yield from islice(held, max(0, len(held) - options.footer_lines))
 
 
-def _tight(pieces: Iterator[bytes], options: Csv) -> Iterator[bytes]:
+def _tight(pieces: Iterator[bytes], options: "Csv") -> Iterator[bytes]:
     """Yield rows without the blanks around quoted fields, beside which a quote would be a value."""
     mark, patterns, held = options.quote.encode(), _patterns(options), b""
     for piece in pieces:
@@ -316,7 +317,7 @@ class _Patterns(NamedTuple):
     is_open: re.Pattern[bytes]
 
 
-def _patterns(options: Csv) -> _Patterns:
+def _patterns(options: "Csv") -> _Patterns:
     quote, separator = (re.escape(o.encode()) for o in (options.quote, options.separator))
     blanks = rb"" if not options.trim else rb" *+" if options.separator == "\t" else rb"[ \t]*+"
     inside = rb"[^%b]*+(?:%b%b[^%b]*+)*+" % ((quote,) * 4)
@@ -334,14 +335,14 @@ def _patterns(options: Csv) -> _Patterns:
     )
 
 
-def _has_quotes(path: Path, options: Csv) -> bool:
+def _has_quotes(path: Path, options: "Csv") -> bool:
     """Say whether a field may be quoted: only then can a quote be missing, which pyarrow mends."""
     quote = options.quote.encode()
     with _bytes(path, options) as file:
         return any(quote in piece for piece in iter(lambda: file.read(PIECE_BYTES), b""))
 
 
-def _check_first(path: Path, first: list[str], options: Csv, names: list[str] | None) -> None:
+def _check_first(path: Path, first: list[str], options: "Csv", names: list[str] | None) -> None:
     """Raise `UserError` if the header, or the first row where there is none, cannot be right."""
     if not any(field.strip() for field in first):
         after = f" after skip_lines {options.skip_lines}" if options.skip_lines else ""
@@ -381,7 +382,7 @@ def _check_first(path: Path, first: list[str], options: Csv, names: list[str] | 
         )
 
 
-def _undecodable(path: Path, options: Csv, error: UnicodeError) -> str:
+def _undecodable(path: Path, options: "Csv", error: UnicodeError) -> str:
     byte = ""
     if isinstance(error, UnicodeDecodeError):
         byte = f" (byte 0x{error.object[error.start]:02x})"

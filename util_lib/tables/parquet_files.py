@@ -79,17 +79,20 @@ def _numbered(
         start += batch.num_rows
 
 
-def record_batches(file: Any, n_rows: int, columns: list[str] | None = None) -> Iterator[Any]:
+def record_batches(
+    file: Any, n_rows: int, columns: list[str] | None = None, use_threads: bool = True
+) -> Iterator[Any]:
     """Yield the rows of an open file, at most `n_rows` at a time.
 
     Some row groups are asked for at a time: of all, pyarrow keeps what it has read until the end.
+    Each thread keeps memory of its own.
     """
     groups: list[int] = []
     for group in range(file.metadata.num_row_groups):
         groups.append(group)
         held = sum(file.metadata.row_group(each).num_rows for each in groups)
         if held >= n_rows or group == file.metadata.num_row_groups - 1:
-            yield from file.iter_batches(n_rows, row_groups=groups, columns=columns)
+            yield from file.iter_batches(n_rows, groups, columns, use_threads=use_threads)
             groups = []
 
 
@@ -136,10 +139,14 @@ def _with_counted(
 def opened(path: Path, buffer_size: int = 0) -> Iterator[Any]:
     """Open a parquet file; what is wrong with it, also while it is read, becomes a `UserError`.
 
-    With `buffer_size`, in bytes, a column of a row group is not read whole before its first rows.
+    With `buffer_size`, in bytes, a column of a row group is not read whole before its first rows,
+    which `pre_buffer` would undo.
     """
     try:
-        with _within_memory(path), pq.ParquetFile(path, buffer_size=buffer_size) as file:
+        with (
+            _within_memory(path),
+            pq.ParquetFile(path, buffer_size=buffer_size, pre_buffer=False) as file,
+        ):
             refuse_repeated(path, file.schema_arrow.names)
             yield file
     except (pa.ArrowException, OSError) as error:

@@ -166,6 +166,17 @@ def test_long_values_that_a_file_repeats_take_no_more_memory_than_is_free(tmp_pa
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+def test_a_row_group_of_a_parquet_file_is_read_in_pieces(tmp_path):
+    path = tmp_path / "long.parquet"
+    pq.write_table(pa.table({"x": np.random.default_rng(1).normal(size=2**21)}), path)
+    before = pa.total_allocated_bytes()
+    with parquet_files.opened(path, buffer_size=2**16) as file:
+        assert file.num_row_groups <= 2
+        rows = next(parquet_files.record_batches(file, 1000))
+        assert rows.num_rows == 1000
+        assert pa.total_allocated_bytes() - before < path.stat().st_size / 3
+
+
 def test_rows_and_values_are_bounded_in_every_format(file, tmp_path):
     table = pd.DataFrame({f"c{place}": range(5) for place in range(30)})
     table.to_parquet(tmp_path / "t.parquet")
