@@ -203,6 +203,8 @@ CORRUPTIONS: dict[str, dict[str, Change]] = {
     "Rows": {
         "one row": lambda f: f.head(1),
         "no rows": lambda f: f.head(0),
+        "every row twice": lambda f: pd.concat([f, f]),
+        "rows drawn with replacement": lambda f: some(f, 4, again=True),
         "one genre only": lambda f: f[f["genre"] == "techno"],
         "a genre is gone": lambda f: f[f["genre"] != "trance"],
         "a genre is there twice as often": lambda f: pd.concat(
@@ -236,9 +238,6 @@ CORRUPTIONS: dict[str, dict[str, Change]] = {
             f, lambda text: [*text[:9], '"' + text[9], *text[10:]]
         ),
         "JSON instead of CSV": lambda f: File("songs.csv", f.to_json(orient="records").encode()),
-        "a compressed CSV file": lambda f: File(
-            "songs.csv", gzip.compress(f.to_csv(index=False).encode())
-        ),
         "CSV under the name of parquet": lambda f: csv(f)._replace(name="songs.parquet"),
     },
 }
@@ -250,15 +249,17 @@ VARIATIONS: dict[str, Change] = {
     "its rows by tempo": lambda f: f.sort_values("tempo"),
     "its columns backwards": lambda f: f[f.columns[::-1]],
     "an extra column": lambda f: f.assign(id=range(len(f))),
-    "every row twice": lambda f: pd.concat([f, f]),
     "a third of its rows": lambda f: some(f, 2, len(f) // 3),
     "300 of its rows": lambda f: some(f, 3, 300),
     **{
-        f"its rows drawn with replacement, seed {seed}": lambda f, s=seed: some(f, s, again=True)
+        f"nine tenths of its rows, seed {seed}": lambda f, s=seed: some(f, s, len(f) * 9 // 10)
         for seed in range(4, 8)
     },
     **{f"other made songs, seed {seed}": made(seed) for seed in range(11, 16)},
     "CSV": csv,
+    "a compressed CSV file": lambda f: File(
+        "songs.csv", gzip.compress(f.to_csv(index=False).encode())
+    ),
     "CSV with a byte order mark": lambda f: File(
         "songs.csv", f.to_csv(index=False).encode("utf-8-sig")
     ),

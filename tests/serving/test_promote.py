@@ -210,7 +210,7 @@ def test_the_card_of_a_served_model_tells_how_it_came_to_the_alias_it_is_served_
     assert card.of(load("model_export:v0"))["promoted"] is None
     shown = card.as_page(served := load("model_export:prod"), card.of(served))
     assert "reason: for production" in shown and "metrics: roc_auc_ovo_macro 0." in shown
-    assert "None" not in shown
+    assert "from: None" not in shown
 
 
 def test_a_model_that_has_the_alias_already_is_left_alone(models, caplog):
