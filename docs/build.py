@@ -134,6 +134,7 @@ def site() -> None:
     """Build the site; a link that leads nowhere ends it."""
     shutil.rmtree(SITE, ignore_errors=True)
     stage(SITE / "sources")
+    shutil.copyfile(ROOT / "docs/site.css", SITE / "sources/site.css")
     given = ["--with-requirements", str(ROOT / "requirements-docs.txt"), "mkdocs", "build"]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run([*MKDOCS, *given, "--strict", "--quiet"], cwd=ROOT, env=environment)
