@@ -1,6 +1,7 @@
 """How a program ends that a person started: one sentence for an error, and an exit code."""
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ def exit_code(run: Callable[[], int | None]) -> int:
     except UserError as error:
         return fail(error, 1)
     except Stopped as stop:
+        logging.raiseExceptions = False  # a handler whose making was broken off cannot be closed
         return fail(stop, 128 + stop.number)
     except KeyboardInterrupt:
         return fail("stopped", 130)

@@ -49,6 +49,18 @@ except Stopped as stop:
 """
 
 
+HALF_A_HANDLER = """
+import logging, signal, sys
+from pipeline.running.exit_code import stoppable_exit_code
+kept = []
+class Handler(logging.StreamHandler):
+    def createLock(self):
+        kept.append(self)
+        signal.raise_signal(signal.SIGINT)
+sys.exit(stoppable_exit_code(Handler))
+"""
+
+
 def answer_sigint() -> None:
     """Background jobs of a shell ignore SIGINT, and what they start inherits that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -73,6 +85,11 @@ def test_an_interrupt_that_a_weak_references_callback_swallows_is_raised_again()
 
 def test_a_block_that_must_stay_whole_is_interrupted_at_its_end():
     assert python(HELD).stdout == "whole\nstopped by SIGINT\n"
+
+
+def test_an_interrupt_while_logging_is_set_up_shows_no_traceback():
+    done = python(HALF_A_HANDLER)
+    assert (done.returncode, done.stderr) == (130, "error: stopped by SIGINT\n")
 
 
 def test_a_step_in_which_an_interrupt_is_swallowed_ends_too():
