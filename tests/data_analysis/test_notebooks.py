@@ -1,10 +1,13 @@
 """Notebooks: run from top to bottom and logged, or opened in Jupyter."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from step_support import DECLARED, ROOT, make_songs
 from data_analysis import execute, notebooks
 from util_lib import tracking
 from util_lib.errors import UserError
+from util_lib.tracking.store.database import open_store
 
 PARAMETERS = """# %% tags=["parameters"]
 dataset = "none"
@@ -104,9 +108,8 @@ def test_the_notebooks_run_on_the_demo_and_their_figures_are_honest(steps, monke
         next(run for run in tracking.Api().runs("songs_demo") if run.job_type == name)
         for name in ("eda", "modelling", "unsupervised")
     )
-    assert [file.name for file in groups.files() if file.name.endswith(".py")] == [
-        "unsupervised.py"
-    ]
+    (record,) = open_store().runs(id=groups.id)
+    assert [path for path, _, _ in record.files() if path.endswith(".py")] == ["unsupervised.py"]
     assert (eda.summary["n_rows"], eda.summary["n_repeats"]) == (7000, 140)
     best, test = (modelling.summary[f"{part}_roc_auc_ovo_macro"] for part in ("cv", "test"))
     assert abs(best - test) < 0.05
@@ -128,10 +131,16 @@ def test_jupyter_opens_on_a_notebook_and_asks_for_a_token(tmp_path):
             if (found := re.search(r"http://\S+token=\w+", line))
         )
         assert "/lab/tree/eda.py" in address
-        with urllib.request.urlopen(address) as answer:
-            assert "JupyterLab" in answer.read().decode()
+        threading.Thread(target=process.stderr.read, daemon=True).start()  # or it fills up
+        for _ in range(100):  # it tells the address before it listens
+            with contextlib.suppress(urllib.error.URLError):
+                with urllib.request.urlopen(address) as answer:
+                    page = answer.read().decode()
+                break
+            time.sleep(0.3)
+        assert "JupyterLab" in page
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(address.partition("/lab")[0] + "/api/contents")
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate()
+        process.wait()
