@@ -1,6 +1,5 @@
 """Ctrl-C before anything has begun and after all is done. Imports nothing that takes time."""
 
-import contextlib
 import os
 import signal
 import sys
@@ -18,7 +17,9 @@ def answer_at_once() -> None:
 
 
 def _stop(_number: int, _frame: object) -> None:
-    with contextlib.suppress(Exception):  # RuntimeError: a line was being written
+    try:
         sys.stdout.flush()
+    except Exception:  # RuntimeError: a line was being written
+        pass
     os.write(2, b"error: stopped\n")
     os._exit(130)

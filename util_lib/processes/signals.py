@@ -39,12 +39,23 @@ def enough() -> None:
 @contextmanager
 def held() -> Iterator[None]:
     """Do not break off this block, which is short: what it begins must also be noted down."""
-    global _depth
-    _depth += 1
+    hold()
     try:
         yield
     finally:
-        _depth -= 1
+        let_go()
+
+
+def hold() -> None:
+    """Break nothing off from here to `let_go`."""
+    global _depth
+    _depth += 1
+
+
+def let_go() -> None:
+    """End what `hold` began."""
+    global _depth
+    _depth -= 1
 
 
 def _is_passing(kind: type[BaseException]) -> bool:

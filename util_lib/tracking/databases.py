@@ -4,12 +4,16 @@ SQLAlchemy, by which MLflow and Optuna open them, takes `?` for the end of the p
 A folder may have both in its name.
 """
 
+import threading
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from util_lib.errors import UserError
+from util_lib.processes import signals
 
 PREFIX = "sqlite:///"
+HELD = "signals are held"  # what is noted with a connection
 
 
 def address_of(path: Path) -> str:
@@ -39,3 +43,28 @@ def path_of(address: str) -> Path | None:
             f"MLFLOW_TRACKING_URI='{address_of(meant)}', or go to a folder without"
         )
     return Path(unquote(path))
+
+
+def keep_whole() -> None:
+    """Let no signal break off what the main thread does with SQLAlchemy, as MLflow and Optuna do.
+
+    A query that is broken off keeps its lock on the database as long as its traceback lives, and
+    whoever then writes that the run has ended waits for it.
+    """
+    from sqlalchemy import event
+    from sqlalchemy.pool import Pool
+
+    if not event.contains(Pool, "checkout", _taken):
+        event.listen(Pool, "checkout", _taken)
+        event.listen(Pool, "checkin", _given_back)
+
+
+def _taken(_connection: Any, record: Any, _proxy: Any) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signals.hold()
+        record.info[HELD] = True
+
+
+def _given_back(_connection: Any, record: Any) -> None:
+    if record.info.pop(HELD, False):
+        signals.let_go()

@@ -160,7 +160,10 @@ def make_database(uri: str) -> None:
     mends. Call it under `mlflow_lock`.
     """
     path = databases.path_of(uri)
-    if path is None or path.exists():
+    if path is None:
+        return
+    databases.keep_whole()
+    if path.exists():
         return
     from mlflow import MlflowClient as Client
 

@@ -49,6 +49,23 @@ except Stopped as stop:
 """
 
 
+IN_A_DATABASE = """
+import signal, time
+import sqlalchemy
+from pipeline.running.stopping import Stopped, stoppable
+from util_lib.tracking import databases
+databases.keep_whole()
+engine = sqlalchemy.create_engine("sqlite:///:memory:")
+try:
+    with stoppable():
+        with engine.connect() as connection:
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.5)
+            print(connection.execute(sqlalchemy.text("SELECT 'whole'")).scalar(), flush=True)
+        time.sleep(60)
+except Stopped as stop:
+    print(stop)
+"""
 HALF_A_HANDLER = """
 import logging, signal, sys
 from pipeline.running.exit_code import stoppable_exit_code
@@ -85,6 +102,10 @@ def test_an_interrupt_that_a_weak_references_callback_swallows_is_raised_again()
 
 def test_a_block_that_must_stay_whole_is_interrupted_at_its_end():
     assert python(HELD).stdout == "whole\nstopped by SIGINT\n"
+
+
+def test_a_query_of_mlflows_database_is_interrupted_at_its_end():
+    assert python(IN_A_DATABASE).stdout == "whole\nstopped by SIGINT\n"
 
 
 def test_an_interrupt_while_logging_is_set_up_shows_no_traceback():
@@ -210,8 +231,9 @@ def check(place: Place, times: int, seed: int, longest: float) -> None:
         # Before Python has begun, and when it has done all, it is the signal itself that ends it.
         assert code in (130, 0, -signal.SIGINT), (after, said)
         if code == -signal.SIGINT:
-            assert (after < 0.5 and not said) or "receipt:" in said, said
-        assert "Traceback" not in said, (after, said)
+            assert "receipt:" in said or (after < 0.5 and "project" not in said), said
+        # Before main.py's first lines the traceback is Python's own.
+        assert "Traceback" not in said or (code == -signal.SIGINT and after < 0.5), (after, said)
         assert not running(place), (after, said)
         ended += code != 0
         took.append(seconds)
