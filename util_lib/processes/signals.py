@@ -7,11 +7,13 @@ exception is on its way. In a block under `held` it waits for the end of that bl
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 AGAIN_S = 0.2  # between two attempts
+LONGEST_S = 60  # a block that is held longer is broken off after all
 _depth = 0  # of blocks that are not to be broken off
 
 
@@ -21,9 +23,12 @@ def insist(stop: Callable[[], BaseException]) -> None:
     To be called in a handler. `enough` ends it, on the way out.
     """
 
+    until = time.monotonic() + LONGEST_S
+
     def raise_again(_number: int, _frame: FrameType | None) -> None:
         error = stop()
-        if not _depth and not _is_passing(type(error)):
+        held = _depth and time.monotonic() < until
+        if not held and not _is_passing(type(error)):
             raise error
 
     signal.signal(signal.SIGALRM, raise_again)

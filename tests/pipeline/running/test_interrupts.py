@@ -104,6 +104,11 @@ def test_a_block_that_must_stay_whole_is_interrupted_at_its_end():
     assert python(HELD).stdout == "whole\nstopped by SIGINT\n"
 
 
+def test_a_block_that_must_stay_whole_and_does_not_end_is_interrupted_after_all():
+    code = HELD.replace("sleep(0.5)", "sleep(60)").replace("try:", "signals.LONGEST_S = 0.5\ntry:")
+    assert python(code).stdout == "stopped by SIGINT\n"
+
+
 def test_a_query_of_mlflows_database_is_interrupted_at_its_end():
     assert python(IN_A_DATABASE).stdout == "whole\nstopped by SIGINT\n"
 
