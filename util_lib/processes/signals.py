@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 AGAIN_S = 0.2  # between two attempts
 LONGEST_S = 60  # a block that is held longer is broken off after all
@@ -23,14 +24,18 @@ def insist(stop: Callable[[], BaseException]) -> None:
     To be called in a handler. `enough` ends it, on the way out.
     """
 
-    until = time.monotonic() + LONGEST_S
+    until, kind = time.monotonic() + LONGEST_S, type(stop())
 
     def raise_again(_number: int, _frame: FrameType | None) -> None:
-        error = stop()
         held = _depth and time.monotonic() < until
-        if not held and not _is_passing(type(error)):
-            raise error
+        if not held and not _is_passing(kind):
+            raise stop()
 
+    def swallowed(what: Any) -> None:
+        if not issubclass(what.exc_type, kind):
+            sys.__unraisablehook__(what)  # prints a traceback, which here tells nothing
+
+    sys.unraisablehook = swallowed
     signal.signal(signal.SIGALRM, raise_again)
     signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
     raise_again(0, None)
