@@ -95,7 +95,13 @@ class Database:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         self._cursor.execute(query)
-        return list(self._cursor.fetchall())
+        try:
+            return list(self._cursor.fetchall())
+        except (ValueError, OverflowError, NotImplementedError) as error:
+            raise UserError(
+                f"{self.shown} gave what Python cannot hold ({error}), such as a time without end "
+                f"or a text that is no UTF-8: cast it in the query {query!r}"
+            ) from None
 
     def value(self, query: str) -> Any:
         """Return the one value of a query."""
@@ -227,6 +233,7 @@ def alone(connection: Database, address: str, table: str, wait_s: float) -> Iter
     if (file := file_of(address)) is None or connection.kind == "duckdb":
         yield
         return
+    file = file.resolve()  # links are other names of the same database
     beside = file.with_name(f".{file.name}.loading")
     until = time.monotonic() + wait_s
     while True:
