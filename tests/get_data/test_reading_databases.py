@@ -266,6 +266,19 @@ def test_a_password_of_postgresql_is_never_written(postgres, steps):
     assert written and not any(b"s3cretBeeble" in content for content in written)
 
 
+def test_a_wrong_password_is_said_without_the_user(postgres, steps, monkeypatch):
+    address = postgres.new_database()
+    Database(address).execute("CREATE ROLE zaphod LOGIN PASSWORD 'another'")
+    name = address.partition("///")[2].partition("?")[0]
+    shown = f"postgresql:///{name}?host=***"
+    whole = f"postgresql://zaphod:s3cretBeeble@/{name}?host={postgres.folder}"
+    monkeypatch.setenv("GET_DATA_URL", whole)
+    given = ["--file_url", shown, "--sql_table", "songs", "--artifact_name", RAW]
+    with pytest.raises(UserError, match="password authentication failed") as refused:
+        run.main(given)
+    assert "zaphod" not in str(refused.value) and "s3cret" not in str(refused.value)
+
+
 def test_the_driver_that_is_not_there_is_named(steps, tmp_path, monkeypatch):
     (tmp_path / "made.db").touch()
     monkeypatch.setitem(sys.modules, "adbc_driver_sqlite.dbapi", None)

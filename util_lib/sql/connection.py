@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from util_lib.errors import UserError
 from util_lib.redaction import redacted, remember_address
@@ -216,7 +216,8 @@ def _sentence(shown: str, error: Exception, address: str, wait_s: float) -> str:
     said = said.rpartition("ERROR:")[2].partition("Query was:")[0].partition("\nLINE ")[0]
     for secret in sorted(secret_parts(address), key=len, reverse=True):
         said = said.replace(secret, "***")
-    said = " ".join(said.split())
+    user = unquote(urlsplit(address).username or "")
+    said = " ".join(said.replace(f'"{user}"', '"***"').split())
     return f"{shown} says: {redacted(said)}"
 
 
