@@ -48,6 +48,8 @@ class Server:
         self._run("initdb", f"--pgdata={data}", *given)
         options = f"-k {self.folder} -c listen_addresses='' -c fsync=off"
         log = f"--log={self.folder / 'log'}"
+        asks = data / "pg_hba.conf"
+        asks.write_text(f"local all zaphod scram-sha-256\n{asks.read_text()}")
         self._run("pg_ctl", f"--pgdata={data}", f"--options={options}", log, "-w", "start")
 
     def stop(self) -> None:

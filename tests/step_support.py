@@ -1,6 +1,9 @@
 """What the tests of the steps share: a made table of songs, and a way to put it in the store."""
 
 import logging
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,17 @@ from util_lib.tracking.store.places import store_directory
 
 ROOT = Path(__file__).resolve().parents[1]
 GENRES = ("Emo", "Pop", "techno")
+
+
+@contextmanager
+def small_disk(most: int) -> Iterator[None]:
+    """Let no file become longer than `most` bytes in this block, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def make_songs(n_rows: int = 300, seed: int = 1) -> pd.DataFrame:

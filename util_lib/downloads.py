@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from util_lib import folders
+from util_lib import folders, safe_files
 from util_lib.buckets import remote
 from util_lib.errors import UserError
 from util_lib.urls import file_name, is_bucket, without_secrets
@@ -32,6 +33,7 @@ MOST_S = 6 * 3600  # for all attempts together
 RETRY_WAITS_S = (1, 3, 9)  # before the second, third and fourth attempt
 PROGRESS_S = 5  # between two progress lines of a long download
 TRY_AGAIN = (429, 500, 502, 503, 504)  # answers that another attempt may change
+WAY_OUT = "give the file a shorter name, or set TMPDIR to a folder with space"
 HTML_STARTS = (b"<!doctype html", b"<html")
 HTML_SUFFIXES = (".html", ".htm")
 
@@ -88,7 +90,7 @@ def copy(url: str, path: Path, max_bytes: int) -> Received:
     if not source.is_file():
         raise UserError(f"file_url {url!r} does not exist: looked for {source}")
     try:
-        with source.open("rb") as reader, path.open("wb") as writer:
+        with source.open("rb") as reader, _writing(path) as writer:
             n_bytes, sha256, start = _write(
                 iter(lambda: reader.read(CHUNK_BYTES), b""),
                 writer,
@@ -109,7 +111,7 @@ def from_bucket(url: str, path: Path, max_bytes: int) -> Received:
     with remote.reading(url) as (found, chunks):
         if found.size > max_bytes:
             raise UserError(_too_large(shown, found.size, max_bytes))
-        with path.open("wb") as writer:
+        with _writing(path) as writer:
             n_bytes, sha256, start = _write(chunks, writer, shown, max_bytes, found.size)
     _refuse_html(shown, file_name(url, ""), None, start)
     return Received(n_bytes, sha256, found.etag, found.last_modified)
@@ -152,7 +154,7 @@ def _attempt(url: str, path: Path, max_bytes: int, until: float) -> Received:
             announced = _content_length(response)
             if announced is not None and announced > max_bytes:
                 raise UserError(_too_large(shown, announced, max_bytes))
-            with path.open("wb") as writer:
+            with _writing(path) as writer:
                 n_bytes, sha256, start = _write(
                     _body(response, shown, until), writer, shown, max_bytes, announced
                 )
@@ -185,10 +187,6 @@ def _attempt(url: str, path: Path, max_bytes: int, until: float) -> Received:
         raise UserError(f"file_url {shown} cannot be read ({type(error).__name__})") from None
     except UnicodeError:
         raise UserError(f"file_url {shown} is no valid http(s) address") from None
-    except OSError as error:
-        raise UserError(
-            f"the download cannot be written to {path.parent}: {error.strerror or error}"
-        ) from error
 
 
 def _answer(url: str) -> requests.Response:
@@ -233,6 +231,18 @@ def _body(response: requests.Response, shown: str, until: float) -> Iterator[byt
             looked, before = now, received
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[BinaryIO]:
+    """Open the file that is made; a disk that is full is no fault of what is read."""
+    with safe_files.writing(path, WAY_OUT):
+        writer = path.open("wb")
+    try:
+        yield writer
+    finally:
+        with safe_files.writing(path, WAY_OUT):
+            writer.close()
+
+
 def _write(
     chunks: Iterable[bytes], writer: BinaryIO, shown: str, max_bytes: int, total: int | None
 ) -> tuple[int, str, bytes]:
@@ -245,7 +255,8 @@ def _write(
         if n_bytes > max_bytes:
             raise UserError(_too_large(shown, n_bytes, max_bytes))
         digest.update(chunk)
-        writer.write(chunk)
+        with safe_files.writing(writer.name, WAY_OUT):
+            writer.write(chunk)
         if time.monotonic() - said >= PROGRESS_S:
             of = f" of {total / 1e6:,.1f}" if total else ""
             logger.info("%.1f%s MB received", n_bytes / 1e6, of)

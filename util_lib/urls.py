@@ -103,12 +103,15 @@ def is_bucket(url: str) -> bool:
 
 
 def file_name(url: str, default: str) -> str:
-    """Return the base name of the path in `url`, without query and fragment.
+    """Return the base name of the path in `url`, without query and fragment of a web address.
 
     `default` where the path ends in a slash or its name is not fit for a file.
     """
-    path = urlsplit(url).path if "://" in url else url
-    name = PurePosixPath(unquote(path)).name if not path.endswith("/") else ""
+    if is_bucket(url):  # whose keys are as they stand
+        path = url.partition("://")[2].partition("/")[2]
+    else:
+        path = unquote(urlsplit(url).path if "://" in url else url)
+    name = PurePosixPath(path).name if not path.endswith("/") else ""
     fits = re.fullmatch(r"[^\x00-\x1f\\:*?\"<>|]+", name) and len(os.fsencode(name)) <= LONGEST
     return name if fits and name != ".." else default
 

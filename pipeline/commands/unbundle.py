@@ -101,6 +101,11 @@ def _unpack(bundle: Path, target: Path) -> None:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(place)
         (work / "code").rename(target)
+    except (ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise Refused(
+            f"{bundle} was not made by this project, for what it holds cannot be used ({error}); "
+            "nothing was kept"
+        ) from error
     except OSError as error:
         if target.exists():
             raise Refused(f"{target} was made by another program meanwhile: look at it") from error
@@ -175,6 +180,8 @@ def _manifest(name: str, content: bytes) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(content) if name == "manifest.json" else {}
         made = about["format"], about["python"], about["platform"], about["members"].items()
         inside = PurePosixPath(about["folder"])
+        for told in (about["version"], *about["artifacts"], *about["receipts"]):
+            str.isprintable(told)  # a text
     except (ValueError, TypeError, KeyError, AttributeError):
         raise Refused("the file is no bundle: it does not begin with a manifest") from None
     if made[0] != FORMAT or inside.is_absolute() or ".." in inside.parts:

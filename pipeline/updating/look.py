@@ -17,7 +17,7 @@ from util_lib import folders, partitions, tracking
 from util_lib.buckets import remote
 from util_lib.errors import UserError
 from util_lib.tracking import choice
-from util_lib.urls import is_database, whole_address
+from util_lib.urls import is_bucket, is_database, whole_address
 
 REPORT, VERDICT = "monitoring_report", "verdict.json"  # of monitoring
 SETTLED_S = 60  # a file that was changed more recently may still grow
@@ -78,6 +78,9 @@ def files_of(settings: Settings) -> Sequence[folders.Named]:
     if (files := all_files_of(settings)) is not None:
         how = settings.data.partition
         return partitions.of_files(files, partitions.Parted(how.by, how.window, how.until))
+    if is_bucket(url):
+        remote.look(whole_address(url))  # says what is wrong, where nothing is there
+        return []
     if (path := folders.path_at(url)) is None:
         return []
     if not path.is_file():  # a disk that is away, perhaps: no fault of the data

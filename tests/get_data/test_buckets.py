@@ -6,12 +6,13 @@ import os
 import socket
 import sys
 import threading
+from urllib.parse import quote
 
 import asyncssh
 import pytest
 import requests
 from bucket_support import SECRET
-from step_support import ROOT
+from step_support import ROOT, small_disk
 
 from get_data import run
 from pipeline.caching import decision, fingerprint
@@ -41,6 +42,24 @@ def test_a_file_of_a_bucket_arrives_byte_for_byte(bucket, steps):
     assert logged.manifest.entries["songs.csv"].sha256 == sha256
     assert logged.metadata["etag"] == f'"{hashlib.md5(BODY).hexdigest()}"'
     assert logged.metadata["original_url"] == f"{bucket.address}/in/songs.csv"
+
+
+@pytest.mark.parametrize("key", ["a#b.csv", "a%20b.csv", "ä [1]+.csv"])
+def test_a_key_is_a_name_whatever_is_in_it(bucket, steps, key):
+    bucket.put(quote(key), b"a\n1\n")
+    get(f"{bucket.address}/{key}")
+    assert [*steps.artifact(f"{RAW}:latest").manifest.entries] == [key]
+    get(f"{bucket.address}/")
+    assert [*steps.artifact(f"{RAW}:latest").manifest.entries] == [key]
+
+
+def test_what_the_disk_does_not_take_is_said(bucket, steps):
+    bucket.put("songs.csv", BODY)
+    bucket.put(f"in/{'x' * 300}.csv", b"a\n1\n")
+    with pytest.raises(UserError, match="File name too long; give the file a shorter name"):
+        get(f"{bucket.address}/in/")
+    with small_disk(2**20), pytest.raises(UserError, match="cannot read or write .*set TMPDIR"):
+        get(f"{bucket.address}/songs.csv")
 
 
 @pytest.mark.parametrize(
@@ -241,6 +260,31 @@ def test_a_server_of_sftp_must_be_known_and_its_file_is_known_by_its_date(
     assert known(shown) != before
     written = [path.read_bytes() for path in steps.folder.rglob("*") if path.is_file()]
     assert PASSWORD not in caplog.text and not any(PASSWORD.encode() in one for one in written)
+
+
+def test_the_files_that_links_of_a_server_lead_to_are_part_of_a_folder(
+    sftp, steps, tmp_path, monkeypatch
+):
+    port, key = sftp
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{port} {key}")
+    for named in ("in/", "in/*.csv"):
+        whole = f"sftp://zaphod:{PASSWORD}@127.0.0.1:{port}/{named}"
+        monkeypatch.setenv("GET_DATA_URL", whole)
+        shown = whole.replace(f"zaphod:{PASSWORD}@", "")
+        folder = tmp_path / "there/in"
+        (folder / "sub.csv").mkdir(parents=True, exist_ok=True)
+        (folder / "a.csv").write_bytes(b"a\n1\n")
+        (folder / "b.csv").unlink(missing_ok=True)
+        (folder / "b.csv").symlink_to("../kept")
+        with pytest.raises(UserError, match="in/b.csv does not exist"):
+            get(shown)
+        (tmp_path / "there/kept").write_bytes(b"a\n2\n")
+        get(shown)
+        logged = steps.artifact(f"{RAW}:latest")
+        assert [*logged.manifest.entries] == ["a.csv", "b.csv"]
+        (tmp_path / "there/kept").unlink()
 
 
 def test_the_packages_that_are_named_are_those_that_are_tested_and_documented():

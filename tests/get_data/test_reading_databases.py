@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from sql_support import Database
-from step_support import ROOT
+from step_support import ROOT, small_disk
 
 from get_data import run
 from pipeline.caching import decision, fingerprint
@@ -138,6 +138,39 @@ def test_numbers_of_postgresql_that_no_float_holds_are_refused(postgres, steps):
     assert str(steps.table(f"{RAW}:latest")["id"][0]) == f"{LARGE}.00"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["'-infinity'::TIMESTAMP", "'infinity'::DATE", "'infinity'::TIMESTAMPTZ", "'24:00:00'::TIME"],
+)
+def test_times_that_parquet_does_not_have_are_refused(database, steps, text):
+    if database.kind == "sqlite":
+        pytest.skip("SQLite has no times")
+    database.execute("CREATE TABLE songs (id INTEGER)")
+    with pytest.raises(UserError, match='t holds times .* ask for CAST."t" AS TEXT'):
+        get(database, query=f"SELECT {text} AS t UNION ALL SELECT NULL")
+    assert not steps.exists(f"{RAW}:latest")
+    get(database, query=f"SELECT CAST({text} AS TEXT) AS t")
+    assert steps.table(f"{RAW}:latest")["t"].tolist() == [text.partition("::")[0].strip("'")]
+
+
+def test_a_state_that_python_cannot_hold_is_said(postgres, steps):
+    address, query = postgres.new_database(), "SELECT 'infinity'::date"
+    with pytest.raises(UserError, match="gave what Python cannot hold"):
+        connection.version(address, query)
+
+
+def test_a_full_disk_is_no_fault_of_the_database(steps, tmp_path):
+    path = tmp_path / "songs.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE songs (title TEXT)")
+        made = ((os.urandom(500).hex(),) for _ in range(5_000))
+        db.executemany("INSERT INTO songs VALUES (?)", made)
+    given = ["--file_url", f"sqlite:///{path}", "--artifact_name", RAW, "--sql_table", "songs"]
+    with small_disk(2**20), pytest.raises(UserError, match="cannot read or write .*set TMPDIR"):
+        run.main(given)
+    assert not steps.exists(f"{RAW}:latest")
+
+
 def test_why_a_version_query_fails_is_said(tmp_path):
     path = tmp_path / "songs.db"
     sqlite3.connect(path).close()
@@ -150,13 +183,15 @@ def test_the_types_of_postgresql_are_those_of_parquet(postgres, steps):
     query = (
         "SELECT 1.25::numeric(8,2) AS exact, 1.5::numeric AS free, 'NaN'::numeric AS nothing,"
         " 'b5c4b3e0-0000-4000-8000-000000000000'::uuid AS uuid, '{}'::jsonb AS json,"
-        " '1 day'::interval AS interval, true AS truth, date '2026-01-02' AS day"
+        " '1 day'::interval AS interval, true AS truth, date '2026-01-02' AS day,"
+        " '-12.5'::money AS price, 4294967295::oid AS number"
     )
     given = ["--sql_query", query, "--artifact_name", RAW]
     run.main(["--file_url", address, *given])
     row = steps.table(f"{RAW}:latest").iloc[0]
     assert (str(row["exact"]), row["free"], row["truth"]) == ("1.25", 1.5, True)
     assert pd.isna(row["nothing"]) and str(row["day"]) == "2026-01-02"
+    assert (row["price"], row["number"]) == (-12.5, 2**32 - 1)
     assert row["uuid"].startswith("b5c4b3e0") and (row["json"], row["interval"]) == ("{}", "1 day")
 
 
@@ -229,6 +264,19 @@ def test_a_password_of_postgresql_is_never_written(postgres, steps):
     assert "s3cretBeeble" not in done.stdout + done.stderr
     written = [path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()]
     assert written and not any(b"s3cretBeeble" in content for content in written)
+
+
+def test_a_wrong_password_is_said_without_the_user(postgres, steps, monkeypatch):
+    address = postgres.new_database()
+    Database(address).execute("CREATE ROLE zaphod LOGIN PASSWORD 'another'")
+    name = address.partition("///")[2].partition("?")[0]
+    shown = f"postgresql:///{name}?host=***"
+    whole = f"postgresql://zaphod:s3cretBeeble@/{name}?host={postgres.folder}"
+    monkeypatch.setenv("GET_DATA_URL", whole)
+    given = ["--file_url", shown, "--sql_table", "songs", "--artifact_name", RAW]
+    with pytest.raises(UserError, match="password authentication failed") as refused:
+        run.main(given)
+    assert "zaphod" not in str(refused.value) and "s3cret" not in str(refused.value)
 
 
 def test_the_driver_that_is_not_there_is_named(steps, tmp_path, monkeypatch):

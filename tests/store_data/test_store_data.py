@@ -6,12 +6,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from datetime import date
 from decimal import Decimal
 
 import pandas as pd
 import pytest
 from sql_support import Database
-from step_support import DECLARED, make_songs
+from step_support import DECLARED, make_songs, small_disk
 
 from preprocess import run as preprocess
 from store_data import run
@@ -166,6 +167,7 @@ def test_what_does_not_fit_is_named_and_the_table_is_what_it_was(
         ("REAL", 2**24 + 1, "beyond 16,777,216"),
         ("DOUBLE PRECISION", 2**53 + 1, "beyond 9,007,199,254,740,992"),
         ("TIMESTAMP", pd.Timestamp("2026-01-01 12:00", tz="Europe/Paris"), "with a time zone"),
+        ("TIMESTAMP WITH TIME ZONE", date(2026, 1, 1), "days without a time zone"),
     ],
 )
 def test_no_value_becomes_another_in_a_column_that_is_there(
@@ -174,7 +176,7 @@ def test_no_value_becomes_another_in_a_column_that_is_there(
     kept = dtype in ("NUMERIC(10, 2)", "REAL") or isinstance(value, Decimal)
     if database.kind == "sqlite" and kept:
         pytest.skip("SQLite stores these as they are")
-    if dtype == "TIMESTAMP" and mode == "replace":
+    if dtype.startswith("TIMESTAMP") and mode == "replace":
         pytest.skip("the table is made anew")
     database.execute(f"CREATE TABLE songs (id BIGINT, value {dtype})")
     database.execute("INSERT INTO songs VALUES (9, NULL)")
@@ -206,6 +208,41 @@ def test_a_table_of_another_case_is_the_same_but_in_postgresql(database, steps):
     assert len(database.rows('SELECT id FROM "Songs"')) == (
         1 if database.kind == "postgresql" else 4
     )
+
+
+def test_a_table_is_looked_for_on_the_search_path_and_no_other_is_touched(postgres, steps):
+    database = Database(postgres.new_database())
+    database.execute(
+        "CREATE TABLE public.songs (id BIGINT, note TEXT)",
+        "INSERT INTO public.songs VALUES (9, 'kept')",
+        "CREATE SCHEMA tester",  # of the user, and first on the search path
+    )
+    store(steps, database, SONGS[["id"]], table="tester.songs")
+    assert database.rows("SELECT * FROM public.songs") == [(9, "kept")]
+    database.execute("DROP TABLE tester.songs")
+    store(steps, database, SONGS[["id"]].assign(note="new"), mode="append")
+    assert len(database.rows("SELECT * FROM public.songs")) == 4
+    assert database.rows("SELECT to_regclass('tester.songs')::text") == [(None,)]
+
+
+@pytest.mark.parametrize("schema", ["pg_temp", "temp", "nowhere", "made"])
+def test_a_schema_that_keeps_no_table_is_refused_and_leaves_nothing(database, steps, schema):
+    with pytest.raises(UserError, match=f"has no schema '{schema}'"):
+        store(steps, database, SONGS, table=f"{schema}.songs")
+    assert database.tables() == set()
+
+
+def test_a_full_disk_is_said_and_the_table_is_what_it_was(database, steps):
+    if database.kind == "postgresql":
+        pytest.skip("its server has a disk of its own")
+    store(steps, database, SONGS)
+    steps.put(pd.DataFrame({"id": range(50_000), "title": "x" * 99}), CLEAN)
+    with small_disk(2**20), pytest.raises(UserError, match="disk|write") as refused:
+        store(steps, database)
+    assert "transaction" not in str(refused.value).partition("Failed to commit")[0]
+    assert database.rows(READ) == AS_READ
+    store(steps, database, SONGS.assign(id=[7, 8, 9]))
+    assert database.tables() == {"songs", "pipeline_loads"}
 
 
 def test_an_artifact_without_rows_is_not_stored_twice(database, steps, caplog):
@@ -293,6 +330,9 @@ def test_two_loads_at_once_do_not_meet(steps, tmp_path):
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     with pytest.raises(UserError, match="another load into .* was running"):
         store(steps, database, SONGS.assign(id=[7, 8, 9]))
+    (tmp_path / "linked.db").symlink_to("made.db")
+    with pytest.raises(UserError, match="another load into .* was running"):
+        store(steps, Database(f"sqlite:///{tmp_path / 'linked.db'}"), SONGS.assign(id=[7, 8, 9]))
     os.close(descriptor)
     store(steps, database, SONGS.assign(id=[7, 8, 9]))
     assert not (tmp_path / ".made.db.loading").exists()

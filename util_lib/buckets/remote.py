@@ -138,11 +138,13 @@ def files_in_bucket(address: str, seconds: float | None = None) -> list[BucketFi
         if not glob.has_magic(inside):
             return None
         infos = _ask(address, system.glob, path, detail=True, seconds=SILENCE_S).values()
-    found = [
-        BucketFile(above + info["name"].removeprefix(start), _state(info))
-        for info in infos
-        if info["type"] == "file" and not info["name"].endswith("/")
-    ]
+    found = []
+    for info in infos:
+        at = above + info["name"].removeprefix(start)
+        if info["type"] not in ("file", "directory"):  # a link: what it leads to counts
+            info = {**_ask(at, system.info, info["name"]), "name": info["name"]}
+        if info["type"] == "file" and not at.endswith("/"):
+            found.append(BucketFile(at, _state(info)))
     return folders.one_table(without_secrets(address), path, found)
 
 

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.types as types
 
 from util_lib.errors import UserError
-from util_lib.sql.connection import EXACT, Database, literal
+from util_lib.sql.connection import EXACT, Database, literal, quoted
 
 LONGEST = 63  # bytes of a name in PostgreSQL, which cuts off the rest
 
@@ -120,6 +120,42 @@ def sent(batch: Any, how: dict[str, Stored], kind: str) -> Any:
     return pa.RecordBatch.from_arrays(columns, names=[*how])
 
 
+def schema_of(db: Database, given: str, table: str) -> str | None:
+    """Return the schema where a table is, else is to be made; `UserError` where none is kept.
+
+    A name without schema is looked for as PostgreSQL does, on the user's whole search path.
+    """
+    if db.kind == "sqlite":
+        if given.lower() not in ("", "main"):
+            raise UserError(
+                f"{db.shown} has no schema {given!r}, as no file of SQLite has: name a table "
+                "without a dot"
+            )
+        return None
+    place = literal(given) if given else "current_schema()"
+    query = (
+        "SELECT schema_name FROM information_schema.schemata WHERE catalog_name = "
+        f"current_database() AND {same_name(db, 'schema_name', place)}"
+    )
+    if db.kind == "postgresql":
+        if not given:
+            place = (
+                "coalesce((SELECT relnamespace::regnamespace::oid FROM pg_class WHERE oid = "
+                f"to_regclass({literal(quoted(table))})), to_regnamespace(quote_ident({place})))"
+            )
+        query = (
+            f"SELECT nspname::text FROM pg_namespace WHERE {'nspname' if given else 'oid'} = "
+            f"{place} AND nspname NOT LIKE 'pg\\_%'"
+        )
+    if not (found := db.rows(query)):
+        raise UserError(
+            f"{db.shown} has no schema {given!r} that keeps tables: name one that is there"
+            if given
+            else f"{db.shown} has no schema for {table!r} on its search path: name SCHEMA.{table}"
+        )
+    return str(found[0][0])
+
+
 def of_table(db: Database, schema: str | None, table: str) -> dict[str, There]:
     """Return the columns of a table; none where there is no such table."""
     if db.kind == "sqlite":
@@ -166,12 +202,13 @@ def misfits(how: dict[str, Stored], there: dict[str, There], kind: str) -> list[
             takes += WIDER_IN_SQLITE.get(column.family, ())
         if has not in takes:
             found.append(f"{name} has {column.family} and the table's column is {dtype}")
-        elif has == "times" == column.family:
+        elif has == "times" and column.family in ("times", "days"):
             zone = "with time zone" in dtype or "timestamptz" in dtype
-            if zone != (column.sent.tz is not None):
+            if zone != (getattr(column.sent, "tz", None) is not None):
                 having = "without" if zone else "with"
                 found.append(
-                    f"{name} has times {having} a time zone and the table's column is {dtype}"
+                    f"{name} has {column.family} {having} a time zone and the table's column is "
+                    f"{dtype}"
                 )
     found += [
         f"{name} is needed by the table and not in the artifact"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from util_lib.errors import UserError
 from util_lib.redaction import redacted, remember_address
@@ -95,7 +95,13 @@ class Database:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         self._cursor.execute(query)
-        return list(self._cursor.fetchall())
+        try:
+            return list(self._cursor.fetchall())
+        except (ValueError, OverflowError, NotImplementedError) as error:
+            raise UserError(
+                f"{self.shown} gave what Python cannot hold ({error}), such as a time without end "
+                f"or a text that is no UTF-8: cast it in the query {query!r}"
+            ) from None
 
     def value(self, query: str) -> Any:
         """Return the one value of a query."""
@@ -210,7 +216,8 @@ def _sentence(shown: str, error: Exception, address: str, wait_s: float) -> str:
     said = said.rpartition("ERROR:")[2].partition("Query was:")[0].partition("\nLINE ")[0]
     for secret in sorted(secret_parts(address), key=len, reverse=True):
         said = said.replace(secret, "***")
-    said = " ".join(said.split())
+    user = unquote(urlsplit(address).username or "")
+    said = " ".join(said.replace(f'"{user}"', '"***"').split())
     return f"{shown} says: {redacted(said)}"
 
 
@@ -227,6 +234,7 @@ def alone(connection: Database, address: str, table: str, wait_s: float) -> Iter
     if (file := file_of(address)) is None or connection.kind == "duckdb":
         yield
         return
+    file = file.resolve()  # links are other names of the same database
     beside = file.with_name(f".{file.name}.loading")
     until = time.monotonic() + wait_s
     while True:

@@ -7,7 +7,8 @@ until that is done. What a killed load has left, the next one removes.
 
 import logging
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,9 +71,16 @@ def load(path: Path, what: Load) -> LoadDone:
                 raise UserError(f"key: {name!r} is no column among {', '.join(how)}")
         with (
             connection.opened(what.address, wait_s=what.wait_s) as db,
-            connection.alone(db, what.address, what.table, what.wait_s),
+            _alone(db, what, columns.schema_of(db, schema, table), table) as at,
         ):
-            return _Loading(db, schema or None, table, what, how, digest).go(file)
+            return _Loading(db, at, table, what, how, digest).go(file)
+
+
+@contextmanager
+def _alone(db: Database, what: Load, schema: str | None, table: str) -> Iterator[str | None]:
+    """Let no other load touch the table, whatever way it is named; give its schema."""
+    with connection.alone(db, what.address, f"{schema}.{table}", what.wait_s):
+        yield schema
 
 
 class _Loading:
@@ -121,9 +129,9 @@ class _Loading:
             n_in_table = self.count(self.table)
             db.commit()
         except BaseException as error:
-            db.rollback()
-            if not connection.is_locked(error):
-                with suppress(Exception):  # then the next load does it
+            with suppress(Exception):  # on a full disk it is undone already; the next load cleans
+                db.rollback()
+                if not connection.is_locked(error):
                     self.clean_up()
             raise
         return LoadDone(n_rows, n_in_table, True, self.digest)

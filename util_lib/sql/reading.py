@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from util_lib import safe_files
 from util_lib.errors import UserError
 from util_lib.sql import connection
 from util_lib.sql.connection import BATCH_ROWS, EXACT, Database, quoted
@@ -22,6 +23,12 @@ MOST_DIGITS = 38  # of a decimal in Arrow
 # What DuckDB's driver gives to Arrow as something else, and what it is asked for in place of that.
 DUCKDB_TYPES = {"UHUGEINT": "DECIMAL(38, 0)", "HUGEINT": "DECIMAL(38, 0)"}
 DUCKDB_TYPES |= {"TIME WITH TIME ZONE": "VARCHAR", "BIT": "VARCHAR"}
+POSTGRESQL_TYPES = {"money": "numeric", "oid": "bigint"}  # of cents; beyond 2^31 below zero
+# Earlier than any day of PostgreSQL's: what its driver makes of times without end.
+FIRST_DAY = -2_440_589  # from 1970
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+DAY_S = 86_400
+WAY_OUT = "set TMPDIR to a folder with space"
 
 
 class Wanted(NamedTuple):
@@ -53,9 +60,10 @@ def read(
         n_rows, writer = 0, None
         try:
             for batch in _even(_batches(db, wanted, _columns(source.order_by))):
-                if writer is None:
-                    writer = pq.ParquetWriter(path, batch.schema)
-                writer.write_table(batch, row_group_size=BATCH_ROWS)
+                with safe_files.writing(path, WAY_OUT):
+                    if writer is None:
+                        writer = pq.ParquetWriter(path, batch.schema)
+                    writer.write_table(batch, row_group_size=BATCH_ROWS)
                 n_rows += batch.num_rows
                 if path.stat().st_size > max_bytes:
                     raise UserError(
@@ -64,7 +72,8 @@ def read(
                     )
         finally:
             if writer is not None:
-                writer.close()
+                with safe_files.writing(path, WAY_OUT):
+                    writer.close()
         if not n_rows:
             raise UserError(f"{db.shown}: {wanted} has no rows: expected at least one")
     if not source.order_by:
@@ -135,6 +144,13 @@ def _typed(db: Database, wanted: str, order: list[str], schema: pa.Schema) -> st
             for name, dtype, *_ in db.rows(f"DESCRIBE SELECT * FROM {wanted}"):
                 if dtype in DUCKDB_TYPES:
                     wanted_as[quoted(name)] = DUCKDB_TYPES[dtype]
+        if db.kind == "postgresql":
+            types = ", ".join(f"pg_typeof(w.{name})::text" for name in names)
+            empty = f"(SELECT * FROM {wanted} LIMIT 0) AS w"
+            [said] = db.rows(f"SELECT {types} FROM (SELECT) AS one LEFT JOIN {empty} ON true")
+            for name, dtype in zip(names, said, strict=True):
+                if dtype in POSTGRESQL_TYPES:
+                    wanted_as[name] = POSTGRESQL_TYPES[dtype]
         chosen = [
             f"CAST({name} AS {wanted_as[name]}) AS {name}" if name in wanted_as else name
             for name in names
@@ -179,6 +195,7 @@ def _has_no_type(field: pa.Field) -> bool:
 def _plain(values: pa.Array, field: pa.Field) -> pa.Array:
     """Return the values of PostgreSQL's own types as what they hold, numbers as decimals."""
     if not isinstance(values.type, pa.BaseExtensionType):
+        _refuse_endless(values, field.name)
         return values
     about = field.metadata or {}
     texts = values.storage
@@ -200,6 +217,26 @@ def _plain(values: pa.Array, field: pa.Field) -> pa.Array:
             "data.sql.query"
         )
     return floats
+
+
+def _refuse_endless(values: pa.Array, name: str) -> None:
+    """Raise `UserError` for times that parquet has not: `infinity`, and the hour 24."""
+    if pa.types.is_date32(values.type):
+        low, high, numbers = FIRST_DAY, 2**31 - 2, values.view(pa.int32())
+    elif pa.types.is_timestamp(values.type):
+        low, high = max(FIRST_DAY * DAY_S * UNITS[values.type.unit], 2 - 2**63), 2**63 - 2
+        numbers = values.view(pa.int64())
+    elif pa.types.is_time64(values.type):
+        low, high = 0, DAY_S * UNITS[values.type.unit] - 1
+        numbers = values.view(pa.int64())
+    else:
+        return
+    found = pa.compute.min_max(numbers).as_py()
+    if found["min"] is not None and (found["min"] < low or found["max"] > high):
+        raise UserError(
+            f"{name} holds times that a file cannot ({values.type}), such as infinity: ask for "
+            f"CAST({quoted(name)} AS TEXT), or for null in their place, in data.sql.query"
+        )
 
 
 def _finite(values: pa.Array) -> pa.Array:

@@ -135,6 +135,12 @@ def test_a_damaged_an_unlisted_or_a_missing_member_is_named(tmp_path):
         ({"format": 7}, ["format 7"]),
         ({"folder": "../.."}, ["format"]),
         ({"members": 3}, ["no bundle"]),
+        ({"artifacts": None}, ["no bundle"]),
+        ({"receipts": [7]}, ["no bundle"]),
+        ({"glibc": None}, ["not made by this project"]),
+        ({"python": 3}, ["not made by this project"]),
+        ({"folder": "a\0b"}, ["not made by this project"]),
+        ({}, ["not made by this project"]),  # it has no uv
     ],
 )
 def test_a_bundle_for_another_machine_says_for_which(about, words, tmp_path):

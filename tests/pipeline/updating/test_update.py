@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bucket_support import _s3, bucket
 
 from pipeline.planning.plan import plan
 from pipeline.settings import overrides, resolvers, schema
 from tests import warm
 from tests.pipeline.trivial_steps import ROOT, STEPS, make_project
 from util_lib import folders, tracking
+
+__all__ = ["_s3", "bucket"]
 
 PROJECT = "songs_demo"
 DATASET = (
@@ -180,6 +183,29 @@ def test_new_data_are_trained_on_and_a_tick_without_news_does_nothing(place):
     taken = sorted((place.project / "incoming").iterdir())[1:]
     assert receipt["sha256"] == folders.digest(taken)
     assert receipt["partition"]["until"] == "2026-W03"
+
+
+def test_deliveries_in_a_bucket_are_trained_on_and_the_same_again_are_no_news(bucket, place):
+    shutil.copytree(ROOT / "get_data", place.project / "get_data", dirs_exist_ok=True)
+    options = f"data.file_url={bucket.address}/in/ data.raw_artifact=bucket_data"
+    options += " data.partition.window=1"  # the steps here take one file
+    code, said = place.tick(options=options)
+    assert code == 1 and "in/ does not exist" in said
+    for week in (1, 2, 3):
+        bucket.put(f"in/songs_2026-W{week:02d}.csv", b"a,b\n%d,2\n" % week)
+    code, said = place.tick(options=options)
+    assert code == 0 and "(new_data: 2026-W03 is new" in said, said
+    made = place.version("bucket_data:latest")
+    assert [*made.manifest.entries] == ["songs_2026-W03.csv"]
+    bucket.put("in/songs_2026-W03.csv", b"a,b\n3,2\n")  # the same again
+    bucket.put("in/songs_2026-W01.csv", b"a,b\n9,9\n")  # not taken
+    code, said = place.tick(options=options)
+    assert (code, place.ran) == (0, []) and "nothing to do: 2026-W03" in said
+    bucket.put("in/songs_2026-W03.csv", b"a,b\n3,3\n")
+    code, said = place.tick(options=options)
+    assert code == 0 and "new_data" in said and "train_random_forest" in place.ran
+    code, said = place.tick(options=options, AWS_ENDPOINT_URL="http://127.0.0.1:1")
+    assert code == 1 and "cannot be reached" in said
 
 
 @pytest.mark.slow
