@@ -1,11 +1,12 @@
 """Which changes of the code no test notices: mutmut changes one thing after the other.
 
-    python benchmarks/mutations.py expressions      # minutes; caching, tables, store: longer
+    python benchmarks/mutations.py expressions      # half an hour; tables, store: hours
     python benchmarks/mutations.py caching --only decision
+    python benchmarks/mutations.py store --only values x_key__mutmut_3 "x_read__mutmut_*"
 
-Works on a copy of what is committed, with the tests of the chosen part alone; a part whose tests
-start processes takes long. Needs uv, which gets mutmut for this command. Prints each change that
-survived as a difference, then how many there were.
+Works on a copy of what is committed, with the quick tests of the chosen part alone, one change at
+a time. Needs uv, which gets mutmut for this command. Prints each change that survived as a
+difference, then how many there were of each function. Names are those that it printed before.
 """
 
 import argparse
@@ -21,6 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 MUTMUT = "mutmut==3.8.1"
 CACHING = "tests/pipeline/caching"
 STORE = "tests/util_lib/tracking"
+# That a drawn example fails is enough here: looking for the smallest takes minutes.
+NO_SHRINKING = """
+import hypothesis
+hypothesis.settings.register_profile("once", phases=[hypothesis.Phase.generate], database=None)
+hypothesis.settings.load_profile("once")
+"""
 # What is changed, and the tests that are to notice.
 PARTS = {
     "expressions": (
@@ -41,13 +48,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--only", default="", help="of the part only the module of this name")
+    parser.add_argument("names", nargs="*", help="only these changes, such as x_key__mutmut_3")
     args = parser.parse_args()
     changed, tests = PARTS[args.part]
     if args.only:
         changed = [str(Path(pattern).with_name(f"{args.only}.py")) for pattern in changed]
     with tempfile.TemporaryDirectory() as folder:
         copy(Path(folder), changed, tests)
-        subprocess.run(mutmut("run"), cwd=folder, check=False, env=surroundings())
+        names = [f"*.{name}" for name in args.names]
+        run = mutmut("run", "--max-children", "1", *names)
+        subprocess.run(run, cwd=folder, check=False, env=surroundings())
         told(folder)
 
 
@@ -62,8 +72,8 @@ def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
         "only_mutate": changed,
         "also_copy": others,
         "pytest_add_cli_args_test_selection": tests,
-        "pytest_add_cli_args": ["-m", "not environments"],
-        "timeout_constant": ["30"],
+        "pytest_add_cli_args": ["-m", "not environments and not slow"],
+        "timeout_constant": ["2"],
         "use_git_change_detection": ["false"],
     }
     lines = ["[mutmut]"]
@@ -72,6 +82,8 @@ def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
         lines.append(f"{key}={values[0]}" if one else f"{key}=")
         lines += [] if one else [f"    {value}" for value in values]
     (folder / "setup.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with (folder / "tests/conftest.py").open("a", encoding="utf-8") as conftest:
+        conftest.write(NO_SHRINKING)
 
 
 def told(folder: str) -> None:
@@ -89,7 +101,12 @@ def told(folder: str) -> None:
         if result in ("survived", "timeout", "suspicious"):
             print(f"\n{result}: {name}", flush=True)
             subprocess.run(mutmut("show", name), cwd=folder, check=False, env=surroundings())
-    print(dict(collections.Counter(result for _, result in results)))
+    of_function = collections.defaultdict(collections.Counter)
+    for name, result in results:
+        of_function[name.rpartition("__mutmut_")[0]][result] += 1
+    for function, found in sorted(of_function.items()):
+        print(function, dict(found))
+    print("all", dict(collections.Counter(result for _, result in results)))
 
 
 def mutmut(*words: str) -> list[str]:
