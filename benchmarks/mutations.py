@@ -22,9 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 MUTMUT = "mutmut==3.8.1"
 CACHING = "tests/pipeline/caching"
 STORE = "tests/util_lib/tracking"
-# That a drawn example fails is enough here: looking for the smallest takes minutes.
-NO_SHRINKING = """
-import hypothesis
+# That a drawn example fails is enough here, looking for the smallest takes minutes; and what was
+# loaded before a process forked is not looked through for what can be freed.
+QUICK = """
+import gc, hypothesis
+gc.freeze()
 hypothesis.settings.register_profile("once", phases=[hypothesis.Phase.generate], database=None)
 hypothesis.settings.load_profile("once")
 """
@@ -72,7 +74,10 @@ def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
         "only_mutate": changed,
         "also_copy": others,
         "pytest_add_cli_args_test_selection": tests,
-        "pytest_add_cli_args": ["-m", "not environments and not slow"],
+        "pytest_add_cli_args": [
+            *("-m", "not environments and not slow"),
+            *("-p", "no:unraisableexception", "-p", "no:threadexception"),
+        ],
         "timeout_constant": ["2"],
         "use_git_change_detection": ["false"],
     }
@@ -83,7 +88,7 @@ def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
         lines += [] if one else [f"    {value}" for value in values]
     (folder / "setup.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with (folder / "tests/conftest.py").open("a", encoding="utf-8") as conftest:
-        conftest.write(NO_SHRINKING)
+        conftest.write(QUICK)
 
 
 def told(folder: str) -> None:
@@ -115,8 +120,8 @@ def mutmut(*words: str) -> list[str]:
 
 
 def surroundings() -> dict[str, str]:
-    """Let uv find the packages of this Python."""
-    return {**os.environ, "VIRTUAL_ENV": sys.prefix}
+    """Let uv find the packages of this Python, and pytest look for no plugins: that takes long."""
+    return {**os.environ, "VIRTUAL_ENV": sys.prefix, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from util_lib.tables.computing import TooLargeError, compute
 
 INT = Column(dtype="int", role="ignore", nullable=True)
 FLOAT = Column(dtype="float", role="ignore", nullable=True)
+TEXT = Column(dtype="string", role="ignore", nullable=True)
 WIDTHS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 
 
@@ -112,8 +113,12 @@ def test_declared_decimals_are_decimals_though_a_file_has_whole_numbers():
     assert values("x * 8", table, {"x": FLOAT}) == [2.0**65, 24.0]
     top = pd.DataFrame({"x": [2**63 - 2]})
     assert values("x + 1", top, {"x": INT}) == [2**63 - 1]
-    with pytest.raises(TooLargeError):  # the first that has no room in 64 bits
-        compute("x + 2", top, {"x": INT})
+    with pytest.raises(TooLargeError):  # by 24, which in doubles lies below the limit
+        compute("x * 103", pd.DataFrame({"x": [89_547_301_328_687_144]}), {"x": INT})
+    assert values("1 - x - 3", top, {"x": INT}) == [-(2**63)]
+    for beyond in ("x + 2", "1 - x - 4"):  # the first that have no room in 64 bits
+        with pytest.raises(TooLargeError):
+            compute(beyond, top, {"x": INT})
     with pytest.raises(TooLargeError, match=r"'x \* 8' needs whole .* in 1 of 2 rows .row 0,"):
         compute("x * 8", pd.DataFrame(table), {"x": INT})
 
@@ -125,12 +130,14 @@ def test_what_is_missing_stays_missing_unless_the_other_side_decides():
     assert values("x > 2 or t", table) == [True, True, True]
     assert values("x > 2 and t", table) == [False, None, None]
     assert values("not t", table) == [False, False, None]
-    assert values("t + 1", table) == [2, 2, None]
+    assert values("t + 1", table) == [2, 2, None] and values("-t", table) == [-1, -1, None]
+    assert values("t == 1", table) == [True, True, None]
     assert values("x in [1, 2]", table) == [True, None, False]
     assert values("isnull(x) or x > 2", table) == [False, True, True]
     assert values("notnull(x) and x > 2", table) == [False, False, True]
 
 
+@pytest.mark.filterwarnings("error")
 def test_what_has_no_finite_value_is_missing():
     table = {"x": [4.0, 0.0, -1.0], "n": [2, 0, 1]}
     assert values("1 / x", table) == [0.25, None, -1]
@@ -163,6 +170,8 @@ def test_dates_are_compared_with_dates_and_subtracted_to_days():
     assert values("d > '2020-01-02'", table) == [False, True, None]
     assert values("e in ['2019-12-31']", table, declared) == [True, True, True]
     assert values("d - e", table, declared) == [1, 3.5, None]
+    nanoseconds = {"d": table["d"].astype("datetime64[ns]")}  # which end in 2262
+    assert values("d < '9999-12-31'", nanoseconds) == [True, True, None]
     zoned = pd.Series(pd.to_datetime(["2020-01-02T01:00+02:00", None]))
     mixed = pd.Series(["2020-01-02", pd.NA], dtype=object)
     for dates, days in ((zoned, 1 - 1 / 24), (mixed, 1)):
@@ -176,7 +185,7 @@ def test_dates_are_compared_with_dates_and_subtracted_to_days():
         ("c * 2", "arithmetic needs numbers, found texts"),
         ("c == 1", r"texts are compared with whole numbers \(texts stand in quotes\)"),
         ("x and c == 'a'", "need truth values such as x > 1, found numbers"),
-        ("d > 'soon'", "must hold dates as in 2019-05-26, found 'soon'"),
+        ("d > 'soon'", "column 'of texts' must hold dates as in 2019-05-26, found 'soon'"),
         ("m + 1", "column 'm' holds list among others"),
         ("c + " * 400 + "c", "too large"),
         ("X", "unknown column 'X': the nearest is 'x'"),
@@ -192,7 +201,8 @@ def test_what_cannot_be_computed_is_one_sentence(expression, said):
 def test_texts_of_two_columns_are_joined_up_to_100_000_characters():
     table = {"c": ["a" * 60_000], "d": ["b" * 40_000]}
     assert values("c + d", table) == ["a" * 60_000 + "b" * 40_000]
-    assert values("c + d", {"c": pd.Series([], dtype="str"), "d": pd.Series([], dtype="str")}) == []
+    no_rows = {name: pd.Series([], dtype="str") for name in table}
+    assert values("c + d", no_rows, dict.fromkeys(table, TEXT)) == []
     with pytest.raises((UserError, ValueError), match="a text of over 100,000 characters"):
         compute("c + d", pd.DataFrame({**table, "d": ["b" * 40_001]}), {})
 
