@@ -41,7 +41,12 @@ PARTS = {
         ["pipeline/caching/*.py"],
         [f"{CACHING}/test_fingerprint.py", f"{CACHING}/test_reuse_sequences.py"],
     ),
-    "store": (["util_lib/tracking/store/*.py"], [f"{STORE}/store", f"{STORE}/local"]),
+    "store": (
+        ["util_lib/tracking/store/*.py"],
+        # Without those that start several processes: test_concurrency.py, test_kills.py.
+        [f"{STORE}/store/test_{name}.py" for name in ("store", "damage", "digests")]
+        + [f"{STORE}/store/test_store_in_a_bucket.py", f"{STORE}/local"],
+    ),
 }
 
 
@@ -75,7 +80,7 @@ def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
         "also_copy": others,
         "pytest_add_cli_args_test_selection": tests,
         "pytest_add_cli_args": [
-            *("-m", "not environments and not slow"),
+            *("-m", "not environments and not slow", "-k", "not at_once"),
             *("-p", "no:unraisableexception", "-p", "no:threadexception"),
         ],
         "timeout_constant": ["2"],
