@@ -22,13 +22,22 @@ ROOT = Path(__file__).resolve().parents[1]
 MUTMUT = "mutmut==3.8.1"
 CACHING = "tests/pipeline/caching"
 STORE = "tests/util_lib/tracking"
-# That a drawn example fails is enough here, looking for the smallest takes minutes; and what was
-# loaded before a process forked is not looked through for what can be freed.
-QUICK = """
-import gc, hypothesis
+# What the tests of the copy do besides. That a drawn example fails is enough, looking for the
+# smallest takes minutes, and others come first. What was loaded before a process forked is not
+# looked through for what can be freed. While mutmut asks which test reaches what, processes that
+# tests start are left alone.
+BESIDES = """
+import gc, hypothesis, os
 gc.freeze()
 hypothesis.settings.register_profile("once", phases=[hypothesis.Phase.generate], database=None)
 hypothesis.settings.load_profile("once")
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: hasattr(getattr(item, "obj", None), "hypothesis"))
+
+def pytest_runtest_setup():
+    if os.environ.get("MUTANT_UNDER_TEST") == "stats":
+        del os.environ["MUTANT_UNDER_TEST"]
 """
 # What is changed, and the tests that are to notice.
 PARTS = {
@@ -93,7 +102,7 @@ def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
         lines += [] if one else [f"    {value}" for value in values]
     (folder / "setup.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with (folder / "tests/conftest.py").open("a", encoding="utf-8") as conftest:
-        conftest.write(QUICK)
+        conftest.write(BESIDES)
 
 
 def told(folder: str) -> None:

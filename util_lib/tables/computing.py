@@ -93,9 +93,9 @@ def compute(expression: str, frame: pd.DataFrame, columns: dict[str, Column]) ->
     values, missing = (np.broadcast_to(part, len(frame)).copy() for part in (values, missing))
     if kind == TEXTS:
         return pd.Series(values, index=frame.index, dtype="str").mask(missing)
-    if kind in (NUMBERS, DATES):
-        values[missing] = np.nan if kind == NUMBERS else np.datetime64("NaT")
-    elif missing.any():
+    if kind == NUMBERS:
+        values[missing] = np.nan
+    elif kind != DATES and missing.any():  # a date that is missing is NaT already
         array = pd.arrays.IntegerArray if kind == WHOLE else pd.arrays.BooleanArray
         return pd.Series(array(values, missing), index=frame.index)
     return pd.Series(values, index=frame.index)
