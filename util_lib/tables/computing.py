@@ -130,12 +130,12 @@ def _plain(present: pd.Series, dtype: str) -> tuple[str, np.ndarray]:
     if types.is_string_dtype(present.dtype) and present.dtype != object:
         return TEXTS, present.to_numpy(dtype=object)
     if types.is_integer_dtype(present.dtype) and dtype != "float":
-        return WHOLE, present.to_numpy(dtype=object if present.max() >= 2**63 else np.int64)
+        return WHOLE, present.to_numpy()
     if types.is_numeric_dtype(present.dtype):
         numbers = present.to_numpy(dtype=np.float64)
         with np.errstate(invalid="ignore"):
             return (WHOLE if dtype == "int" and (numbers % 1 == 0).all() else NUMBERS), numbers
-    listed = [value.item() if isinstance(value, np.generic) else value for value in present]
+    listed = present.tolist()
     for value in listed:
         if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
             raise ValueError(f"column {present.name!r} holds {type(value).__name__} among others")

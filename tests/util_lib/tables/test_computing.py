@@ -1,6 +1,7 @@
 """Expressions are computed exactly, whatever type the columns came in."""
 
 import operator
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -125,6 +126,57 @@ def test_declared_decimals_are_decimals_though_a_file_has_whole_numbers():
         TooLargeError, match=r"'x \* 8' needs whole .* in 1 of 2 rows .row 0,.*limit them$"
     ):
         compute("x * 8", pd.DataFrame(table), {"x": INT})
+
+
+@pytest.mark.parametrize(
+    ("numbers", "declared", "expected", "dtype"),
+    [
+        ([Decimal(2**53 + 1), None], INT, [2**53 + 1, None], "Int64"),
+        ([Decimal("3.0"), Decimal("4")], INT, [3, 4], "int64"),
+        ([Decimal("3.0"), Decimal("4.5")], INT, [3.0, 4.5], "float64"),
+        ([Decimal("3.0"), Decimal("4")], None, [3.0, 4.0], "float64"),
+        ([Decimal("3.0"), Decimal("4")], FLOAT, [3.0, 4.0], "float64"),
+        ([2**63, 1], FLOAT, [2.0**63, 1.0], "float64"),
+        (np.array([0.5, 2], dtype="float32"), None, [0.5, 2.0], "float64"),
+        (np.array([1, 2], dtype="uint8"), None, [1, 2], "int64"),
+    ],
+)
+def test_numbers_are_as_declared_where_they_are_such(numbers, declared, expected, dtype):
+    table = pd.DataFrame({"x": pd.Series(numbers)})
+    result = compute("x", table, {"x": declared} if declared else {})
+    assert [None if pd.isna(value) else value for value in result] == expected
+    assert result.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", ["uint64", object])
+def test_whole_numbers_that_have_no_room_are_refused_as_they_are(dtype):
+    for number, holds in ((2**63 - 1, True), (2**63, False)):
+        table = pd.DataFrame({"u": pd.Series([1, number], dtype=dtype)})
+        if holds:
+            assert values("u", table) == [1, number]
+        else:
+            with pytest.raises(TooLargeError, match="row 1, from 0"):
+                compute("u", table, {})
+
+
+@pytest.mark.parametrize("dtype", ["category", object])
+def test_objects_and_categories_are_computed_as_what_they_hold(dtype):
+    table = {
+        "c": pd.Series(["a", "b", None], dtype=dtype),
+        "n": pd.Series([1, 2, None], dtype=dtype),
+        "t": pd.Series([True, False, None], dtype=dtype),
+    }
+    assert values("c + 'x'", table) == ["ax", "bx", None]
+    assert values("n + 1", table, {"n": INT}) == [2, 3, None]
+    assert values("not t", table) == [False, True, None]
+
+
+def test_columns_without_a_value_are_what_they_are_declared_to_be():
+    truth = Column(dtype="bool", role="ignore", nullable=True)
+    table, declared = {"t": [None], "n": [None], "c": [None]}, {"t": truth, "n": INT, "c": TEXT}
+    for expression, dtype in (("not t", "boolean"), ("n + 1", "Int64"), ("c + 'x'", "str")):
+        result = compute(expression, pd.DataFrame(table), declared)
+        assert result.isna().all() and result.dtype == dtype, expression
 
 
 def test_what_is_missing_stays_missing_unless_the_other_side_decides():
