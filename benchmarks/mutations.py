@@ -30,13 +30,14 @@ operators[place] = (libcst.BaseString, lambda node: itertools.islice(operator_st
 cli()
 """
 CACHING = "tests/pipeline/caching"
-STORE = "tests/util_lib/tracking"
+STORE, REMOVAL = "tests/util_lib/tracking", "tests/pipeline/housekeeping/test_removal.py"
+TOO_SLOW = ("at_once", "[wandb", "still_shown", "the_page", "a_figure")  # in names of tests
 # What the tests of the copy do besides. That a drawn example fails is enough, looking for the
 # smallest takes minutes, and others come first. What was loaded before a process forked is not
 # looked through for what can be freed. While mutmut asks which test reaches what, processes that
-# tests start are left alone.
+# tests start are left alone. What was remembered then is forgotten, or nothing would be computed.
 BESIDES = """
-import gc, hypothesis, os
+import gc, hypothesis, os, sys
 gc.freeze()
 hypothesis.settings.register_profile("once", phases=[hypothesis.Phase.generate], database=None)
 hypothesis.settings.load_profile("once")
@@ -47,6 +48,12 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup():
     if os.environ.get("MUTANT_UNDER_TEST") == "stats":
         del os.environ["MUTANT_UNDER_TEST"]
+
+def pytest_sessionfinish():
+    for module in [*sys.modules.values()]:
+        if str(getattr(module, "__file__", "")).startswith(os.getcwd()):
+            for member in vars(module).values():
+                getattr(member, "cache_clear", int)()
 """
 # What is changed, and the tests that are to notice.
 PARTS = {
@@ -63,7 +70,8 @@ PARTS = {
         ["util_lib/tracking/store/*.py"],
         # Without those that start several processes: test_concurrency.py, test_kills.py.
         [f"{STORE}/store/test_{name}.py" for name in ("store", "damage", "digests")]
-        + [f"{STORE}/store/test_store_in_a_bucket.py", f"{STORE}/local"],
+        + [f"{STORE}/store/test_store_in_a_bucket.py", f"{STORE}/local", REMOVAL]
+        + [f"{STORE}/test_contract.py", f"{STORE}/test_graph.py"],
     ),
 }
 
@@ -98,7 +106,8 @@ def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
         "also_copy": others,
         "pytest_add_cli_args_test_selection": tests,
         "pytest_add_cli_args": [
-            *("-m", "not environments and not slow", "-k", "not at_once"),
+            *("-m", "not environments and not slow"),
+            *("-k", " and ".join(f"not {part}" for part in TOO_SLOW)),
             *("-p", "no:unraisableexception", "-p", "no:threadexception"),
         ],
         "timeout_constant": ["2"],

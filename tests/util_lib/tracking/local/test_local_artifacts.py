@@ -16,8 +16,8 @@ def run():
         yield run
 
 
-def artifact_of(name="model", **texts):
-    artifact = tracking.Artifact(name, type="raw_data")
+def artifact_of(name="model", type="raw_data", **texts):
+    artifact = tracking.Artifact(name, type=type)
     for path, text in texts.items():
         with artifact.new_file(path) as file:
             file.write(text)
@@ -152,6 +152,31 @@ def test_an_unknown_artifact_is_an_error_that_says_what_there_is(run, store, ref
     assert f"artifact '{reference.split('/')[-1]}' not found in project" in message
     assert "must have been already created and stored" in message
     assert str(store.directory) in message
+
+
+def test_what_there_is_of_an_artifact_is_told_in_spans_and_with_the_way_to_an_alias(run, store):
+    def said(reference: str) -> str:
+        with pytest.raises(UserError) as error:
+            run.use_artifact(reference)
+        return str(error.value)
+
+    for number, text in enumerate(("one", "two", "three")):
+        run.log_artifact(artifact_of("forest", "model_export", a=text))
+        span = f"v0 to v{number}" if number else "v0"
+        assert f"it has {span}, with the aliases latest (v{number})." in said("forest:v7")
+    assert "run the step that logs it first" in said("forest:v7")
+    promoted = "stored: mlflow run serving -e promote -P alias=prod gives a model its alias ("
+    assert promoted in said("forest:prod")
+    with store.transaction() as db:
+        db.execute("UPDATE versions SET removed_at = 1 WHERE number = 1")
+        db.execute("DELETE FROM aliases")
+    assert "it has v0, v2, with the aliases none." in said("forest:v7")
+    assert "'songs/forest:v1' was removed by gc on 1970-01-01" in said("forest:v1")
+    for name in ("fores", "forests", "zz", "yy"):
+        run.log_artifact(artifact_of(name, a="one"))
+    assert "found in project 'songs': the nearest name there is 'forest'." in said("forest_:latest")
+    assert "there are 'fores', 'forest', 'forests', 'yy', 'zz'." in said("absent:latest")
+    assert "first (looked in" in said("absent:latest")
 
 
 @pytest.mark.parametrize("path", ["x" * 256, "ä" * 128, "deep/" * 300 + "x"])

@@ -46,6 +46,21 @@ def test_a_step_folder_shares_the_store_of_its_project(unset, monkeypatch, tmp_p
     assert store_directory() == tmp_path / "checkout" / "tracking_store"
 
 
+def test_a_step_of_ones_own_shares_the_store_beside_it_until_it_has_one(
+    unset, monkeypatch, tmp_path
+):
+    step = tmp_path / "mine" / "my_step"
+    step.mkdir(parents=True)
+    (step / "MLproject").write_text("name: my_step")
+    monkeypatch.chdir(step)
+    assert store_directory() == step / "tracking_store"  # nothing lies beside it
+    (tmp_path / "mine" / "tracking_store").mkdir()
+    assert store_directory() == tmp_path / "mine" / "tracking_store"
+    assert places.user_directory() == tmp_path / "mine"
+    (step / "tracking_store").mkdir()
+    assert store_directory() == step / "tracking_store" and places.user_directory() == step
+
+
 def test_a_relative_path_starts_at_the_project_root():
     assert (project.ROOT / "util_lib" / "project.py").is_file()
     assert project.resolve_path("conf/a.yaml") == project.ROOT / "conf" / "a.yaml"
