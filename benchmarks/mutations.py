@@ -31,7 +31,8 @@ cli()
 """
 CACHING = "tests/pipeline/caching"
 STORE, REMOVAL = "tests/util_lib/tracking", "tests/pipeline/housekeeping/test_removal.py"
-TOO_SLOW = ("at_once", "[wandb", "still_shown", "the_page", "a_figure")  # in names of tests
+# In names of tests: what starts processes, a browser, W&B's client, or needs a minute.
+TOO_SLOW = ("at_once", "[wandb", "still_shown", "the_page", "a_figure", "no_more_memory")
 # What the tests of the copy do besides. That a drawn example fails is enough, looking for the
 # smallest takes minutes, and others come first. What was loaded before a process forked is not
 # looked through for what can be freed. While mutmut asks which test reaches what, processes that
@@ -55,16 +56,23 @@ def pytest_sessionfinish():
             for member in vars(module).values():
                 getattr(member, "cache_clear", int)()
 """
+SEQUENCE = "test_in_the_store_any_sequence_has_what_a_run_from_scratch_makes"
+ASKED = (
+    "partitions.py::test_only_the_files_that_are_taken_count_for_the_cache",
+    "buckets.py::test_the_cache_knows_a_file_by_its_etag",
+)
 # What is changed, and the tests that are to notice.
 PARTS = {
     "expressions": (
         ["util_lib/dataset/expressions.py", "util_lib/tables/computing.py"],
         ["tests/util_lib/dataset/test_expressions.py", "tests/util_lib/tables/test_computing.py"],
     ),
-    "tables": (["util_lib/tables/*.py"], ["tests/util_lib/tables", "tests/test_steps_agree.py"]),
+    "tables": (["util_lib/tables/*.py"], ["tests/util_lib/tables"]),
     "caching": (
         ["pipeline/caching/*.py"],
-        [f"{CACHING}/test_fingerprint.py", f"{CACHING}/test_reuse_sequences.py"],
+        [f"{CACHING}/test_{name}.py" for name in ("fingerprint", "record", "way", "decision")]
+        + [f"{CACHING}/test_reuse_sequences.py::{SEQUENCE}"]
+        + [f"tests/get_data/test_{name}" for name in ASKED],
     ),
     "store": (
         ["util_lib/tracking/store/*.py"],
@@ -106,7 +114,7 @@ def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
         "also_copy": others,
         "pytest_add_cli_args_test_selection": tests,
         "pytest_add_cli_args": [
-            *("-m", "not environments and not slow"),
+            *("-m", "not environments"),
             *("-k", " and ".join(f"not {part}" for part in TOO_SLOW)),
             *("-p", "no:unraisableexception", "-p", "no:threadexception"),
         ],
@@ -153,7 +161,12 @@ def mutmut(*words: str) -> list[str]:
 
 def surroundings() -> dict[str, str]:
     """Let uv find the packages of this Python, and pytest look for no plugins: that takes long."""
-    return {**os.environ, "VIRTUAL_ENV": sys.prefix, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return {
+        **os.environ,
+        "VIRTUAL_ENV": sys.prefix,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "REUSE_SEQUENCES": "2",
+    }
 
 
 if __name__ == "__main__":

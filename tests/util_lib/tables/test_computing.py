@@ -109,6 +109,7 @@ def test_a_number_beside_a_gap_is_as_exact_as_alone():
     table = {"id": pd.array([large, None], dtype="Int64"), "n": [1.0, None]}
     assert values("id + n", table, {"n": INT}) == [large + 1, None]
     assert values("id == 9007199254740993", table) == [True, None]
+    assert values("n + 9223372036854775807 + 1", {"n": [None]}, {"n": INT}) == [None]
 
 
 def test_declared_decimals_are_decimals_though_a_file_has_whole_numbers():
