@@ -137,7 +137,7 @@ def test_declared_decimals_are_decimals_though_a_file_has_whole_numbers():
         ([Decimal("3.0"), Decimal("4.5")], INT, [3.0, 4.5], "float64"),
         ([Decimal("3.0"), Decimal("4")], None, [3.0, 4.0], "float64"),
         ([Decimal("3.0"), Decimal("4")], FLOAT, [3.0, 4.0], "float64"),
-        ([2**63, 1], FLOAT, [2.0**63, 1.0], "float64"),
+        ([2**64, -1], FLOAT, [2.0**64, -1.0], "float64"),
         (np.array([0.5, 2], dtype="float32"), None, [0.5, 2.0], "float64"),
         (np.array([1, 2], dtype="uint8"), None, [1, 2], "int64"),
     ],
@@ -201,6 +201,7 @@ def test_what_has_no_finite_value_is_missing():
     assert values("7 // n", table) == [3, None, 7] and values("7 % n", table) == [1, None, 0]
     assert values("log(x) - log(x)", table) == [0, None, None]
     assert values("sqrt(x)", table) == [2, 0, None]
+    assert values("isnull(x)", {"x": [np.inf, 1.0]}, {"x": INT}) == [False, False]
     assert values("1e308 * x", table) == [None, 0, -1e308]
 
 
