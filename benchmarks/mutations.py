@@ -119,6 +119,7 @@ def copy(folder: Path, changed: list[str], tests: list[str]) -> None:
             *("-p", "no:unraisableexception", "-p", "no:threadexception"),
         ],
         "timeout_constant": ["2"],
+        "timeout_multiplier": ["5"],
         "use_git_change_detection": ["false"],
     }
     lines = ["[mutmut]"]
