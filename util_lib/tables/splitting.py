@@ -174,12 +174,12 @@ def _before(
     when: np.ndarray, measured: np.ndarray, how: Rule, size: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows before those `measured`, at least the gap before, and these."""
-    fitted = when < when[measured].min() - how.gap if how.gap else when < when[measured].min()
+    fitted = when < when[measured].min() - how.gap
     if not fitted.any():
-        gap = f" and a gap of {how.gap:g}" if how.gap else ""
-        share = "" if size is None else f" a share of {size:g}"
+        share = "" if size is None else f", a share of {size:g}"
         raise UserError(
             f"split by time: no row of {len(when):,} is older than those to measure on (column "
-            f"{how.column!r},{share}{gap}): take fewer to measure on, or a smaller gap"
+            f"{how.column!r}{share}, a gap of {how.gap:g}): take fewer to measure on, or a smaller "
+            "gap"
         )
     return np.flatnonzero(fitted), np.flatnonzero(measured)

@@ -107,6 +107,8 @@ def test_comparisons_and_places_of_another_shape_are_refused(text, said):
 )
 def test_what_lies_on_a_limit_is_allowed(text):
     assert expressions.columns_of(text, "new") == ["a"]
+    whole = f"a{'b':>{expressions.MOST_CHARACTERS - 1}}".replace(" ", "+", 1)
+    assert expressions.columns_of(whole, "new") == ["a", "b"]
 
 
 # Pieces of the language, of Python and of pandas' reading of it, put together at random.

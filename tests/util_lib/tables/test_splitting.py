@@ -83,8 +83,10 @@ def test_rows_of_one_moment_stay_together_and_shares_are_as_near_as_that_allows(
     fitted, measured = splitting.part(when, WEEK, 0.5, 0)
     assert [*measured] == [1, 2, 3, 4] or [*measured] == [4]
     assert len({*when[fitted]} & {*when[measured]}) == 0
-    with pytest.raises(UserError, match="no row of 4 is older than those to measure on"):
-        splitting.part(pd.Series([1, 1, 1, 1], name="date"), WEEK, 0.5, 0)
+    told = r"no row of 4 is older than those to measure on \(column 'date'{}, a gap of 0\): take"
+    same = pd.Series([1, 1, 1, 1], name="date")
+    with pytest.raises(UserError, match=told.format(", a share of 0.5")):
+        splitting.part(same, WEEK, 0.5, 0)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,13 @@ def test_rows_of_one_moment_stay_together_and_shares_are_as_near_as_that_allows(
         ["2024-01-09", "2024-01-10", "2024-01-11", "2024-02-01"],
         ["9", "10", "11", "100"],
         pd.to_datetime(["2024-01-09", "2024-01-10", "2024-01-11", "2024-02-01"], utc=True),
+        [
+            "2024-01-09T23:00-02:00",
+            "2024-01-10T02:00Z",
+            "2024-01-10T02:30Z",
+            "2024-01-10T01:30-02:00",
+        ],
+        [2**60 + 1, 2**60 + 1000, 2**60 + 10_000, 2**60 + 100_000],
     ],
 )
 def test_times_are_dates_or_numbers_also_as_text(written):
@@ -113,11 +122,32 @@ def test_no_group_is_on_both_sides_of_a_fold(stratify):
     table = patients()
     labels = table[stratify] if stratify else None
     seen: list[int] = []
-    for fitted, measured in splitting.folds(table["patient_id"], PATIENT, 4, 1, labels):
+    folds = [*splitting.folds(table["patient_id"], PATIENT, 4, 1, labels)]
+    for fitted, measured in folds:
         names = table["patient_id"]
         assert not {*names.iloc[fitted]} & {*names.iloc[measured]}
         seen += [*measured]
-    assert sorted(seen) == [*range(600)]
+    assert sorted(seen) == [*range(600)] and len(folds) == 4
+    again, other = (
+        [[*m] for _, m in splitting.folds(table["patient_id"], PATIENT, 4, seed, labels)]
+        for seed in (1, 2)
+    )
+    assert again == [[*measured] for _, measured in folds] != other
+
+
+def test_parts_and_folds_by_group_have_the_shares_of_the_whole_table():
+    table = patients()
+    ill = table["ill"].factorize()[0]
+    for seed in range(5):
+        _, measured = splitting.part(table["patient_id"], PATIENT, 0.3, seed, ill)
+        assert abs(ill[measured].mean() - 0.5) < 0.05
+        for _, measured in splitting.folds(table["patient_id"], PATIENT, 4, seed, ill):
+            assert abs(ill[measured].mean() - 0.5) < 0.05
+
+
+def test_two_groups_are_enough_for_two_parts():
+    fitted, measured = splitting.part(pd.Series(["a", "a", "b"]), PATIENT, 0.3, 0)
+    assert sorted([[*fitted], [*measured]]) == [[0, 1], [2]]
 
 
 def test_every_fold_by_time_is_measured_on_newer_rows():
@@ -127,11 +157,32 @@ def test_every_fold_by_time_is_measured_on_newer_rows():
         assert gap > pd.Timedelta(7, "D")
 
 
+def test_folds_by_time_are_as_many_moments_each_and_end_with_the_newest():
+    table = weeks()
+    folds = [*splitting.folds(table["date"], WEEK, 4, 1)]
+    seen = [table["week"].iloc[measured].unique() for _, measured in folds]
+    assert [[*np.sort(found)] for found in seen] == [
+        [*range(20 * k, 20 * k + 20)] for k in (1, 2, 3, 4)
+    ]
+    assert [len(fitted) for fitted, _ in folds] == [6 * 20 * k for k in (1, 2, 3, 4)]
+
+
+def test_folds_that_cannot_be_made_are_refused():
+    for values, how, said in (
+        ([1, None, 2], PATIENT, "split by group: column 'patient_id' must have a value in every"),
+        (["soon", "later", "now"], WEEK, "column 'date' must hold dates or numbers, found 'soon'"),
+        ([1, 2, 3], WEEK._replace(gap=9.0), r"\(column 'date', a gap of 9\): take fewer"),
+    ):
+        with pytest.raises(UserError, match=said):
+            [*splitting.folds(pd.Series(values), how, 2, 0)]
+
+
 @pytest.mark.parametrize(
     ("how", "values", "sentence"),
     [
         (PATIENT, ["a", None, "b"], "'patient_id' must have a value in every row, 1 of 3 rows"),
         (PATIENT, ["a", "a", "a"], "there are 1 groups, and both parts need one"),
+        (PATIENT, [], "there are 0 groups"),
         (WEEK, ["soon", "later", "then"], "must hold dates or numbers, found 'soon'"),
         (WEEK._replace(gap=9.0), [1, 2, 3], "a gap of 9.*: take fewer to measure on, or a smaller"),
     ],
