@@ -112,7 +112,7 @@ def check_column(names: list[str], how: Rule) -> None:
 def _column(values: Any, how: Rule) -> pa.Array:
     """Return the column as Arrow has it; raise `UserError` if a row has no value."""
     known = isinstance(values, pa.Array | pa.ChunkedArray)
-    column = values if known else pa.array(values, from_pandas=True)
+    column = values if known else pa.array(values)
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if pa.types.is_dictionary(column.type):

@@ -4,6 +4,7 @@ import argparse
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import r2_score, roc_auc_score
@@ -79,10 +80,14 @@ def test_rows_within_the_gap_are_in_no_part():
 
 
 def test_rows_of_one_moment_stay_together_and_shares_are_as_near_as_that_allows():
-    when = pd.Series([1, 2, 2, 2, 3], name="date")
-    fitted, measured = splitting.part(when, WEEK, 0.5, 0)
-    assert [*measured] == [1, 2, 3, 4] or [*measured] == [4]
-    assert len({*when[fitted]} & {*when[measured]}) == 0
+    for when, size, expected in (
+        ([1, 2, 2, 3], 0.5, [1, 2, 3]),  # 0.75 is as near as 0.25
+        ([1, 2, 2, 2, 3], 0.3, [4]),
+        ([1, 2, 2], 0.1, [1, 2]),  # at least some
+        ([3, 1, 2, 4], 0.25, [3]),
+    ):
+        fitted, measured = splitting.part(pd.Series(when), WEEK, size, 0)
+        assert [*measured] == expected and sorted([*fitted, *measured]) == [*range(len(when))]
     told = r"no row of 4 is older than those to measure on \(column 'date'{}, a gap of 0\): take"
     same = pd.Series([1, 1, 1, 1], name="date")
     with pytest.raises(UserError, match=told.format(", a share of 0.5")):
@@ -107,6 +112,28 @@ def test_rows_of_one_moment_stay_together_and_shares_are_as_near_as_that_allows(
 def test_times_are_dates_or_numbers_also_as_text(written):
     fitted, measured = splitting.part(pd.Series(written, name="date"), WEEK, 0.25, 0)
     assert [*fitted] == [0, 1, 2] and [*measured] == [3]
+
+
+def test_columns_of_arrow_are_divided_as_those_of_pandas():
+    names, when = ["b", "a", "b", None], [3.0, 1.0, 2.0, float("nan")]
+    for values in (pa.chunked_array([names[:1], names[1:3]]).dictionary_encode(), pa.array(names)):
+        fitted, measured = splitting.part(values[:3], PATIENT, 0.4, 0)
+        assert ([*fitted], [*measured]) == ([0, 2], [1])
+    assert [*splitting.part(pa.array(when[:3]), WEEK, 0.3, 0)[1]] == [0]
+    for values, how in (
+        (pa.array(names), PATIENT),
+        (pa.array(when), WEEK),
+        (pd.Series(when), WEEK),
+    ):
+        with pytest.raises(UserError, match="must have a value in every row, 1 of 4 rows"):
+            splitting.part(values, how, 0.3, 0)
+
+
+def test_a_column_that_the_table_lacks_is_named_with_the_nearest():
+    splitting.check_column(["a"], Rule())
+    splitting.check_column(["date"], WEEK)
+    with pytest.raises(UserError, match="split: unknown column 'date': the nearest is 'dates'"):
+        splitting.check_column(["dates", "x"], WEEK)
 
 
 def test_the_same_seed_draws_the_same_groups_and_another_one_others():
