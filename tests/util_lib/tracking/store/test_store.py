@@ -57,6 +57,9 @@ def test_a_step_of_ones_own_shares_the_store_beside_it_until_it_has_one(
     (tmp_path / "mine" / "tracking_store").mkdir()
     assert store_directory() == tmp_path / "mine" / "tracking_store"
     assert places.user_directory() == tmp_path / "mine"
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/results/mlflow.db")
+        assert places.user_directory() == tmp_path / "results"
     (step / "tracking_store").mkdir()
     assert store_directory() == step / "tracking_store" and places.user_directory() == step
 

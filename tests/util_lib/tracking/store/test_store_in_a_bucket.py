@@ -99,6 +99,9 @@ def test_a_content_that_is_gone_there_is_said_or_put_there_again(there):
     there.delete(key)
     assert Local(store).damage("p", Version("data.txt", 0, version.digest)) is None
     assert contents(there) == [key]
+    there.put(key, b"beaut")
+    assert Local(store).damage("p", Version("data.txt", 0, version.digest)) is None
+    assert there.get(key) == b"beautiful"
     there.delete(key)
     forget_here(store)
     with pytest.raises(UserError, match="is missing: there is no s3://.* log the same content"):
