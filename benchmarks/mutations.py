@@ -44,7 +44,9 @@ hypothesis.settings.register_profile("once", phases=[hypothesis.Phase.generate],
 hypothesis.settings.load_profile("once")
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: hasattr(getattr(item, "obj", None), "hypothesis"))
+    def takes_long(item):
+        return "any_sequence" in item.name or hasattr(getattr(item, "obj", None), "hypothesis")
+    items.sort(key=takes_long)
 
 def pytest_runtest_setup():
     if os.environ.get("MUTANT_UNDER_TEST") == "stats":
@@ -166,7 +168,7 @@ def surroundings() -> dict[str, str]:
         **os.environ,
         "VIRTUAL_ENV": sys.prefix,
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "REUSE_SEQUENCES": "2",
+        "REUSE_SEQUENCES": "1",
     }
 
 

@@ -290,7 +290,7 @@ def _dates_in_text(texts: pa.Array, column: Column, form: Csv, *, also_iso: bool
         )
     right = moments.notna().to_numpy() | ~there
     naive = moments.dt.tz_localize(None).dt.as_unit("us")
-    return _of(texts, right, lambda _: pa.array(naive, pa.timestamp("us"), from_pandas=True))
+    return _of(texts, right, lambda _: pa.array(naive))
 
 
 # Other values
@@ -312,7 +312,7 @@ def _integers(values: pa.Array, column: Column) -> Read:
         )
         return _of(doubles, right, lambda kept: kept.cast(pa.int64()))
     if types.is_decimal(values.type):
-        whole = [_whole(None if v is None else str(v)) for v in values.to_pylist()]
+        whole = [_whole(str(v)) for v in values.to_pylist()]
         right = np.array([v is not None for v in whole])
         return _of(values, right, lambda _: pa.array(whole, pa.int64()))
     return _wrong(values, column)

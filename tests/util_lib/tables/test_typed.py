@@ -30,7 +30,7 @@ def declared(**keys):
 
 def from_text(texts, form=None, **keys):
     found = typed.read(pa.array(texts, pa.string()), declared(**keys), form or Csv(), written=True)
-    assert found.values.type == typed.TYPES[keys["dtype"]]
+    assert found.values.type == typed.TYPES[keys["dtype"]] and found.wrong.dtype == bool
     return [
         "wrong" if wrong else v
         for v, wrong in zip(found.values.to_pylist(), found.wrong, strict=True)
@@ -90,6 +90,8 @@ def test_dates_with_offsets_are_one_instant():
     [
         (pa.array([200, 7, None], pa.uint8()), {"dtype": "int"}, [200, 7, None]),
         (pa.array([2**63, 1], pa.uint64()), {"dtype": "int"}, ["wrong", 1]),
+        (pa.array([2**63 - 1, None], pa.uint64()), {"dtype": "int"}, [2**63 - 1, None]),
+        (pa.array([Decimal("2.5"), None]), {"dtype": "int"}, ["wrong", None]),
         (
             pa.array([3.0, 2.5, float("nan"), 2.0**60]),
             {"dtype": "int"},
@@ -142,6 +144,7 @@ def test_values_of_parquet_are_what_their_column_declares(values, keys, expected
     found = typed.read(values, declared(**keys))
     read = zip(found.values.to_pylist(), found.wrong, strict=True)
     assert ["wrong" if wrong else value for value, wrong in read] == expected
+    assert found.wrong.dtype == bool
     if keys["dtype"] != "datetime":  # which keep their unit
         assert found.values.type == typed.TYPES[keys["dtype"]]
 
@@ -359,8 +362,9 @@ def test_a_long_field_of_several_lines_keeps_its_blanks_where_others_lose_theirs
 
 def test_dates_of_json_are_iso_or_as_their_column_declares():
     written = {"dtype": "datetime", "date_format": "%d.%m.%Y"}
-    texts = pa.array(["31.12.2024", "2024-12-31T00:00:00", "31/12/2024", None])
+    last = datetime.datetime(2024, 12, 31)
+    texts = pa.array(["31.12.2024", "2024-12-31T00:00:00", "31/12/2024", None, "2024-12-31"])
     found = typed.read(texts, declared(**written))
-    assert found.values.to_pylist() == [datetime.datetime(2024, 12, 31)] * 2 + [None, None]
-    assert found.wrong.tolist() == [False, False, True, False]
+    assert found.values.to_pylist() == [last, last, None, None, last]
+    assert found.wrong.tolist() == [False, False, True, False, False]
     assert typed.read(texts, declared(**written), written=True).wrong.tolist()[1]
