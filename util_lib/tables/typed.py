@@ -166,7 +166,7 @@ def _word(value: Any) -> str:
 def _without_missing_words(texts: pa.Array, column: Column, form: Csv) -> pa.Array:
     if form.trim or column.dtype != "string":
         texts = pc.utf8_trim_whitespace(texts)
-    words = pa.array(sorted(missing_words(column, form)), pa.string())
+    words = pa.array(sorted(missing_words(column, form)))
     return pc.if_else(pc.is_in(texts, words), None, texts)
 
 
