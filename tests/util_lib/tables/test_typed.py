@@ -135,7 +135,16 @@ def test_dates_with_offsets_are_one_instant():
             {"dtype": "datetime", "missing": [5, "x", "2020-01-01"]},
             [None] * 2,
         ),
-        (pa.array([300, 5], pa.int16()), {"dtype": "int", "missing": [2**40, 300.0]}, [None, 5]),
+        (
+            pa.array([300, 5], pa.int16()),
+            {"dtype": "int", "missing": [2**40, 300.0, "x"]},
+            [None, 5],
+        ),
+        (
+            pa.array([-128, 127, 0], pa.int8()),
+            {"dtype": "int", "missing": [-128, 127]},
+            [None, None, 0],
+        ),
         (pa.chunked_array([["a"], ["b"]], pa.large_string()), {"dtype": "string"}, ["a", "b"]),
         *((pa.nulls(2), {"dtype": dtype}, [None] * 2) for dtype in typed.TYPES),
     ],

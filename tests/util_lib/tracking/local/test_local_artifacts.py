@@ -52,8 +52,20 @@ def test_a_missing_stored_file_is_named(run, store, tmp_path):
     with pytest.raises(UserError) as error:
         run.use_artifact("model:latest").file(tmp_path / "out")
     assert "file 'a.txt' of artifact 'songs/model:v0' is missing" in str(error.value)
-    assert str(place) in str(error.value)
+    assert str(place) in str(error.value) and "TRACKING_STORE_FILES" not in str(error.value)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_content_that_cannot_be_read_or_written_is_named_with_the_reason(run, store, tmp_path):
+    artifact = run.log_artifact(artifact_of(a="right"))
+    place, target = stored(store, artifact, "a"), tmp_path / "none" / "a"
+    said = f"cannot read or write {target}: No such .*; free space there or name another directory"
+    with pytest.raises(UserError, match=said):
+        store.files.fetch(place.name, target, "file 'a'")
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(UserError, match=f"file 'a': cannot read {place}: Is a directory; log the"):
+        store.files.fetch(place.name, target, "file 'a'")
 
 
 def test_a_download_with_one_damaged_file_writes_none(run, store, tmp_path):

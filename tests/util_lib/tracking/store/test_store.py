@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -139,10 +140,11 @@ time.sleep(60)
     )
     workspace = process.stdout.readline().strip()
     Store(store.directory)
-    assert os.path.isdir(workspace)
+    assert os.path.isdir(workspace) and store.files.left_over() == {}
     process.kill()
     process.communicate()
-    assert os.path.isdir(workspace)
+    [(left, n_bytes)] = store.files.left_over().items()
+    assert os.path.isdir(workspace) and left == Path(workspace) and n_bytes > 0
     Store(store.directory)
     assert not os.path.exists(workspace)
 
@@ -163,6 +165,10 @@ def test_what_a_sweep_takes_before_it_is_locked_is_made_again(store, monkeypatch
     assert path.exists()
     assert safe_files.is_held(path)
     safe_files.release(lock)
+
+
+def test_a_store_that_is_not_there_has_nothing_left_over(tmp_path):
+    assert contents.Files(tmp_path / "none").left_over() == {}
 
 
 def test_runs_are_found_by_the_mlflow_run_they_ran_in(store, monkeypatch):

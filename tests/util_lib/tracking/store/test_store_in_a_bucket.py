@@ -1,5 +1,6 @@
 """The contents of a store in a bucket: shared, checked by their digests, removed by gc."""
 
+import hashlib
 import shutil
 import sqlite3
 from pathlib import Path
@@ -65,7 +66,8 @@ def test_what_one_machine_logged_another_reads_with_a_copy_of_the_database(
     there, tmp_path, monkeypatch
 ):
     log("beautiful")
-    assert len(contents(there)) == 1
+    digest = hashlib.sha256(b"beautiful").hexdigest()
+    assert contents(there) == [f"team/files/{digest[:2]}/{digest}"]
     colleague = tmp_path / "colleague"
     colleague.mkdir()
     with sqlite3.connect(open_store().path) as db:
