@@ -33,6 +33,7 @@ CACHING = "tests/pipeline/caching"
 STORE, REMOVAL = "tests/util_lib/tracking", "tests/pipeline/housekeeping/test_removal.py"
 # In names of tests: what starts processes, a browser, W&B's client, or needs a minute.
 TOO_SLOW = ("at_once", "[wandb", "still_shown", "the_page", "a_figure", "no_more_memory")
+TOO_SLOW += ("first_schema", "images_come", "is_away", "nothing_heavy", "living_child")
 # What the tests of the copy do besides. That a drawn example fails is enough, looking for the
 # smallest takes minutes, and others come first. What was loaded before a process forked is not
 # looked through for what can be freed. While mutmut asks which test reaches what, processes that
@@ -45,7 +46,8 @@ hypothesis.settings.load_profile("once")
 
 def pytest_collection_modifyitems(items):
     def takes_long(item):
-        return "any_sequence" in item.name or hasattr(getattr(item, "obj", None), "hypothesis")
+        others = {"python", "answer", "bucket"} & {*item.fixturenames}  # processes
+        return bool(others) or "any_sequence" in item.name or hasattr(item.obj, "hypothesis")
     items.sort(key=takes_long)
 
 def pytest_runtest_setup():
