@@ -391,14 +391,6 @@ def texts_as_they_are(texts: pa.Array, form: Csv) -> pa.Array:
     return read(texts, column, form, written=True).values
 
 
-def beyond_doubles(values: pa.Array) -> int:
-    """Return how many whole numbers a double cannot hold exactly."""
-    if not pa.types.is_integer(values.type):
-        return 0
-    most = pc.or_(pc.greater(values, EXACT), pc.less(values, -EXACT))
-    return int(pc.sum(most).as_py() or 0)
-
-
 def for_pandas(values: pa.Array) -> Any:
     """Return values as a column for pandas, exactly: whole numbers with gaps stay whole."""
     import pandas as pd

@@ -111,6 +111,13 @@ def test_what_lies_on_a_limit_is_allowed(text):
     assert expressions.columns_of(whole, "new") == ["a", "b"]
 
 
+def test_all_expressions_of_a_declaration_are_looked_at_and_the_wrong_one_named():
+    right = {"one": "a + 1", "two": "one * 2"}
+    assert expressions.check_all(right) == right
+    with pytest.raises(ValueError, match="^three: 'a @ a' holds"):
+        expressions.check_all({**right, "three": "a @ a"})
+
+
 # Pieces of the language, of Python and of pandas' reading of it, put together at random.
 PIECES = [
     *("a", "b", "c", "d", "t", "`floor area`", "`no such`", "A", "_0", "__class__", "µ"),

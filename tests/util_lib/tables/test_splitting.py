@@ -136,6 +136,25 @@ def test_a_column_that_the_table_lacks_is_named_with_the_nearest():
         splitting.check_column(["dates", "x"], WEEK)
 
 
+def test_a_rule_is_read_from_options_and_told_of_a_model_unless_it_is_the_usual_one():
+    parser = argparse.ArgumentParser()
+    splitting.add_arguments(parser)
+    assert splitting.rule(parser.parse_args([])) == Rule() and Rule().about() == {}
+    given = ["--split_by", "time", "--split_column", "date", "--split_gap", "7"]
+    how = splitting.rule(parser.parse_args(given))
+    assert how == Rule("time", "date", 7.0)
+    assert how.about() == {"split": {"by": "time", "column": "date", "gap": 7.0}}
+    for wrong in (["--split_by", "size"], ["--split_gap", "-1"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(wrong)
+
+
+def test_groups_are_numbered_where_rows_have_them():
+    rows = pd.DataFrame({"patient_id": ["b", "a", "b"]})
+    assert [*splitting.groups_of(rows, PATIENT)] == [0, 1, 0]
+    assert splitting.groups_of(rows, WEEK) is splitting.groups_of(rows[[]], PATIENT) is None
+
+
 def test_the_same_seed_draws_the_same_groups_and_another_one_others():
     table = patients()
     first, second = (divided(table, PATIENT)[1] for _ in range(2))

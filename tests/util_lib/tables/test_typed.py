@@ -101,6 +101,9 @@ def test_dates_with_offsets_are_one_instant():
         (pa.array([Decimal("2.00"), Decimal("2.50")]), {"dtype": "int"}, [2, "wrong"]),
         (pa.array(["5", None]), {"dtype": "int"}, ["wrong", None]),
         (pa.array(["5 kg", "5"]), {"dtype": "int", "strip": ["kg"]}, [5, 5]),
+        (pa.array(["5.5"]), {"dtype": "float"}, ["wrong"]),
+        (pa.array(["1,5", "1.5"]), {"dtype": "float", "decimal": ","}, [1.5, "wrong"]),
+        (pa.array(["1_968"]), {"dtype": "int", "thousands": "_"}, [1968]),
         (pa.array([LONG, None]), {"dtype": "string"}, [str(LONG), None]),
         (pa.array([5]), {"dtype": "string", "role": "text"}, ["wrong"]),
         (pa.array([0, 1, 2, None]), {"dtype": "bool"}, [False, True, "wrong", None]),
@@ -367,6 +370,39 @@ def test_a_long_field_of_several_lines_keeps_its_blanks_where_others_lose_theirs
     (tmp_path / "t.csv").write_text(f'a, b\n1, "{text}" \n 2 , 3" \n', newline="")
     frame = reading.read(tmp_path / "t.csv", csv=Csv(trim=True))
     assert frame["b"].tolist() == [text.strip(), '3"'] and frame["a"].tolist() == [1, 2]
+
+
+def test_a_column_that_is_not_all_as_declared_keeps_its_texts(tmp_path):
+    (tmp_path / "t.csv").write_text("n,m\n1, 2\n x,NA\n,3\n")
+    frame = reading.read(tmp_path / "t.csv", dict.fromkeys("nm", declared(dtype="int")))
+    assert frame["n"].tolist()[:2] == ["1", " x"] and frame["n"].isna().tolist() == [False] * 2 + [
+        True
+    ]
+    assert frame["m"].tolist() == [2, pd.NA, 3] or frame["m"].isna().tolist() == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_columns_for_pandas_are_exact_also_beside_gaps():
+    for values, dtype in (
+        (pa.array([2**64 - 1, None], pa.uint64()), "UInt64"),
+        (pa.array([-7, None], pa.int8()), "Int8"),
+        (pa.array([True, None]), "boolean"),
+        (pa.array([True, False]), "bool"),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), "str"),
+        (pa.array([1, 2], pa.uint8()), "uint8"),
+    ):
+        series = typed.for_pandas(values)
+        assert series.dtype == dtype
+        assert [None if pd.isna(value) else value for value in series] == values.to_pylist()
+
+
+def test_the_words_for_truth_are_truth_where_no_other_stands():
+    words = pa.array(sorted(typed.TRUTH_WORDS))
+    assert typed.guessed(words, Csv()).type == pa.bool_()
+    assert typed.guessed(pa.array(["true", "yes"]), Csv()).type == pa.string()
 
 
 def test_dates_of_json_are_iso_or_as_their_column_declares():

@@ -167,6 +167,13 @@ def test_what_a_sweep_takes_before_it_is_locked_is_made_again(store, monkeypatch
     safe_files.release(lock)
 
 
+def test_who_only_reads_is_told_that_there_is_no_store(tmp_path):
+    said = f"there is no store at {tmp_path}/none: go to .* or set TRACKING_STORE .* for them$"
+    with pytest.raises(UserError, match=said):
+        open_store(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_store_that_is_not_there_has_nothing_left_over(tmp_path):
     assert contents.Files(tmp_path / "none").left_over() == {}
 
