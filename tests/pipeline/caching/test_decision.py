@@ -1,17 +1,21 @@
-"""What a step would read is known by its content, or by what a server says, and without secrets."""
+"""Whether a step has to run: what it would read, what is recorded of it, and what is said of it."""
 
 import hashlib
 import http.server
 import sqlite3
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.caching import decision
+from pipeline.caching import decision, record
 from pipeline.caching.fingerprint import UnknownFingerprint
-from pipeline.planning.step import Step
-from pipeline.settings import overrides, resolvers, schema
+from pipeline.caching.versions import opened
+from pipeline.planning.step import Outcome, Step
+from pipeline.settings import overrides, resolvers, schema, wandb_trial
+from util_lib import tracking
+from util_lib.tracking.store.database import open_store
 from util_lib.urls import HIDDEN
 
 ONE = hashlib.sha256(b"a\n1\n").hexdigest()
@@ -145,3 +149,171 @@ def test_the_rows_of_a_database_are_known_by_the_answer_to_a_query(known, tmp_pa
     for query, said in {"null": "nobody knows whether .*version_query", "SELECT x": "x"}.items():
         with pytest.raises(UnknownFingerprint, match=said):
             known(address, sql_version_query=query)
+
+
+class Place:
+    """A store, a step that joins songs with a reference, and what the cache says of it."""
+
+    def __init__(self, folder: Path, settings: schema.Settings, versions) -> None:
+        self.settings, self.versions = settings, versions
+        self.project = settings.main.project_name
+        (folder / "join").mkdir()
+        (folder / "join" / "MLproject").write_text("entry_points: {main: {command: python run.py}}")
+        (folder / "join" / "run.py").write_text("pass")
+        self.step = self.with_n("1", folder / "join")
+
+    def with_n(self, n: str, folder: Path | None = None) -> Step:
+        reads, uri = ("songs:latest", "songs:reference"), str(folder or self.step.uri)
+        given = dict(zip(("songs", "reference"), reads, strict=True)) | {"n": n}
+        may, keys = reads[1:], {"n": "data.n"}
+        return Step("join", given, reads, ("joined",), uri, may_be_absent=may, keys=keys)
+
+    def log(self, name: str, text: str, *aliases: str) -> tuple[str, str]:
+        """Log an artifact of one text; return its name with the version, and its digest."""
+        with tracking.init(project=self.project, job_type="t") as run:
+            draft = tracking.Artifact(name, type="t")
+            with draft.new_file("text") as file:
+                file.write(text)
+            logged = run.log_artifact(draft, aliases=list(aliases) or None).wait()
+        return logged.source_name, logged.digest
+
+    def decide(self, step: Step | None = None, settings=None, **made: str):
+        return decision.decide(step or self.step, settings or self.settings, self.versions, made)
+
+    def finish(self, told: bool = True, refers: bool = False, **made: str) -> Outcome:
+        """Do what the step does, and let it be recorded; with `refers` it makes the reference."""
+        found = self.decide(**made)
+        if refers:
+            self.log("songs", "one", "reference")
+        outcome = Outcome("join", metrics={"auc": 0.5}, seconds=3.0, told=told)
+        name, digest = self.log("joined", "joined")
+        if told:
+            outcome.artifacts, outcome.digests = [name], {name: digest}
+        decision.record(self.step, self.settings, self.versions, found, made, outcome)
+        return outcome
+
+    def has_passed(self, step: Step | None = None) -> bool:
+        return decision.has_passed(step or self.step, self.settings, self.versions, {})
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, settings):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRACKING_PUBLISH", "parent")
+    with opened("local", make=True) as versions:
+        place = Place(tmp_path, settings, versions)
+        place.log("songs", "one")
+        yield place
+
+
+def test_a_step_that_has_finished_is_used_again_with_what_it_made_and_measured(place):
+    first = place.decide()
+    assert (first.result, first.reason) == (None, "first time") and not place.has_passed()
+    assert (
+        first.inputs["songs:latest"]["version"] == "v0" and first.inputs["songs:reference"] is None
+    )
+    outcome = place.finish()
+    assert outcome.inputs["songs:latest"] == first.inputs["songs:latest"]
+    again = place.decide()
+    assert again.reason == "" and place.has_passed()
+    assert (again.result.metrics, again.result.seconds) == ({"auc": 0.5}, 3.0)
+    assert [output[:2] for output in again.result.outputs] == [("joined", 0)]
+    assert place.log("joined", "other")[0] == "joined:v1"
+    assert decision.take(place.settings, place.versions, again.result) == outcome.digests
+    assert place.versions.find("joined:latest", place.project).number == 0
+
+
+def test_what_was_removed_just_now_is_not_taken(place):
+    place.finish()
+    result = place.decide().result
+    gone = result._replace(outputs=[result.outputs[0]._replace(number=9)])
+    assert decision.take(place.settings, place.versions, gone) is None
+
+
+def test_another_parameter_or_input_is_the_reason_and_what_this_run_made_is_what_counts(place):
+    place.finish()
+    other = place.with_n("2")
+    assert place.decide(other).reason == "data.n 1 -> 2" and not place.has_passed(other)
+    place.log("songs", "two")
+    assert place.decide().reason == "input songs v0 -> v1"
+    assert place.decide(songs="songs:v0").result is not None
+
+
+def test_the_reason_compares_with_what_was_used_last(place):
+    place.finish()
+    result = place.decide().result
+    place.step = place.with_n("2")
+    place.finish()
+    assert place.decide(place.with_n("3")).reason == "data.n 2 -> 3"
+    decision.take(place.settings, place.versions, result)
+    assert place.decide(place.with_n("3")).reason == "data.n 1 -> 3"
+
+
+def test_an_output_that_is_damaged_or_gone_is_the_reason(place):
+    [output] = place.finish().artifacts
+    store = open_store()
+    version = store.versions(place.project, "joined")[0]
+    kept = store.files.path(store.version_files(version.id)[0].sha256)
+    kept.unlink()
+    assert place.decide().reason.startswith(f"output {output}: 'text' is missing (")
+    place.log("joined", "joined")
+    assert place.decide().result is not None
+    with store.transaction() as db:
+        db.execute("UPDATE versions SET digest = 'another' WHERE id = ?", (version.id,))
+    assert place.decide().reason == f"output {output} is gone"
+
+
+def test_a_reference_that_was_first_made_of_an_input_does_not_run_the_step_again(place):
+    outcome = place.finish(refers=True)
+    assert outcome.inputs["songs:reference"] == outcome.inputs["songs:latest"]
+    assert place.decide().result is not None  # with the reference, and as it was before
+    with open_store().transaction() as db:
+        db.execute("DELETE FROM aliases WHERE alias = 'reference'")
+    assert place.decide().result is not None
+    place.log("songs", "two", "reference")
+    assert place.decide().reason == "input songs v0 -> v1, input songs:reference v0 -> v1"
+
+
+def test_what_a_step_that_says_nothing_has_made_are_the_newest_versions(place):
+    outcome = place.finish(told=False)
+    assert outcome.told and outcome.artifacts == ["joined:v0"]
+    assert outcome.digests == {"joined:v0": place.decide().result.outputs[0].digest}
+    nothing = Outcome("join", told=False)
+    step = replace(place.with_n("2"), outputs=("joined", "never logged"))
+    decision.record(step, place.settings, place.versions, place.decide(step), {}, nothing)
+    assert not nothing.told and place.decide(step).result is None
+
+
+def test_what_cannot_be_told_runs_and_is_not_recorded(place):
+    place.finish()
+    place.step = replace(
+        place.step, source="url", parameters={"url": "gone.csv", **place.step.parameters}
+    )
+    found = place.decide()
+    assert found.parts is None and "gone.csv cannot be read" in found.reason
+    assert not place.has_passed() and found.inputs["songs:latest"]["version"] == "v0"
+    place.finish()
+    assert len(record.entries(place.versions.directory)) == 1
+
+
+def test_a_trial_of_a_sweep_and_a_run_without_cache_use_nothing_again(place, monkeypatch):
+    place.finish()
+    chosen = place.settings.main.model_copy(update={"cache": False})
+    found = place.decide(settings=place.settings.model_copy(update={"main": chosen}))
+    assert (found.result, found.reason) == (None, "main.cache is false") and found.parts
+    trial = replace(place.step, name=place.settings.sweep.step)
+    monkeypatch.setenv(wandb_trial.VARIABLE, '{"WANDB_RUN_ID": "x", "WANDB_SWEEP_ID": "y"}')
+    assert place.decide(trial).reason == "it is a trial of W&B's sweep, a run of its own"
+    assert place.decide().result is not None  # of another step
+
+
+def test_a_verdict_is_kept_of_what_has_to_be_there(place):
+    def why(name: str) -> str | None:
+        digest = place.decide().inputs["songs:latest"]["digest"]
+        given = (place.project, "join", place.versions.place, f"{name} {digest}")
+        return record.refusal(place.versions.directory, *given)
+
+    for verdict in ("too old", None):
+        found = place.decide()
+        decision.remember_verdict(place.step, place.settings, place.versions, found, verdict)
+        assert why("songs") == verdict and why("songs:reference") is None
