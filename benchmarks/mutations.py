@@ -47,7 +47,7 @@ hypothesis.settings.load_profile("once")
 def pytest_collection_modifyitems(items):
     def takes_long(item):
         others = {"python", "answer", "bucket"} & {*item.fixturenames}  # processes
-        return bool(others) or "any_sequence" in item.name or hasattr(item.obj, "hypothesis")
+        return bool(others) or hasattr(item.obj, "hypothesis")
     items.sort(key=takes_long)
 
 def pytest_runtest_setup():
@@ -60,7 +60,6 @@ def pytest_sessionfinish():
             for member in vars(module).values():
                 getattr(member, "cache_clear", int)()
 """
-SEQUENCE = "test_in_the_store_any_sequence_has_what_a_run_from_scratch_makes"
 ASKED = (
     "partitions.py::test_only_the_files_that_are_taken_count_for_the_cache",
     "buckets.py::test_the_cache_knows_a_file_by_its_etag",
@@ -75,7 +74,6 @@ PARTS = {
     "caching": (
         ["pipeline/caching/*.py"],
         [f"{CACHING}/test_{name}.py" for name in ("fingerprint", "record", "way", "decision")]
-        + [f"{CACHING}/test_reuse_sequences.py::{SEQUENCE}"]
         + [f"tests/get_data/test_{name}" for name in ASKED],
     ),
     "store": (

@@ -28,7 +28,10 @@ def test_what_is_known_of_a_table_says_how_a_step_will_take_it(tmp_path, monkeyp
         tracking.log_file(run, file, file.name, "data", "made", {"rows": 8})
     with versions.opened("local") as known:
         ways = {step.name: decision.way(step, settings, known, {}) for step in steps}
+        made = {settings.data.preprocessed_artifact: f"{settings.data.preprocessed_artifact}:v7"}
+        gone = {step.name: decision.way(step, settings, known, made) for step in steps}
         shown = preview.table(settings, [s for s in steps if s.name == "segregate"], known)
     assert {name for name, way in ways.items() if way} == {"check_data", "segregate"}
+    assert not any(gone.values())  # what this run has made is another version
     assert {ways["check_data"], ways["segregate"]} == {WAYS[large_rows]}
     assert str([*shown.columns[1].cells][0]).endswith(WAYS[large_rows])
