@@ -24,7 +24,7 @@ ONE = hashlib.sha256(b"a\n1\n").hexdigest()
 @pytest.fixture(scope="module")
 def settings() -> schema.Settings:
     resolvers.register_resolvers()
-    return schema.check(overrides.base_config([]))
+    return schema.check(overrides.base_config(["main.project_name=caching"]))
 
 
 @pytest.fixture

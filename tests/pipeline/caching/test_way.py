@@ -17,12 +17,13 @@ WAYS = {
 @pytest.mark.parametrize("large_rows", WAYS)
 def test_what_is_known_of_a_table_says_how_a_step_will_take_it(tmp_path, monkeypatch, large_rows):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_PROJECT", "songs_demo")
     monkeypatch.setenv("TRACKING_PUBLISH", "parent")
     resolvers.register_resolvers()
-    settings = schema.check(overrides.base_config([f"data.large_rows={large_rows}"]))
+    settings = schema.check(
+        overrides.base_config([f"data.large_rows={large_rows}", "main.project_name=other"])
+    )
     steps = plan(settings)
-    with tracking.init(job_type="preprocess", config={}) as run:
+    with tracking.init(project="other", job_type="preprocess", config={}) as run:
         file = tmp_path / settings.data.preprocessed_artifact
         file.write_bytes(b"a table")
         tracking.log_file(run, file, file.name, "data", "made", {"rows": 8})
