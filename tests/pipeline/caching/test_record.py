@@ -80,6 +80,8 @@ def test_what_a_gate_refused_is_known_until_it_passes(folder):
     assert why("songs d0", "there") is None
     record.refuse(folder, "mine", "check", "here", ["songs d0"], None)
     assert (why("songs d0"), why("m d3")) == (None, "worse")
+    record.refuse(folder / "new", "mine", "check", "here", ["m d3"], "worse")
+    assert record.refusal(folder / "new", "mine", "check", "here", "m d3") == "worse"
 
 
 def test_the_imports_of_files_are_known_by_their_content(folder):
