@@ -296,6 +296,16 @@ def test_what_cannot_be_told_runs_and_is_not_recorded(place):
     assert len(record.entries(place.versions.directory)) == 1
 
 
+def test_what_a_step_downloads_counts(place, table):
+    parameters = {**place.step.parameters, "url": str(table)}
+    place.step = replace(place.step, source="url", parameters=parameters)
+    place.finish()
+    assert place.decide().result is not None and place.has_passed()
+    table.write_text("a\n2\n")
+    assert place.decide().reason.startswith(f"the content of url ({str(table)[:57]}")
+    assert not place.has_passed()
+
+
 def test_a_trial_of_a_sweep_and_a_run_without_cache_use_nothing_again(place, monkeypatch):
     place.finish()
     chosen = place.settings.main.model_copy(update={"cache": False})

@@ -417,7 +417,7 @@ class Store:
         elif elsewhere := self._rows(OF_ANOTHER_PROJECT, name, alias, alias):
             other = elsewhere[0]["project"]
             found = f"there is one in project {other!r}: write '{other}/{name}:{alias}' for that"
-        elif close := difflib.get_close_matches(name, here, 1):
+        elif close := difflib.get_close_matches(name, here):
             found = f"the nearest name there is {close[0]!r}"
         elif here:
             found = f"there are {', '.join(map(repr, sorted(here)[:10]))}"

@@ -184,6 +184,9 @@ def test_what_there_is_of_an_artifact_is_told_in_spans_and_with_the_way_to_an_al
         db.execute("DELETE FROM aliases")
     assert "it has v0, v2, with the aliases none." in said("forest:v7")
     assert "'songs/forest:v1' was removed by gc on 1970-01-01" in said("forest:v1")
+    with store.transaction() as db:
+        db.execute("UPDATE versions SET removed_at = iif(number = 0, 1, NULL)")
+    assert "it has v1 to v2, with" in said("forest:v7")
     for name in ("fores", "forests", "zz", "yy"):
         run.log_artifact(artifact_of(name, a="one"))
     assert "found in project 'songs': the nearest name there is 'forest'." in said("forest_:latest")

@@ -174,6 +174,28 @@ def test_who_only_reads_is_told_that_there_is_no_store(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_run_that_ends_while_it_is_looked_at_has_not_crashed(store, monkeypatch):
+    original = safe_files.is_held
+    with tracking.init() as run:
+
+        def after_its_end(path):
+            monkeypatch.setattr(safe_files, "is_held", original)
+            run.finish()
+            return original(path)
+
+        monkeypatch.setattr(safe_files, "is_held", after_its_end)
+        assert store.run(run.id).state == "finished"
+
+
+def test_files_of_others_are_no_contents_and_those_of_the_dead_are_counted(store):
+    (store.files.final / "ab").mkdir()
+    for name in ("notes", "c" * 64, "ab" * 32):
+        (store.files.final / "ab" / name).write_text("words")
+    assert store.files.all_contents() == {"ab" * 32: 5}
+    (store.files.tmp / "left").write_text("12")
+    assert store.files.left_over() == {store.files.tmp / "left": 2}
+
+
 def test_a_store_that_is_not_there_has_nothing_left_over(tmp_path):
     assert contents.Files(tmp_path / "none").left_over() == {}
 

@@ -119,6 +119,20 @@ def test_a_content_that_is_damaged_here_is_fetched_again(there):
     assert read() == "beautiful"
 
 
+def test_what_lies_in_the_bucket_alone_can_be_logged_again_until_it_is_gone_there_too(there):
+    log("beautiful")
+    artifact, [key] = tracking.Api().artifact("p/data.txt:latest"), contents(there)
+    with tracking.init(project="p", job_type="t") as run:
+        forget_here(open_store())
+        assert run.log_artifact(artifact).version == "v0" and read() == "beautiful"
+        forget_here(open_store())
+        there.delete(key)
+        with pytest.raises(
+            UserError, match="'data.txt' of artifact .* is not in the store any more"
+        ):
+            run.log_artifact(artifact)
+
+
 def test_two_writers_at_once_lose_nothing(there, python):
     processes = [python(WRITER, name, program=warm.python()) for name in "ab"]
     for process in processes:
