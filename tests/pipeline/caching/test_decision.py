@@ -15,6 +15,7 @@ from pipeline.caching.versions import opened
 from pipeline.planning.step import Outcome, Step
 from pipeline.settings import overrides, resolvers, schema, wandb_trial
 from util_lib import tracking
+from util_lib.errors import UserError
 from util_lib.tracking.store.database import open_store
 from util_lib.urls import HIDDEN
 
@@ -228,6 +229,33 @@ def test_what_was_removed_just_now_is_not_taken(place):
     result = place.decide().result
     gone = result._replace(outputs=[result.outputs[0]._replace(number=9)])
     assert decision.take(place.settings, place.versions, gone) is None
+
+
+def test_what_is_taken_keeps_its_words_and_is_made_again_if_it_goes_meanwhile(place, monkeypatch):
+    place.finish()
+    version = tracking.Api().artifact(f"{place.project}/joined:v0")
+    version.description, version.metadata = "words", {"rows": 2}
+    version.save()
+    result, store = place.decide().result, open_store()
+    place.log("joined", "other")
+    assert decision.take(place.settings, place.versions, result)
+    kept = tracking.Api().artifact(f"{place.project}/joined:latest")
+    assert (kept.version, kept.description, kept.metadata) == ("v0", "words", {"rows": 2})
+    place.log("joined", "other")
+
+    def removed_first(version, *changes):
+        with store.transaction() as db:
+            db.execute("UPDATE versions SET removed_at = 1 WHERE id = ?", (version.id,))
+        store.refuse_removed(version.id)
+
+    def full(*changes):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(store, "update_version", full)
+    with pytest.raises(UserError, match="is full"):
+        decision.take(place.settings, place.versions, result)
+    monkeypatch.setattr(store, "update_version", removed_first)
+    assert decision.take(place.settings, place.versions, result) is None
 
 
 def test_another_parameter_or_input_is_the_reason_and_what_this_run_made_is_what_counts(place):

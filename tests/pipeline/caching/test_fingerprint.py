@@ -117,6 +117,19 @@ def test_the_same_words_twice_are_no_reason(old, new, said):
     assert fingerprint.difference({"data.file_url": old}, {"data.file_url": new}) == said
 
 
+def test_inputs_are_said_before_settings_and_those_before_code_and_three_in_all():
+    names = ["a/run.py", "b/run.py", "data.x", "input a/songs", "input tables"]
+    before, now = dict.fromkeys(names, "1"), dict.fromkeys(names, "2")
+    said = "input a/songs 1 -> 2, input tables 1 -> 2, data.x 1 -> 2"
+    assert fingerprint.difference(before, now) == f"{said} and 2 more"
+    gone = {name: now[name] for name in names[1:3]}
+    assert fingerprint.difference({"a/run.py": "1"}, gone) == (
+        "data.x (none) -> 2, a/run.py is gone, b/run.py is new"
+    )
+    long = {"data.x": "x" * 60}, {"data.x": "y" * 61}
+    assert fingerprint.difference(*long) == f"data.x {'x' * 60} -> {'y' * 57}..."
+
+
 def test_the_template_of_a_page_counts_for_steps_that_write_it_and_for_no_others(parts):
     found = shared(parts(**{"run.py": "from util_lib.pages import page\n"}))
     assert {

@@ -234,8 +234,10 @@ def test_saving_does_not_take_back_an_alias_that_has_moved_on(run):
     assert run.use_artifact("model:old").version == "v0"
 
 
-def test_the_type_is_checked_on_use(run):
+def test_the_type_is_checked_on_use(run, store):
     run.log_artifact(artifact_of(a="one"))
+    assert store.versions("songs", "model", "b") == []
+    assert len(store.versions("songs", "model", "raw_data")) == 1
     with pytest.raises(ValueError, match="type 'b' specified but this artifact is of type"):
         run.use_artifact("model:latest", type="b")
 

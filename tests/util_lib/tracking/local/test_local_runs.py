@@ -337,7 +337,8 @@ def test_code_and_files_are_kept_with_the_run(store, tmp_path):
         assert run.save(str(tmp_path / "code" / "*.txt")) == [str(tmp_path / "code" / "c.txt")]
     assert artifact.type == "code"
     assert sorted(artifact.manifest.entries) == ["a.py", "sub/b.py"]
-    assert [path for path, _, _ in store.run_files(run.id)] == ["c.txt"]
+    [(path, sha256, size)] = store.run_files(run.id)
+    assert (path, size) == ("c.txt", 7) and store.contents_of_runs() == {sha256}
 
 
 @pytest.fixture
@@ -391,5 +392,8 @@ def test_an_unknown_filter_is_an_error_that_lists_the_known_ones(sweep):
 
 
 def test_an_unknown_run_is_an_error_that_names_it(store):
-    with pytest.raises(UserError, match="Could not find run p/absent"):
-        tracking.Api().run("p/absent")
+    with tracking.init(project="other") as run:
+        pass
+    for run_id in ("absent", run.id):
+        with pytest.raises(UserError, match=f"Could not find run p/{run_id}"):
+            tracking.Api().run(f"p/{run_id}")

@@ -3,13 +3,14 @@
 import os
 import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from util_lib import project, safe_files, tracking
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents, places
+from util_lib.tracking.store import contents, places, values
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.places import store_directory
 
@@ -185,6 +186,21 @@ def test_a_run_that_ends_while_it_is_looked_at_has_not_crashed(store, monkeypatc
 
         monkeypatch.setattr(safe_files, "is_held", after_its_end)
         assert store.run(run.id).state == "finished"
+
+
+def test_a_content_that_cannot_be_removed_is_said_with_what_becomes_of_it(store):
+    store.files.path("ab" * 32).mkdir(parents=True)
+    said = f"cannot read or write {store.files.final}/ab/.*; what is left goes the next time$"
+    with store.files.removing(), pytest.raises(UserError, match=said):
+        store.files.remove(["ab" * 32])
+
+
+def test_times_are_those_of_utc_wherever_the_machine_stands(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert values.utc(0) == "1970-01-01T00:00:00Z"
+    time.tzset()
 
 
 def test_files_of_others_are_no_contents_and_those_of_the_dead_are_counted(store):
