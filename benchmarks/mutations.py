@@ -37,7 +37,7 @@ TOO_SLOW += ("first_schema", "images_come", "is_away", "nothing_heavy", "living_
 # What the tests of the copy do besides. That a drawn example fails is enough, looking for the
 # smallest takes minutes, and others come first. What was loaded before a process forked is not
 # looked through for what can be freed. While mutmut asks which test reaches what, processes that
-# tests start are left alone. What was remembered then is forgotten, or nothing would be computed.
+# tests start are left alone. What was remembered is forgotten, or only one test would compute it.
 BESIDES = """
 import gc, hypothesis, os, sys
 gc.freeze()
@@ -53,6 +53,7 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup():
     if os.environ.get("MUTANT_UNDER_TEST") == "stats":
         del os.environ["MUTANT_UNDER_TEST"]
+        pytest_sessionfinish()
 
 def pytest_sessionfinish():
     for module in [*sys.modules.values()]:
