@@ -40,6 +40,7 @@ TOO_SLOW += ("first_schema", "images_come", "is_away", "nothing_heavy", "living_
 # tests start are left alone. What was remembered is forgotten, or only one test would compute it.
 BESIDES = """
 import gc, hypothesis, os, sys
+from mutmut.mutation.trampoline import get_mutant_under_test
 gc.freeze()
 hypothesis.settings.register_profile("once", phases=[hypothesis.Phase.generate], database=None)
 hypothesis.settings.load_profile("once")
@@ -51,8 +52,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=takes_long)
 
 def pytest_runtest_setup():
-    if os.environ.get("MUTANT_UNDER_TEST") == "stats":
-        del os.environ["MUTANT_UNDER_TEST"]
+    if get_mutant_under_test() == "stats":
+        os.environ.pop("MUTANT_UNDER_TEST", None)
         pytest_sessionfinish()
 
 def pytest_sessionfinish():
