@@ -388,7 +388,7 @@ def guess(texts: pa.Array, form: Csv, dtype: str) -> pa.Array | None:
 def texts_as_they_are(texts: pa.Array, form: Csv) -> pa.Array:
     """Return the texts of a declared column in which some are of another type."""
     column = Column.model_validate({"dtype": "string", "role": "ignore"})
-    return read(texts, column, form, written=True).values
+    return read(texts, column, form).values
 
 
 def for_pandas(values: pa.Array) -> Any:

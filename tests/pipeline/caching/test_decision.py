@@ -287,6 +287,9 @@ def test_an_output_that_is_damaged_or_gone_is_the_reason(place):
     place.log("joined", "joined")
     assert place.decide().result is not None
     with store.transaction() as db:
+        db.execute("UPDATE versions SET removed_at = 1 WHERE id = ?", (version.id,))
+    assert place.decide().reason == f"output {output}: was removed by gc on 1970-01-01"
+    with store.transaction() as db:
         db.execute("UPDATE versions SET digest = 'another' WHERE id = ?", (version.id,))
     assert place.decide().reason == f"output {output} is gone"
 

@@ -98,6 +98,7 @@ def test_dates_with_offsets_are_one_instant():
             [3, "wrong", None, "wrong"],
         ),
         (pa.array([Decimal("1.50"), None]), {"dtype": "float"}, [1.5, None]),
+        (pa.array([None], pa.decimal128(5, 2)), {"dtype": "float"}, [None]),
         (pa.array([Decimal("2.00"), Decimal("2.50")]), {"dtype": "int"}, [2, "wrong"]),
         (pa.array(["5", None]), {"dtype": "int"}, ["wrong", None]),
         (pa.array(["5 kg", "5"]), {"dtype": "int", "strip": ["kg"]}, [5, 5]),
@@ -373,8 +374,9 @@ def test_a_long_field_of_several_lines_keeps_its_blanks_where_others_lose_theirs
 
 
 def test_a_column_that_is_not_all_as_declared_keeps_its_texts(tmp_path):
-    (tmp_path / "t.csv").write_text("n,m\n1, 2\n x,NA\n,3\n")
-    frame = reading.read(tmp_path / "t.csv", dict.fromkeys("nm", declared(dtype="int")))
+    (tmp_path / "t.csv").write_text("n,m\n1, 2\n x,NA\n?,3\n")
+    columns, form = dict.fromkeys("nm", declared(dtype="int")), Csv(missing=["?"])
+    frame = reading.read(tmp_path / "t.csv", columns, form)
     assert frame["n"].tolist()[:2] == ["1", " x"] and frame["n"].isna().tolist() == [False] * 2 + [
         True
     ]
