@@ -111,6 +111,8 @@ def test_a_file_of_a_server_is_known_by_its_tag_or_its_date(known, server, name)
 
 
 def test_a_server_that_does_not_say_enough_is_named_without_its_secrets(known, server):
+    with pytest.raises(UnknownFingerprint, match="the server of https://.*/x does not say what"):
+        known("https://127.0.0.1:9/x")
     Answers.said = {"Content-Length": "7"}
     for path, said in {
         "table": "gives neither ETag nor date$",
@@ -346,6 +348,16 @@ def test_a_trial_of_a_sweep_and_a_run_without_cache_use_nothing_again(place, mon
     monkeypatch.setenv(wandb_trial.VARIABLE, '{"WANDB_RUN_ID": "x", "WANDB_SWEEP_ID": "y"}')
     assert place.decide(trial).reason == "it is a trial of W&B's sweep, a run of its own"
     assert place.decide().result is not None  # of another step
+
+
+def test_a_step_that_writes_to_a_database_asks_that_itself(place):
+    place.finish()
+    address = "postgresql://me:s3cretBeeble@host/songs"
+    writes = replace(place.step, sink="to", parameters={**place.step.parameters, "to": address})
+    found = place.decide(writes)
+    assert found.parts is found.result is None and found.inputs == place.decide().inputs
+    assert found.reason.startswith("it asks postgresql://") and "s3cret" not in found.reason
+    assert found.reason.endswith("host/songs itself whether there is anything to do")
 
 
 def test_a_verdict_is_kept_of_what_was_looked_at_and_not_of_what_it_was_compared_with(place):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.caching import fingerprint
+from pipeline.caching import fingerprint, imports
 from pipeline.planning.step import Step
 from pipeline.settings import overrides, resolvers, schema
 from pipeline.settings.schema import Settings
@@ -69,6 +69,48 @@ def test_code_that_names_a_module_depends_on_that_one(parts, code):
     assert NAMES in found and SYNC not in found
 
 
+def test_imports_of_a_package_are_followed_however_they_are_written(tmp_path):
+    files = {
+        "__init__.py": "",
+        "alone.py": "",
+        "a/__init__.py": "from . import first\nfrom .inner import deep\n",
+        "a/first.py": "from .second import word\n",
+        "a/second.py": "from ..a.inner.deep import word\n",
+        "a/page.dark.css": "",
+        "a/page.py": "",
+        "a/inner/__init__.py": "",
+        "a/inner/deep.py": "from ... import top\nfrom .. import page\n",
+        "top.py": "",
+    }
+    for name, text in files.items():
+        path = tmp_path / "util_lib" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = imports.modules(tmp_path)
+    step = tmp_path / "run.py"
+
+    def reached(text: str) -> set[str]:
+        step.write_text(text)
+
+        def imported(path: Path, module: str) -> frozenset[str]:
+            return imports.imported_by(path, module, found, lambda p: imports.read(p.read_bytes()))
+
+        return imports.reached([step], found, imported)
+
+    everything = {*found} - {"util_lib.alone"}
+    assert len(found) == 9 and reached("import util_lib.a") == everything
+    assert reached("from util_lib.a.inner.deep import word") == everything
+    assert reached("import util_lib.top") == {"util_lib", "util_lib.top"}
+    assert reached("from . import top\nfrom .util_lib import a") == set()
+    package = tmp_path / "util_lib" / "a"
+    assert imports.beside(tmp_path) == {package / "page.py": [package / "page.dark.css"]}
+
+
+def test_parts_in_another_order_are_the_same():
+    one, two = {"x": "1", "y": "2"}, {"y": "2", "x": "1"}
+    assert fingerprint.digest(one) == fingerprint.digest(two) != fingerprint.digest({"x": "1"})
+
+
 def test_files_of_the_steps_own_folder_count_however_they_are_imported(parts):
     files = {"run.py": "import inner\n", "inner____init__.py": "from . import words\n"}
     one = parts(**files, **{"inner__words.py": "one\n"})
@@ -126,6 +168,9 @@ def test_inputs_are_said_before_settings_and_those_before_code_and_three_in_all(
     assert fingerprint.difference({"a/run.py": "1"}, gone) == (
         "data.x (none) -> 2, a/run.py is gone, b/run.py is new"
     )
+    four = [{name: each[name] for name in names[:4]} for each in (before, now)]
+    assert fingerprint.difference(*four).endswith("data.x 1 -> 2, a/run.py changed and 1 more")
+    assert fingerprint.difference(now, now) == "its outcome is no longer recorded"
     long = {"data.x": "x" * 60}, {"data.x": "y" * 61}
     assert fingerprint.difference(*long) == f"data.x {'x' * 60} -> {'y' * 57}..."
 

@@ -210,6 +210,14 @@ def test_a_file_that_no_disk_could_take_when_it_is_fetched_is_refused_at_logging
     assert [*draft.manifest.entries] == ["x" * 255]
 
 
+def test_a_draft_that_is_used_is_logged_and_used_and_one_that_is_logged_is_not_used(run, store):
+    run.log_artifact(artifact_of("made", a="one"))
+    run.use_artifact(artifact_of("both", a="two"))
+    seen = store.run(run.id)
+    assert [version.name for version in seen.logged_artifacts()] == ["made", "both"]
+    assert [version.name for version in seen.used_artifacts()] == ["both"]
+
+
 def test_an_error_leaves_no_lineage(run, store):
     with pytest.raises(UserError):
         run.use_artifact("absent:latest")
