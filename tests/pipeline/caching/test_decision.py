@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.caching import decision, record
+from pipeline.caching import decision, fingerprint, record
 from pipeline.caching.fingerprint import UnknownFingerprint
 from pipeline.caching.versions import opened
 from pipeline.planning.step import Outcome, Step
@@ -215,6 +215,8 @@ def test_a_step_that_has_finished_is_used_again_with_what_it_made_and_measured(p
     assert (
         first.inputs["songs:latest"]["version"] == "v0" and first.inputs["songs:reference"] is None
     )
+    told = {"format", "project", record.PLACE, "machine", "data.n", "input songs", "join/run.py"}
+    assert told < {*first.parts} and "songs" not in first.parts
     outcome = place.finish()
     assert outcome.inputs["songs:latest"] == first.inputs["songs:latest"]
     again = place.decide()
@@ -329,24 +331,51 @@ def test_what_cannot_be_told_runs_and_is_not_recorded(place):
     assert len(record.entries(place.versions.directory)) == 1
 
 
-def test_what_a_step_downloads_counts(place, table):
+def test_what_a_step_downloads_counts_by_the_key_that_names_it(place, table):
     parameters = {**place.step.parameters, "url": str(table)}
-    place.step = replace(place.step, source="url", parameters=parameters)
+    keys = {**place.step.keys, "url": "data.file_url"}
+    place.step = replace(place.step, source="url", parameters=parameters, keys=keys)
     place.finish()
     assert place.decide().result is not None and place.has_passed()
     table.write_text("a\n2\n")
-    assert place.decide().reason.startswith(f"the content of url ({str(table)[:57]}")
-    assert not place.has_passed()
+    said = f"the content of data.file_url ({str(table)[:57]}"
+    assert place.decide().reason.startswith(said) and not place.has_passed()
+
+
+def test_a_plan_without_the_secrets_of_an_address_says_that_the_step_would_run(place):
+    parameters = {**place.step.parameters, "url": f"http://me:{HIDDEN}@127.0.0.1:9/x"}
+    step = replace(place.step, source="url", parameters=parameters)
+    main = place.settings.main.model_copy(update={"plan": True})
+    found = place.decide(step, place.settings.model_copy(update={"main": main}))
+    assert found.parts is None and found.reason == "the secrets of its address are not set here"
+
+
+def test_another_project_place_or_environment_is_another_outcome(place):
+    found = place.decide().parts
+    settings = place.settings
+    for key, value, more in (
+        ("project_name", "another", set()),
+        ("env_manager", "local", {"python", "packages"}),
+    ):
+        main = settings.main.model_copy(update={key: value})
+        other = place.decide(settings=settings.model_copy(update={"main": main})).parts
+        assert other != found and {*other} - {*found} == more
+    texts = {"songs": "v0 digest x"}
+    places = [fingerprint.parts(place.step, settings, where, texts, "") for where in ("a", "b")]
+    assert places[0] != places[1]
 
 
 def test_a_trial_of_a_sweep_and_a_run_without_cache_use_nothing_again(place, monkeypatch):
     place.finish()
     chosen = place.settings.main.model_copy(update={"cache": False})
     found = place.decide(settings=place.settings.model_copy(update={"main": chosen}))
-    assert (found.result, found.reason) == (None, "main.cache is false") and found.parts
+    assert (found.result, found.reason) == (None, "main.cache is false")
+    assert found.parts and found.inputs == place.decide().inputs
     trial = replace(place.step, name=place.settings.sweep.step)
     monkeypatch.setenv(wandb_trial.VARIABLE, '{"WANDB_RUN_ID": "x", "WANDB_SWEEP_ID": "y"}')
-    assert place.decide(trial).reason == "it is a trial of W&B's sweep, a run of its own"
+    found = place.decide(trial)
+    assert found.reason == "it is a trial of W&B's sweep, a run of its own"
+    assert found.parts and found.inputs == place.decide().inputs
     assert place.decide().result is not None  # of another step
 
 
