@@ -346,8 +346,10 @@ def test_a_plan_without_the_secrets_of_an_address_says_that_the_step_would_run(p
     parameters = {**place.step.parameters, "url": f"http://me:{HIDDEN}@127.0.0.1:9/x"}
     step = replace(place.step, source="url", parameters=parameters)
     main = place.settings.main.model_copy(update={"plan": True})
-    found = place.decide(step, place.settings.model_copy(update={"main": main}))
+    planned = place.settings.model_copy(update={"main": main})
+    found = place.decide(step, planned)
     assert found.parts is None and found.reason == "the secrets of its address are not set here"
+    assert not decision.has_passed(step, planned, place.versions, {})
 
 
 def test_another_project_place_or_environment_is_another_outcome(place):
