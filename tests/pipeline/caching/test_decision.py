@@ -287,7 +287,9 @@ def test_an_output_that_is_damaged_or_gone_is_the_reason(place):
     version = store.versions(place.project, "joined")[0]
     kept = store.files.path(store.version_files(version.id)[0].sha256)
     kept.unlink()
-    assert place.decide().reason.startswith(f"output {output}: 'text' is missing (")
+    found = place.decide()
+    assert found.reason.startswith(f"output {output}: 'text' is missing (")
+    assert found.parts and found.inputs["songs:latest"]["version"] == "v0"
     place.log("joined", "joined")
     assert place.decide().result is not None
     with store.transaction() as db:

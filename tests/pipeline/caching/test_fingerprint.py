@@ -1,6 +1,8 @@
 """What decides that a step's code is unchanged, also where it is written in an unusual way."""
 
+import datetime
 import itertools
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,51 @@ def test_imports_of_a_package_are_followed_however_they_are_written(tmp_path):
     assert imports.beside(tmp_path) == {package / "page.py": [package / "page.dark.css"]}
 
 
+def test_values_of_a_steps_files_count_by_the_keys_that_they_come_from(settings):
+    columns = {"tempo": {"max": 250, "min": None}}
+    step = Step(
+        "join",
+        {"n": "1", "songs": "songs:latest", "url": "x.csv"},
+        ("songs:latest",),
+        (),
+        "join",
+        files={"dataset": {"columns": columns, "day": datetime.date(2026, 1, 2)}},
+        source="url",
+        keys={"n": "data.n", "dataset.columns": "data.columns"},
+    )
+    assert fingerprint.settings_of(step) == {
+        "data.n": "1",
+        "data.columns.tempo.max": "250",
+        "data.columns.tempo.min": "null",
+        "dataset.day": '"2026-01-02"',
+    }
+
+
+def test_code_of_a_repository_is_known_by_the_commit_that_its_version_names(settings, tmp_path):
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.test")
+        options = {"cwd": tmp_path, "check": True, "capture_output": True, "text": True}
+        return subprocess.run(["git", *identity, *words], **options).stdout.strip()
+
+    def code(uri: str, version: str | None) -> str:
+        step = Step("join", {}, (), (), uri, version=version)
+        return fingerprint.parts(step, settings, "here", {}, "")["code"]
+
+    git("init", "--initial-branch=main")
+    git("commit", "--allow-empty", "-m", "one")
+    git("tag", "v1")
+    first = git("rev-parse", "HEAD")
+    git("commit", "--allow-empty", "-m", "two")
+    second = git("rev-parse", "HEAD")
+    uri = f"{tmp_path.as_uri()}#join"
+    assert code(uri, None) == f"{uri} {second}"
+    assert code(uri, "v1") == f"{uri} {first}" and code(uri, "main") == f"{uri} {second}"
+    assert code(uri, "f" * 40) == f"{uri} {'f' * 40}"  # nobody is asked
+    assert code(str(tmp_path), "v1") == f"{tmp_path} {first}"  # not what lies in the folder now
+    with pytest.raises(fingerprint.UnknownFingerprint, match="say what its version v9 is now"):
+        code(uri, "v9")
+
+
 def test_parts_in_another_order_are_the_same():
     one, two = {"x": "1", "y": "2"}, {"y": "2", "x": "1"}
     assert fingerprint.digest(one) == fingerprint.digest(two) != fingerprint.digest({"x": "1"})
@@ -129,6 +176,7 @@ def test_a_step_may_be_a_shell_script(parts):
 def test_words_for_people_and_what_programs_leave_do_not_count(parts):
     plain = parts(**{"run.py": "pass\n"})
     more = {"README.md": "read", "run.log": "ran", "outputs__x.csv": "1", ".cache__x": "1"}
+    more |= {"__pycache__/x": "1", "inner____pycache__/x": "1"}
     assert parts(**{"run.py": "pass\n"}, **more) == plain
 
 

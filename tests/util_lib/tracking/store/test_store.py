@@ -10,6 +10,7 @@ import pytest
 
 from util_lib import project, safe_files, tracking
 from util_lib.errors import UserError
+from util_lib.tracking.names import MAX_METADATA_KEYS
 from util_lib.tracking.store import contents, places, values
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.places import store_directory
@@ -193,6 +194,15 @@ def test_a_content_that_cannot_be_removed_is_said_with_what_becomes_of_it(store)
     said = f"cannot read or write {store.files.final}/ab/.*; what is left goes the next time$"
     with store.files.removing(), pytest.raises(UserError, match=said):
         store.files.remove(["ab" * 32])
+
+
+def test_metadata_are_a_mapping_of_at_most_so_many_keys():
+    most = {str(number): number for number in range(MAX_METADATA_KEYS)}
+    assert values.check_metadata(most) == most and values.check_metadata(None) == {}
+    with pytest.raises(UserError, match="must not have more than 100 metadata keys"):
+        values.check_metadata(most | {"one": "more"})
+    with pytest.raises(TypeError, match="Cannot parse <class 'list'> as artifact metadata"):
+        values.check_metadata([])
 
 
 def test_times_are_those_of_utc_wherever_the_machine_stands(monkeypatch):
