@@ -1,6 +1,7 @@
 """What decides that a step's code is unchanged, also where it is written in an unusual way."""
 
 import datetime
+import hashlib
 import itertools
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipeline.caching import fingerprint, imports
 from pipeline.planning.step import Step
 from pipeline.settings import overrides, resolvers, schema
 from pipeline.settings.schema import Settings
+from util_lib.project import ROOT
 
 SYNC, NAMES = "util_lib/tracking/sync/sending.py", "util_lib/tracking/names.py"
 MLPROJECT = "entry_points: {main: {command: python run.py}}\n"
@@ -151,6 +153,15 @@ def test_code_of_a_repository_is_known_by_the_commit_that_its_version_names(sett
     assert code(str(tmp_path), "v1") == f"{tmp_path} {first}"  # not what lies in the folder now
     with pytest.raises(fingerprint.UnknownFingerprint, match="say what its version v9 is now"):
         code(uri, "v9")
+
+
+def test_the_code_of_rooms_of_this_project_is_told_file_by_file():
+    found = fingerprint.code_files("get_data", "evaluate")
+    assert {"get_data/run.py", "evaluate/MLproject"} < {
+        *found
+    } and "get_data/README.md" not in found
+    text = (ROOT / "get_data" / "run.py").read_bytes()
+    assert found["get_data/run.py"] == hashlib.sha256(text).hexdigest()
 
 
 def test_parts_in_another_order_are_the_same():

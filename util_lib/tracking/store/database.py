@@ -537,7 +537,7 @@ class Store:
         (state,) = self._rows("SELECT state FROM runs WHERE id = ?", run_id)[0]
         return "crashed" if state == "running" else state
 
-    def _versions(self, where: str, *parameters: Any, removed: bool = False) -> list[VersionRecord]:
+    def _versions(self, where: str, *parameters: Any, removed: bool) -> list[VersionRecord]:
         rows = self._rows(
             "SELECT v.id, c.project, c.name, c.type, v.number, v.digest, v.size, v.description,"
             " v.metadata, v.logged_by, v.created_at, v.updated_at, v.removed_at,"
