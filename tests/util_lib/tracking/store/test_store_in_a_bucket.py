@@ -106,6 +106,8 @@ def test_a_content_that_is_gone_there_is_said_or_put_there_again(there):
     assert there.get(key) == b"beautiful"
     there.delete(key)
     forget_here(store)
+    damage = Local(store).damage("p", Version("data.txt", 0, version.digest))
+    assert "is missing: there is no s3://" in damage
     with pytest.raises(UserError, match="is missing: there is no s3://.* log the same content"):
         read()
 
