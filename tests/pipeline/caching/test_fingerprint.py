@@ -104,7 +104,12 @@ def test_imports_of_a_package_are_followed_however_they_are_written(tmp_path):
     everything = {*found} - {"util_lib.alone"}
     assert len(found) == 9 and reached("import util_lib.a") == everything
     assert reached("from util_lib.a.inner.deep import word") == everything
-    assert reached("import util_lib.top") == {"util_lib", "util_lib.top"}
+    for text in (
+        "import util_lib.top",
+        "import util_lib.top\nimport re",
+        "import re, util_lib.top",
+    ):
+        assert reached(text) == {"util_lib", "util_lib.top"}
     assert reached("from . import top\nfrom .util_lib import a") == set()
     package = tmp_path / "util_lib" / "a"
     assert imports.beside(tmp_path) == {package / "page.py": [package / "page.dark.css"]}
