@@ -195,7 +195,8 @@ def test_a_packed_file_is_read_by_what_it_is(tmp_path, name):
     content, path = b"id,x\n1,a\n,b\n", tmp_path / name
     if name.endswith("zip"):
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("t.csv", content)
+            archive.mkdir("folder")
+            archive.writestr("folder/t.csv", content)
     elif name.endswith("bz2"):
         path.write_bytes(packed(content, "bz2"))
     elif name.endswith("zst"):
@@ -250,6 +251,9 @@ def test_a_sheet_of_excel_is_a_table(tmp_path):
     read = reading.read(path, {"x": declared(dtype="float")})
     assert read["n"].tolist() == [1, 2] and read["x"].isna().tolist() == [False, True]
     assert read["name"].tolist() == ["a", "b"]
+    unnamed = path.with_name("download")
+    unnamed.write_bytes(path.read_bytes())
+    assert reading.read(unnamed)["name"].tolist() == ["a", "b"]
     with pytest.raises(UserError, match="unknown sheet 'Dat': the nearest is 'Data'"):
         reading.read(path, sheet="Dat")
     write_sheets(path, Data=[["n"], [1]], Other=[["m"], [2]])
