@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--only", default="", help="of the part only the module of this name")
     parser.add_argument("names", nargs="*", help="only these changes, such as x_key__mutmut_3")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     changed, tests = PARTS[args.part]
     if args.only:
         changed = [str(Path(pattern).with_name(f"{args.only}.py")) for pattern in changed]
