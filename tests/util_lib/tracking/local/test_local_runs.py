@@ -106,6 +106,16 @@ def test_leaving_by_an_exception_says_how_the_run_ended(error, state, exit_code)
     assert (seen.state, seen.exit_code) == (state, exit_code)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux tells what is open")
+def test_a_run_that_has_ended_leaves_no_file_open():
+    n_open = []
+    for _ in range(3):  # the first opens the database
+        with tracking.init():
+            pass
+        n_open.append(len(os.listdir("/proc/self/fd")))
+    assert n_open[1] == n_open[2]
+
+
 def test_a_run_whose_process_was_killed_is_shown_as_crashed(python):
     process = python(
         """
