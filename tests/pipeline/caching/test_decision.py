@@ -367,6 +367,8 @@ def test_another_project_place_or_environment_is_another_outcome(place):
     texts = {"songs": "v0 digest x"}
     places = [fingerprint.parts(place.step, settings, where, texts, "") for where in ("a", "b")]
     assert places[0] != places[1]
+    step, told = replace(place.step, source="url"), "x.csv sha256 1"
+    assert fingerprint.parts(step, settings, "a", texts, told)["url"] == told
 
 
 def test_a_trial_of_a_sweep_and_a_run_without_cache_use_nothing_again(place, monkeypatch):

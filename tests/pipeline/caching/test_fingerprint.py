@@ -110,6 +110,8 @@ def test_imports_of_a_package_are_followed_however_they_are_written(tmp_path):
         "import re, util_lib.top",
     ):
         assert reached(text) == {"util_lib", "util_lib.top"}
+    late = "import importlib, util_lib.top\nimportlib.import_module('.alone', 'util_lib')"
+    assert reached(late) == {"util_lib", "util_lib.alone", "util_lib.top"}
     assert reached("from . import top\nfrom .util_lib import a") == set()
     package = tmp_path / "util_lib" / "a"
     assert imports.beside(tmp_path) == {package / "page.py": [package / "page.dark.css"]}
