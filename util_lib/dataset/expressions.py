@@ -140,7 +140,7 @@ def _parts(node: ast.expr) -> list[ast.expr]:
             places = number(node.args[1])
             if not isinstance(places, int) or abs(places) > 15:
                 raise ValueError("the places to round to are a whole number up to 15")
-            return node.args[:1]
+            return node.args
     raise ValueError(LANGUAGE)
 
 

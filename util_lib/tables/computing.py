@@ -93,9 +93,9 @@ def compute(expression: str, frame: pd.DataFrame, columns: dict[str, Column]) ->
     values, missing = (np.broadcast_to(part, len(frame)).copy() for part in (values, missing))
     if kind == TEXTS:
         return pd.Series(values, index=frame.index, dtype="str").mask(missing)
-    if kind in (NUMBERS, DATES):
-        values[missing] = np.nan if kind == NUMBERS else np.datetime64("NaT")
-    elif missing.any():
+    if kind == NUMBERS:
+        values[missing] = np.nan
+    elif kind != DATES and missing.any():  # a date that is missing is NaT already
         array = pd.arrays.IntegerArray if kind == WHOLE else pd.arrays.BooleanArray
         return pd.Series(array(values, missing), index=frame.index)
     return pd.Series(values, index=frame.index)
@@ -130,12 +130,12 @@ def _plain(present: pd.Series, dtype: str) -> tuple[str, np.ndarray]:
     if types.is_string_dtype(present.dtype) and present.dtype != object:
         return TEXTS, present.to_numpy(dtype=object)
     if types.is_integer_dtype(present.dtype) and dtype != "float":
-        return WHOLE, present.to_numpy(dtype=object if present.max() >= 2**63 else np.int64)
+        return WHOLE, present.to_numpy()
     if types.is_numeric_dtype(present.dtype):
         numbers = present.to_numpy(dtype=np.float64)
         with np.errstate(invalid="ignore"):
             return (WHOLE if dtype == "int" and (numbers % 1 == 0).all() else NUMBERS), numbers
-    listed = [value.item() if isinstance(value, np.generic) else value for value in present]
+    listed = present.tolist()
     for value in listed:
         if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
             raise ValueError(f"column {present.name!r} holds {type(value).__name__} among others")
@@ -215,8 +215,7 @@ def _fitting(values: np.ndarray, missing: np.ndarray) -> _Values:
 
 
 def _finite(values: np.ndarray, missing: np.ndarray) -> _Values:
-    infinite = ~np.isfinite(values)
-    return _Values(NUMBERS, np.where(infinite, 0.0, values), missing | infinite)
+    return _Values(NUMBERS, values, missing | ~np.isfinite(values))
 
 
 def _number(part: _Values) -> _Values:
@@ -281,7 +280,7 @@ def _date(part: _Values) -> _Values:
     """Return dates, also of texts as in ISO 8601."""
     if part.kind == DATES:
         return part
-    texts = pd.Series(part.values, dtype="str", name="of texts").mask(part.missing)
+    texts = pd.Series(part.values, name="of texts").mask(part.missing)
     dates = _moments(texts)
     return _Values(DATES, dates, np.isnat(dates))
 
@@ -289,9 +288,8 @@ def _date(part: _Values) -> _Values:
 def _moments(column: pd.Series) -> np.ndarray:
     """Return dates in microseconds, in UTC where they have a time zone; `ValueError` for others."""
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        naive = column.dt.tz_convert(None) if column.dt.tz is not None else column
-        return naive.to_numpy(dtype="datetime64[us]")
-    found = typed.read_objects([None if pd.isna(value) else value for value in column], DATE)
+        return column.to_numpy(dtype="datetime64[us]")
+    found = typed.read_objects(column.tolist(), DATE)
     if found.wrong.any():
         example = column[found.wrong].tolist()[0]
         raise ValueError(
@@ -313,10 +311,8 @@ def _function(name: str, part: _Values, places: list[Any]) -> _Values:
         return part
     if places:
         return _applied(lambda values: np.round(values, places[0]), part)
-    infinite = ~np.isfinite(part.values)
-    values = TO_WHOLE[name](np.where(infinite, 0.0, part.values))
-    return _fitting(values, part.missing | infinite)
+    return _fitting(TO_WHOLE[name](part.values), part.missing | ~np.isfinite(part.values))
 
 
 def _lengths(part: _Values) -> np.ndarray:
-    return np.array([len(text) for text in part.values], dtype=np.int64)
+    return np.array([len(text) for text in part.values])

@@ -112,7 +112,7 @@ def check_column(names: list[str], how: Rule) -> None:
 def _column(values: Any, how: Rule) -> pa.Array:
     """Return the column as Arrow has it; raise `UserError` if a row has no value."""
     known = isinstance(values, pa.Array | pa.ChunkedArray)
-    column = values if known else pa.array(values, from_pandas=True)
+    column = values if known else pa.array(values)
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     if pa.types.is_dictionary(column.type):
@@ -174,12 +174,12 @@ def _before(
     when: np.ndarray, measured: np.ndarray, how: Rule, size: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows before those `measured`, at least the gap before, and these."""
-    fitted = when < when[measured].min() - how.gap if how.gap else when < when[measured].min()
+    fitted = when < when[measured].min() - how.gap
     if not fitted.any():
-        gap = f" and a gap of {how.gap:g}" if how.gap else ""
-        share = "" if size is None else f" a share of {size:g}"
+        share = "" if size is None else f", a share of {size:g}"
         raise UserError(
             f"split by time: no row of {len(when):,} is older than those to measure on (column "
-            f"{how.column!r},{share}{gap}): take fewer to measure on, or a smaller gap"
+            f"{how.column!r}{share}, a gap of {how.gap:g}): take fewer to measure on, or a smaller "
+            "gap"
         )
     return np.flatnonzero(fitted), np.flatnonzero(measured)

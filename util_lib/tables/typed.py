@@ -126,7 +126,7 @@ def _type_of(value: Any) -> pa.DataType | None:
     if isinstance(value, str):
         return pa.string()
     try:
-        return pa.scalar(value).type if not isinstance(value, dict | list | tuple | bytes) else None
+        return pa.scalar(value).type
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
 
@@ -145,7 +145,7 @@ def _of(values: pa.Array, right: pa.Array | np.ndarray, convert: Callable[[Any],
     """Convert those of `values` that are `right`; the others, nulls aside, are wrong."""
     right = pa.array(right) if isinstance(right, np.ndarray) else right
     right = pc.fill_null(right, False)
-    kept = pc.if_else(right, values, pa.scalar(None, values.type))
+    kept = pc.if_else(right, values, None)
     wrong = pc.and_not(pc.is_valid(values), right)
     return Read(convert(kept), wrong.to_numpy(zero_copy_only=False))
 
@@ -166,15 +166,15 @@ def _word(value: Any) -> str:
 def _without_missing_words(texts: pa.Array, column: Column, form: Csv) -> pa.Array:
     if form.trim or column.dtype != "string":
         texts = pc.utf8_trim_whitespace(texts)
-    words = pa.array(sorted(missing_words(column, form)), pa.string())
-    return pc.if_else(pc.is_in(texts, words), pa.scalar(None, pa.string()), texts)
+    words = pa.array(sorted(missing_words(column, form)))
+    return pc.if_else(pc.is_in(texts, words), None, texts)
 
 
 def _without_missing_values(values: pa.Array, column: Column) -> pa.Array:
     """Make NaN null, and the numbers and dates that are declared to be missing."""
     types, kind = pa.types, values.type
     if types.is_floating(kind):
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, kind), values)
+        values = pc.if_else(pc.is_nan(values), None, values)
     listed: list[Any] = []
     if types.is_integer(kind):
         low, high = _limits(kind)
@@ -186,8 +186,7 @@ def _without_missing_values(values: pa.Array, column: Column) -> pa.Array:
         listed = [value for value in map(_moment, column.missing) if value is not None]
     if not listed:
         return values
-    found = pc.is_in(values, pa.array(listed, kind))
-    return pc.if_else(found, pa.scalar(None, kind), values)
+    return pc.if_else(pc.is_in(values, pa.array(listed, kind)), None, values)
 
 
 def _limits(kind: pa.DataType) -> tuple[int, int]:
@@ -227,17 +226,16 @@ def _plain_numbers(texts: pa.Array, column: Column, form: Csv) -> pa.Array:
         without = pc.replace_substring(texts, thousands, "")
         texts = pc.if_else(pc.match_substring_regex(texts, grouped), without, texts)
     if decimal != ".":
-        # A dot would be read as a decimal mark, which it is not here.
+        # A dot would be read as a decimal mark, which it is not here: such a text is no number.
         has_dot = pc.match_substring(texts, ".")
-        texts = pc.if_else(has_dot, texts, pc.replace_substring(texts, decimal, "."))
-        texts = pc.if_else(has_dot, pc.binary_join_element_wise(texts, pa.scalar("?"), ""), texts)
+        texts = pc.if_else(has_dot, "?", pc.replace_substring(texts, decimal, "."))
     return texts
 
 
 def _integers_in_text(texts: pa.Array, column: Column, form: Csv) -> Read:
     texts = _plain_numbers(texts, column, form)
-    plain = pc.fill_null(pc.match_substring_regex(texts, INTEGER), True)
-    short = pc.fill_null(pc.less_equal(pc.utf8_length(texts), 18), True)
+    plain = pc.match_substring_regex(texts, INTEGER)
+    short = pc.less_equal(pc.utf8_length(texts), 18)
     if pc.all(pc.and_(plain, short)).as_py() is not False:
         return _right(pc.replace_substring_regex(texts, r"^\+", "").cast(pa.int64()))
     values = [_whole(text) for text in texts.to_pylist()]
@@ -262,9 +260,7 @@ def _whole(text: str | None) -> int | None:
 def _numbers_in_text(texts: pa.Array, column: Column, form: Csv) -> Read:
     texts = _plain_numbers(texts, column, form)
     right = pc.match_substring_regex(texts, f"{NUMBER}|{INFINITE}")
-    return _of(
-        texts, right, lambda kept: pc.replace_substring_regex(kept, r"^\+", "").cast(pa.float64())
-    )
+    return _of(texts, right, lambda kept: kept.cast(pa.float64()))
 
 
 def _answers_in_text(texts: pa.Array, column: Column, form: Csv) -> Read:
@@ -276,25 +272,25 @@ def _answers_in_text(texts: pa.Array, column: Column, form: Csv) -> Read:
 
 def _is_in(values: pa.Array, listed: pa.Array) -> pa.Array:
     """Say which values are listed; null of what is null."""
-    return pc.if_else(pc.is_valid(values), pc.is_in(values, listed), pa.scalar(None, pa.bool_()))
+    return pc.if_else(pc.is_valid(values), pc.is_in(values, listed), None)
 
 
 def _dates_in_text(texts: pa.Array, column: Column, form: Csv, *, also_iso: bool) -> Read:
     """Read dates as they are declared to be written; `also_iso` takes the others as ISO 8601."""
     import pandas as pd
 
-    formats = [column.date_format or form.date_format or "ISO8601", *["ISO8601"] * also_iso]
-    series = pd.Series(texts.to_pandas().astype(object).where(lambda s: s.notna(), None))
+    written = column.date_format or form.date_format or "ISO8601"
+    series = texts.to_pandas().astype(object)
     there = pc.is_valid(texts).to_numpy(zero_copy_only=False)
-    moments = pd.to_datetime(series, errors="coerce", format=formats[0], utc=True)
-    if len({*formats}) > 1 and (others := moments.isna().to_numpy() & there).any():
+    moments = pd.to_datetime(series, errors="coerce", format=written, utc=True)
+    if also_iso and written != "ISO8601" and (others := moments.isna().to_numpy() & there).any():
         moments = moments.astype("datetime64[us, UTC]")
         moments[others] = pd.to_datetime(
             series[others], errors="coerce", format="ISO8601", utc=True
         )
     right = moments.notna().to_numpy() | ~there
     naive = moments.dt.tz_localize(None).dt.as_unit("us")
-    return _of(texts, right, lambda _: pa.array(naive, pa.timestamp("us"), from_pandas=True))
+    return _of(texts, right, lambda _: pa.array(naive))
 
 
 # Other values
@@ -316,7 +312,7 @@ def _integers(values: pa.Array, column: Column) -> Read:
         )
         return _of(doubles, right, lambda kept: kept.cast(pa.int64()))
     if types.is_decimal(values.type):
-        whole = [_whole(None if v is None else str(v)) for v in values.to_pylist()]
+        whole = [_whole(str(v)) for v in values.to_pylist()]
         right = np.array([v is not None for v in whole])
         return _of(values, right, lambda _: pa.array(whole, pa.int64()))
     return _wrong(values, column)
@@ -381,7 +377,7 @@ def guess(texts: pa.Array, form: Csv, dtype: str) -> pa.Array | None:
     """Return texts as values of a type, None where they are not all of it."""
     if dtype == "bool" and not {*texts.unique().to_pylist()} <= TRUTH_WORDS:
         return None
-    column = Column.model_validate({"dtype": dtype, "role": "ignore", "nullable": True})
+    column = Column.model_validate({"dtype": dtype, "role": "ignore"})
     for part in (texts[:1000], texts):  # what the first are not, a long column is not
         found = read(part, column, form, written=True)
         if found.wrong.any():
@@ -392,15 +388,7 @@ def guess(texts: pa.Array, form: Csv, dtype: str) -> pa.Array | None:
 def texts_as_they_are(texts: pa.Array, form: Csv) -> pa.Array:
     """Return the texts of a declared column in which some are of another type."""
     column = Column.model_validate({"dtype": "string", "role": "ignore"})
-    return read(texts, column, form, written=True).values
-
-
-def beyond_doubles(values: pa.Array) -> int:
-    """Return how many whole numbers a double cannot hold exactly."""
-    if not pa.types.is_integer(values.type):
-        return 0
-    most = pc.or_(pc.greater(values, EXACT), pc.less(values, -EXACT))
-    return int(pc.sum(most).as_py() or 0)
+    return read(texts, column, form).values
 
 
 def for_pandas(values: pa.Array) -> Any:

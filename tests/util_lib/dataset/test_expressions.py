@@ -92,11 +92,30 @@ def test_what_would_take_the_machine_is_refused_in_a_short_sentence(text):
         ("a in c", "columns, numbers"),
         ("a is [1]", "columns, numbers"),
         ("round(a, -c)", "the places to round to are a whole number"),
+        ("round(a, 2.0)", "the places to round to are a whole number"),
+        ("round(a, 16)", "the places to round to are a whole number"),
+        ("round(a, -16)", "the places to round to are a whole number"),
     ],
 )
 def test_comparisons_and_places_of_another_shape_are_refused(text, said):
     with pytest.raises(ValueError, match=said):
         expressions.columns_of(text, "new")
+
+
+@pytest.mark.parametrize(
+    "text", ["a ** 100", "a ** -100", "round(a, 15)", "round(a, -15)", "a < 1e20", "a < 2.0**63"]
+)
+def test_what_lies_on_a_limit_is_allowed(text):
+    assert expressions.columns_of(text, "new") == ["a"]
+    whole = f"a{'b':>{expressions.MOST_CHARACTERS - 1}}".replace(" ", "+", 1)
+    assert expressions.columns_of(whole, "new") == ["a", "b"]
+
+
+def test_all_expressions_of_a_declaration_are_looked_at_and_the_wrong_one_named():
+    right = {"one": "a + 1", "two": "one * 2"}
+    assert expressions.check_all(right) == right
+    with pytest.raises(ValueError, match="^three: 'a @ a' holds"):
+        expressions.check_all({**right, "three": "a @ a"})
 
 
 # Pieces of the language, of Python and of pandas' reading of it, put together at random.

@@ -21,6 +21,7 @@ from util_lib.errors import UserError
 from util_lib.tables import reading, typed
 
 LONG = 1782218195625937920
+DAY = datetime.datetime(2020, 1, 1)
 
 
 def declared(**keys):
@@ -28,7 +29,8 @@ def declared(**keys):
 
 
 def from_text(texts, form=None, **keys):
-    found = typed.read(pa.array(texts), declared(**keys), form or Csv(), written=True)
+    found = typed.read(pa.array(texts, pa.string()), declared(**keys), form or Csv(), written=True)
+    assert found.values.type == typed.TYPES[keys["dtype"]] and found.wrong.dtype == bool
     return [
         "wrong" if wrong else v
         for v, wrong in zip(found.values.to_pylist(), found.wrong, strict=True)
@@ -51,6 +53,15 @@ def from_text(texts, form=None, **keys):
         (["1.968", "999"], {"dtype": "int", "thousands": "."}, {"separator": ";"}, [1968, 999]),
         (["$5", "-$5", "5 %", "5kg"], {"dtype": "float", "strip": ["$", "%"]}, {}, None),
         (["03.02.2024", "x"], {"dtype": "datetime", "date_format": "%d.%m.%Y"}, {}, None),
+        (["+2", "3", None], {"dtype": "int"}, {}, [2, 3, None]),
+        ([str(2**63 - 1), str(2**63), "1"], {"dtype": "int"}, {}, [2**63 - 1, "wrong", 1]),
+        ([str(-(2**63)), str(-(2**63) - 1)], {"dtype": "int"}, {}, [-(2**63), "wrong"]),
+        (["0e30", "0.0", "1e-30", "1e30"], {"dtype": "int"}, {}, [0, 0, "wrong", "wrong"]),
+        (["x", None], {"dtype": "int"}, {}, ["wrong", None]),
+        (["$5$", "$$5"], {"dtype": "float", "strip": ["$"]}, {}, ["wrong", "wrong"]),
+        (["-999", "-9"], {"dtype": "float", "missing": [-999.0, -9.5]}, {}, [None, -9.0]),
+        (["a", "1.5", "1"], {"dtype": "string", "missing": [1.5, 1.0]}, {}, ["a", None, None]),
+        ([None, None], {"dtype": "datetime"}, {}, [None, None]),
     ],
 )
 def test_texts_of_csv_are_what_their_column_declares(texts, keys, form, expected):
@@ -79,15 +90,21 @@ def test_dates_with_offsets_are_one_instant():
     [
         (pa.array([200, 7, None], pa.uint8()), {"dtype": "int"}, [200, 7, None]),
         (pa.array([2**63, 1], pa.uint64()), {"dtype": "int"}, ["wrong", 1]),
+        (pa.array([2**63 - 1, None], pa.uint64()), {"dtype": "int"}, [2**63 - 1, None]),
+        (pa.array([Decimal("2.5"), None]), {"dtype": "int"}, ["wrong", None]),
         (
             pa.array([3.0, 2.5, float("nan"), 2.0**60]),
             {"dtype": "int"},
             [3, "wrong", None, "wrong"],
         ),
         (pa.array([Decimal("1.50"), None]), {"dtype": "float"}, [1.5, None]),
+        (pa.array([None], pa.decimal128(5, 2)), {"dtype": "float"}, [None]),
         (pa.array([Decimal("2.00"), Decimal("2.50")]), {"dtype": "int"}, [2, "wrong"]),
         (pa.array(["5", None]), {"dtype": "int"}, ["wrong", None]),
         (pa.array(["5 kg", "5"]), {"dtype": "int", "strip": ["kg"]}, [5, 5]),
+        (pa.array(["5.5"]), {"dtype": "float"}, ["wrong"]),
+        (pa.array(["1,5", "1.5"]), {"dtype": "float", "decimal": ","}, [1.5, "wrong"]),
+        (pa.array(["1_968"]), {"dtype": "int", "thousands": "_"}, [1968]),
         (pa.array([LONG, None]), {"dtype": "string"}, [str(LONG), None]),
         (pa.array([5]), {"dtype": "string", "role": "text"}, ["wrong"]),
         (pa.array([0, 1, 2, None]), {"dtype": "bool"}, [False, True, "wrong", None]),
@@ -97,14 +114,52 @@ def test_dates_with_offsets_are_one_instant():
         (
             pa.array([datetime.date(1900, 1, 1), datetime.date(2020, 1, 1)]),
             {"dtype": "datetime", "missing": ["1900-01-01"]},
-            [None, datetime.datetime(2020, 1, 1)],
+            [None, DAY],
         ),
+        (pa.array([True, None]), {"dtype": "bool"}, [True, None]),
+        (pa.array([0.0, 1.0, 0.5, None]), {"dtype": "bool"}, [False, True, "wrong", None]),
+        (pa.array([2**60 + 1, 1]), {"dtype": "bool"}, ["wrong", True]),
+        (pa.array(["yes", "x", None]), {"dtype": "bool"}, [True, "wrong", None]),
+        (pa.array([2**60 + 1, None]), {"dtype": "float"}, [2.0**60, None]),
+        (pa.array([1.5, None], pa.float32()), {"dtype": "float"}, [1.5, None]),
+        (pa.array([True, None]), {"dtype": "float"}, ["wrong", None]),
+        (pa.array([True, None]), {"dtype": "int"}, ["wrong", None]),
+        (pa.array([True, None]), {"dtype": "string"}, ["wrong", None]),
+        (pa.array([1.0, None]), {"dtype": "string"}, ["wrong", None]),
+        (pa.array([5, None]), {"dtype": "datetime"}, ["wrong", None]),
+        (pa.array([5.0, None]), {"dtype": "datetime"}, ["wrong", None]),
+        (pa.array([DAY, None], pa.timestamp("s")), {"dtype": "datetime"}, [DAY, None]),
+        (pa.array([DAY.date(), None]), {"dtype": "bool"}, ["wrong", None]),
+        (pa.array([DAY, None]), {"dtype": "string"}, ["wrong", None]),
+        (pa.array([Decimal(12), None]), {"dtype": "string"}, ["12", None]),
+        (pa.array([Decimal("1.2"), None]), {"dtype": "string"}, ["wrong", None]),
+        (pa.array([5.0, -9.0]), {"dtype": "float", "missing": ["x", -9]}, [5.0, None]),
+        (
+            pa.array([DAY, None]),
+            {"dtype": "datetime", "missing": [5, "x", "2020-01-01"]},
+            [None] * 2,
+        ),
+        (
+            pa.array([300, 5], pa.int16()),
+            {"dtype": "int", "missing": [2**40, 300.0, "x"]},
+            [None, 5],
+        ),
+        (
+            pa.array([-128, 127, 0], pa.int8()),
+            {"dtype": "int", "missing": [-128, 127]},
+            [None, None, 0],
+        ),
+        (pa.chunked_array([["a"], ["b"]], pa.large_string()), {"dtype": "string"}, ["a", "b"]),
+        *((pa.nulls(2), {"dtype": dtype}, [None] * 2) for dtype in typed.TYPES),
     ],
 )
 def test_values_of_parquet_are_what_their_column_declares(values, keys, expected):
     found = typed.read(values, declared(**keys))
     read = zip(found.values.to_pylist(), found.wrong, strict=True)
     assert ["wrong" if wrong else value for value, wrong in read] == expected
+    assert found.wrong.dtype == bool
+    if keys["dtype"] != "datetime":  # which keep their unit
+        assert found.values.type == typed.TYPES[keys["dtype"]]
 
 
 def test_values_of_json_are_read_each_by_its_own_type():
@@ -112,6 +167,27 @@ def test_values_of_json_are_read_each_by_its_own_type():
     found = typed.read_objects(values, declared(dtype="int"))
     assert found.values.to_pylist() == [1, None, None, None, 2, None, None, None, None]
     assert found.wrong.tolist() == [False, True, True, False, False, False, True, True, True]
+    odd = [np.array([1, 2]), [1, "a"], {}, b"x", (1,), 2**63, -(2**63) - 1, {1: 2}]
+    whole = [-(2**63), 2**63 - 1, -200, 200, np.int8(3), Decimal(4), DAY, pd.NA]
+    found = typed.read_objects(odd + whole, declared(dtype="int"))
+    assert found.values.to_pylist() == [None] * 8 + [
+        -(2**63),
+        2**63 - 1,
+        -200,
+        200,
+        3,
+        4,
+        None,
+        None,
+    ]
+    assert found.wrong.tolist() == [True] * 8 + [False] * 6 + [True, False]
+    days = [DAY, DAY.date(), pd.Timestamp(DAY), "2020-01-01", None, 5]
+    found = typed.read_objects(days, declared(dtype="datetime"))
+    assert found.values.to_pylist() == [DAY] * 4 + [None] * 2 and found.wrong.sum() == 1
+    nothing = typed.read_objects([None, float("nan")], declared(dtype="int"))
+    assert nothing.values.type == pa.int64() and nothing.values.to_pylist() == [None] * 2
+    percent, comma = declared(dtype="float", strip=["%"]), Csv(separator=";", decimal=",")
+    assert typed.read_objects(["1,5 %"], percent, comma).values.to_pylist() == [1.5]
 
 
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.csv.bz2", "t.csv.zip", "t.csv.zst", "download"])
@@ -119,7 +195,8 @@ def test_a_packed_file_is_read_by_what_it_is(tmp_path, name):
     content, path = b"id,x\n1,a\n,b\n", tmp_path / name
     if name.endswith("zip"):
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("t.csv", content)
+            archive.mkdir("folder")
+            archive.writestr("folder/t.csv", content)
     elif name.endswith("bz2"):
         path.write_bytes(packed(content, "bz2"))
     elif name.endswith("zst"):
@@ -174,6 +251,9 @@ def test_a_sheet_of_excel_is_a_table(tmp_path):
     read = reading.read(path, {"x": declared(dtype="float")})
     assert read["n"].tolist() == [1, 2] and read["x"].isna().tolist() == [False, True]
     assert read["name"].tolist() == ["a", "b"]
+    unnamed = path.with_name("download")
+    unnamed.write_bytes(path.read_bytes())
+    assert reading.read(unnamed)["name"].tolist() == ["a", "b"]
     with pytest.raises(UserError, match="unknown sheet 'Dat': the nearest is 'Data'"):
         reading.read(path, sheet="Dat")
     write_sheets(path, Data=[["n"], [1]], Other=[["m"], [2]])
@@ -297,10 +377,45 @@ def test_a_long_field_of_several_lines_keeps_its_blanks_where_others_lose_theirs
     assert frame["b"].tolist() == [text.strip(), '3"'] and frame["a"].tolist() == [1, 2]
 
 
+def test_a_column_that_is_not_all_as_declared_keeps_its_texts(tmp_path):
+    (tmp_path / "t.csv").write_text("n,m\n1, 2\n x,NA\n?,3\n")
+    columns, form = dict.fromkeys("nm", declared(dtype="int")), Csv(missing=["?"])
+    frame = reading.read(tmp_path / "t.csv", columns, form)
+    assert frame["n"].tolist()[:2] == ["1", " x"] and frame["n"].isna().tolist() == [False] * 2 + [
+        True
+    ]
+    assert frame["m"].tolist() == [2, pd.NA, 3] or frame["m"].isna().tolist() == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_columns_for_pandas_are_exact_also_beside_gaps():
+    for values, dtype in (
+        (pa.array([2**64 - 1, None], pa.uint64()), "UInt64"),
+        (pa.array([-7, None], pa.int8()), "Int8"),
+        (pa.array([True, None]), "boolean"),
+        (pa.array([True, False]), "bool"),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), "str"),
+        (pa.array([1, 2], pa.uint8()), "uint8"),
+    ):
+        series = typed.for_pandas(values)
+        assert series.dtype == dtype
+        assert [None if pd.isna(value) else value for value in series] == values.to_pylist()
+
+
+def test_the_words_for_truth_are_truth_where_no_other_stands():
+    words = pa.array(sorted(typed.TRUTH_WORDS))
+    assert typed.guessed(words, Csv()).type == pa.bool_()
+    assert typed.guessed(pa.array(["true", "yes"]), Csv()).type == pa.string()
+
+
 def test_dates_of_json_are_iso_or_as_their_column_declares():
     written = {"dtype": "datetime", "date_format": "%d.%m.%Y"}
-    texts = pa.array(["31.12.2024", "2024-12-31T00:00:00", "31/12/2024", None])
+    last = datetime.datetime(2024, 12, 31)
+    texts = pa.array(["31.12.2024", "2024-12-31T00:00:00", "31/12/2024", None, "2024-12-31"])
     found = typed.read(texts, declared(**written))
-    assert found.values.to_pylist() == [datetime.datetime(2024, 12, 31)] * 2 + [None, None]
-    assert found.wrong.tolist() == [False, False, True, False]
+    assert found.values.to_pylist() == [last, last, None, None, last]
+    assert found.wrong.tolist() == [False, False, True, False, False]
     assert typed.read(texts, declared(**written), written=True).wrong.tolist()[1]

@@ -417,7 +417,7 @@ class Store:
         elif elsewhere := self._rows(OF_ANOTHER_PROJECT, name, alias, alias):
             other = elsewhere[0]["project"]
             found = f"there is one in project {other!r}: write '{other}/{name}:{alias}' for that"
-        elif close := difflib.get_close_matches(name, here, 1):
+        elif close := difflib.get_close_matches(name, here):
             found = f"the nearest name there is {close[0]!r}"
         elif here:
             found = f"there are {', '.join(map(repr, sorted(here)[:10]))}"
@@ -537,7 +537,7 @@ class Store:
         (state,) = self._rows("SELECT state FROM runs WHERE id = ?", run_id)[0]
         return "crashed" if state == "running" else state
 
-    def _versions(self, where: str, *parameters: Any, removed: bool = False) -> list[VersionRecord]:
+    def _versions(self, where: str, *parameters: Any, removed: bool) -> list[VersionRecord]:
         rows = self._rows(
             "SELECT v.id, c.project, c.name, c.type, v.number, v.digest, v.size, v.description,"
             " v.metadata, v.logged_by, v.created_at, v.updated_at, v.removed_at,"

@@ -16,8 +16,8 @@ def run():
         yield run
 
 
-def artifact_of(name="model", **texts):
-    artifact = tracking.Artifact(name, type="raw_data")
+def artifact_of(name="model", type="raw_data", **texts):
+    artifact = tracking.Artifact(name, type=type)
     for path, text in texts.items():
         with artifact.new_file(path) as file:
             file.write(text)
@@ -52,8 +52,20 @@ def test_a_missing_stored_file_is_named(run, store, tmp_path):
     with pytest.raises(UserError) as error:
         run.use_artifact("model:latest").file(tmp_path / "out")
     assert "file 'a.txt' of artifact 'songs/model:v0' is missing" in str(error.value)
-    assert str(place) in str(error.value)
+    assert str(place) in str(error.value) and "TRACKING_STORE_FILES" not in str(error.value)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_content_that_cannot_be_read_or_written_is_named_with_the_reason(run, store, tmp_path):
+    artifact = run.log_artifact(artifact_of(a="right"))
+    place, target = stored(store, artifact, "a"), tmp_path / "none" / "a"
+    said = f"cannot read or write {target}: No such .*; free space there or name another directory"
+    with pytest.raises(UserError, match=said):
+        store.files.fetch(place.name, target, "file 'a'")
+    place.unlink()
+    place.mkdir()
+    with pytest.raises(UserError, match=f"file 'a': cannot read {place}: Is a directory; log the"):
+        store.files.fetch(place.name, target, "file 'a'")
 
 
 def test_a_download_with_one_damaged_file_writes_none(run, store, tmp_path):
@@ -81,7 +93,8 @@ def test_logging_the_same_content_again_repairs_it(run, store, tmp_path):
 def test_equal_contents_are_kept_once(run, store):
     run.log_artifact(artifact_of("one", a="same", b="same"))
     run.log_artifact(artifact_of("two", c="same"))
-    assert len([path for path in store.files.final.rglob("*") if path.is_file()]) == 1
+    [kept] = [path for path in store.files.final.rglob("*") if path.is_file()]
+    assert kept.stat().st_mode & 0o777 == 0o444
 
 
 def test_nothing_is_left_in_tmp_after_logging_or_dropping_a_draft(store):
@@ -154,6 +167,36 @@ def test_an_unknown_artifact_is_an_error_that_says_what_there_is(run, store, ref
     assert str(store.directory) in message
 
 
+def test_what_there_is_of_an_artifact_is_told_in_spans_and_with_the_way_to_an_alias(run, store):
+    def said(reference: str) -> str:
+        with pytest.raises(UserError) as error:
+            run.use_artifact(reference)
+        return str(error.value)
+
+    for number, text in enumerate(("one", "two", "three")):
+        run.log_artifact(artifact_of("forest", "model_export", a=text))
+        span = f"v0 to v{number}" if number else "v0"
+        assert f"it has {span}, with the aliases latest (v{number})." in said("forest:v7")
+    assert "run the step that logs it first" in said("forest:v7")
+    promoted = "stored: mlflow run serving -e promote -P alias=prod gives a model its alias ("
+    assert promoted in said("forest:prod")
+    with store.transaction() as db:
+        db.execute("UPDATE versions SET removed_at = 1 WHERE number = 1")
+        db.execute("DELETE FROM aliases")
+    assert "it has v0, v2, with the aliases none." in said("forest:v7")
+    found = [[v.number for v in store.all_versions(removed=removed)] for removed in (False, True)]
+    assert found == [[2, 0], [2, 1, 0]]
+    assert "'songs/forest:v1' was removed by gc on 1970-01-01" in said("forest:v1")
+    with store.transaction() as db:
+        db.execute("UPDATE versions SET removed_at = iif(number = 0, 1, NULL)")
+    assert "it has v1 to v2, with" in said("forest:v7")
+    for name in ("fores", "forests", "zz", "yy"):
+        run.log_artifact(artifact_of(name, a="one"))
+    assert "found in project 'songs': the nearest name there is 'forest'." in said("forest_:latest")
+    assert "there are 'fores', 'forest', 'forests', 'yy', 'zz'." in said("absent:latest")
+    assert "first (looked in" in said("absent:latest")
+
+
 @pytest.mark.parametrize("path", ["x" * 256, "ä" * 128, "deep/" * 300 + "x"])
 def test_a_file_that_no_disk_could_take_when_it_is_fetched_is_refused_at_logging(tmp_path, path):
     source = tmp_path / "file"
@@ -166,6 +209,14 @@ def test_a_file_that_no_disk_could_take_when_it_is_fetched_is_refused_at_logging
             pass
     draft.add_file(str(source), name="x" * 255)
     assert [*draft.manifest.entries] == ["x" * 255]
+
+
+def test_a_draft_that_is_used_is_logged_and_used_and_one_that_is_logged_is_not_used(run, store):
+    run.log_artifact(artifact_of("made", a="one"))
+    run.use_artifact(artifact_of("both", a="two"))
+    seen = store.run(run.id)
+    assert [version.name for version in seen.logged_artifacts()] == ["made", "both"]
+    assert [version.name for version in seen.used_artifacts()] == ["both"]
 
 
 def test_an_error_leaves_no_lineage(run, store):
@@ -194,8 +245,10 @@ def test_saving_does_not_take_back_an_alias_that_has_moved_on(run):
     assert run.use_artifact("model:old").version == "v0"
 
 
-def test_the_type_is_checked_on_use(run):
+def test_the_type_is_checked_on_use(run, store):
     run.log_artifact(artifact_of(a="one"))
+    assert store.versions("songs", "model", "b") == []
+    assert len(store.versions("songs", "model", "raw_data")) == 1
     with pytest.raises(ValueError, match="type 'b' specified but this artifact is of type"):
         run.use_artifact("model:latest", type="b")
 

@@ -106,6 +106,16 @@ def test_leaving_by_an_exception_says_how_the_run_ended(error, state, exit_code)
     assert (seen.state, seen.exit_code) == (state, exit_code)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux tells what is open")
+def test_a_run_that_has_ended_leaves_no_file_open():
+    n_open = []
+    for _ in range(3):  # the first opens the database
+        with tracking.init():
+            pass
+        n_open.append(len(os.listdir("/proc/self/fd")))
+    assert n_open[1] == n_open[2]
+
+
 def test_a_run_whose_process_was_killed_is_shown_as_crashed(python):
     process = python(
         """
@@ -337,7 +347,8 @@ def test_code_and_files_are_kept_with_the_run(store, tmp_path):
         assert run.save(str(tmp_path / "code" / "*.txt")) == [str(tmp_path / "code" / "c.txt")]
     assert artifact.type == "code"
     assert sorted(artifact.manifest.entries) == ["a.py", "sub/b.py"]
-    assert [path for path, _, _ in store.run_files(run.id)] == ["c.txt"]
+    [(path, sha256, size)] = store.run_files(run.id)
+    assert (path, size) == ("c.txt", 7) and store.contents_of_runs() == {sha256}
 
 
 @pytest.fixture
@@ -349,7 +360,7 @@ def sweep():
             job_type="train",
             name=f"d{depth}",
             tags=[f"t{depth}"],
-            config={"forest": {"max_depth": depth}},
+            config={"forest": {"max_depth": depth}, "data": {"rows": 9}},
         ) as run:
             run.summary["auc"] = auc
     with tracking.init(project="p", name="plain"):
@@ -391,5 +402,8 @@ def test_an_unknown_filter_is_an_error_that_lists_the_known_ones(sweep):
 
 
 def test_an_unknown_run_is_an_error_that_names_it(store):
-    with pytest.raises(UserError, match="Could not find run p/absent"):
-        tracking.Api().run("p/absent")
+    with tracking.init(project="other") as run:
+        pass
+    for run_id in ("absent", run.id):
+        with pytest.raises(UserError, match=f"Could not find run p/{run_id}"):
+            tracking.Api().run(f"p/{run_id}")

@@ -8,6 +8,7 @@ import pytest
 from util_lib import tracking
 from util_lib.errors import UserError
 from util_lib.tracking.names import Reference
+from util_lib.tracking.store import database
 from util_lib.tracking.store.database import Store
 
 
@@ -70,3 +71,20 @@ def test_damage_anywhere_is_a_sentence_or_does_no_harm(whole, tmp_path):
             assert "\n" not in str(error)
             told += 1
     assert told
+
+
+def test_a_database_that_is_full_held_or_no_file_is_not_called_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.01)
+    store = Store(tmp_path / "s")
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 9999) SELECT i"
+    with pytest.raises(UserError, match="is full; nothing was recorded; free space there"):
+        with store.transaction() as db:
+            db.execute("PRAGMA max_page_count = 1")
+            db.execute(f"CREATE TABLE large AS {many} FROM n")
+    with sqlite3.connect(store.path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UserError, match="is locked; another process is writing for too long"):
+            store.update_run("none", notes="words")
+    (tmp_path / "t" / "tracking.db").mkdir(parents=True)
+    with pytest.raises(UserError, match="unable to open .*; nothing was recorded; free space"):
+        Store(tmp_path / "t")

@@ -3,12 +3,15 @@
 import os
 import shutil
 import sqlite3
+import time
+from pathlib import Path
 
 import pytest
 
 from util_lib import project, safe_files, tracking
 from util_lib.errors import UserError
-from util_lib.tracking.store import contents, places
+from util_lib.tracking.names import MAX_METADATA_KEYS
+from util_lib.tracking.store import contents, places, values
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.places import store_directory
 
@@ -44,6 +47,24 @@ def test_a_step_folder_shares_the_store_of_its_project(unset, monkeypatch, tmp_p
     assert store_directory() == step / "tracking_store"
     (step / "MLproject").write_text("name: get_data")
     assert store_directory() == tmp_path / "checkout" / "tracking_store"
+
+
+def test_a_step_of_ones_own_shares_the_store_beside_it_until_it_has_one(
+    unset, monkeypatch, tmp_path
+):
+    step = tmp_path / "mine" / "my_step"
+    step.mkdir(parents=True)
+    (step / "MLproject").write_text("name: my_step")
+    monkeypatch.chdir(step)
+    assert store_directory() == step / "tracking_store"  # nothing lies beside it
+    (tmp_path / "mine" / "tracking_store").mkdir()
+    assert store_directory() == tmp_path / "mine" / "tracking_store"
+    assert places.user_directory() == tmp_path / "mine"
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/results/mlflow.db")
+        assert places.user_directory() == tmp_path / "results"
+    (step / "tracking_store").mkdir()
+    assert store_directory() == step / "tracking_store" and places.user_directory() == step
 
 
 def test_a_relative_path_starts_at_the_project_root():
@@ -97,6 +118,16 @@ def test_the_database_writes_ahead_and_waits_for_the_disk(store):
         assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
 
 
+def test_what_is_measured_and_drawn_does_not_wait_for_the_disk(store, tmp_path):
+    (tmp_path / "picture.txt").write_text("words")
+    with tracking.init() as run:
+        for spare in (lambda: run.log({"a": 1}), lambda: run.save(tmp_path / "picture.txt")):
+            with store.transaction():
+                pass
+            spare()
+            assert store._rows("PRAGMA synchronous")[0][0] == 1  # NORMAL
+
+
 def test_left_overs_of_the_dead_are_removed_and_those_of_the_living_kept(python, store):
     process = python(
         """
@@ -111,10 +142,11 @@ time.sleep(60)
     )
     workspace = process.stdout.readline().strip()
     Store(store.directory)
-    assert os.path.isdir(workspace)
+    assert os.path.isdir(workspace) and store.files.left_over() == {}
     process.kill()
     process.communicate()
-    assert os.path.isdir(workspace)
+    [(left, n_bytes)] = store.files.left_over().items()
+    assert os.path.isdir(workspace) and left == Path(workspace) and n_bytes > 0
     Store(store.directory)
     assert not os.path.exists(workspace)
 
@@ -135,6 +167,63 @@ def test_what_a_sweep_takes_before_it_is_locked_is_made_again(store, monkeypatch
     assert path.exists()
     assert safe_files.is_held(path)
     safe_files.release(lock)
+
+
+def test_who_only_reads_is_told_that_there_is_no_store(tmp_path):
+    said = f"there is no store at {tmp_path}/none: go to .* or set TRACKING_STORE .* for them$"
+    with pytest.raises(UserError, match=said):
+        open_store(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_that_ends_while_it_is_looked_at_has_not_crashed(store, monkeypatch):
+    original = safe_files.is_held
+    with tracking.init() as run:
+
+        def after_its_end(path):
+            monkeypatch.setattr(safe_files, "is_held", original)
+            run.finish()
+            return original(path)
+
+        monkeypatch.setattr(safe_files, "is_held", after_its_end)
+        assert store.run(run.id).state == "finished"
+
+
+def test_a_content_that_cannot_be_removed_is_said_with_what_becomes_of_it(store):
+    store.files.path("ab" * 32).mkdir(parents=True)
+    said = f"cannot read or write {store.files.final}/ab/.*; what is left goes the next time$"
+    with store.files.removing(), pytest.raises(UserError, match=said):
+        store.files.remove(["ab" * 32])
+
+
+def test_metadata_are_a_mapping_of_at_most_so_many_keys():
+    most = {str(number): number for number in range(MAX_METADATA_KEYS)}
+    assert values.check_metadata(most) == most and values.check_metadata(None) == {}
+    with pytest.raises(UserError, match="must not have more than 100 metadata keys"):
+        values.check_metadata(most | {"one": "more"})
+    with pytest.raises(TypeError, match="Cannot parse <class 'list'> as artifact metadata"):
+        values.check_metadata([])
+
+
+def test_times_are_those_of_utc_wherever_the_machine_stands(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert values.utc(0) == "1970-01-01T00:00:00Z"
+    time.tzset()
+
+
+def test_files_of_others_are_no_contents_and_those_of_the_dead_are_counted(store):
+    (store.files.final / "ab").mkdir()
+    for name in ("notes", "c" * 64, "ab" * 32):
+        (store.files.final / "ab" / name).write_text("words")
+    assert store.files.all_contents() == {"ab" * 32: 5}
+    (store.files.tmp / "left").write_text("12")
+    assert store.files.left_over() == {store.files.tmp / "left": 2}
+
+
+def test_a_store_that_is_not_there_has_nothing_left_over(tmp_path):
+    assert contents.Files(tmp_path / "none").left_over() == {}
 
 
 def test_runs_are_found_by_the_mlflow_run_they_ran_in(store, monkeypatch):

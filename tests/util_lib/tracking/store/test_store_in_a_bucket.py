@@ -1,5 +1,6 @@
 """The contents of a store in a bucket: shared, checked by their digests, removed by gc."""
 
+import hashlib
 import shutil
 import sqlite3
 from pathlib import Path
@@ -65,7 +66,8 @@ def test_what_one_machine_logged_another_reads_with_a_copy_of_the_database(
     there, tmp_path, monkeypatch
 ):
     log("beautiful")
-    assert len(contents(there)) == 1
+    digest = hashlib.sha256(b"beautiful").hexdigest()
+    assert contents(there) == [f"team/files/{digest[:2]}/{digest}"]
     colleague = tmp_path / "colleague"
     colleague.mkdir()
     with sqlite3.connect(open_store().path) as db:
@@ -99,8 +101,13 @@ def test_a_content_that_is_gone_there_is_said_or_put_there_again(there):
     there.delete(key)
     assert Local(store).damage("p", Version("data.txt", 0, version.digest)) is None
     assert contents(there) == [key]
+    there.put(key, b"beaut")
+    assert Local(store).damage("p", Version("data.txt", 0, version.digest)) is None
+    assert there.get(key) == b"beautiful"
     there.delete(key)
     forget_here(store)
+    damage = Local(store).damage("p", Version("data.txt", 0, version.digest))
+    assert "is missing: there is no s3://" in damage
     with pytest.raises(UserError, match="is missing: there is no s3://.* log the same content"):
         read()
 
@@ -112,6 +119,20 @@ def test_a_content_that_is_damaged_here_is_fetched_again(there):
     path.chmod(0o644)
     path.write_text("ugly")
     assert read() == "beautiful"
+
+
+def test_what_lies_in_the_bucket_alone_can_be_logged_again_until_it_is_gone_there_too(there):
+    log("beautiful")
+    artifact, [key] = tracking.Api().artifact("p/data.txt:latest"), contents(there)
+    with tracking.init(project="p", job_type="t") as run:
+        forget_here(open_store())
+        assert run.log_artifact(artifact).version == "v0" and read() == "beautiful"
+        forget_here(open_store())
+        there.delete(key)
+        with pytest.raises(
+            UserError, match="'data.txt' of artifact .* is not in the store any more"
+        ):
+            run.log_artifact(artifact)
 
 
 def test_two_writers_at_once_lose_nothing(there, python):
