@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,7 @@ from util_lib.tracking import names
 from util_lib.tracking.local.active import _active, active_run
 from util_lib.tracking.local.artifact import Artifact, find_artifact
 from util_lib.tracking.local.image import as_image
+from util_lib.tracking.local.named_values import Config, Summary, config_items
 from util_lib.tracking.store import values
 from util_lib.tracking.store.database import Store, open_store
 from util_lib.tracking.store.records import RunRecord
@@ -28,10 +29,6 @@ KILLED_EXIT_CODES = {130: "SIGINT", 143: "SIGTERM"}
 
 class UsageError(UserError):
     """A finished run was used."""
-
-
-class ConfigError(UserError):
-    """A value of the config was to be changed in passing."""
 
 
 def init(
@@ -70,7 +67,7 @@ def init(
         record, lock = store.start_run(
             names.check_run_id(id) if id else names.new_run_id(),
             names.check_project(project if project is not None else names.default_project()),
-            config=values.dumps(redacted_values(_config_items(config or {}))),
+            config=values.dumps(redacted_values(config_items(config or {}))),
             environment=values.dumps(described),
             tags=values.dumps(names.check_tags(tags)),
             name=name or environ.get("WANDB_NAME"),
@@ -90,90 +87,6 @@ def close(error: BaseException) -> None:
     for run in [*_active]:
         if run._pid == os.getpid():
             run.__exit__(type(error), error, error.__traceback__)
-
-
-class Values(Mapping):
-    """Named values of a run; `values["a"]` and `values.a` are the same."""
-
-    def __init__(self, run: "Run", items: dict[str, Any]):
-        """Show `items`; what is set is stored with `run`."""
-        object.__setattr__(self, "_run", run)
-        object.__setattr__(self, "_items", items)
-
-    def __getitem__(self, key: str) -> Any:
-        """Return a value; `KeyError` if there is none."""
-        return self._items[key]
-
-    def __getattr__(self, key: str) -> Any:
-        """Return a value; `AttributeError` if there is none."""
-        if key.startswith("_") or key not in self._items:
-            raise AttributeError(f"this run's {type(self).__name__.lower()} has no {key!r}")
-        return self._items[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        """Set a value."""
-        self.update({key: value})
-
-    __setattr__ = __setitem__
-
-    def __iter__(self) -> Iterator[str]:
-        """Give the keys in the order in which they came."""
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        """Count the keys."""
-        return len(self._items)
-
-    def __repr__(self) -> str:
-        """Show the values as a dict."""
-        return repr(self._items)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return a copy as a plain dict."""
-        return dict(self._items)
-
-
-class Config(Values):
-    """The parameters of a run.
-
-    A value that is there is changed only by `update(..., allow_val_change=True)`, as at W&B.
-    """
-
-    def update(self, d: Mapping | argparse.Namespace, allow_val_change: bool | None = None) -> None:
-        """Add values; a dict inside replaces the one of the same name as a whole."""
-        self._run._refuse_if_finished("config.update")
-        new = _config_items(d)
-        for key, value in new.items():
-            if not allow_val_change and key in self._items and self._items[key] != value:
-                raise ConfigError(
-                    f'Attempted to change value of key "{key}" from {self._items[key]} to {value}\n'
-                    "If you really want to do this, pass allow_val_change=True to config.update()"
-                )
-        self._items.update(new)
-        self._run._store.update_run(self._run.id, config=values.dumps(self._items))
-
-    def setdefaults(self, d: Mapping) -> None:
-        """Add the values whose keys are not there yet."""
-        self.update({k: v for k, v in _config_items(d).items() if k not in self._items})
-
-
-class Summary(Values):
-    """Single values of a run: what was logged last under each name, or what is set here."""
-
-    def update(self, d: Mapping) -> None:
-        """Set several values; an image or a figure is kept as a file of the run."""
-        self._run._refuse_if_finished("summary.update")
-        self._items.update(self._run._storable(d))
-        self._save()
-
-    def __delitem__(self, key: str) -> None:
-        """Remove a value."""
-        self._run._refuse_if_finished("summary.__delitem__")
-        del self._items[key]
-        self._save()
-
-    def _save(self) -> None:
-        self._run._store.update_run(self._run.id, summary=values.dumps(self._items))
 
 
 class Run:
@@ -513,13 +426,6 @@ class Run:
             self.finish(1 if getattr(sys, "last_value", None) is not None else 0)
         except Exception as error:  # there is nobody left to catch it
             print(f"tracking: {error}", file=sys.stderr)
-
-
-def _config_items(config: Mapping | argparse.Namespace) -> dict[str, Any]:
-    plain = values.plain(config)
-    if not isinstance(plain, dict):
-        raise TypeError(f"config must be a dictionary, not {type(config).__name__}")
-    return {key.strip("-"): value for key, value in plain.items()}
 
 
 def _exit_code(error: BaseException) -> int:
