@@ -30,8 +30,8 @@ test-slow: .venv/test ## the proofs that take minutes: kills, real environments,
 	pytest -m "slow or environments"
 
 coverage: .venv/test ## the share of lines that the tests run, of every process they start
-	COVERAGE_FILE=$(CURDIR)/.coverage coverage run -m pytest -n auto --dist loadfile; \
-	COVERAGE_FILE=$(CURDIR)/.coverage coverage combine --quiet && coverage report
+	rm -rf .venv/coverage && mkdir .venv/coverage
+	$(COVERAGE) run -m pytest -n auto --dist loadfile; $(COVERAGE) combine --quiet; $(COVERAGE) report --ignore-errors
 
 screenshots: .venv/test ## take the pictures of the screens in docs/images again: minutes, and Chromium
 	python benchmarks/screenshots.py
@@ -55,7 +55,7 @@ release-notes: ## print what CHANGELOG.md says of TAG=vX.Y.Z; an error where it 
 	{ echo "CHANGELOG.md has no entry under '## $(TAG:v%=%)': rename its section Unreleased, commit, and tag that" >&2; exit 1; }
 
 clean: ## remove .venv and all that runs left behind here
-	rm -rf .venv .site dist build *.egg-info .coverage .coverage.* .{mypy,ruff,pytest,import_linter}_cache tracking_store .tracking_stores mlflow.db* sweeps.db* \
+	rm -rf .venv .site dist build *.egg-info .{mypy,ruff,pytest,import_linter}_cache tracking_store .tracking_stores mlflow.db* sweeps.db* \
 	  mlruns mlartifacts outputs multirun artifacts wandb serving_image monitoring_log review_runs conf/best *_profile \
 	  report.md answers.csv monitoring.html ml_pipeline.log exercises/tracking_store exercises/pages exercises/*.txt
 	find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
@@ -65,6 +65,7 @@ define install
 	@$(UV) --require-hashes -c $(1).lock -r $(1).txt 2>.venv/said || { cat .venv/said >&2; \
 	! grep -qiE 'hash mismatch|computed:' .venv/said && echo "$(1).lock does not fit here: installing by the pins alone" && $(UV) -r $(1).txt; }
 endef
+COVERAGE := COVERAGE_FILE=$(CURDIR)/.venv/coverage/data coverage
 UV := uv pip install --quiet --compile-bytecode --python .venv/bin/python
 
 .venv/run: requirements.txt requirements.lock
