@@ -161,10 +161,13 @@ def run_again(config: dict[str, Any], project: Path, home: Path, store: Store) -
     chosen = ["--config-path", str(settings), "--config-name", "receipt"]
     ended, receipt = run_elsewhere.run(project, home, chosen, store)
     if receipt is None:
-        raise UserError(
-            f"the recorded code ended with exit code {ended.code} before it left a receipt: what "
-            "it said last stands above"
-        )
+        why = f"the recorded code ended with exit code {ended.code} before it left a receipt: "
+        if lacks := re.search(r"No module named '(\w+)", ended.last_words):
+            raise UserError(
+                f"{why}its launch needs the package {lacks[1]}, which this Python lacks: uv pip "
+                f"install --python {sys.executable} {lacks[1]}, and reproduce it again"
+            )
+        raise UserError(f"{why}what it said last stands above")
     return receipt
 
 
