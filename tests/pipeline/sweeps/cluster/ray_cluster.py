@@ -96,10 +96,13 @@ class Cluster:
         )
         return self._wandb.stdout.readline().strip()
 
-    def start(self, hide: tuple[Path, ...] = (), *options: str) -> None:
+    def start(
+        self, hide: tuple[Path, ...] = (), *options: str, instead: dict[Path, Path] | None = None
+    ) -> None:
         """Start both machines; the other one has empty folders in place of those in `hide`.
 
-        It is started with `options` of `ray start` besides.
+        It has other files in place of those in `instead`, and is started with `options` of `ray
+        start` besides.
         """
         a, b = self.names
         self.tmp.mkdir()
@@ -111,15 +114,17 @@ class Cluster:
             _ip("-n", name, "address", "add", f"{address}/24", "dev", "veth")
             _ip("-n", name, "link", "set", "veth", "up")
         head = ["--head", f"--port={PORT}", f"--temp-dir={self.tmp}", "--include-dashboard=false"]
-        self._start_node(0, head, ())
+        self._start_node(0, head, "")
         self._wait_for(0, "Ray runtime started")
-        self._start_node(1, [f"--address={self.address}", *options], (self.tmp, *hide))
+        mounts = "".join(f"mount -t tmpfs none {path} && " for path in (self.tmp, *hide))
+        for path, other in (instead or {}).items():
+            mounts += f"mount --bind {other} {path} && "
+        self._start_node(1, [f"--address={self.address}", *options], mounts)
         self._wait_for(1, "Ray runtime started")
 
-    def _start_node(self, number: int, options: list[str], hidden: tuple[Path, ...]) -> None:
+    def _start_node(self, number: int, options: list[str], mounts: str) -> None:
         ray = [PYTHON, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
         ray += [f"--node-ip-address={self.addresses[number]}", *options]
-        mounts = "".join(f"mount -t tmpfs none {path} && " for path in hidden)
         self.nodes.append(
             subprocess.Popen(
                 [

@@ -22,6 +22,7 @@ from tests.pipeline.sweeps.cluster.ray_cluster import CODE, PYTHON, ROOT, Cluste
 
 FOREST = "random_forest_pipeline.random_forest"
 STEPS = "main.execute_steps=get_data,preprocess,segregate,train_random_forest"
+NOTHING_SENT = "hydra.launcher.ray.init.runtime_env.working_dir=null"
 LIMIT_S = 300
 GONE_S = 60  # for a trial to end that has lost its head
 WORKER = "train_random_forest/worker.py"
@@ -197,14 +198,27 @@ def test_what_a_trial_asks_for_must_be_on_some_machine_and_is_used_there(cluster
 
 def test_a_machine_without_the_code_is_refused_where_none_is_sent(cluster):
     cluster.start(tuple(ROOT / name for name in CODE))
-    nothing_sent = "hydra.launcher.ray.init.runtime_env.working_dir=null"
-    process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", nothing_sent)
+    process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", NOTHING_SENT)
     with limited(process):
         out, _ = process.communicate()
     assert process.returncode == 1, out
     last = out.splitlines()[-1]
     assert last.startswith(f"error: the machine {cluster.addresses[1]} of the Ray cluster"), out
     assert "pipeline" in last and runs(cluster.folder) == []
+
+
+def test_a_machine_with_another_commit_is_refused_where_no_code_is_sent(cluster):
+    path = ROOT / "train_random_forest" / "run.py"
+    other = cluster.folder / "run.py"
+    other.write_text(path.read_text() + "# of another commit\n")
+    cluster.start(instead={path: other})
+    process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", NOTHING_SENT)
+    with limited(process):
+        out, _ = process.communicate()
+    assert process.returncode == 1, out
+    last = out.splitlines()[-1]
+    assert last.startswith(f"error: the code on {cluster.addresses[1]} ({ROOT}) is not"), out
+    assert "bring both to the same commit" in last and runs(cluster.folder) == []
 
 
 def test_another_services_port_is_one_sentence_before_the_first_step(tmp_path):
