@@ -260,7 +260,7 @@ def _state_in_bucket(url: str, step: Step) -> str:
     try:
         files = remote.files_in_bucket(address, TIMEOUT_S)
         if files is None:
-            found = {url: remote.look(address, TIMEOUT_S)}
+            found = {without_secrets(url): remote.look(address, TIMEOUT_S)}
         else:
             taken = partitions.of_files(files, _partitions(step))
             found = {file.name: file.state for file in taken}

@@ -216,8 +216,9 @@ def _sentence(shown: str, error: Exception, address: str, wait_s: float) -> str:
     said = said.rpartition("ERROR:")[2].partition("Query was:")[0].partition("\nLINE ")[0]
     for secret in sorted(secret_parts(address), key=len, reverse=True):
         said = said.replace(secret, "***")
-    user = unquote(urlsplit(address).username or "")
-    said = " ".join(said.replace(f'"{user}"', '"***"').split())
+    if user := unquote(urlsplit(address).username or ""):
+        said = said.replace(f'"{user}"', '"***"')
+    said = " ".join(said.split())
     return f"{shown} says: {redacted(said)}"
 
 
