@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 MARKER = ".complete.json"
 LOCK = "pipeline.lock"
 WAY_OUT = "no environment was made; free space there, or set MLFLOW_ENV_ROOT to another directory"
-ORPHAN_S = 30  # what a killed pipeline had started may write into an environment for so long
-LOOK_S = 0.2
+MAKING = "PIPELINE_MAKES_ENVIRONMENT"  # what makes one says so to all that it starts
+LOOK_S = 0.02  # between two looks at what has ended
 ROOT_MANAGER_TAG = "mlflow.project.env"
 INSTALL = {
     "conda": "install conda (conda-forge.org/download)",
@@ -178,9 +178,10 @@ def _use(path: Path) -> None:
 
 def _make(environment: Environment, path: Path | None, say: Callable[[str], None]) -> None:
     name = environment.project.name
+    if path and path.exists() and path.resolve() == Path(sys.prefix).resolve():
+        return  # main.py runs in it, so MLflow has just made it whole
+    _end_makers(environment)  # uv outlives a killed pipeline, and would go on writing
     if path and path.exists():
-        if path.resolve() == Path(sys.prefix).resolve():
-            return  # main.py runs in it, so MLflow has just made it whole
         why = "another lock" if (path / MARKER).is_file() else "no completion marker"
         say(f"environment of {name} has {why}: making it again")
         remove(environment.manager, path)
@@ -204,6 +205,7 @@ def _make(environment: Environment, path: Path | None, say: Callable[[str], None
         content = {"step": name, "manager": environment.manager, "lock": lock}
         (path / MARKER).write_text(json.dumps(content) + "\n")
     except BaseException as error:
+        _end_makers(environment)
         path = environment.path or conda_paths().get(environment.name)
         if path and path.exists():
             remove(environment.manager, path)
@@ -226,18 +228,46 @@ def _create(environment: Environment) -> None:
     from mlflow.utils.conda import get_or_create_conda_env
     from mlflow.utils.virtualenv import _create_virtualenv
 
-    if environment.manager == "conda":
-        get_or_create_conda_env(str(environment.config), capture_output=True)
-        return
-    assert environment.path is not None  # conda alone chooses it later
     spec = load_project(str(environment.project))
-    _create_virtualenv(
-        local_model_path=environment.project,
-        python_env=_python_env(spec.env_type, environment.config),
-        env_dir=environment.path,
-        env_manager="uv" if environment.manager == "uv" else "virtualenv",
-        capture_output=True,
-    )
+    os.environ[MAKING] = _mark(environment)
+    try:
+        if environment.manager == "conda":
+            get_or_create_conda_env(str(environment.config), capture_output=True)
+            return
+        assert environment.path is not None  # conda alone chooses it later
+        _create_virtualenv(
+            local_model_path=environment.project,
+            python_env=_python_env(spec.env_type, environment.config),
+            env_dir=environment.path,
+            env_manager="uv" if environment.manager == "uv" else "virtualenv",
+            capture_output=True,
+        )
+    finally:
+        del os.environ[MAKING]
+
+
+def _mark(environment: Environment) -> str:
+    from mlflow.environment_variables import MLFLOW_ENV_ROOT
+
+    return f"{MLFLOW_ENV_ROOT.get()}/{environment.name}"
+
+
+def _end_makers(environment: Environment) -> None:
+    """Kill what still makes an environment: who holds the lock has started none yet, or failed."""
+    import psutil
+
+    def found() -> list[psutil.Process]:
+        return [
+            process
+            for process in psutil.process_iter(["environ"])
+            if (process.info["environ"] or {}).get(MAKING) == _mark(environment)
+        ]
+
+    while processes := found():
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(LOOK_S)
 
 
 def conda_paths() -> dict[str, Path]:
@@ -257,12 +287,4 @@ def remove(manager: str, path: Path) -> None:
 
         conda = get_conda_bin_executable("conda")
         _exec_cmd([conda, "env", "remove", "--yes", "--name", path.name])
-    until = time.monotonic() + ORPHAN_S
-    while True:
-        try:
-            shutil.rmtree(path, ignore_errors=manager == "conda")
-            return
-        except OSError:
-            if time.monotonic() > until:
-                raise
-        time.sleep(LOOK_S)
+    shutil.rmtree(path, ignore_errors=manager == "conda")

@@ -10,6 +10,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.environments import making
@@ -163,6 +164,28 @@ def test_an_environment_whose_making_was_killed_is_made_again(project, tmp_path)
     assert not (the_environment(tmp_path) / making.MARKER).exists()
     prepare("uv", project)
     assert imports_six(the_environment(tmp_path))
+
+
+def test_what_a_killed_pipeline_left_at_work_is_ended_before_another_makes_the_environment(
+    project, tmp_path, monkeypatch
+):
+    (tmp_path / "bin").mkdir()
+    uv, number = tmp_path / "bin" / "uv", tmp_path / "number"
+    uv.write_text(f"#!/bin/sh\necho $$ > {number}.new\nmv {number}.new {number}\nexec sleep 300\n")
+    uv.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{uv.parent}{os.pathsep}{os.environ['PATH']}")
+        process = start("uv", project)
+        while not number.exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+    process.kill()
+    process.wait()
+    at_work = psutil.Process(int(number.read_text()))
+    assert at_work.status() != psutil.STATUS_ZOMBIE
+    prepare("uv", project)
+    assert imports_six(the_environment(tmp_path))
+    assert not at_work.is_running() or at_work.status() == psutil.STATUS_ZOMBIE
 
 
 def test_two_pipelines_at_once_make_an_environment_once(project, tmp_path):
