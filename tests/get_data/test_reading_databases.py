@@ -195,10 +195,12 @@ def test_the_types_of_postgresql_are_those_of_parquet(postgres, steps):
     assert row["uuid"].startswith("b5c4b3e0") and (row["json"], row["interval"]) == ("{}", "1 day")
 
 
-def test_two_columns_of_one_name_are_refused(postgres, steps):
-    given = ["--sql_query", "SELECT 1 AS a, 2 AS a", "--artifact_name", RAW]
+def test_two_columns_of_one_name_are_refused(database, steps):
+    database.execute("CREATE TABLE one (n INTEGER)")
     with pytest.raises(UserError, match="two columns called 'a'"):
-        run.main(["--file_url", postgres.new_database(), *given])
+        get(database, query="SELECT 1 AS a, 2 AS b, 3 AS a")
+    get(database, query="SELECT 1 AS a, 2 AS a_1, 3 AS b")
+    assert list(steps.table(f"{RAW}:latest")) == ["a", "a_1", "b"]
 
 
 def step(database, **sql) -> Step:

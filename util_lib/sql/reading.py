@@ -1,6 +1,7 @@
 """Reads a table or a query of a database into one parquet file, in order, a batch at a time."""
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,7 @@ POSTGRESQL_TYPES = {"money": "numeric", "oid": "bigint"}  # of cents; beyond 2^3
 FIRST_DAY = -2_440_589  # from 1970
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 DAY_S = 86_400
+QUERY = " AS wanted"  # stands after a query in parentheses, and not after a table
 WAY_OUT = "set TMPDIR to a folder with space"
 
 
@@ -93,7 +95,7 @@ def _wanted(address: str, source: Wanted) -> str:
         )
     if source.table is not None:
         return table_name(source.table)
-    return f"({str(source.query).strip().rstrip(';')}\n) AS wanted"
+    return f"({str(source.query).strip().rstrip(';')}\n){QUERY}"
 
 
 def table_name(text: str) -> str:
@@ -108,9 +110,7 @@ def _columns(text: str | None) -> list[str]:
 def _batches(db: Database, wanted: str, order: list[str]) -> Iterator[pa.RecordBatch]:
     """Yield the rows, in types that parquet has."""
     schema = db.batches(f"SELECT * FROM {wanted} LIMIT 0").schema
-    for name in schema.names:
-        if schema.names.count(name) > 1:
-            raise UserError(f"{db.shown}: the query gives two columns called {name!r}: rename one")
+    _refuse_repeated(db, wanted, schema.names)
     for name in order:  # SQLite would take an unknown one for a text
         if name not in schema.names:
             raise UserError(
@@ -127,6 +127,24 @@ def _batches(db: Database, wanted: str, order: list[str]) -> Iterator[pa.RecordB
             [_plain(values, field) for values, field in zip(batch, batch.schema, strict=True)],
             names=batch.schema.names,
         )
+
+
+def _refuse_repeated(db: Database, wanted: str, names: list[str]) -> None:
+    """Raise `UserError` for two columns of one name: `a`, `a` is `a:1` of SQLite, `a_1` of DuckDB.
+
+    Both take `a` and `A` for one name.
+    """
+    if db.kind == "duckdb":
+        names = [name for name, *_ in db.rows(f"DESCRIBE {wanted.removesuffix(QUERY)}")]
+    elif db.kind == "sqlite" and wanted.endswith(QUERY):
+        names = [re.sub(r":\d+$", "", name) for name in names]
+    known = [name if db.kind == "postgresql" else name.lower() for name in names]
+    for name, this in zip(names, known, strict=True):
+        if known.count(this) > 1:
+            raise UserError(
+                f"{db.shown}: data.sql.query gives two columns called {name!r}: name one otherwise "
+                "(AS)"
+            )
 
 
 def _typed(db: Database, wanted: str, order: list[str], schema: pa.Schema) -> str:
