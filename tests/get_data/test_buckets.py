@@ -85,7 +85,8 @@ NOTES = {"in/_SUCCESS": b"x", "in/.part": b"x", "in/old/2026-W01.csv": b"a\n0\n"
 def test_the_files_of_a_folder_or_glob_are_one_table_in_the_order_of_their_names(
     bucket, steps, named
 ):
-    for key, content in {**NOTES, **WEEKS}.items():
+    namesake = {"in": b"a file of the folder's name"} if named == "in/" else {}
+    for key, content in {**NOTES, **WEEKS, **namesake}.items():
         bucket.put(key, content)
     get(f"{bucket.address}/{named}")
     logged = steps.artifact(f"{RAW}:latest")

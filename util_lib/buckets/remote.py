@@ -129,9 +129,9 @@ def files_in_bucket(address: str, seconds: float | None = None) -> list[BucketFi
     _ask(address, system.invalidate_cache)
     inside = address.partition("://")[2].partition("/")[2]
     start, above = path.removesuffix(inside), address.removesuffix(inside)
+    ends = inside.endswith("/")  # then a file may have the folder's name, too
     try:
-        is_folder = _ask(address, system.info, path, seconds=seconds)["type"] == "directory"
-        if not is_folder:
+        if not ends and _ask(address, system.info, path, seconds=seconds)["type"] != "directory":
             return None
         infos = _ask(address, system.ls, path, detail=True, seconds=SILENCE_S)
     except NotThere:
