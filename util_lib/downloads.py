@@ -51,6 +51,10 @@ class _Again(Exception):
     """An attempt failed in a way that the next one may not."""
 
 
+class _TooLarge(UserError):
+    """A file has more bytes than are allowed."""
+
+
 def fetch(url: str, path: Path, max_bytes: int) -> Received:
     """Write what `url` names, an http(s) address, a bucket's or a file, to `path`."""
     scheme = urlsplit(url).scheme.lower() if "://" in url else ""
@@ -70,7 +74,14 @@ def fetch_all(files: Sequence[folders.Named], folder: Path, max_bytes: int) -> R
     """Copy files, which are one table, into `folder`; its sha256 is `folders.together`."""
     n_bytes, digests = 0, []
     for file in files:
-        received = fetch(str(file), folder / file.name, max_bytes - n_bytes)
+        try:
+            received = fetch(str(file), folder / file.name, max_bytes - n_bytes)
+        except _TooLarge:
+            raise UserError(
+                f"the {len(files):,} files of file_url have more than the allowed {max_bytes:,} "
+                f"bytes together ({n_bytes:,} before {file.name}): raise max_bytes if they are the "
+                "right ones"
+            ) from None
         n_bytes += received.n_bytes
         digests.append((file.name, received.sha256))
     return Received(n_bytes, folders.together(digests))
@@ -110,7 +121,7 @@ def from_bucket(url: str, path: Path, max_bytes: int) -> Received:
     shown = without_secrets(url)
     with remote.reading(url) as (found, chunks):
         if found.size > max_bytes:
-            raise UserError(_too_large(shown, found.size, max_bytes))
+            raise _too_large(shown, found.size, max_bytes)
         with _writing(path) as writer:
             n_bytes, sha256, start = _write(chunks, writer, shown, max_bytes, found.size)
     _refuse_html(shown, file_name(url, ""), None, start)
@@ -153,7 +164,7 @@ def _attempt(url: str, path: Path, max_bytes: int, until: float) -> Received:
                 )
             announced = _content_length(response)
             if announced is not None and announced > max_bytes:
-                raise UserError(_too_large(shown, announced, max_bytes))
+                raise _too_large(shown, announced, max_bytes)
             with _writing(path) as writer:
                 n_bytes, sha256, start = _write(
                     _body(response, shown, until), writer, shown, max_bytes, announced
@@ -253,7 +264,7 @@ def _write(
         start += chunk[: 512 - len(start)]
         n_bytes += len(chunk)
         if n_bytes > max_bytes:
-            raise UserError(_too_large(shown, n_bytes, max_bytes))
+            raise _too_large(shown, n_bytes, max_bytes)
         digest.update(chunk)
         with safe_files.writing(writer.name, WAY_OUT):
             writer.write(chunk)
@@ -266,8 +277,8 @@ def _write(
     return n_bytes, digest.hexdigest(), start
 
 
-def _too_large(shown: str, n_bytes: int, max_bytes: int) -> str:
-    return (
+def _too_large(shown: str, n_bytes: int, max_bytes: int) -> _TooLarge:
+    return _TooLarge(
         f"file_url {shown} has more than the allowed {max_bytes:,} bytes (at least {n_bytes:,}): "
         "raise max_bytes if it is the right file"
     )
