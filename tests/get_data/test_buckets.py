@@ -238,8 +238,18 @@ def sftp(tmp_path):
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     yield server.get_port(), key.export_public_key().decode()
+
+    async def ended():  # or what is destroyed later says so on another test's stderr
+        server.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(ended(), loop).result(timeout=60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    loop.close()
 
 
 def test_a_server_of_sftp_must_be_known_and_its_file_is_known_by_its_date(

@@ -56,8 +56,9 @@ class Home:
     def refusal(self, *words: str) -> str:
         code, said = self.plan(*words)
         assert code == 1, said
-        [sentence] = said.strip().splitlines()
-        return sentence
+        lines = said.strip().splitlines()
+        assert len(lines) == 1, said
+        return lines[0]
 
 
 @pytest.fixture
