@@ -139,6 +139,7 @@ def test_fields_of_several_lines_are_whole_wherever_a_large_file_is_divided(read
         ),
         ('a,b\n1\n1\n"1",2\n', {}, [2], [(n, "1 fields, its header has 2") for n in (0, 1)]),
         ("a,b\n1\n", {}, [], [(0, "1 fields, its header has 2")]),
+        ("a,b\n1,2\n3,4\n5\n", {}, [0, 1], [(2, "1 fields, its header has 2")]),
         ("1,2\n3\n4,5\n", {"header": False}, [0, 2], [(1, "1 fields, its first row has 2")]),
         (
             "a,b\n1,2,\n3,4\n5,6,\n",
