@@ -92,14 +92,14 @@ def test_a_file_that_breaks_off_is_named_with_the_way_out(written):
     assert "\n" not in str(refused.value)
 
 
-def test_what_is_damaged_within_is_named_too(written):
-    path = written(pa.table({"x": np.random.default_rng(1).normal(size=9000)}))
+def test_what_is_damaged_within_is_named_too(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"x": np.random.default_rng(1).normal(size=9000)}), path)
     content = bytearray(path.read_bytes())
-    content[200:400] = bytes(200) if path.suffix == ".parquet" else b"\xff" * 200
+    content[200:400] = bytes(200)
     path.write_bytes(content)
-    if path.suffix == ".parquet":
-        with pytest.raises(UserError, match="^t.parquet is no complete parquet file"):
-            columns(path)
+    with pytest.raises(UserError, match="^t.parquet is no complete parquet file"):
+        columns(path)
 
 
 @pytest.mark.parametrize(("kind", "magic"), [("gzip", b"\x1f\x8b"), ("zstd", b"\x28\xb5\x2f\xfd")])
