@@ -61,7 +61,7 @@ def test_a_table_is_the_one_file_of_its_artifact_or_the_folder_of_several(artifa
         assert reading.read(path)["x"].tolist() == [1]
     two = artifact(a="x\n1\n", b="x\n2\n")
     path = reading.fetch(two, tmp_path / "two", several=True)
-    assert reading.read(path)["x"].tolist() == [1, 2]
+    assert path == str(tmp_path / "two") and reading.read(path)["x"].tolist() == [1, 2]
     with pytest.raises(
         UserError, match="^artifact 'raw:v1' .type raw_data. holds 2 files, and a ta"
     ):
@@ -173,6 +173,8 @@ def test_marked_rows_are_those_of_the_whole_table(tmp_path):
         assert found["n"].tolist() == frame["n"][marks].tolist()
         assert plain(found["t"]) == plain(frame["t"][marks])
         assert len(reading.read(tmp_path / name, rows=marks.astype(int), max_rows=n)) == marks.sum()
+        with pytest.raises(UserError, match=f"^{name} has columns but no rows"):
+            reading.read(tmp_path / name, rows=np.zeros(n, bool))
     own = reading.read_own(
         tmp_path / "t.parquet", {"t": declared(dtype="string", role="text")}, marks
     )
@@ -199,11 +201,22 @@ def test_the_pipelines_own_tables_are_read_in_the_usual_way(tmp_path):
     assert "day" not in reading.read_own(numbers, columns)
 
 
+def test_the_pipelines_own_tables_are_read_however_many_rows_they_have(tmp_path):
+    table = pa.table({"x": pa.array(np.zeros(reading.MOST_ROWS + 1, np.int8))})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="raise data.max_rows"):
+        reading.read(tmp_path / "t.parquet")
+    assert len(reading.read_own(tmp_path / "t.parquet", {})) == len(table)
+
+
 def test_values_of_another_type_stay_as_the_file_has_them_each_for_itself():
     number = declared(dtype="int")
     texts = pa.array(["1", "x", None, "3"])
     assert reading.row_values(texts, number, written=True).tolist() == [1, "x", None, 3]
     assert reading.row_values([1, "x", None, [2]], number).tolist() == [1, "x", None, [2]]
+    assert reading.row_values(pa.array(["1", "2"]), number).tolist() == ["1", "2"]
+    assert reading.as_declared(pa.array(["1", None]), number).wrong.tolist() == [True, False]
+    assert reading.row_values(["x"], number).dtype == object
     good = reading.row_values(pa.array(["1", None]), number, written=True)
     assert good.dtype == "Int64" and plain(good) == [1, None]
     percent, comma = declared(dtype="float", strip=["%"]), Csv(separator=";", decimal=",")
@@ -217,6 +230,12 @@ def test_undeclared_columns_are_what_the_file_has(lines, tmp_path):
     )
     assert frame["a"].tolist() == [[1], "x"] and frame["a"].dtype == object
     assert frame["b"][0] == {"x": 1} and frame["c"].dtype == "bool"
+    odd = [{"x": 1}, {"x": "s"}, {"y": 2}]
+    frame = reading.read(lines(*({"a": each, "b": [*each.values()]} for each in odd)))
+    assert frame["a"].tolist() == odd and frame["b"].tolist() == [[1], ["s"], [2]]
+    odd = [{"x": 1}, {"y": 2}]
+    found, _ = reading.columns_of(lines(*({"a": each} for each in odd)))
+    assert found["a"] == odd
     big = reading.read(lines({"n": 2**70, "m": 1}, {"n": 1, "m": 2.5}))
     assert big["n"].tolist() == [2**70, 1] and big["m"].tolist() == [1, 2.5]
     (tmp_path / "t.csv").write_text("n,x\n1;5,yes\n2;5,no\n")
