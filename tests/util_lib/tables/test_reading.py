@@ -236,8 +236,10 @@ def test_undeclared_columns_are_what_the_file_has(lines, tmp_path):
     odd = [{"x": 1}, {"y": 2}]
     found, _ = reading.columns_of(lines(*({"a": each} for each in odd)))
     assert found["a"] == odd
-    big = reading.read(lines({"n": 2**70, "m": 1}, {"n": 1, "m": 2.5}))
+    exact = 2**60 + 1
+    big = reading.read(lines({"n": 2**70, "m": 1, "k": exact}, {"n": 1, "m": 2.5, "k": 0.5}))
     assert big["n"].tolist() == [2**70, 1] and big["m"].tolist() == [1, 2.5]
+    assert big["k"].tolist() == [exact, 0.5]
     (tmp_path / "t.csv").write_text("n,x\n1;5,yes\n2;5,no\n")
     frame = reading.read(tmp_path / "t.csv", csv=Csv(decimal=";"))
     assert frame["n"].tolist() == [1.5, 2.5] and frame["x"].tolist() == ["yes", "no"]
