@@ -111,6 +111,10 @@ def test_rows_say_of_which_file_they_are_where_the_newest_is_measured_on(read, b
     partition = {"by": by} | ({"column": "code"} if by == "column" else {})
     frame = read(files, partition=partition, test=test)
     assert frame["n"].tolist() == [1, 2]
+    if by == "file" and expected:
+        numbered = {"n/1.csv": "code,n\na,1\n", "n/2.csv": "code,n\nb,2\n"}
+        found = read(numbered, partition=partition, test=test)["_partition"]
+        assert found.tolist() == ["1", "2"] and found.dtype == "str"
     if expected is None:
         assert list(frame) == ["code", "n"]
     else:

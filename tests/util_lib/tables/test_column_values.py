@@ -25,7 +25,7 @@ class InPieces:
 
 
 @pytest.mark.parametrize(
-    "table", [InPieces(3, 1, 4), InPieces(8), pd.DataFrame({"x": range(0, 80, 10)})]
+    "table", [InPieces(3, 1, 4), InPieces(8), InPieces(5, 3), pd.DataFrame({"x": range(0, 80, 10)})]
 )
 @pytest.mark.parametrize("rows", [[0, 2, 3, 7], [3], [4, 5, 6, 7], range(8), [], [0, 1, 2]])
 def test_a_column_is_taken_at_rows_wherever_they_lie(table, rows):

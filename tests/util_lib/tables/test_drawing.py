@@ -48,6 +48,15 @@ def test_pieces_do_not_show(monkeypatch):
     assert (drawing.drawn(10_000, 3_000, 8, codes) != whole).any()
 
 
+@pytest.mark.parametrize("bits", [0, 1, 3, 9])
+def test_into_how_many_bins_rows_are_sorted_does_not_show(monkeypatch, bits):
+    codes = np.random.default_rng(0).integers(0, 3, 500)
+    expected = [drawing.drawn(500, n, 7, codes) for n in (1, 3, 5, 100, 499)]
+    monkeypatch.setattr(drawing, "BIN_BITS", bits + 2)
+    for marks in expected:
+        assert (drawing.drawn(500, marks.sum(), 7, codes) == marks).all()
+
+
 def codes_of(*pieces):
     values, codes = drawing.codes_of(pieces)
     assert [values[code] for code in codes] == [

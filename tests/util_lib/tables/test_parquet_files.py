@@ -84,9 +84,7 @@ def test_a_file_that_breaks_off_is_named_with_the_way_out(written):
     path = written(pa.table({"x": np.arange(1000)}))
     path.write_bytes(path.read_bytes()[:-20])
     kind = {".parquet": "parquet", ".arrow": "Arrow"}[path.suffix]
-    sentence = (
-        rf"^t.{path.suffix[1:]} is no complete {kind} file \(.*[^.]\): make or download it again$"
-    )
+    sentence = rf"^{path.name} is no complete {kind} file \((?!None).*[^.]\): make or download it"
     with pytest.raises(UserError, match=sentence) as refused:
         columns(path)
     assert "\n" not in str(refused.value)
