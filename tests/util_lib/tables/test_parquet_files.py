@@ -153,3 +153,38 @@ def test_the_bound_of_memory_holds_while_a_file_is_open_and_ends_with_it(written
     assert resource.getrlimit(resource.RLIMIT_AS) != before
     parts.close()
     assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+MACHINE = "MemTotal: 9000 kB\nMemFree: 1 kB\nMemAvailable:    2000 kB\nCached: 7 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("machine", "most", "now", "free"),
+    [
+        (MACHINE, None, None, 2_048_000),
+        (MACHINE, "max\n", "400000\n", 2_048_000),
+        (MACHINE, "1000000\n", "400000\n", 600_000),
+        (MACHINE, "9000000\n", "400000\n", 2_048_000),
+        (MACHINE, "1000000\n", "1000001\n", 0),
+        (MACHINE, "1000000\n", None, 2_048_000),
+        (MACHINE, None, "400000\n", 2_048_000),
+        (None, "1000000\n", "400000\n", 600_000),
+        ("MemTotal: 9000 kB\n", "1000000\n", "400000\n", 600_000),
+        ("MemAvailable: many\n", "1000000\n", "400000\n", 600_000),
+        (None, None, None, None),
+    ],
+)
+def test_free_is_what_both_the_machine_and_its_container_can_give(
+    tmp_path, machine, most, now, free
+):
+    told = {
+        "proc/meminfo": machine,
+        "sys/fs/cgroup/memory.max": most,
+        "sys/fs/cgroup/memory.current": now,
+    }
+    for name, content in told.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is not None:
+            path.write_text(content)
+    assert parquet_files.free_memory(tmp_path) == free
