@@ -80,6 +80,10 @@ PARTS = {
         [f"{CACHING}/test_{name}.py" for name in ("fingerprint", "record", "way", "decision")]
         + [f"tests/{name}" for name in ASKED],
     ),
+    "wandb": (
+        ["pipeline/caching/versions_on_wandb.py"],
+        [f"{CACHING}/test_versions_on_wandb.py"],
+    ),
     "store": (
         ["util_lib/tracking/store/*.py"],
         # Without those that start several processes: test_concurrency.py, test_kills.py.

@@ -10,7 +10,6 @@ import get_data.run
 from preprocess import in_batches
 from preprocess import run as preprocess
 from util_lib.errors import UserError
-from util_lib.tables import reading
 
 RAW, CLEAN = "raw_data.parquet", "preprocessed_data.parquet"
 N = 60
@@ -132,12 +131,3 @@ def test_a_link_that_leads_nowhere_is_no_missing_part_of_a_table(steps, incoming
     with pytest.raises(UserError, match="names 'd.parquet', a link that leads to no file"):
         get(incoming / pattern)
     assert not steps.exists(f"{RAW}:latest")
-
-
-def test_rows_are_numbered_through_and_columns_come_in_the_order_of_the_first(tmp_path):
-    (tmp_path / "1.csv").write_text("a,b\n1,x\n2,y\n")
-    (tmp_path / "2.csv").write_text("b,a\n")
-    (tmp_path / "3.csv").write_text("b,a\nz,3\n")
-    numbers = [n for piece in reading.pieces(tmp_path) for n in piece.numbers]
-    assert numbers == [0, 1, 2]
-    assert reading.read(tmp_path).to_dict("list") == {"a": [1, 2, 3], "b": ["x", "y", "z"]}

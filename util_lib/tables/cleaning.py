@@ -231,8 +231,6 @@ def not_comparable(nested: list[Any]) -> UserError:
     """Return why rows cannot be compared, of which the `nested` columns hold more than a value."""
     return UserError(
         f"column {nested[0]!r} holds lists or records: expected one value in each cell"
-        if nested
-        else "rows cannot be compared: expected one value in each cell"
     )
 
 

@@ -57,7 +57,7 @@ def as_numbers(values: pd.Series, *, dates: bool = False) -> pd.Series:
     """
     types = pd.api.types
     if dates:
-        if types.is_numeric_dtype(values) or types.is_timedelta64_dtype(values):
+        if types.is_numeric_dtype(values):
             return pd.Series(np.nan, index=values.index)
         if values.dtype == object or isinstance(values.dtype, pd.CategoricalDtype):
             values = values.astype(object)

@@ -41,7 +41,7 @@ class Texts(NamedTuple):
 
 
 def batches(
-    path: Path, options: "Csv", names: list[str] | None = None, *, skip_damaged: bool = False
+    path: Path, options: "Csv", names: list[str] | None, *, skip_damaged: bool
 ) -> Iterator[Texts]:
     """Yield the rows of a CSV file, every field as text; the first batch has none.
 
@@ -98,24 +98,19 @@ def _pyarrow(file: BinaryIO, header: list[str], options: "Csv", damaged: Any) ->
         pa.csv.ParseOptions(
             delimiter=options.separator,
             quote_char=options.quote,
-            double_quote=True,
             escape_char=options.escape or False,
             newlines_in_values=True,
             invalid_row_handler=damaged,
         ),
-        pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            strings_can_be_null=False,
-            quoted_strings_can_be_null=False,
-        ),
+        pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
     ) as reader:
         for batch in reader:
             if options.trailing_separator:
                 beyond = batch.column(BEYOND)
                 if any(beyond.unique().to_pylist()):
                     raise UserError(
-                        "csv.trailing_separator: some rows have a value behind the last column: "
-                        "set it to false and give that column a name"
+                        "data.csv.trailing_separator: some rows have a value behind the last "
+                        "column: set it to false and give that column a name"
                     )
                 batch = batch.select(header)
             yield batch
@@ -160,21 +155,19 @@ def check(
     Every row must have as many fields as the header, or as `names` where the file has none, which
     `skip_damaged` does not ask; blank lines are no rows.
     """
-    header = _header(path, options, names)
-    width, n_rows = len(header), 0
+    header, n_rows = _header(path, options, names), 0
+    width = len(header)
     try:
         with opened(path, options) as file:
             rows = rows_of(file, options)
             if options.header:
                 next(rows)
             for row in rows:
-                if options.trailing_separator and len(row) == width + 1 and not row[-1]:
-                    row = row[:-1]
-                if len(row) not in (width, 0) and not skip_damaged:
+                if len(row) not in (width + options.trailing_separator, 0) and not skip_damaged:
                     line = rows.line_num + options.skip_lines
                     raise UserError(
                         f"{path.name} line {line} has {_wrong_width(len(row), options, width)}: "
-                        "the file is truncated or not CSV" + _hint(row, width, options)
+                        f"the file is truncated or not CSV{_hint(row, width)}"
                     )
                 n_rows += bool(row)
     except UnicodeError as error:
@@ -185,13 +178,15 @@ def check(
 
 
 def _wrong_width(n_fields: int, options: "Csv", width: int) -> str:
-    return f"{n_fields} fields, its {'header' if options.header else 'first row'} has {width}"
+    one_more = " and trailing_separator asks for an empty one more" * options.trailing_separator
+    first = "header" if options.header else "first row"
+    return f"{n_fields} fields, its {first} has {width}{one_more}"
 
 
-def _hint(row: list[str], width: int, options: "Csv") -> str:
+def _hint(row: list[str], width: int) -> str:
     if len(row) == width + 1 and not row[-1]:
         return "; if every row ends in a separator, set data.csv.trailing_separator to true"
-    if len(row) < width and len(row) <= 1:
+    if len(row) == 1:
         return "; if it is a footnote, set data.csv.footer_lines"
     return ""
 

@@ -17,9 +17,7 @@ BIN_BITS = 18  # of all classes together
 
 def hashes(start: int, stop: int, seed: int) -> np.ndarray:
     """Return a 64-bit hash for each of the rows `start` to before `stop`."""
-    with np.errstate(over="ignore"):
-        values = np.arange(start, stop, dtype=np.uint64) + _mixed(np.array([seed], np.uint64))
-        return _mixed(values)
+    return _mixed(np.arange(start, stop, dtype=np.uint64) + _mixed(np.array([seed], np.uint64)))
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

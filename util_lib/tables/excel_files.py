@@ -25,9 +25,9 @@ def columns(path: Path, sheet: str | None) -> dict[str, Any]:
             if sheet is not None and sheet not in names:
                 raise UserError(f"{path.name}: {validation.choose('sheet', sheet, names)}")
             found = book.get_sheet_by_name(sheet or names[0])
-            if found.total_height * found.total_width > MOST_CELLS:
+            if found.height * found.width > MOST_CELLS:
                 raise UserError(
-                    f"{path.name} has {found.total_height:,} rows of {found.total_width:,} cells, "
+                    f"{path.name} has {found.height:,} rows of {found.width:,} cells, "
                     f"and a sheet is read whole, up to {MOST_CELLS:,} cells: save it as CSV"
                 )
             rows = [row for row in found.to_python() if any(cell != "" for cell in row)]
@@ -39,8 +39,8 @@ def columns(path: Path, sheet: str | None) -> dict[str, Any]:
         return {}
     header = [str(_cell(cell)) if cell != "" else "" for cell in rows[0]]
     kept = [place for place, name in enumerate(header) if name or any(r[place] != "" for r in rows)]
-    if nameless := next((place for place in kept if not header[place]), None):
-        raise UserError(f"{path.name}: column {nameless + 1} has no name in its first row")
+    if nameless := [place + 1 for place in kept if not header[place]]:
+        raise UserError(f"{path.name}: column {nameless[0]} has no name in its first row")
     refuse_repeated(path, [header[place] for place in kept])
     return {header[place]: [_cell(row[place]) for row in rows[1:]] for place in kept}
 

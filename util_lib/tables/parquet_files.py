@@ -159,7 +159,7 @@ def opened(path: Path, buffer_size: int = 0) -> Iterator[Any]:
 @contextmanager
 def _within_memory(path: Path) -> Iterator[None]:
     """Let no more memory be asked for than is free: a value that repeats is in the file once."""
-    free, (soft, hard) = _free_memory(), resource.getrlimit(resource.RLIMIT_AS)
+    free, (soft, hard) = free_memory(), resource.getrlimit(resource.RLIMIT_AS)
     if free is None or _bounded:
         yield
         return
@@ -180,14 +180,17 @@ def _within_memory(path: Path) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _free_memory() -> int | None:
-    """Return the bytes that this machine or container can still give, None where it is not told."""
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes that this machine or container can still give, None where it is not told.
+
+    Below `root` lies what Linux tells of both.
+    """
     free = []
     with suppress(OSError, ValueError, IndexError):
-        about = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2]
+        about = (root / "proc/meminfo").read_text().partition("MemAvailable:")[2]
         free.append(int(about.split()[0]) * 1024)
     with suppress(OSError, ValueError):  # "max" is no number: no limit
-        group = Path("/sys/fs/cgroup")
+        group = root / "sys/fs/cgroup"
         most, now = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
         free.append(max(0, int(most) - int(now)))
     return min(free, default=None)

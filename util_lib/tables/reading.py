@@ -112,7 +112,7 @@ def _parquet_shape(path: Path) -> tuple[list[str], int]:
     from util_lib.tables import parquet_files
 
     names, n_rows = [], 0
-    for part in reversed(files_of(path)):
+    for part in files_of(path):
         with parquet_files.opened(part) as file:
             names, n_rows = file.schema_arrow.names, n_rows + file.metadata.num_rows
     return names, n_rows

@@ -1,4 +1,7 @@
+import math
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,3 +46,59 @@ def test_pieces_do_not_show(monkeypatch):
     monkeypatch.setattr(drawing, "PIECE_ROWS", 999)
     assert (drawing.drawn(10_000, 3_000, 7, codes) == whole).all()
     assert (drawing.drawn(10_000, 3_000, 8, codes) != whole).any()
+
+
+@pytest.mark.parametrize("bits", [0, 1, 3, 9])
+def test_into_how_many_bins_rows_are_sorted_does_not_show(monkeypatch, bits):
+    codes = np.random.default_rng(0).integers(0, 3, 500)
+    expected = [drawing.drawn(500, n, 7, codes) for n in (1, 3, 5, 100, 499)]
+    monkeypatch.setattr(drawing, "BIN_BITS", bits + 2)
+    for marks in expected:
+        assert (drawing.drawn(500, marks.sum(), 7, codes) == marks).all()
+
+
+def codes_of(*pieces):
+    values, codes = drawing.codes_of(pieces)
+    assert [values[code] for code in codes] == [
+        None if value is None or value != value else value
+        for piece in pieces
+        for value in piece.to_pylist()
+    ]
+    return values, codes
+
+
+def test_classes_are_the_different_values_in_their_order_whatever_comes_first():
+    texts = pa.array(["b", None, "a"]), pa.array(["c", "a"]), pa.array([], pa.string())
+    assert codes_of(*texts)[0] == [None, "a", "b", "c"]
+    assert codes_of(pa.array(["b", None, "a", "b"]).dictionary_encode())[0] == [None, "a", "b"]
+    gaps = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, None]), pa.array(["b", None, "a"]))
+    assert codes_of(gaps)[0] == [None, "a", "b"]
+    assert codes_of(pa.array([1.5, math.nan, None, -2.0]))[0] == [None, -2.0, 1.5]
+    assert codes_of(pa.array([3, 1]), pa.array([2, 10]))[0] == [1, 2, 3, 10]
+    assert codes_of(pa.array([True, None, False]))[0] == [None, False, True]
+    assert codes_of()[0] == []
+
+
+@pytest.mark.parametrize(("n", "bytes_each"), [(2, 1), (127, 1), (128, 2), (300, 2), (40_000, 4)])
+def test_classes_take_little_room_and_none_is_another(n, bytes_each):
+    numbers = np.arange(n)[::-1]
+    values, codes = codes_of(pa.array(numbers[: n // 2]), pa.array(numbers[n // 2 :]))
+    assert values == [*range(n)] and codes.dtype.itemsize == bytes_each
+    assert drawing.sizes(codes).tolist() == [1] * n
+
+
+def test_classes_are_counted_and_rows_without_them_are_one(monkeypatch):
+    monkeypatch.setattr(drawing, "PIECE_ROWS", 3)
+    assert drawing.sizes(np.array([0, 2, 2, 0, 0, 3, 2], np.int8)).tolist() == [3, 0, 3, 1]
+    assert drawing.sizes(np.array([], np.int8)).tolist() == []
+    found = drawing.drawn(10, 4, 1)
+    assert found.sum() == 4 and (found == drawing.drawn(10, 4, 1, np.zeros(10, np.int8))).all()
+    assert found.dtype == bool and not drawing.drawn(10, 0, 1).any()
+    assert len(drawing.drawn(10, 0, 1)) == 10 and drawing.drawn(10, 10, 1).all()
+
+
+def test_shares_are_exact_and_the_largest_remainders_are_rounded_up():
+    assert drawing.shared_out(10, np.array([50, 30, 20])) == [5, 3, 2]
+    assert drawing.shared_out(2, np.array([1, 1, 1])) == [1, 1, 0]
+    assert drawing.shared_out(7, np.array([1, 5, 6])) == [1, 3, 3]
+    assert drawing.shared_out(5, np.array([0, 10**17 + 1, 10**17])) == [0, 3, 2]

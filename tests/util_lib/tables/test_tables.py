@@ -119,6 +119,8 @@ def test_parquet_without_rows_or_columns_is_refused(tmp_path):
         reading.read(tmp_path / "rows.parquet")
     with pytest.raises(UserError, match="no columns"):
         reading.read(tmp_path / "columns.parquet")
+    with pytest.raises(UserError, match="no columns"):
+        reading.shape(tmp_path / "columns.parquet")
 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path):

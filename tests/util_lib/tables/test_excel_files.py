@@ -1,0 +1,76 @@
+"""Sheets of Excel as offices write them."""
+
+import pandas as pd
+import pytest
+from excel_support import write_sheets
+
+from util_lib.errors import UserError
+from util_lib.tables import excel_files, reading
+
+
+@pytest.fixture
+def read(tmp_path):
+    def go(*rows):
+        write_sheets(tmp_path / "t.xlsx", Data=rows)
+        frame = reading.read(tmp_path / "t.xlsx")
+        return {n: [None if pd.isna(v) else v for v in frame[n]] for n in frame}
+
+    return go
+
+
+def test_the_first_row_with_something_in_it_names_the_columns(read):
+    rows = ["", "", ""], ["a", 2024, ""], ["", "", ""], ["x", 1, ""], ["", "", ""], ["y", "", ""]
+    assert read(*rows) == {"a": ["x", "y"], "2024": [1, None]}
+    assert read(["a", "", "b"], [1.5, "", 2], [2, "", 3]) == {"a": [1.5, 2], "b": [2, 3]}
+
+
+def test_whole_numbers_are_whole_and_others_stay(read, tmp_path):
+    read(["n", "x"], [1, 0.5], [-7, 1.0])
+    frame = reading.read(tmp_path / "t.xlsx")
+    assert frame["n"].dtype == "int64" and frame["x"].tolist() == [0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([["a", "", "b"], [1, 2, 3]], "^t.xlsx: column 2 has no name in its first row$"),
+        ([["", "a"], [1, 2]], "^t.xlsx: column 1 has no name in its first row$"),
+        ([["a", "b", "a"], [1, 2, 3]], "^t.xlsx has several columns called 'a'"),
+        ([["", ""]], "^t.xlsx has no columns"),
+        ([["a", "b"]], "^t.xlsx has columns but no rows"),
+    ],
+)
+def test_a_sheet_that_is_no_table_is_refused(read, rows, sentence):
+    with pytest.raises(UserError, match=sentence):
+        read(*rows)
+
+
+def test_two_columns_without_name_and_value_are_none(read):
+    assert read(["a", "", ""], [1, "", ""]) == {"a": [1]}
+
+
+def test_a_sheet_is_read_up_to_some_cells(read, monkeypatch):
+    monkeypatch.setattr(excel_files, "MOST_CELLS", 6)
+    assert read(["a", "b"], [1, 2], [3, 4]) == {"a": [1, 3], "b": [2, 4]}
+    sentence = (
+        "^t.xlsx has 4 rows of 2 cells, and a sheet is read whole, up to 6 cells: save it as CSV$"
+    )
+    with pytest.raises(UserError, match=sentence):
+        read(["a", "b"], [1, 2], [3, 4], [5, 6])
+
+
+def test_a_sheet_is_chosen_where_there_are_several(tmp_path):
+    path = tmp_path / "t.xlsx"
+    write_sheets(path, One=[["n"], [1]], Two=[["m"], [2]])
+    with pytest.raises(
+        UserError, match="^t.xlsx has 2 sheets: name one of One, Two as data.sheet$"
+    ):
+        reading.read(path)
+    with pytest.raises(UserError, match="^t.xlsx: unknown sheet 'Twoo': the nearest is 'Two'"):
+        reading.read(path, sheet="Twoo")
+    assert reading.read(path, sheet="Two").to_dict("list") == {"m": [2]}
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(
+        UserError, match="^t.xlsx is no complete Excel file .*: save or download it"
+    ):
+        reading.read(path)
