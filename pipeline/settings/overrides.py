@@ -288,7 +288,8 @@ def _reason(error: BaseException) -> str:
 HELP = """\
 {steps}
 
-  mlflow run . [-P hydra_options="key=value ..."] [-P execute_steps=step,step]
+  mlflow run . --env-manager uv [-P hydra_options="key=value ..."]
+                                [-P execute_steps=step,step]
   python main.py [key=value ...]
 
 Examples:
