@@ -79,7 +79,7 @@ def over_http(directory: str, rounds: int, n_requests: int) -> None:
 
 def show(seconds: dict[str, list[float]], rates: dict[str, list[float]]) -> None:
     """Print medians over all turns, and how many times better the first is than the second."""
-    print(f"| | p50 ms, 1 row | p99 ms, 1 row | requests/s, {CONNECTIONS} connections |")
+    print(f"| way | p50 ms, 1 row | p99 ms, 1 row | requests/s, {CONNECTIONS} connections |")
     print("|---|---|---|---|")
     rows = {}
     for name, measured in seconds.items():

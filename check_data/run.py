@@ -63,7 +63,7 @@ def report_by_pytest(checks: list[Check], log: Path) -> None:
     # The same data are the same artifact, however long the checks took.
     log.write_text(f"{before}\n{closing}\n", encoding="utf-8")
     known = code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    print(last if known else output)
+    print(closing if known else output)
     if not known:
         raise UserError(f"pytest could not run the checks (exit code {int(code)}): {last}")
 
@@ -168,7 +168,9 @@ def main(argv: list[str] | None = None) -> None:
             logger.warning("as a page: python -m util_lib.tracking download %s checked", page)
             if any(check.outcome == "failed" and "drift" in check.rule for check in checks):
                 accepted = f"-e accept_reference -P sample_artifact={inputs.artifact.source_name}"
-                logger.warning("if the drift is right: mlflow run check_data %s", accepted)
+                logger.warning(
+                    "if the drift is right: mlflow run check_data --env-manager uv %s", accepted
+                )
             raise UserError(summarize(failures))
         if inputs.becomes_reference:
             accept(inputs.artifact, inputs.becomes_reference)

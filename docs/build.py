@@ -46,7 +46,7 @@ def reference() -> str:
 
 def _config_keys() -> str:
     """Return the keys of config.yaml with the comments above and behind them."""
-    rows = ["## Keys of `config.yaml`", "| key | default | |", "|---|---|---|"]
+    rows = ["## Keys of `config.yaml`", "| key | default | meaning |", "|---|---|---|"]
     inside: list[str] = []
     said: list[str] = []
     for line in (ROOT / "config.yaml").read_text(encoding="utf-8").splitlines():
@@ -82,7 +82,7 @@ def _entry_points() -> list[str]:
             entry = "" if name == "main" else f" -e {name}"
             rows = [
                 f"### `mlflow run {place}{entry}`",
-                "| parameter | default | |",
+                "| parameter | default | meaning |",
                 "|---|---|---|",
             ]
             for key, about in (point.get("parameters") or {}).items():
@@ -95,7 +95,7 @@ def _entry_points() -> list[str]:
 
 def _routes() -> str:
     """Return what the service answers, from the functions that do."""
-    rows = ["## HTTP", "| | |", "|---|---|"]
+    rows = ["## HTTP", "| request | answer |", "|---|---|"]
     tree = ast.parse((ROOT / "serving/service/app.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
@@ -134,7 +134,8 @@ def site() -> None:
     """Build the site; a link that leads nowhere ends it."""
     shutil.rmtree(SITE, ignore_errors=True)
     stage(SITE / "sources")
-    shutil.copyfile(ROOT / "docs/site.css", SITE / "sources/site.css")
+    for name in ("site.css", "site.js"):
+        shutil.copyfile(ROOT / "docs" / name, SITE / "sources" / name)
     given = ["--with-requirements", str(ROOT / "requirements-docs.txt"), "mkdocs", "build"]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run([*MKDOCS, *given, "--strict", "--quiet"], cwd=ROOT, env=environment)

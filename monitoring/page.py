@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None) -> None:
     folder = monitoring_log.folder()
     known = history.load(folder)
     if not known:
-        raise UserError(f"{folder} has no judged window: mlflow run monitoring judges them")
+        raise UserError(
+            f"{folder} has no judged window: mlflow run monitoring --env-manager uv judges them"
+        )
     asked = {"project": args.project, "model": args.model, "kind": args.window}
     wanted = {name: value for name, value in asked.items() if value is not None}
     fits = [s for s in known if all(getattr(s, name) == value for name, value in wanted.items())]
@@ -54,7 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     page = html.html(fits[0], windows, windows[-1])
     with safe_files.writing(output, "name another output"):
         output.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
-    logger.info("wrote %s: %d windows, the last is %s", output, len(windows), windows[-1].state)
+    number = "1 window" if len(windows) == 1 else f"{len(windows)} windows, the last"
+    logger.info("wrote %s: %s is %s", output, number, windows[-1].state)
 
 
 if __name__ == "__main__":

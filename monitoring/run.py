@@ -144,8 +144,9 @@ def _nothing(log: Log, until: str | None) -> str:
     n, kind = f"{len(times):,}", log.series.kind
     if not len(times):
         return f"{log.series.model} has answered no row in the log: expected some to judge"
+    first, last = (str(at)[:16].replace("T", " ") for at in (min(times), max(times)))
     return (
-        f"no {kind} can be judged yet: {n} rows from {min(times)} to {max(times)} are there, and a "
+        f"no {kind} can be judged yet: {n} rows from {first} to {last} are there, and a "
         f"{kind} needs 300 and must be over for an hour"
         + (f" or named by until ({until} ends before the rows or has too few)" if until else "")
     )

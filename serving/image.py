@@ -37,6 +37,7 @@ from util_lib.tracking.store.places import store_directory
 
 logger = logging.getLogger("serving")
 
+COMMAND = "mlflow run serving -e image --env-manager uv"
 DOCKERFILE = (ROOT / "serving" / "Dockerfile").read_text(encoding="utf-8")
 [BASE] = re.findall(r"^FROM (.*)$", DOCKERFILE, re.M)
 # In serving's environment for the store and for files, which an image does not have.
@@ -178,12 +179,12 @@ def requirements() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             raise UserError(
                 f"{name} is not installed here, and the image's requirements are read from this "
-                "environment: run it by `mlflow run serving -e image`, which makes that of serving"
+                f"environment: run it by `{COMMAND}`, which makes that of serving"
             ) from None
         if pins[name] not in wanted.specifier:
             raise UserError(
                 f"{name} {pins[name]} is installed here and serving asks for {wanted}: run it by "
-                "`mlflow run serving -e image`, which makes the environment of serving"
+                f"`{COMMAND}`, which makes the environment of serving"
             )
         for extra in {"", *wanted.extras}:
             if (name, extra) not in looked_at:

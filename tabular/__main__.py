@@ -5,6 +5,7 @@ Those of the root run in this Python, all others in the environment of their pro
 `mlflow run`. This file imports nothing of the checkout: it may be installed for itself.
 """
 
+import ast
 import difflib
 import os
 import re
@@ -97,10 +98,18 @@ def read(root: Path) -> dict[str, Command]:
         for entry, point in yaml.safe_load(text)["entry_points"].items():
             name = folder if entry == "main" else entry
             about = comments.get(entry, top if entry == "main" else "")
+            about = about or _opening(path.parent, point["command"])
             command = Command(folder, entry, about, point.get("parameters") or {}, point["command"])
             found.setdefault(name, command)
     del found["."]
     return found
+
+
+def _opening(folder: Path, command: str) -> str:
+    """Return the first line of the script that a command starts."""
+    script = re.search(r"python (\w+\.py)", command)
+    text = (folder / script[1]).read_text(encoding="utf-8") if script else ""
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
 def tracking(root: Path) -> dict[str, str]:
@@ -113,7 +122,8 @@ def overview(root: Path, commands: dict[str, Command]) -> str:
     """Return the help."""
     rows = [("run", "The pipeline: tabular run [key=value ...] [-m] [--plan]")]
     rows += [(name, command.about or f"{name} alone") for name, command in commands.items()]
-    rows += [item for item in tracking(root).items() if item[0] not in commands]
+    own = {name: f"{about[0].upper()}{about[1:]}." for name, about in tracking(root).items()}
+    rows += [item for item in own.items() if item[0] not in commands]
     lines = [
         "usage: tabular COMMAND [--name VALUE ...]; COMMAND --help lists its names",
         "",

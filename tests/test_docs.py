@@ -292,6 +292,13 @@ def test_a_command_in_the_documents_needs_no_conda():
     assert lacking == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_column_of_a_table_has_a_name(document):
+    text = document.read_text(encoding="utf-8")
+    headers = re.findall(r"^ *\|(.*)\| *\n *\|[-:| ]+\|$", text, re.MULTILINE)
+    assert [header for header in headers if "" in map(str.strip, header.split("|"))] == []
+
+
 @pytest.mark.slow
 def test_the_pipeline_of_the_document_runs_as_it_says(tmp_path):
     """The files that docs/pipelines.md shows are written, and its commands run beside them."""

@@ -74,6 +74,6 @@ def test_the_tutorial_leads_from_a_csv_file_to_a_watched_model(tmp_path):
     third = next(text for line, text in said.items() if "max_depth=8" in line)
     assert re.search(r"segregate +│ cached", third)
     predicted = pd.read_csv(clone / "answers.csv")
-    assert len(predicted) == 7000 and "prediction" in predicted
+    assert len(predicted) == 2058 and "prediction" in predicted
     watched = next(text for line, text in said.items() if "monitoring" in line)
-    assert "my_songs" in watched and "model_export" in watched
+    assert "my_songs/model_export:v1" in watched and "is quiet" in watched

@@ -7,6 +7,7 @@ uses. Here each is made under a lock, and a marker written last says that it is 
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import sys
@@ -29,6 +30,7 @@ LOCK = "pipeline.lock"
 WAY_OUT = "no environment was made; free space there, or set MLFLOW_ENV_ROOT to another directory"
 MAKING = "PIPELINE_MAKES_ENVIRONMENT"  # what makes one says so to all that it starts
 LOOK_S = 0.02  # between two looks at what has ended
+MOST_WORDS = 600  # of a tool's, in a sentence
 ROOT_MANAGER_TAG = "mlflow.project.env"
 INSTALL = {
     "conda": "install conda (conda-forge.org/download)",
@@ -194,8 +196,8 @@ def _make(environment: Environment, path: Path | None, say: Callable[[str], None
             with locks.used(locks.beside(environment.config)) if lock else nullcontext():
                 _create(environment)
         except Exception as error:
-            if not lock or locks.is_refused(error):
-                raise
+            if not lock or locks.is_refused(error) or "'venv'" in str(error):
+                raise  # no lock has a part in finding a Python
             said = _last_words(str(error).splitlines())
             say(f"the lock of {name} does not fit here ({said}): made by its pins alone")
             if environment.path and environment.path.exists():
@@ -219,8 +221,11 @@ def _make(environment: Environment, path: Path | None, say: Callable[[str], None
 
 
 def _last_words(lines: list[str]) -> str:
-    """Return the lines in which a tool says what went wrong: the last ones, shortened."""
-    return " ".join(line.strip() for line in lines[-4:])[-600:] or "it said nothing"
+    """Return the lines in which a tool says what went wrong: its last error, shortened."""
+    errors = [i for i, line in enumerate(lines) if line.lower().startswith("error: ")]
+    words = " ".join(line.strip() for line in lines[min([*errors[-1:], len(lines) - 4]) :])
+    shown = words if len(words) <= MOST_WORDS else f"{words[:300]} ... {words[-295:]}"
+    return shown or "it said nothing"
 
 
 def _create(environment: Environment) -> None:
@@ -228,6 +233,8 @@ def _create(environment: Environment) -> None:
     from mlflow.utils.conda import get_or_create_conda_env
     from mlflow.utils.virtualenv import _create_virtualenv
 
+    # what went wrong is said once, by the error
+    logging.getLogger("mlflow.utils.virtualenv").setLevel(logging.ERROR)
     spec = load_project(str(environment.project))
     os.environ[MAKING] = _mark(environment)
     try:

@@ -7,6 +7,7 @@ that no shell ever globs, expands or evaluates a user's value.
 import argparse
 import math
 import re
+import textwrap
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -139,6 +140,8 @@ def _refuse_unknown_options(words: list[str]) -> None:
     for word in words:
         name = word.partition("=")[0]
         if word.startswith("--") and name not in flags:
+            if validation.nearest(name, [*FLAGS]):
+                raise UserError(validation.choose("option", name, [*FLAGS]))
             ours = ["hydra_options", "execute_steps", "steps"]
             raise UserError(
                 f"{validation.choose('parameter', name.removeprefix('--'), ours)}; keys of the "
@@ -268,8 +271,8 @@ def explain(error: Exception, overrides: list[str]) -> UserError:
         known = key in keys or key.startswith("hydra") or key in GROUPS or "/" in key
         if not known and not override.is_add() and not override.is_force_add():
             value = str(override.input_line).partition("=")[2]
-            near = validation.nearest(key, keys)
-            allowed = _siblings(near or key, keys)
+            near = validation.nearest(key, [*GROUPS, *keys])
+            allowed = [*GROUPS] if near in GROUPS else _siblings(near or key, keys)
             return UserError(f"{validation.choose('config key', key, allowed)} (value {value})")
     return UserError(f"the configuration does not compose: {_reason(error)}")
 
@@ -283,19 +286,22 @@ def _reason(error: BaseException) -> str:
 
 
 HELP = """\
-Runs the pipeline: {steps}.
+{steps}
 
-  mlflow run . [-P hydra_options="key=value ..."] [-P execute_steps=step,step]
+  mlflow run . --env-manager uv [-P hydra_options="key=value ..."]
+                                [-P execute_steps=step,step]
   python main.py [key=value ...]
 
 Examples:
   python main.py main.execute_steps={first}    only these steps
-  python main.py dataset=music_genre data.test_size=0.2    another table, another split
-  python main.py random_forest_pipeline.random_forest.max_depth=5,10 -m    one run for each
-  python main.py --cfg job --resolve                       print the composed configuration
+  python main.py dataset=music_genre data.test_size=0.2    another table, split
+  python main.py -m data.test_size=0.2,0.3                 a run for each
+  python main.py --plan                                    say what would run
+  python main.py --explain                                 and of each step why
+  python main.py --cfg job --resolve                       the keys, composed
 
-Datasets (dataset=...): {datasets}
-Pipelines (pipeline=...): {pipelines}
+{datasets}
+{pipelines}
 
 Keys and their values here, all of which can be overridden:
 
@@ -313,12 +319,16 @@ def help_text(overrides: list[str]) -> str:
     entries = config.get("steps") or {}
     steps = [str(name) for name, entry in entries.items() if (entry or {}).get("in_all", True)]
     return HELP.format(
-        steps=", ".join(steps),
+        steps=_listed("Runs the pipeline:", steps),
         first=",".join(steps[:2]),
-        datasets=", ".join(datasets()),
-        pipelines=", ".join(choices("pipeline")),
+        datasets=_listed("Datasets (dataset=...):", datasets()),
+        pipelines=_listed("Pipelines (pipeline=...):", choices("pipeline")),
         config=shown,
     )
+
+
+def _listed(what: str, names: list[str]) -> str:
+    return textwrap.fill(f"{what} {', '.join(names)}", 79, subsequent_indent="  ")
 
 
 def base_config(overrides: list[str]) -> DictConfig:

@@ -13,6 +13,7 @@ from util_lib.pages.pictures import bars, distributions
 
 TENTHS = 10  # of how sure an answer is
 FACTS = ("version", "digest", "task", "target", "commit", "logged_at", "since", "instead_of")
+SAID = {"since": "served since"}
 
 
 def of(model: ServedModel) -> dict[str, Any]:
@@ -82,24 +83,26 @@ def _calibration(model: ServedModel) -> dict[str, list[float]] | None:
 
 
 def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
     if not isinstance(value, dict):
         return str(value)
     shown = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in value.items()}
-    return ", ".join(f"{key} {value}" for key, value in shown.items())
+    return "; ".join(f"{key} {_words(value)}" for key, value in shown.items()) or "none"
 
 
 def as_page(model: ServedModel, card: dict[str, Any]) -> str:
     """Return a card as a page."""
     facts = [(name, card[name]) for name in FACTS if card.get(name) is not None]
     facts += [
-        (name, f"{key}: {_words(value)}")
+        (f"{name} {key}", _words(value))
         for name in ("data", "promoted")
         for key, value in (card[name] or {}).items()
         if value is not None
     ]
     drawn = []
     if card["importance"]:
-        title = "importance of each feature, all together 1"
+        title = "importance of each feature, all together 100 %"
         drawn.append((title, bars(card["importance"], title)))
     if card["calibration"]:
         title = "how often an answer was right (bars), by how sure it said it was (line)"
@@ -115,9 +118,11 @@ def as_page(model: ServedModel, card: dict[str, Any]) -> str:
         Path(__file__).parent,
         "card.html",
         title=f"The card of {model.version}",
-        facts=[(name.replace("_", " "), str(value)) for name, value in facts],
+        facts=[(SAID.get(name, name).replace("_", " "), str(value)) for name, value in facts],
         metrics=metric_names.lines(card["metrics"] or {}),
         to_mind=card["to_mind"] or [],
         drawn=drawn,
-        parameters=sorted((card["parameters"] or {}).items()),
+        parameters=[
+            (name, _words(value)) for name, value in sorted((card["parameters"] or {}).items())
+        ],
     )

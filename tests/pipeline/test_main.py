@@ -205,7 +205,9 @@ def test_an_unknown_step_runs_nothing_and_names_the_nearest(place):
         ("data.test_size=0.1,0.2", "add -m"),
         ("data.test_size=;", "cannot read the override"),
         ("@/nofile.txt", "cannot read the override '@/nofile.txt'"),
+        ("datset=iris", "unknown config key 'datset': the nearest is 'dataset'; choose from"),
         ("--stesp=get_data", "unknown parameter 'stesp': the nearest is 'steps'"),
+        ("--pln", "unknown option '--pln': the nearest is '--plan'; choose from --explain, --plan"),
         ("data.columns.tmpo.nullable=true", "unknown column 'tmpo': the nearest is 'tempo'"),
         ("data.columns.tempo.nulable=true", "the nearest is 'data.columns.tempo.nullable'"),
         (

@@ -91,7 +91,14 @@ def _unequal(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str,
     for name in {**before, **now}:
         old, new = before.get(name), now.get(name)
         if old != new:
-            yield name, _shown(old), _shown(new)
+            yield name, *_both(old, new)
+
+
+def _both(old: Any, new: Any) -> tuple[str, str]:
+    """Return two values as they are read: numbers by four decimals, where these tell them apart."""
+    if isinstance(old, float) and isinstance(new, float) and f"{old:.4f}" != f"{new:.4f}":
+        return f"{old:.4f}", f"{new:.4f}"
+    return _shown(old), _shown(new)
 
 
 def _shown(value: Any) -> str:

@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 
 from util_lib.model import export
@@ -110,8 +111,9 @@ def _parts(treatment: Any) -> list[Any]:
 
 
 def _same(old: Any, new: Any) -> bool:
+    """Say whether two are equal to the bit, however often the same text is kept in them."""
     try:
-        return pickle.dumps(old) == pickle.dumps(new)
+        return bool(joblib.hash(old) == joblib.hash(new))
     except (pickle.PicklingError, AttributeError, TypeError):
         return repr(old) == repr(new)
 

@@ -10,7 +10,7 @@ from util_lib.pages.pictures import short, text
 BOX, GAP = 216, 24  # widths
 LINE, PAD, BETWEEN = 14, 8, 42  # heights: of a line, around the lines, between two rows
 THROUGH = 20  # width of a line that passes a row
-MOST_LINES, LETTERS, NAME_LETTERS = 3, 36, 31
+MOST_LINES, LETTERS, NAME_LETTERS = 3, 31, 31  # more run out of a box in a wide font
 SWEEPS = 4  # in which the places within a row are mended
 CORNERS = {"run": 3, "artifact": 16}
 

@@ -96,6 +96,18 @@ def test_an_environment_is_what_its_lock_says_and_made_again_for_another_lock(
 
 
 @pytest.mark.environments
+def test_a_python_that_cannot_be_had_is_named_once_and_the_lock_is_not_blamed(project):
+    (project / locks.NAME).write_text("six==1.17.0 \\\n    --hash=sha256:00\n")
+    config = project / "conda.yml"
+    config.write_text(re.sub("python=.*", "python=3.11.99", config.read_text()))
+    process = start("uv", project)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1 and "lock" not in said
+    assert "error: No interpreter found for Python 3.11.99" in said
+    assert "unexpected error" not in said
+
+
+@pytest.mark.environments
 def test_a_package_that_is_not_what_the_lock_says_is_refused(project, tmp_path):
     write_lock(project, "python-dateutil==2.9.0.post0 six==1.16.0")
     path = project / locks.NAME

@@ -117,6 +117,8 @@ def test_the_card_and_the_api_are_pages(service, visit):
     card = service.get("/model").json()
     text = page.locator("main").inner_text()
     assert card["digest"] in text and card["target"] in text
+    assert "served since" in text
+    assert "{" not in text and "[" not in text
     most = max(card["importance"], key=card["importance"].get)
     assert most in page.locator("figure", has_text="importance").text_content()
     page = visit(f"{service.url}/docs")

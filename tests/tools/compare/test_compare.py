@@ -136,7 +136,10 @@ def test_of_two_models_the_tree_and_the_node_are_named(tmp_path):
     tree = other.estimators_[6].tree_
     tree.value[2] = tree.value[2][:, ::-1]
     assert models.of_forests(forest, forest) == ""
+    forest.names_, other.names_ = ["tempo", "tempo"], ["tempo", "".join(["tem", "po"])]
     assert models.of_forests(forest, other).startswith("tree 6, node 2: ")
+    other.estimators_ = forest.estimators_
+    assert models.of_forests(forest, other) == ""
 
 
 def test_of_two_models_what_the_preprocessing_learnt_is_named(tmp_path):

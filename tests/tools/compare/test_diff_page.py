@@ -45,7 +45,9 @@ def test_of_two_tables_each_column_is_told_and_what_moved_is_drawn(page, for_eve
 
 def test_of_two_reports_the_values_that_differ_are_told(page):
     text = page(
-        '{"n": 1, "checks": [{"says": "a"}]}', '{"n": 1, "checks": [{"says": "b"}]}'
+        '{"n": 1, "score": 0.123456, "near": 0.12345, "checks": [{"says": "a"}]}',
+        '{"n": 1, "score": 0.654321, "near": 0.12346, "checks": [{"says": "b"}]}',
     ).read_text()
+    assert "<td>0.1235</td><td>0.6543</td>" in text and "<td>0.12345</td><td>0.12346</td>" in text
     assert "checks.0.says" in text and "<td>a</td><td>b</td>" in text
     assert '<th scope="row">n</th>' not in text and "<td>n</td>" not in text

@@ -71,6 +71,20 @@ def test_the_page_is_a_graph_whose_boxes_lead_to_facts(chain, capsys, tmp_path, 
     assert "4,802 rows" in page.locator(":target").inner_text()
 
 
+def test_what_is_written_in_a_box_stays_in_it(chain, capsys, tmp_path, for_everybody):
+    name = "sweep-20261130-172240-14697-winner"
+    with tracking.init(project="songs", job_type="sweep", name=name) as run:
+        run.use_artifact("model:latest")
+    said(capsys, "lineage", "songs/clean.csv:v0", "--output", str(tmp_path / "page.html"))
+    page = for_everybody(tmp_path / "page.html")
+    for box in page.locator("svg a").all():
+        inside = box.locator("rect").bounding_box()
+        for words in box.locator("text").all():
+            around = words.bounding_box()
+            assert inside["x"] <= around["x"]
+            assert around["x"] + around["width"] <= inside["x"] + inside["width"]
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

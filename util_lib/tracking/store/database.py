@@ -413,7 +413,8 @@ class Store:
                 f"it has {_span(versions)}, with the aliases {', '.join(sorted(held)) or 'none'}"
             )
             if versions[0].type == "model_export" and not re.fullmatch(r"v\d+", alias):
-                way_out = f"mlflow run serving -e promote -P alias={alias} gives a model its alias"
+                command = f"mlflow run serving -e promote --env-manager uv -P alias={alias}"
+                way_out = f"{command} gives a model its alias"
         elif elsewhere := self._rows(OF_ANOTHER_PROJECT, name, alias, alias):
             other = elsewhere[0]["project"]
             found = f"there is one in project {other!r}: write '{other}/{name}:{alias}' for that"

@@ -178,7 +178,8 @@ def test_what_there_is_of_an_artifact_is_told_in_spans_and_with_the_way_to_an_al
         span = f"v0 to v{number}" if number else "v0"
         assert f"it has {span}, with the aliases latest (v{number})." in said("forest:v7")
     assert "run the step that logs it first" in said("forest:v7")
-    promoted = "stored: mlflow run serving -e promote -P alias=prod gives a model its alias ("
+    command = "mlflow run serving -e promote --env-manager uv -P alias=prod"
+    promoted = f"stored: {command} gives a model its alias ("
     assert promoted in said("forest:prod")
     with store.transaction() as db:
         db.execute("UPDATE versions SET removed_at = 1 WHERE number = 1")
