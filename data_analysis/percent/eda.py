@@ -21,6 +21,9 @@ project = "songs_demo"
 artifact = "raw_data.parquet:latest"
 
 # %%
+# %matplotlib inline
+# without the line above, no figure is shown after the report of skrub
+
 import tempfile
 
 import matplotlib.pyplot as plt

@@ -22,6 +22,9 @@ project = "songs_demo"
 artifact = "preprocessed_data.parquet:latest"
 
 # %%
+# %matplotlib inline
+# without the line above, a figure at the end of a cell is shown by its name alone
+
 import tempfile
 
 import pandas as pd

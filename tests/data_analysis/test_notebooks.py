@@ -99,10 +99,12 @@ def test_the_notebooks_run_on_the_demo_and_their_figures_are_honest(steps, monke
     monkeypatch.setenv("WANDB_PROJECT", "songs_demo")
     given = ["main.env_manager=local", "main.execute_steps=get_data,preprocess"]
     subprocess.run([sys.executable, str(ROOT / "main.py"), *given], check=True)
-    for name in ("eda", "modelling", "unsupervised"):
+    for name, figures in (("eda", 3), ("modelling", 2), ("unsupervised", 2)):
         run(name, "songs_demo")
         folder = Path(steps.artifact(f"songs_demo/{name}_notebook:v0").download())
         page = (folder / f"{name}.html").read_text()
+        shown = len(re.findall(r'<img[^>]*src="data:image/png', page))
+        assert shown == figures
         assert not re.search(r'<(script|link|img)[^>]*(src|href)="https?:', page)
     eda, modelling, groups = (
         next(run for run in tracking.Api().runs("songs_demo") if run.job_type == name)
