@@ -108,15 +108,16 @@ def test_lines_that_are_no_json_are_told_and_the_others_read(pieces):
     assert unread[0] == f"the key '{'k' * 80}' occurs twice in one object"
 
 
-@pytest.mark.parametrize("n_chars", [1, 2, 7, 30])
+@pytest.mark.parametrize("n_chars", [1, 2, 3, 4, 30])
 @pytest.mark.parametrize("suffix", ["json", "jsonl"])
 def test_where_a_file_is_divided_does_not_show(pieces, monkeypatch, n_chars, suffix):
-    rows = [{"n": -1234.5e3, "t": 'é\n"]'}, {"n": 12345}, {"t": ",[}"}]
+    rows = [{"é": 1, "n": -1234.5e3, "t": 'é\n"]'}, {"n": 12345}, {"t": ",[}"}]
     expected = {number: row for number, row in enumerate(rows)}
     monkeypatch.setattr(json_files, "PIECE_CHARS", n_chars)
     assert pieces(json.dumps(rows, indent=2, ensure_ascii=False), f"t.{suffix}")[0] == expected
     lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     assert pieces(lines, "t.jsonl")[0] == expected
+    assert pieces('[{"é": 1}]')[0] == pieces('{"é": 1}')[0] == {0: {"é": 1}}
     twice = '[{"a": 1, "a": 22222222}, 12345, {"b": 3}]'
     assert pieces(twice) == (
         {2: {"b": 3}},

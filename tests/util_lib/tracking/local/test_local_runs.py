@@ -1,5 +1,8 @@
 """Runs in the embedded store: names, states, values, surroundings, and how they are found."""
 
+import argparse
+import datetime
+import enum
 import math
 import os
 import re
@@ -215,6 +218,28 @@ def test_values_of_numpy_become_plain_numbers():
     assert seen.config == {"depth": 3, "grid": [0, 1, 2]}
     assert seen.summary == {"loss": 0.5, "n": 2, "flag": True}
     assert {type(value) for value in seen.summary.values()} == {float, int, bool}
+
+
+def test_values_of_other_kinds_are_kept_as_what_they_hold():
+    kind = enum.Enum("kind", {"one": "first"})
+    config = {
+        "kind": kind.one,
+        "options": argparse.Namespace(depth=3, names=("a", "b")),
+        "text": "é".encode() + b"\xff",
+        "set": {3, 1},
+        "day": datetime.date(2024, 1, 2),
+        "path": Path("a/b"),
+    }
+    with tracking.init(config=config) as run:
+        pass
+    assert read(run).config == {
+        "kind": "first",
+        "options": {"depth": 3, "names": ["a", "b"]},
+        "text": "é\ufffd",
+        "set": [1, 3],
+        "day": "2024-01-02",
+        "path": "a/b",
+    }
 
 
 def test_nan_and_the_infinities_survive():
