@@ -46,7 +46,7 @@ NOT_NAMES = ("null", "true", "false", "nan", "inf")  # Hydra takes dataset=null 
 
 DRAFTED = """\
 
-Drafted {path}: {n_rows:,} rows, {n_features} features, target {target} ({why}), {task}.
+Drafted {path}: {n_rows:,} rows, {features}, target {target} ({why}), {task}.
 {split}{suspects}{asked}Read and correct it, then run the pipeline on it:
 """
 RUN_HERE = """\
@@ -170,10 +170,11 @@ def say_next(made: Draft, frame: pd.DataFrame, path: Path, name: str) -> None:
     """
     roles = [column.role for column in made.data.columns.values()]
     split = made.data.split
+    n_features = sum(role not in ("ignore", "target") for role in roles)
     text = DRAFTED.format(
         path=path,
         n_rows=len(frame),
-        n_features=sum(role not in ("ignore", "target") for role in roles),
+        features="1 feature" if n_features == 1 else f"{n_features} features",
         target=made.target.name,
         why=made.target.why,
         task=made.target.task,
