@@ -226,7 +226,7 @@ def test_values_of_other_kinds_are_kept_as_what_they_hold():
         "kind": kind.one,
         "options": argparse.Namespace(depth=3, names=("a", "b")),
         "text": "é".encode() + b"\xff",
-        "set": {3, 1},
+        "set": {3, "a", 1},
         "day": datetime.date(2024, 1, 2),
         "path": Path("a/b"),
     }
@@ -236,7 +236,7 @@ def test_values_of_other_kinds_are_kept_as_what_they_hold():
         "kind": "first",
         "options": {"depth": 3, "names": ["a", "b"]},
         "text": "é\ufffd",
-        "set": [1, 3],
+        "set": [1, 3, "a"],
         "day": "2024-01-02",
         "path": "a/b",
     }
