@@ -232,6 +232,7 @@ def test_values_of_other_kinds_are_kept_as_what_they_hold():
         "set": {3, "a", 1},
         "day": datetime.date(2024, 1, 2),
         "path": Path("a/b"),
+        "other": 1 + 2j,
     }
     with tracking.init(config=config) as run:
         pass
@@ -243,6 +244,7 @@ def test_values_of_other_kinds_are_kept_as_what_they_hold():
         "set": [1, 3, "a"],
         "day": "2024-01-02",
         "path": "a/b",
+        "other": "(1+2j)",
     }
 
 
