@@ -1,6 +1,7 @@
 """Runs in the embedded store: names, states, values, surroundings, and how they are found."""
 
 import argparse
+import dataclasses
 import datetime
 import enum
 import math
@@ -222,23 +223,28 @@ def test_values_of_numpy_become_plain_numbers():
 
 def test_values_of_other_kinds_are_kept_as_what_they_hold():
     kind = enum.Enum("kind", {"one": "first"})
+    forest = dataclasses.make_dataclass("Forest", ["depth", "kind"])
     config = {
+        "forest": forest(5, kind.one),
         "kind": kind.one,
         "options": argparse.Namespace(depth=3, names=("a", "b")),
         "text": "é".encode() + b"\xff",
-        "set": {3, 1},
+        "set": {3, "a", 1},
         "day": datetime.date(2024, 1, 2),
         "path": Path("a/b"),
+        "other": 1 + 2j,
     }
     with tracking.init(config=config) as run:
         pass
     assert read(run).config == {
+        "forest": {"depth": 5, "kind": "first"},
         "kind": "first",
         "options": {"depth": 3, "names": ["a", "b"]},
         "text": "é\ufffd",
-        "set": [1, 3],
+        "set": [1, 3, "a"],
         "day": "2024-01-02",
         "path": "a/b",
+        "other": "(1+2j)",
     }
 
 
