@@ -7,7 +7,6 @@ it was written (null, NaN, an empty CSV field, a key that is not there).
 
 import csv
 import json
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +22,6 @@ from util_lib.tables import csv_files, json_files, typed
 
 FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 JSON, CSV = "application/json", "text/csv"
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON may write one half of a character's two
 
 Row = dict[str, Any]
 
@@ -86,7 +84,7 @@ def _json(text: str, known: Known) -> list[Row]:
     names, max_rows = list(known.columns), known.max_rows
     try:
         content = bounded_json.loads(text, max_rows, known.max_values)
-        is_text = not SURROGATE.search(text) or _is_text(content)
+        is_text = json_files.is_text(content, text)
     except json.JSONDecodeError as error:
         raise RequestError(
             400, f"the body must be JSON: {error.msg}, line {error.lineno} column {error.colno}"
@@ -113,14 +111,6 @@ def _json(text: str, known: Known) -> list[Row]:
     else:
         rows = _tensors(content[form], form, names, max_rows)
     return _limited(rows, max_rows)
-
-
-def _is_text(content: Any) -> bool:
-    try:
-        json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _split(content: Any, max_rows: int) -> list[Row]:

@@ -47,6 +47,6 @@ def columns(path: Path, sheet: str | None) -> dict[str, Any]:
 
 def _cell(value: Any) -> Any:
     """Return a cell's value: an empty one is missing, and a whole number, a double there, whole."""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         return int(value)
     return None if value == "" else value

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple, TextIO
 
 from util_lib.errors import UserError
 from util_lib.tables import packed_files
+from util_lib.tables.csv_files import refuse_repeated
 
 BETWEEN = re.compile(r"[\s,]*")  # the elements of a JSON array
 PIECE_CHARS = 2**20  # read of a JSON array at a time
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # JSON may write one half of a character's two
 LARGEST_OBJECT = 64 * 2**20  # a file that is one JSON object is read whole
 
 
@@ -27,6 +29,7 @@ class Unread(NamedTuple):
 
 
 NO_OBJECT = Unread("no JSON object")
+HALF = Unread("half of a surrogate pair, which is no text")
 
 
 def loads(text: str) -> Any:
@@ -35,6 +38,17 @@ def loads(text: str) -> Any:
     NaN is None: both are ways to say that a value is missing.
     """
     return DECODER.decode(text)
+
+
+def is_text(content: Any, text: str, *span: int) -> bool:
+    """Say whether all in a JSON text can be written: half of a surrogate pair is no letter."""
+    if not SURROGATE.search(text, *span):
+        return True
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -97,7 +111,10 @@ def _elements(file: TextIO, start: str, path: Path) -> Iterator[Any]:
                 "record in each line (.jsonl)"
             )
         try:
-            return iter(_records(loads(text), path))
+            content = loads(text)
+            if not is_text(content, text):
+                raise ValueError(HALF.reason)
+            return iter(_records(content, path))
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path} is no complete JSON file: {error}") from error
     return (_line(line) for line in file if line.strip())
@@ -105,7 +122,8 @@ def _elements(file: TextIO, start: str, path: Path) -> Iterator[Any]:
 
 def _line(line: str) -> Any:
     try:
-        return loads(line)
+        content = loads(line)
+        return content if is_text(content, line) else HALF
     except RepeatedKeyError as error:
         return Unread(str(error))
     except (ValueError, RecursionError):
@@ -117,13 +135,17 @@ def _records(content: Any, path: Path) -> list[Any]:
     content = content.get("dataframe_records", content.get("dataframe_split", content))
     if isinstance(content, list):
         return content
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no rows: expected a list of records, or columns and data")
     if {"columns", "data"} <= {*content}:
         columns, data = content["columns"], content["data"]
-        if not isinstance(data, list) or any(
+        if not (isinstance(columns, list) and isinstance(data, list)) or any(
             not isinstance(row, list) or len(row) != len(columns) for row in data
         ):
             raise UserError(f"{path} has columns and data that do not fit")
-        return [dict(zip(columns, row, strict=True)) for row in data]
+        names = [*map(str, columns)]
+        refuse_repeated(path, names)
+        return [dict(zip(names, row, strict=True)) for row in data]
     return [content]
 
 
@@ -135,6 +157,14 @@ def _array(file: TextIO, path: Path) -> Iterator[Any]:
         if between := BETWEEN.match(text, place):
             place = between.end()
         if text.startswith("]", place):
+            rest = text[place + 1 :]
+            while not rest.strip() and (rest := file.read(PIECE_CHARS)):
+                pass
+            if rest := rest.strip():
+                raise UserError(
+                    f"{path} goes on after its JSON array, with {rest[:40]!r}: expected one array, "
+                    "or one record in each line (.jsonl)"
+                )
             return
         try:
             element, end = DECODER.raw_decode(text, place)
@@ -143,7 +173,7 @@ def _array(file: TextIO, path: Path) -> Iterator[Any]:
         except (ValueError, RecursionError):
             end = len(text)
         if end < len(text):  # else a number could go on in the next piece
-            yield element
+            yield element if is_text(element, text, place, end) else HALF
             place = end
             continue
         text, place = text[place:], 0

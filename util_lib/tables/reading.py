@@ -425,7 +425,7 @@ def of_one_type() -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+    except (pa.ArrowTypeError, pa.ArrowInvalid, OverflowError) as error:
         raise UserError(
             f"the values of a column have no type in common ({' '.join(map(str, error.args))}): "
             "declare the column with its dtype, or leave it out (clean.drop_columns)"

@@ -100,6 +100,8 @@ def read_objects(values: list[Any], column: Column, form: Csv = OURS) -> Read:
         if kind is None:
             wrong[rows] = True
             continue
+        if pa.types.is_floating(kind):  # pyarrow makes no double of a long whole number
+            part = [float(str(v)) if isinstance(v, int | np.integer) else v for v in part]
         found = read(pa.array(part, kind), column, form)
         parts.append(found.values)
         wrong[rows] = found.wrong
@@ -120,7 +122,7 @@ def _type_of(value: Any) -> pa.DataType | None:
     if isinstance(value, bool | np.bool_):
         return pa.bool_()
     if isinstance(value, int | np.integer):
-        return pa.int64() if -(2**63) <= value < 2**63 else None
+        return pa.int64() if -(2**63) <= value < 2**63 else pa.float64()
     if isinstance(value, float | np.floating):
         return pa.float64()
     if isinstance(value, str):

@@ -75,6 +75,14 @@ def test_a_line_is_a_row_whatever_keys_it_has(pieces):
         ('{"columns": ["a"], "data": [[1, 2]]}', "t.json has columns and data that do not fit$"),
         ('{"columns": ["a"], "data": [1]}', "t.json has columns and data that do not fit$"),
         ('{"columns": ["a"], "data": 5}', "t.json has columns and data that do not fit$"),
+        ('{"columns": 5, "data": [[1]]}', "t.json has columns and data that do not fit$"),
+        ('{"columns": "ab", "data": [[1, 2]]}', "t.json has columns and data that do not fit$"),
+        ('{"columns": ["a", "a"], "data": [[1, 2]]}', "^t.json has several columns called 'a'"),
+        ('{"dataframe_records": null}', "t.json holds no rows: expected a list of records, or"),
+        ('{"dataframe_split": 5}', "t.json holds no rows: expected a list of records, or"),
+        ('[{"a": 1}]\n \n[{"a": 2}]\n', r"goes on after its JSON array, with '\[{\"a\": 2}\]': exp"),
+        ('[{"a": 1}]' + " " * 2**21 + "]", r"t.json goes on after its JSON array, with '\]': exp"),
+        ('{"a": "\\ud800"}', "t.json is no complete JSON file: half of a surrogate pair, which"),
         ('{"a": \n1', "t.json is no complete JSON file: Expecting"),
         ('{\n"a": 1, "a": 2}', "t.json is no complete JSON file: the key 'a' occurs twice"),
         ('[{"a": 1}, {"a": ', "t.json is no complete JSON array: it breaks off at '{\"a\": '$"),
@@ -106,6 +114,18 @@ def test_lines_that_are_no_json_are_told_and_the_others_read(pieces):
     long = "k" * 200
     _, unread = pieces(f'{{"{long}": 1, "{long}": 2}}', "t.jsonl")
     assert unread[0] == f"the key '{'k' * 80}' occurs twice in one object"
+
+
+def test_half_of_a_letter_is_told_by_its_number(pieces):
+    records = ['{"a": "\\ud83d\\ude00"}', '{"a": "x\\ud83d"}', '{"\\uDE00": 1}', '{"a": "y"}']
+    for content, name in ((f"[{','.join(records)}]", "t.json"), ("\n".join(records), "t.jsonl")):
+        rows, unread = pieces(content, name)
+        assert rows == {0: {"a": "😀"}, 3: {"a": "y"}}
+        assert unread == dict.fromkeys([1, 2], "half of a surrogate pair, which is no text")
+
+
+def test_a_name_that_is_a_number_is_written_as_one(pieces):
+    assert pieces('{"columns": [2023, "a"], "data": [[1, 2]]}')[0] == {0: {"2023": 1, "a": 2}}
 
 
 @pytest.mark.parametrize("n_chars", [1, 2, 3, 4, 30])

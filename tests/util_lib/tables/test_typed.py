@@ -4,6 +4,7 @@ import bz2
 import datetime
 import gzip
 import json
+import math
 import zipfile
 from decimal import Decimal
 
@@ -351,6 +352,22 @@ def test_what_arrow_has_read_of_a_file_is_let_go_again(tmp_path):
     for _ in reading.pieces(tmp_path / "t.arrow", n_rows=20_000):
         most = max(most, pa.total_allocated_bytes() - before)
     assert most < 1_000_000  # of 4 million
+
+
+def test_a_number_beyond_64_bits_is_one_number_in_every_format(tmp_path):
+    numbers = [str(2**63), str(2**64), str(-(10**29)), "1" + "0" * 400, "0.1", str(2**60 + 1)]
+    (tmp_path / "t.csv").write_text("\n".join(["x", *numbers]))
+    (tmp_path / "t.jsonl").write_text("\n".join(f'{{"x": {number}}}' for number in numbers))
+    expected = [float(number) for number in numbers]
+    write_sheets(tmp_path / "t.xlsx", Data=[["x"], *([x] for x in expected if x < math.inf)])
+    of_excel = expected[:3] + expected[4:]
+    for name, values in (("t.csv", expected), ("t.jsonl", expected), ("t.xlsx", of_excel)):
+        frame = reading.read(tmp_path / name, {"x": declared(dtype="float")})
+        assert frame["x"].dtype == "float64" and frame["x"].tolist() == values
+    write_sheets(tmp_path / "t.xlsx", Data=[["x"], [6.02e23], [0.5]])
+    assert reading.read(tmp_path / "t.xlsx")["x"].tolist() == [6.02e23, 0.5]  # not declared
+    with pytest.raises(UserError, match="have no type in common .*declare the column with its"):
+        reading.write(pd.DataFrame({"x": [2**64, 2]}, dtype=object), tmp_path / "t.parquet")
 
 
 def test_json_of_one_type_takes_little_room_and_of_several_stays_exact(tmp_path):
