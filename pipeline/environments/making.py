@@ -223,7 +223,7 @@ def _make(environment: Environment, path: Path | None, say: Callable[[str], None
 def _last_words(lines: list[str]) -> str:
     """Return the lines in which a tool says what went wrong: its last error, shortened."""
     errors = [i for i, line in enumerate(lines) if line.lower().startswith("error: ")]
-    words = " ".join(line.strip() for line in lines[min([*errors[-1:], len(lines) - 4]) :])
+    words = " ".join(line.strip() for line in lines[min([*errors[-1:], max(0, len(lines) - 4)]) :])
     shown = words if len(words) <= MOST_WORDS else f"{words[:300]} ... {words[-295:]}"
     return shown or "it said nothing"
 
@@ -256,7 +256,7 @@ def _create(environment: Environment) -> None:
 def _mark(environment: Environment) -> str:
     from mlflow.environment_variables import MLFLOW_ENV_ROOT
 
-    return f"{MLFLOW_ENV_ROOT.get()}/{environment.name}"
+    return str(Path(MLFLOW_ENV_ROOT.get()).resolve() / environment.name)  # however it is written
 
 
 def _end_makers(environment: Environment) -> None:

@@ -139,6 +139,8 @@ def _refuse_unknown_options(words: list[str]) -> None:
     flags = [flag for action in get_args_parser()._actions for flag in action.option_strings]
     for word in words:
         name = word.partition("=")[0]
+        if name in FLAGS:
+            raise UserError(f"{name} takes no value, found {word!r}: write {name}")
         if word.startswith("--") and name not in flags:
             if validation.nearest(name, [*FLAGS]):
                 raise UserError(validation.choose("option", name, [*FLAGS]))

@@ -203,6 +203,19 @@ def test_two_columns_of_one_name_are_refused(database, steps):
     assert list(steps.table(f"{RAW}:latest")) == ["a", "a_1", "b"]
 
 
+@pytest.mark.parametrize("names", [["08:00", "08:15"], ["Ä", "ä"], ["a", "a:1"]])
+def test_columns_that_only_look_alike_are_two(database, steps, names):
+    columns = ", ".join(f'"{name}" INTEGER' for name in names)
+    database.execute(f"CREATE TABLE times ({columns})")
+    database.execute("INSERT INTO times VALUES (1, 2)")
+    for sql in ({"table": "times"}, {"query": "SELECT * FROM times"}):
+        get(database, **sql)
+        assert list(steps.table(f"{RAW}:latest")) == names
+    twice = f'SELECT "{names[1]}", "{names[1]}" FROM times'
+    with pytest.raises(UserError, match=f"two columns called '{names[1]}'"):
+        get(database, query=twice)
+
+
 def step(database, **sql) -> Step:
     parameters = {"file_url": database.address, "sha256": "null"}
     parameters |= {f"sql_{key}": value for key, value in sql.items()}

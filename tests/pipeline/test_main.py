@@ -208,6 +208,7 @@ def test_an_unknown_step_runs_nothing_and_names_the_nearest(place):
         ("datset=iris", "unknown config key 'datset': the nearest is 'dataset'; choose from"),
         ("--stesp=get_data", "unknown parameter 'stesp': the nearest is 'steps'"),
         ("--pln", "unknown option '--pln': the nearest is '--plan'; choose from --explain, --plan"),
+        ("--plan=1", "--plan takes no value, found '--plan=1': write --plan"),
         ("data.columns.tmpo.nullable=true", "unknown column 'tmpo': the nearest is 'tempo'"),
         ("data.columns.tempo.nulable=true", "the nearest is 'data.columns.tempo.nullable'"),
         (

@@ -132,13 +132,16 @@ def _batches(db: Database, wanted: str, order: list[str]) -> Iterator[pa.RecordB
 def _refuse_repeated(db: Database, wanted: str, names: list[str]) -> None:
     """Raise `UserError` for two columns of one name: `a`, `a` is `a:1` of SQLite, `a_1` of DuckDB.
 
-    Both take `a` and `A` for one name.
+    Both take `a` and `A` for one name, and `Ä` and `ä` for two.
     """
+    if not wanted.endswith(QUERY):
+        return  # of a table, which has no two
     if db.kind == "duckdb":
         names = [name for name, *_ in db.rows(f"DESCRIBE {wanted.removesuffix(QUERY)}")]
-    elif db.kind == "sqlite" and wanted.endswith(QUERY):
-        names = [re.sub(r":\d+$", "", name) for name in names]
-    known = [name if db.kind == "postgresql" else name.lower() for name in names]
+    elif db.kind == "sqlite" and len({re.sub(r":\d+$", "", n).lower() for n in names}) < len(names):
+        # which may be their own names: the query alone, which may have to be sorted, gives them
+        names = db.batches(wanted.removesuffix(f"\n){QUERY}")[1:]).schema.names
+    known = [name if db.kind == "postgresql" else name.encode().lower() for name in names]
     for name, this in zip(names, known, strict=True):
         if known.count(this) > 1:
             raise UserError(

@@ -1,13 +1,21 @@
 """Reads a sheet of an Excel file: small by nature, and read whole."""
 
+import re
+import zipfile
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.tables.csv_files import refuse_repeated
 
 MOST_CELLS = 20_000_000
+DAMAGED = (zipfile.BadZipFile, zlib.error, ElementTree.ParseError, OSError, LookupError, ValueError)
+PIECE_BYTES = 2**20
+FILLED = re.compile(rb'<(?:\w+:)?c\b[^>]*?\br="([A-Z]+)([0-9]+)"[^>/]*>')  # a cell's column and row
 
 
 def columns(path: Path, sheet: str | None) -> dict[str, Any]:
@@ -24,12 +32,10 @@ def columns(path: Path, sheet: str | None) -> dict[str, Any]:
                 )
             if sheet is not None and sheet not in names:
                 raise UserError(f"{path.name}: {validation.choose('sheet', sheet, names)}")
+            _refuse_large(path, *_area(path, names.index(sheet or names[0])))
             found = book.get_sheet_by_name(sheet or names[0])
-            if found.height * found.width > MOST_CELLS:
-                raise UserError(
-                    f"{path.name} has {found.height:,} rows of {found.width:,} cells, "
-                    f"and a sheet is read whole, up to {MOST_CELLS:,} cells: save it as CSV"
-                )
+            _refuse_large(path, found.height, found.width)
+            before = (found.start or (0, 0))[1]  # empty columns
             rows = [row for row in found.to_python() if any(cell != "" for cell in row)]
     except python_calamine.CalamineError as error:
         raise UserError(
@@ -39,10 +45,45 @@ def columns(path: Path, sheet: str | None) -> dict[str, Any]:
         return {}
     header = [str(_cell(cell)) if cell != "" else "" for cell in rows[0]]
     kept = [place for place, name in enumerate(header) if name or any(r[place] != "" for r in rows)]
-    if nameless := [place + 1 for place in kept if not header[place]]:
+    if nameless := [before + place + 1 for place in kept if not header[place]]:
         raise UserError(f"{path.name}: column {nameless[0]} has no name in its first row")
     refuse_repeated(path, [header[place] for place in kept])
     return {header[place]: [_cell(row[place]) for row in rows[1:]] for place in kept}
+
+
+def _refuse_large(path: Path, height: int, width: int) -> None:
+    if height * width > MOST_CELLS:
+        raise UserError(
+            f"{path.name} has {height:,} rows of {width:,} cells, and a sheet is read whole, up to "
+            f"{MOST_CELLS:,} cells: empty a cell that stands far from the table, or save it as CSV"
+        )
+
+
+def _area(path: Path, place: int) -> tuple[int, int]:
+    """Return how many rows and columns the filled cells of a sheet span, as far as they say it.
+
+    calamine gives room to all between them before it can be asked, and without it the process ends.
+    """
+    columns, rows, rest = set[int](), set[int](), b""
+    with suppress(*DAMAGED), zipfile.ZipFile(path) as book:
+        listed = ElementTree.fromstring(book.read("xl/workbook.xml")).findall("{*}sheets/{*}sheet")
+        links = ElementTree.fromstring(book.read("xl/_rels/workbook.xml.rels"))
+        targets = {link.get("Id"): link.get("Target", "") for link in links}
+        [target] = [targets[of] for name, of in listed[place].items() if name.endswith("}id")]
+        with book.open(target[1:] if target.startswith("/") else f"xl/{target}") as part:
+            while piece := part.read(PIECE_BYTES):
+                text, mark, rest = (rest + piece).rpartition(b"<")
+                rest = mark + rest
+                found = FILLED.findall(text)
+                columns |= {_number(letters) for letters in {letters for letters, _ in found}}
+                rows |= {int(row) for row in {row for _, row in found}}
+    height, width = (max(of, default=0) - min(of, default=1) + 1 for of in (rows, columns))
+    return height, width
+
+
+def _number(letters: bytes) -> int:
+    """Return the number of a column by its letters."""
+    return sum(26**place * (letter - 64) for place, letter in enumerate(reversed(letters)))
 
 
 def _cell(value: Any) -> Any:

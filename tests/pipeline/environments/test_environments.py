@@ -183,6 +183,8 @@ def test_what_a_killed_pipeline_left_at_work_is_ended_before_another_makes_the_e
     process.wait()
     at_work = psutil.Process(int(number.read_text()))
     assert at_work.status() != psutil.STATUS_ZOMBIE
+    (tmp_path / "link").symlink_to(tmp_path / "envs")  # the same folder by another name
+    monkeypatch.setenv("MLFLOW_ENV_ROOT", f"{tmp_path}/link/")
     prepare("uv", project)
     assert imports_six(the_environment(tmp_path))
     assert not at_work.is_running() or at_work.status() == psutil.STATUS_ZOMBIE
@@ -205,6 +207,18 @@ def test_a_package_that_does_not_exist_is_named_and_nothing_is_kept(tmp_path, mo
     last = said.strip().splitlines()[-1]
     assert "environment of broken" in last and "six==999.0" in last and "nothing of it" in last
     assert not [path for path in (tmp_path / "envs").iterdir() if path.is_dir()]
+
+
+def test_a_tool_that_says_nothing_is_told_with_its_command_and_exit_code(
+    project, tmp_path, monkeypatch
+):
+    (tmp_path / "bin").mkdir()
+    uv = tmp_path / "bin" / "uv"
+    uv.write_text("#!/bin/sh\necho >&2\nexit 3\n")
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{uv.parent}{os.pathsep}{os.environ['PATH']}")
+    said, _ = start("uv", project).communicate(timeout=300)
+    assert "with uv: Non-zero exit code: 3 Command: ['uv', 'venv'," in said.splitlines()[-1]
 
 
 def test_conda_is_called_where_it_is_chosen(project, tmp_path, monkeypatch, stand_in_conda):

@@ -1,5 +1,7 @@
 """Sheets of Excel as offices write them."""
 
+import zipfile
+
 import pandas as pd
 import pytest
 from excel_support import write_sheets
@@ -53,10 +55,51 @@ def test_a_sheet_is_read_up_to_some_cells(read, monkeypatch):
     monkeypatch.setattr(excel_files, "MOST_CELLS", 6)
     assert read(["a", "b"], [1, 2], [3, 4]) == {"a": [1, 3], "b": [2, 4]}
     sentence = (
-        "^t.xlsx has 4 rows of 2 cells, and a sheet is read whole, up to 6 cells: save it as CSV$"
+        "^t.xlsx has 4 rows of 2 cells, and a sheet is read whole, up to 6 cells: empty a cell "
+        "that stands far from the table, or save it as CSV$"
     )
     with pytest.raises(UserError, match=sentence):
         read(["a", "b"], [1, 2], [3, 4], [5, 6])
+
+
+@pytest.mark.parametrize("prefix", ["", "/xl/"])
+def test_a_cell_far_from_the_table_is_refused_before_room_is_given_to_all_between(tmp_path, prefix):
+    path = tmp_path / "t.xlsx"
+    cells = '<c r="B2"><v>1</v></c><c s="1" r="XFD1048576"><v>2</v></c>'
+    write_sheets(path, Near=[["n"], [1]], Far=[["n"]])
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name).decode() for name in book.namelist()}
+    sheet, links = "xl/worksheets/s2.xml", "xl/_rels/workbook.xml.rels"
+    filler = " " * 2**20  # what stands in one piece of the file is not all
+    parts[sheet] = parts[sheet].replace("<row>", f"<row>{cells}{filler}<c/>")
+    if prefix == "/xl/":
+        parts[links] = parts[links].replace('Target="', 'Target="/xl/')
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
+        for name, text in parts.items():
+            book.writestr(name, text)
+    with pytest.raises(UserError, match="^t.xlsx has 1,048,575 rows of 16,383 cells, and a sheet"):
+        reading.read(path, sheet="Far")
+    assert reading.read(path, sheet="Near").to_dict("list") == {"n": [1]}
+
+
+def test_an_empty_cell_far_away_is_none_and_columns_count_from_the_first(tmp_path):
+    path = tmp_path / "t.xlsx"
+    write_sheets(path, Data=[["n"]])
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name).decode() for name in book.namelist()}
+    cells = '<c r="C2"><v>2024</v></c></row><row><c r="C3"><v>5</v></c>{}</row>'
+    cells += '<row><c r="XFD1048576" s="1"/>'
+    for more, columns in (("", {"2024": [5]}), ('<c r="D3"><v>6</v></c>', None)):
+        with zipfile.ZipFile(path, "w") as book:
+            for name, text in parts.items():
+                kept = text.partition("<row>")[0] + f"<row>{cells.format(more)}</row>"
+                is_sheet = name.endswith("s1.xml")
+                book.writestr(name, f"{kept}</sheetData></worksheet>" if is_sheet else text)
+        if columns:
+            assert reading.read(path).to_dict("list") == columns
+        else:
+            with pytest.raises(UserError, match="^t.xlsx: column 4 has no name in its first row"):
+                reading.read(path)
 
 
 def test_a_sheet_is_chosen_where_there_are_several(tmp_path):

@@ -80,7 +80,7 @@ def test_a_line_is_a_row_whatever_keys_it_has(pieces):
         ('{"columns": ["a", "a"], "data": [[1, 2]]}', "^t.json has several columns called 'a'"),
         ('{"dataframe_records": null}', "t.json holds no rows: expected a list of records, or"),
         ('{"dataframe_split": 5}', "t.json holds no rows: expected a list of records, or"),
-        ('[{"a": 1}]\n \n[{"a": 2}]\n', r"goes on after its JSON array, with '\[{\"a\": 2}\]': exp"),
+        ('[{"a": 1}]\n \n[{"b": 2}]\n', r"after its JSON array, with '\[{\"b\": 2}\]': exp"),
         ('[{"a": 1}]' + " " * 2**21 + "]", r"t.json goes on after its JSON array, with '\]': exp"),
         ('{"a": "\\ud800"}', "t.json is no complete JSON file: half of a surrogate pair, which"),
         ('{"a": \n1', "t.json is no complete JSON file: Expecting"),
