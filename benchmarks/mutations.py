@@ -91,6 +91,11 @@ PARTS = {
         + [f"{STORE}/store/test_store_in_a_bucket.py", f"{STORE}/local", REMOVAL]
         + [f"{STORE}/test_contract.py", f"{STORE}/test_graph.py"],
     ),
+    # What each test of the store passes through: whoever notices a change of it is soon asked.
+    "store_quick": (
+        ["util_lib/tracking/store/*.py"],
+        [f"{STORE}/store/test_store.py", f"{STORE}/store/test_damage.py", f"{STORE}/local"],
+    ),
 }
 
 

@@ -479,7 +479,7 @@ class Store:
         try:
             new = folder / self.path.name
             with self._errors():
-                db = sqlite3.connect(new, isolation_level=None)
+                db = sqlite3.connect(new)
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
                 db.executescript(f"BEGIN; {SCHEMA} COMMIT;")

@@ -80,8 +80,9 @@ def test_an_id_is_used_once(answer):
     with tracking.init(id="mine"):
         code, _, said = answer("from util_lib import tracking; tracking.init(id='mine')")
         assert code == 1 and "'mine' is running already" in said
-    with pytest.raises(UserError, match="there is a run 'mine' already"):
-        tracking.init(id="mine")
+    for _ in range(2):  # the first leaves nothing behind that says it runs
+        with pytest.raises(UserError, match="there is a run 'mine' already"):
+            tracking.init(id="mine")
 
 
 def test_the_active_run_is_the_one_that_has_not_finished():
@@ -114,10 +115,19 @@ def test_leaving_by_an_exception_says_how_the_run_ended(error, state, exit_code)
 def test_a_run_that_has_ended_leaves_no_file_open():
     n_open = []
     for _ in range(3):  # the first opens the database
-        with tracking.init():
+        with tracking.init() as run:
             pass
+        with pytest.raises(UserError, match="there is a run"):
+            tracking.init(id=run.id)
         n_open.append(len(os.listdir("/proc/self/fd")))
     assert n_open[1] == n_open[2]
+
+
+def test_a_run_ends_well_though_somebody_emptied_the_folder_of_temporary_files(store):
+    with tracking.init(project="p") as run:
+        for path in store.files.tmp.iterdir():
+            path.unlink()
+    assert read(run).state == "finished"
 
 
 def test_a_run_whose_process_was_killed_is_shown_as_crashed(python):

@@ -1,6 +1,7 @@
 """A store whose database is damaged says that, in one sentence, and not that its disk is full."""
 
 import random
+import re
 import sqlite3
 
 import pytest
@@ -55,6 +56,9 @@ def test_damage_is_called_damage(whole, tmp_path, old, new):
     with pytest.raises(UserError) as error:
         use(tmp_path, damaged)
     assert "is damaged" in str(error.value) and "free space" not in str(error.value)
+    assert re.match(
+        rf"cannot use the tracking store {tmp_path}/copy\w+/tracking.db: ", str(error.value)
+    )
 
 
 def test_damage_anywhere_is_a_sentence_or_does_no_harm(whole, tmp_path):

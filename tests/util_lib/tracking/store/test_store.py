@@ -121,11 +121,16 @@ def test_the_database_writes_ahead_and_waits_for_the_disk(store):
 def test_what_is_measured_and_drawn_does_not_wait_for_the_disk(store, tmp_path):
     (tmp_path / "picture.txt").write_text("words")
     with tracking.init() as run:
-        for spare in (lambda: run.log({"a": 1}), lambda: run.save(tmp_path / "picture.txt")):
+        for spare in (
+            lambda: run.log({"a": 1}),
+            lambda: run.save(tmp_path / "picture.txt"),
+            lambda: run.config.update({"b": 2}),
+        ):
             with store.transaction():
                 pass
             spare()
             assert store._rows("PRAGMA synchronous")[0][0] == 1  # NORMAL
+    assert store._rows("PRAGMA synchronous")[0][0] == 2  # FULL: how it ended does
 
 
 def test_left_overs_of_the_dead_are_removed_and_those_of_the_living_kept(python, store):
