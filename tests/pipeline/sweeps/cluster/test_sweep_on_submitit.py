@@ -56,12 +56,13 @@ def trials(folder: Path) -> list[tuple[str, float, float]]:
 
 
 def jobs_of(process: subprocess.Popen) -> list[psutil.Process]:
-    """Return the processes of submitit's that run a trial now."""
-    return [
-        child
+    """Return the processes of submitit's that run a trial now, without what they have forked."""
+    jobs = {
+        child.pid: child
         for child in psutil.Process(process.pid).children(recursive=True)
         if child.is_running() and "submitit.core._submit" in " ".join(child.cmdline())
-    ]
+    }
+    return [job for job in jobs.values() if job.ppid() not in jobs]
 
 
 def test_no_more_local_trials_run_at_once_than_asked_and_a_killed_one_is_started_again(tmp_path):
