@@ -1,5 +1,6 @@
 """Reads a sheet of an Excel file: small by nature, and read whole."""
 
+import logging
 import re
 import zipfile
 import zlib
@@ -12,10 +13,13 @@ from util_lib import validation
 from util_lib.errors import UserError
 from util_lib.tables.csv_files import refuse_repeated
 
+logger = logging.getLogger("excel_files")
+
 MOST_CELLS = 20_000_000
 DAMAGED = (zipfile.BadZipFile, zlib.error, ElementTree.ParseError, OSError, LookupError, ValueError)
 PIECE_BYTES = 2**20
 FILLED = re.compile(rb'<(?:\w+:)?c\b[^>]*?\br="([A-Z]+)([0-9]+)"[^>/]*>')  # a cell's column and row
+WRONG = re.compile(rb'<(?:\w+:)?c\b(?=[^>]*\bt="e")[^>]*?\br="([A-Z]+[0-9]+)"')
 
 
 def columns(path: Path, sheet: str | None) -> dict[str, Any]:
@@ -32,7 +36,8 @@ def columns(path: Path, sheet: str | None) -> dict[str, Any]:
                 )
             if sheet is not None and sheet not in names:
                 raise UserError(f"{path.name}: {validation.choose('sheet', sheet, names)}")
-            _refuse_large(path, *_area(path, names.index(sheet or names[0])))
+            height, width, errors = _looked_at(path, names.index(sheet or names[0]))
+            _refuse_large(path, height, width)
             found = book.get_sheet_by_name(sheet or names[0])
             _refuse_large(path, found.height, found.width)
             before = (found.start or (0, 0))[1]  # empty columns
@@ -41,6 +46,12 @@ def columns(path: Path, sheet: str | None) -> dict[str, Any]:
         raise UserError(
             f"{path.name} is no complete Excel file ({error}): save or download it again"
         ) from error
+    if errors:  # for which calamine has nothing
+        n_cells = "1 cell holds" if len(errors) == 1 else f"{len(errors):,} cells hold"
+        logger.warning(
+            "%s: %s an error of Excel such as #DIV/0! (%s first): what is there counts as missing",
+            *(path.name, n_cells, errors[0]),
+        )
     if not rows:
         return {}
     header = [str(_cell(cell)) if cell != "" else "" for cell in rows[0]]
@@ -59,12 +70,12 @@ def _refuse_large(path: Path, height: int, width: int) -> None:
         )
 
 
-def _area(path: Path, place: int) -> tuple[int, int]:
-    """Return how many rows and columns the filled cells of a sheet span, as far as they say it.
+def _looked_at(path: Path, place: int) -> tuple[int, int, list[str]]:
+    """Return how many rows and columns the filled cells of a sheet span, and which hold an error.
 
     calamine gives room to all between them before it can be asked, and without it the process ends.
     """
-    columns, rows, rest = set[int](), set[int](), b""
+    columns, rows, errors, rest = set[int](), set[int](), list[str](), b""
     with suppress(*DAMAGED), zipfile.ZipFile(path) as book:
         listed = ElementTree.fromstring(book.read("xl/workbook.xml")).findall("{*}sheets/{*}sheet")
         links = ElementTree.fromstring(book.read("xl/_rels/workbook.xml.rels"))
@@ -75,10 +86,11 @@ def _area(path: Path, place: int) -> tuple[int, int]:
                 text, mark, rest = (rest + piece).rpartition(b"<")
                 rest = mark + rest
                 found = FILLED.findall(text)
+                errors += (cell.decode() for cell in WRONG.findall(text))
                 columns |= {_number(letters) for letters in {letters for letters, _ in found}}
                 rows |= {int(row) for row in {row for _, row in found}}
     height, width = (max(of, default=0) - min(of, default=1) + 1 for of in (rows, columns))
-    return height, width
+    return height, width, errors
 
 
 def _number(letters: bytes) -> int:

@@ -116,7 +116,8 @@ def _elements(file: TextIO, start: str, path: Path) -> Iterator[Any]:
                 raise ValueError(HALF.reason)
             return iter(_records(content, path))
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path} is no complete JSON file: {error}") from error
+            lines = "; records in lines are of a file named .jsonl" * ("Extra data" in str(error))
+            raise UserError(f"{path} is no complete JSON file: {error}{lines}") from error
     return (_line(line) for line in file if line.strip())
 
 

@@ -25,7 +25,10 @@ def suffix_of(path: str | Path) -> str:
 def kind_of(path: Path) -> str | None:
     """Return how a file is packed by its first bytes; None where it is not."""
     with path.open("rb") as file:
-        start = file.read(4)
+        return _kind(file.read(4))
+
+
+def _kind(start: bytes) -> str | None:
     return next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
 
 
@@ -52,6 +55,10 @@ def opened(path: Path | bytes) -> Iterator[BinaryIO]:
                 file = cast(BinaryIO, stack.enter_context(pa.CompressedInputStream(file, "zstd")))
             elif kind == "zip":
                 file = stack.enter_context(_only_member(zipfile.ZipFile(file), path))
+            if kind:
+                file = whole = io.BufferedReader(cast(Any, file))
+                if within := _kind(whole.peek(4)):
+                    raise UserError(f"{path.name} is packed twice, {within} in {kind}: unpack it")
             yield file
         except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
             if isinstance(error, OSError) and error.errno is not None:  # of the disk, not the file

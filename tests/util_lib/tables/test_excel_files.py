@@ -102,6 +102,28 @@ def test_an_empty_cell_far_away_is_none_and_columns_count_from_the_first(tmp_pat
                 reading.read(path)
 
 
+def test_cells_that_hold_an_error_are_missing_and_told(tmp_path, caplog):
+    path = tmp_path / "t.xlsx"
+    write_sheets(path, Data=[["a", "b"], [1, 2]])
+    reading.read(path)
+    assert not caplog.records
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name).decode() for name in book.namelist()}
+    wrong = '<c r="B3" t="e"><f>1/0</f><v>#DIV/0!</v></c>'
+    more = f'<row><c r="A3"><v>5</v></c>{wrong}</row></sheetData>'
+    parts["xl/worksheets/s1.xml"] = parts["xl/worksheets/s1.xml"].replace("</sheetData>", more)
+    with zipfile.ZipFile(path, "w") as book:
+        for name, text in parts.items():
+            book.writestr(name, text)
+    frame = reading.read(path)
+    assert frame["a"].tolist() == [1, 5] and frame["b"].isna().tolist() == [False, True]
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "t.xlsx: 1 cell holds an error of Excel such as #DIV/0! (B3 first): what is there counts "
+        "as missing"
+    )
+
+
 def test_a_sheet_is_chosen_where_there_are_several(tmp_path):
     path = tmp_path / "t.xlsx"
     write_sheets(path, One=[["n"], [1]], Two=[["m"], [2]])

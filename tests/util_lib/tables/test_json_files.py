@@ -84,6 +84,7 @@ def test_a_line_is_a_row_whatever_keys_it_has(pieces):
         ('[{"a": 1}]' + " " * 2**21 + "]", r"t.json goes on after its JSON array, with '\]': exp"),
         ('{"a": "\\ud800"}', "t.json is no complete JSON file: half of a surrogate pair, which"),
         ('{"a": \n1', "t.json is no complete JSON file: Expecting"),
+        ('{"a": 1}{"a": 2}', "Extra data.*; records in lines are of a file named .jsonl$"),
         ('{\n"a": 1, "a": 2}', "t.json is no complete JSON file: the key 'a' occurs twice"),
         ('[{"a": 1}, {"a": ', "t.json is no complete JSON array: it breaks off at '{\"a\": '$"),
         ('[{"a": 1}', "t.json is no complete JSON array: it breaks off at '{\"a\": 1}'$"),

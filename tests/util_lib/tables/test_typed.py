@@ -234,6 +234,20 @@ def test_packed_json_is_read_and_what_breaks_off_is_one_sentence(tmp_path, kind)
             reading.read(path)
 
 
+@pytest.mark.parametrize("kind", ["gzip", "bzip2", "zip", "zstd"])
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.jsonl"])
+def test_a_file_that_is_packed_twice_is_said_to_be(tmp_path, kind, name):
+    path, once = tmp_path / name, gzip.compress(b'{"x": 1}')
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("t.gz", once)
+    else:
+        with pa.CompressedOutputStream(path, {"bzip2": "bz2"}.get(kind, kind)) as file:
+            file.write(once)
+    with pytest.raises(UserError, match=f"^{name} is packed twice, gzip in {kind}: unpack it$"):
+        reading.read(path)
+
+
 def test_a_damaged_archive_and_one_of_several_files_are_one_sentence(tmp_path):
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(b"a,b\n" * 5000)[:-9])
