@@ -99,7 +99,9 @@ def test_what_is_no_database_is_named(tmp_path):
 def test_a_process_that_is_late_to_make_the_database_leaves_the_first_one(store):
     with tracking.init() as run:
         pass
+    n_open = len(os.listdir("/dev/fd"))
     store._create()  # as if it had looked before the first one was there
+    assert len(os.listdir("/dev/fd")) == n_open
     assert store.is_current()
     assert [record.id for record in Store(store.directory).runs()] == [run.id]
     assert list(store.files.tmp.iterdir()) == []
@@ -231,13 +233,14 @@ def test_a_store_that_is_not_there_has_nothing_left_over(tmp_path):
     assert contents.Files(tmp_path / "none").left_over() == {}
 
 
-def test_runs_are_found_by_the_mlflow_run_they_ran_in(store, monkeypatch):
+def test_runs_are_found_by_their_group_and_by_the_mlflow_run_they_ran_in(store, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
     with tracking.init(job_type="get_data") as inside:
         pass
     monkeypatch.delenv("MLFLOW_RUN_ID")
-    with tracking.init():
+    with tracking.init(group="g") as other:
         pass
+    assert [found.id for found in store.runs(group="g")] == [other.id]
     (record,) = store.runs(mlflow_run_id="abc")
     assert (record.id, record.job_type, record.state) == (inside.id, "get_data", "finished")
     assert len(store.runs()) == 2
