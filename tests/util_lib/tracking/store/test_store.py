@@ -86,7 +86,10 @@ def test_another_programs_database_is_not_touched(tmp_path):
     (tmp_path / "s").mkdir()
     with sqlite3.connect(tmp_path / "s" / "tracking.db") as db:
         db.execute("CREATE TABLE theirs (a)")
-    with pytest.raises(UserError, match="was not made by util_lib.tracking"):
+    said = (
+        "tracking.db was not made by util_lib.tracking; use .* TRACKING_STORE to another directory$"
+    )
+    with pytest.raises(UserError, match=said):
         Store(tmp_path / "s")
 
 
