@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -118,8 +119,9 @@ def test_a_store_that_was_removed_is_made_again(store):
     assert open_store().run(run.id).state == "finished"
 
 
-def test_the_database_writes_ahead_and_waits_for_the_disk(store):
+def test_the_database_writes_ahead_and_waits_for_other_writers_and_the_disk(store):
     assert store._rows("PRAGMA journal_mode")[0][0] == "wal"
+    assert store._rows("PRAGMA busy_timeout")[0][0] == 60_000
     with store.transaction() as db:
         assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
 
@@ -235,6 +237,12 @@ def test_files_of_others_are_no_contents_and_those_of_the_dead_are_counted(store
 
 def test_a_store_that_is_not_there_has_nothing_left_over(tmp_path):
     assert contents.Files(tmp_path / "none").left_over() == {}
+
+
+def test_other_threads_log_into_a_run(store):
+    with tracking.init() as run, ThreadPoolExecutor(1) as pool:
+        pool.submit(run.log, {"a": 1}).result()
+    assert store.history(run.id)[0]["a"] == 1
 
 
 def test_runs_are_found_by_the_mlflow_run_they_ran_in(store, monkeypatch):
