@@ -54,7 +54,7 @@ class Files:
 
     def make(self, sweep: bool = True) -> None:
         """Make both directories and, with `sweep`, remove what dead processes left in `tmp`."""
-        self.final.mkdir(parents=True, exist_ok=True)
+        self.final.mkdir(exist_ok=True)
         self.tmp.mkdir(exist_ok=True)
         if sweep:
             self._sweep()
@@ -65,7 +65,7 @@ class Files:
 
     def workspace(self) -> tuple[Path, int]:
         """Make a directory under `tmp` that stays as long as its lock is held."""
-        self.tmp.mkdir(parents=True, exist_ok=True)
+        self.tmp.mkdir(exist_ok=True)
         path = self.tmp / f"work-{os.urandom(8).hex()}"
         return path, hold(path, directory=True)
 

@@ -176,10 +176,7 @@ class Store:
 
         `runs(mlflow_run_id=...)` finds those that a step made inside that MLflow run.
         """
-        wanted = [*columns]
-        if "group" in columns:
-            wanted[wanted.index("group")] = "group_name"
-        where = " AND ".join(f"{column} IS ?" for column in wanted) or "1"
+        where = " AND ".join(f"{column} IS ?" for column in columns) or "1"
         rows = self._rows(
             f"SELECT * FROM runs WHERE {where} ORDER BY started_at, number", *columns.values()
         )

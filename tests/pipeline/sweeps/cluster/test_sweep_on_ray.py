@@ -80,7 +80,7 @@ def runs(folder: Path) -> list[tuple[str, dict, str]]:
     asked = (
         "import json; from util_lib.tracking.store.database import open_store;"
         "print(json.dumps([(r.name, r.config['sweep']['overrides'], r.state)"
-        " for r in open_store().runs(group='far', job_type='train_random_forest')]))"
+        " for r in open_store().runs(group_name='far', job_type='train_random_forest')]))"
     )
     store = {"TRACKING_STORE": str(folder / "home" / "tracking_store"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([PYTHON, "-c", asked], env=store, capture_output=True, text=True)

@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,11 +74,12 @@ def test_a_relative_path_starts_at_the_project_root():
     assert str(project.resolve_path("/etc/hosts")) == "/etc/hosts"
 
 
-def test_a_store_of_a_newer_schema_is_not_touched(tmp_path):
+@pytest.mark.parametrize("version", [99, 0])
+def test_a_store_of_a_newer_schema_or_of_none_is_not_touched(tmp_path, version):
     Store(tmp_path / "s")
     with sqlite3.connect(tmp_path / "s" / "tracking.db") as db:
-        db.execute("PRAGMA user_version = 99")
-    with pytest.raises(UserError, match="has schema version 99, this checkout reads 2"):
+        db.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(UserError, match=f"has schema version {version}, this checkout reads 2"):
         Store(tmp_path / "s")
 
 
@@ -85,7 +87,10 @@ def test_another_programs_database_is_not_touched(tmp_path):
     (tmp_path / "s").mkdir()
     with sqlite3.connect(tmp_path / "s" / "tracking.db") as db:
         db.execute("CREATE TABLE theirs (a)")
-    with pytest.raises(UserError, match="was not made by util_lib.tracking"):
+    said = (
+        "tracking.db was not made by util_lib.tracking; use .* TRACKING_STORE to another directory$"
+    )
+    with pytest.raises(UserError, match=said):
         Store(tmp_path / "s")
 
 
@@ -99,7 +104,9 @@ def test_what_is_no_database_is_named(tmp_path):
 def test_a_process_that_is_late_to_make_the_database_leaves_the_first_one(store):
     with tracking.init() as run:
         pass
+    n_open = len(os.listdir("/dev/fd"))
     store._create()  # as if it had looked before the first one was there
+    assert len(os.listdir("/dev/fd")) == n_open
     assert store.is_current()
     assert [record.id for record in Store(store.directory).runs()] == [run.id]
     assert list(store.files.tmp.iterdir()) == []
@@ -112,8 +119,9 @@ def test_a_store_that_was_removed_is_made_again(store):
     assert open_store().run(run.id).state == "finished"
 
 
-def test_the_database_writes_ahead_and_waits_for_the_disk(store):
+def test_the_database_writes_ahead_and_waits_for_other_writers_and_the_disk(store):
     assert store._rows("PRAGMA journal_mode")[0][0] == "wal"
+    assert store._rows("PRAGMA busy_timeout")[0][0] == 60_000
     with store.transaction() as db:
         assert db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
 
@@ -197,8 +205,10 @@ def test_a_run_that_ends_while_it_is_looked_at_has_not_crashed(store, monkeypatc
 def test_a_content_that_cannot_be_removed_is_said_with_what_becomes_of_it(store):
     store.files.path("ab" * 32).mkdir(parents=True)
     said = f"cannot read or write {store.files.final}/ab/.*; what is left goes the next time$"
-    with store.files.removing(), pytest.raises(UserError, match=said):
-        store.files.remove(["ab" * 32])
+    with store.files.removing():
+        store.files.remove(["cd" * 32])  # is gone already
+        with pytest.raises(UserError, match=said):
+            store.files.remove(["ab" * 32])
 
 
 def test_metadata_are_a_mapping_of_at_most_so_many_keys():
@@ -219,6 +229,7 @@ def test_times_are_those_of_utc_wherever_the_machine_stands(monkeypatch):
 
 
 def test_files_of_others_are_no_contents_and_those_of_the_dead_are_counted(store):
+    assert store.files.final == store.directory / "files"
     (store.files.final / "ab").mkdir()
     for name in ("notes", "c" * 64, "ab" * 32):
         (store.files.final / "ab" / name).write_text("words")
@@ -229,6 +240,12 @@ def test_files_of_others_are_no_contents_and_those_of_the_dead_are_counted(store
 
 def test_a_store_that_is_not_there_has_nothing_left_over(tmp_path):
     assert contents.Files(tmp_path / "none").left_over() == {}
+
+
+def test_other_threads_log_into_a_run(store):
+    with tracking.init() as run, ThreadPoolExecutor(1) as pool:
+        pool.submit(run.log, {"a": 1}).result()
+    assert store.history(run.id)[0]["a"] == 1
 
 
 def test_runs_are_found_by_the_mlflow_run_they_ran_in(store, monkeypatch):
