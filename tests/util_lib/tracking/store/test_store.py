@@ -230,6 +230,7 @@ def test_times_are_those_of_utc_wherever_the_machine_stands(monkeypatch):
 
 def test_files_of_others_are_no_contents_and_those_of_the_dead_are_counted(store):
     assert store.files.final == store.directory / "files"
+    assert store.files.tmp == store.directory / "tmp"
     (store.files.final / "ab").mkdir()
     for name in ("notes", "c" * 64, "ab" * 32):
         (store.files.final / "ab" / name).write_text("words")
