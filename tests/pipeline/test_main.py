@@ -469,7 +469,7 @@ def test_a_first_run_stopped_while_mlflow_builds_its_database_leaves_none_half_m
     process.send_signal(number)
     process.communicate(timeout=HANGS_S)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGKILL: -9}[number]
-    assert not database.exists()
+    assert number == signal.SIGINT or not database.exists()  # that waits: it may be whole by now
     done = place.main("main.execute_steps=get_data")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in place.folder.glob("mlflow.db*")] == ["mlflow.db"]
