@@ -96,6 +96,10 @@ PARTS = {
         ["util_lib/tracking/store/*.py"],
         [f"{STORE}/store/test_store.py", f"{STORE}/store/test_damage.py", f"{STORE}/local"],
     ),
+    "store_bucket": (
+        ["util_lib/tracking/store/*.py"],
+        [f"{STORE}/store/test_store_in_a_bucket.py"],
+    ),
 }
 
 
