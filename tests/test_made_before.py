@@ -23,7 +23,7 @@ COMMIT = "b224b8bb7d5fa725237562674279c6bde0fbf543"
 def home(tmp_path, monkeypatch) -> Path:
     """A folder with all that an earlier version left behind."""
     with tarfile.open(MADE_BEFORE) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "tracking_store"))
     monkeypatch.setenv("TRACKING_PUBLISH", "parent")

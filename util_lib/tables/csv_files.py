@@ -313,20 +313,24 @@ class _Patterns(NamedTuple):
 
 
 def _patterns(options: "Csv") -> _Patterns:
+    # Atomic groups: possessive quantifiers of groups match wrongly before Python 3.11.4.
     quote, separator = (re.escape(o.encode()) for o in (options.quote, options.separator))
-    blanks = rb"" if not options.trim else rb" *+" if options.separator == "\t" else rb"[ \t]*+"
-    inside = rb"[^%b]*+(?:%b%b[^%b]*+)*+" % ((quote,) * 4)
+    blank = rb" " if options.separator == "\t" else rb"[ \t]"
+    blanks = rb"(?>%b*)" % blank if options.trim else rb""
+    inside = rb"(?>[^%b]*(?:%b%b[^%b]*)*)" % ((quote,) * 4)
     if options.escape:
         escape = re.escape(options.escape.encode())
-        inside = rb"(?s:[^%b%b]|%b.|%b%b)*+" % (quote, escape, escape, quote, quote)
+        plain = rb"[^%b%b]*" % (quote, escape)
+        inside = rb"(?s:(?>%b(?:(?:%b.|%b%b)%b)*))" % (plain, escape, quote, quote, plain)
     ends = rb"%b\r\n" % separator
     quoted = rb"%b%b%b%b" % (quote, inside, quote, blanks)
-    field = rb"(?:%b%b(?=[%b])|(?!%b%b)[^%b]*+)" % (blanks, quoted, ends, blanks, quote, ends)
+    bare = rb"(?!%b%b)(?>[^%b]*)" % (blanks, quote, ends)
+    field = rb"(?:%b%b(?=[%b])|%b)" % (blanks, quoted, ends, bare)
     begins = rb"(?:(?<=[%b])|\A)%b" % (ends, blanks)
     return _Patterns(
         re.compile(begins + rb"(%b%b%b)%b(?=[%b]|\Z)" % (quote, inside, quote, blanks, ends)),
-        re.compile(rb"(?:%b(?:%b%b)*+(?:\r\n?|\n))*+" % (field, separator, field)),
-        re.compile(rb"(?:%b%b)*+%b%b%b\Z" % (field, separator, blanks, quote, inside)),
+        re.compile(rb"(?>(?:%b(?>(?:%b%b)*)(?:\r\n?|\n))*)" % (field, separator, field)),
+        re.compile(rb"(?>(?:%b%b)*)%b%b%b\Z" % (field, separator, blanks, quote, inside)),
     )
 
 
