@@ -32,7 +32,7 @@ def _own_surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("TRACKING_STORE", str(tmp_path / "store" / "tracking_store"))
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-wandb"))
-    before = dict(os.environ)
+    before, level = dict(os.environ), logging.root.level
     for logger in logging.root.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):
             logger.disabled = False  # which making MLflow's tables does to all that it finds
@@ -40,6 +40,7 @@ def _own_surroundings(monkeypatch, tmp_path):
     # What a pipeline run in this process left in the environment must not reach the next test.
     os.environ.clear()
     os.environ.update(before)
+    logging.root.setLevel(level)  # Hydra's makes the next test miss its warnings
 
 
 @pytest.fixture(scope="session")
