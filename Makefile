@@ -57,7 +57,7 @@ release-notes: ## print what CHANGELOG.md says of TAG=vX.Y.Z; an error where it 
 clean: ## remove .venv and all that runs left behind here
 	rm -rf .venv .site dist build *.egg-info .{mypy,ruff,pytest,import_linter}_cache tracking_store .tracking_stores mlflow.db* sweeps.db* \
 	  mlruns mlartifacts outputs multirun artifacts wandb serving_image monitoring_log review_runs conf/best *_profile \
-	  report.md answers.csv monitoring.html diff.html *-latest.html *-v*.html ml_pipeline.log exercises/tracking_store exercises/pages exercises/*.txt
+	  report.md answers.csv monitoring.html diff.html *-latest.html *-v[0-9]*.html ml_pipeline.log exercises/tracking_store exercises/pages exercises/*.txt
 	find . \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # By the lock, digests and all; where it does not fit the platform, by the pins alone.

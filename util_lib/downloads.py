@@ -78,7 +78,7 @@ def fetch_all(files: Sequence[folders.Named], folder: Path, max_bytes: int) -> R
             received = fetch(str(file), folder / file.name, max_bytes - n_bytes)
         except _TooLarge:
             raise UserError(
-                f"the {len(files):,} files of file_url have more than the allowed {max_bytes:,} "
+                f"the files of file_url ({len(files):,}) have more than the allowed {max_bytes:,} "
                 f"bytes together ({n_bytes:,} before {file.name}): raise max_bytes if they are the "
                 "right ones"
             ) from None

@@ -105,7 +105,11 @@ def test_the_files_of_a_folder_or_glob_are_one_table_in_the_order_of_their_names
     ("named", "given", "says"),
     [
         ("in/*.txt", [], r"names no files: looked for .*in/\*.txt"),
-        ("in/", ["--max_bytes", "9"], r"3 files .* allowed 9 bytes together \(9 before 2026-W11"),
+        (
+            "in/",
+            ["--max_bytes", "9"],
+            r"\(3\) .* allowed 9 bytes together \(9 before 2026-W11",
+        ),
         ("*/*", [], "several files called '2026-W09.csv'"),
         ("mixed/", [], r"files of several kinds \(.csv, .parquet\)"),
     ],

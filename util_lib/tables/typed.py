@@ -90,6 +90,8 @@ def read(values: pa.Array, column: Column, form: Csv = OURS, *, written: bool = 
 
 def read_objects(values: list[Any], column: Column, form: Csv = OURS) -> Read:
     """Return what Python values stand for, each by its own type: those of JSON, or of a cell."""
+    if column.dtype == "string":  # a code may have more digits than 64 bits hold
+        values = [str(value) if _is_long(value) else value for value in values]
     places: dict[pa.DataType | None, list[int]] = {}
     for place, value in enumerate(values):
         places.setdefault(_type_of(value), []).append(place)
@@ -101,7 +103,7 @@ def read_objects(values: list[Any], column: Column, form: Csv = OURS) -> Read:
             wrong[rows] = True
             continue
         if pa.types.is_floating(kind):  # pyarrow makes no double of a long whole number
-            part = [float(str(v)) if isinstance(v, int | np.integer) else v for v in part]
+            part = [float(str(v)) if _is_long(v) else v for v in part]
         found = read(pa.array(part, kind), column, form)
         parts.append(found.values)
         wrong[rows] = found.wrong
@@ -122,7 +124,7 @@ def _type_of(value: Any) -> pa.DataType | None:
     if isinstance(value, bool | np.bool_):
         return pa.bool_()
     if isinstance(value, int | np.integer):
-        return pa.int64() if -(2**63) <= value < 2**63 else pa.float64()
+        return pa.float64() if _is_long(value) else pa.int64()
     if isinstance(value, float | np.floating):
         return pa.float64()
     if isinstance(value, str):
@@ -131,6 +133,11 @@ def _type_of(value: Any) -> pa.DataType | None:
         return pa.scalar(value).type
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
+
+
+def _is_long(value: Any) -> bool:
+    """Say whether a value is a whole number that 64 bits do not hold."""
+    return isinstance(value, int | np.integer) and not -(2**63) <= value < 2**63
 
 
 def _right(values: pa.Array) -> Read:

@@ -378,6 +378,9 @@ def test_a_number_beyond_64_bits_is_one_number_in_every_format(tmp_path):
     for name, values in (("t.csv", expected), ("t.jsonl", expected), ("t.xlsx", of_excel)):
         frame = reading.read(tmp_path / name, {"x": declared(dtype="float")})
         assert frame["x"].dtype == "float64" and frame["x"].tolist() == values
+    (tmp_path / "t.jsonl").write_text("\n".join(f'{{"x": {number}}}' for number in numbers[:4]))
+    texts = reading.read(tmp_path / "t.jsonl", {"x": declared(dtype="string")})["x"]
+    assert texts.tolist() == numbers[:4]  # as 7 is '7'
     write_sheets(tmp_path / "t.xlsx", Data=[["x"], [6.02e23], [0.5]])
     assert reading.read(tmp_path / "t.xlsx")["x"].tolist() == [6.02e23, 0.5]  # not declared
     with pytest.raises(UserError, match="have no type in common .*declare the column with its"):

@@ -88,6 +88,14 @@ def runs(folder: Path) -> list[tuple[str, dict, str]]:
     return json.loads(done.stdout)
 
 
+def refused(process: subprocess.Popen) -> str:
+    """Return what a sweep says that ends with exit code 1."""
+    with limited(process):
+        out, _ = process.communicate()
+    assert process.returncode == 1, out
+    return out
+
+
 def test_a_sweep_on_two_machines_is_complete_although_one_is_lost_in_the_middle(cluster):
     cluster.start(hide=tuple(ROOT / name for name in CODE))
     sizes = f"{FOREST}.n_estimators=400,410,420,430,440,450"
@@ -183,9 +191,7 @@ def test_what_a_trial_asks_for_must_be_on_some_machine_and_is_used_there(cluster
     cluster.start((), '--resources={"big": 1}')
     asked = "+hydra.launcher.ray.remote.resources"
     process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", f"{asked}.huge=1")
-    with limited(process):
-        out, _ = process.communicate()
-    assert process.returncode == 1, out
+    out = refused(process)
     last = out.splitlines()[-1]
     assert last.startswith("error: no machine of the Ray cluster has what"), out
     assert "huge=1" in last and "[1/" not in out  # no step was begun for it
@@ -199,9 +205,7 @@ def test_what_a_trial_asks_for_must_be_on_some_machine_and_is_used_there(cluster
 def test_a_machine_without_the_code_is_refused_where_none_is_sent(cluster):
     cluster.start(tuple(ROOT / name for name in CODE))
     process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", NOTHING_SENT)
-    with limited(process):
-        out, _ = process.communicate()
-    assert process.returncode == 1, out
+    out = refused(process)
     last = out.splitlines()[-1]
     assert last.startswith(f"error: the machine {cluster.addresses[1]} of the Ray cluster"), out
     assert "pipeline" in last and runs(cluster.folder) == []
@@ -213,9 +217,7 @@ def test_a_machine_with_another_commit_is_refused_where_no_code_is_sent(cluster)
     other.write_text(path.read_text() + "# of another commit\n")
     cluster.start(instead={path: other})
     process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", NOTHING_SENT)
-    with limited(process):
-        out, _ = process.communicate()
-    assert process.returncode == 1, out
+    out = refused(process)
     last = out.splitlines()[-1]
     assert last.startswith(f"error: the code on {cluster.addresses[1]} ({ROOT}) is not"), out
     assert "bring both to the same commit" in last and runs(cluster.folder) == []
@@ -246,9 +248,7 @@ def test_a_machine_that_does_not_see_the_store_stops_the_sweep_before_any_trial(
     home.mkdir()
     cluster.start(hide=(home,))
     process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3")
-    with limited(process):
-        out, _ = process.communicate()
-    assert process.returncode == 1, out
+    out = refused(process)
     last = out.splitlines()[-1]
     assert last.startswith(f"error: {cluster.addresses[1]} does not see the store"), out
     assert "main.tracking=wandb" in last
@@ -258,9 +258,7 @@ def test_a_machine_that_does_not_see_the_store_stops_the_sweep_before_any_trial(
 def test_without_its_token_a_cluster_lets_nobody_in(cluster):
     cluster.start()
     process = start_sweep(cluster, f"{FOREST}.n_estimators=2,3", RAY_AUTH_MODE="disabled")
-    with limited(process):
-        out, _ = process.communicate()
-    assert process.returncode == 1, out
+    out = refused(process)
     assert out.splitlines()[-1].startswith(f"error: the Ray cluster at {cluster.address} does not")
     assert "[1/" not in out  # no step was begun for it
 
